@@ -1,0 +1,5 @@
+"""Solvable models of learning: train them, predict them exactly, overlay the two."""
+
+from importlib.metadata import version as _version
+
+__version__ = _version("solvable")

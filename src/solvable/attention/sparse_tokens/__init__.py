@@ -1,0 +1,1 @@
+"""Sparse-token classification (arXiv:2509.25153)."""

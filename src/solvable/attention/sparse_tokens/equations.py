@@ -1,0 +1,240 @@
+"""Self-consistent equations of ridge ERM on features with a random noise scale, and their solution.
+
+With margins M = y (w1 A + w2 kappa c + b), spread S = r tau, V = chi r^2, z = M + S G, p = loss'(prox(z, V)), alpha the ratio of
+samples to dim, the five unknowns (w1, w2, b, tau, chi) solve
+    E[y p] = 0,                                 ridge w1 + E[y A p] = 0,          w2/(alpha chi) + E[y kappa c p] = 0,
+    alpha chi (ridge + E[r G p]/tau) = 1,       tau^2 = w2^2 + alpha chi^2 E[r^2 p^2].
+They are the stationarity conditions of the convex-concave variational form
+    min_{w1,w2,b,t} max_chi  E[Moreau of the loss, width chi r^2, at z] - t^2/(2 alpha chi) + (ridge/2)(w1^2 + w2^2 + t^2),
+t^2 = tau^2 - w2^2, so for a convex loss and ridge > 0 the solution is unique. Derived here by leave-one-out and by the
+convex Gaussian min-max theorem; arXiv:2509.25153 (Theorems 4 and 5) has the equations in a form we could not read.
+E[r G p]/tau equals E[r^2 dp/dz] by Stein's lemma and needs no second derivative of the loss.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from solvable.attention.sparse_tokens.features import Features
+from solvable.numerics.gaussian import normal_cdf
+from solvable.numerics.losses import Loss
+from solvable.numerics.results import Result
+
+# Residuals are relative (each row is scaled to the size of its terms). Newton reaches 1e-13; quadrature sums of closed
+# forms with small V lose digits, so a stalled solve is accepted up to STALLED.
+TOLERANCE = 1e-11
+STALLED = 1e-7
+STAGES = 14
+COARSE_POINTS = 2**7
+MEDIUM_POINTS = 2**11
+COARSE_TURNS = 30
+FINE_TURNS = 60
+
+Unknowns = Float[Array, "5"]
+"""(w1, w2, b, log tau, log chi)."""
+
+
+class Equations(eqx.Module):
+    """The system at one setting: features, loss, ridge and ratio."""
+
+    features: Features
+    loss: Loss
+    ridge: Float[Array, ""]
+    ratio: Float[Array, ""]
+
+    def scores(self, x: Unknowns) -> tuple[Float[Array, "2 N"], Float[Array, "2 N"], Float[Array, "2 N"]]:
+        """Margin M, spread S and prox width V at every node."""
+        f = self.features
+        margin = x[0] * f.query + x[1] * f.signal + x[2] * f.label
+        return margin, f.scale * jnp.exp(x[3]), f.scale * f.scale * jnp.exp(x[4])
+
+    def residual(self, x: Unknowns) -> Float[Array, "5"]:
+        """The five equations, in the order of the module's docstring, the last two as logarithms of ratios."""
+        return self._assemble(x)[0]
+
+    def residual_and_jacobian(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
+        """The five equations and their derivative by the unknowns (by hand: one pass over the nodes)."""
+        return self._assemble(x)
+
+    def scale(self, x: Unknowns) -> Float[Array, "5"]:
+        """Row factors that make the residual relative: w/(alpha chi) is of the size tau/(alpha chi)."""
+        row = self.ratio * jnp.exp(x[4] - x[3])
+        return jnp.stack([row, row, row, jnp.ones_like(row), jnp.ones_like(row)])
+
+    def _assemble(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
+        f, ridge, ratio = self.features, self.ridge, self.ratio
+        margin, spread, variance = self.scores(x)
+        m = self.loss.prox_moments(margin, spread, variance, f.shift)
+        w1, w2, tau, chi = x[0], x[1], jnp.exp(x[3]), jnp.exp(x[4])
+        label = jnp.broadcast_to(f.label, f.scale.shape)
+        columns = (f.query, f.signal, label)
+        # Without a coordinate along the query its equation is w1 = 0.
+        anchor = 0.0 if f.has_query else 1.0
+
+        def row(column: Float[Array, "2 N"]) -> Float[Array, "5"]:
+            by_margin = column * m.curve
+            derivatives = [by_margin * other for other in columns]
+            derivatives += [column * m.curve_g * spread, -column * m.slope_curve * variance]
+            return jnp.stack([f.mean(d) for d in derivatives])
+
+        e = f.mean
+        reach = e(f.scale * m.slope_g) / tau
+        energy = ratio * chi * chi * e(f.scale**2 * m.slope_sq)
+        scale2 = f.scale**2
+        reach_by = jnp.stack(
+            [e(f.scale * m.curve_g * other) for other in columns]
+            + [e(f.scale * m.curve_gg * spread), -e(f.scale * m.slope_curve_g * variance)]
+        ) / tau - jnp.array([0.0, 0.0, 0.0, 1.0, 0.0]) * reach
+        energy_by = (2.0 * ratio * chi * chi) * jnp.stack(
+            [e(scale2 * m.slope_curve * other) for other in columns]
+            + [e(scale2 * m.slope_curve_g * spread), -e(scale2 * m.slope_sq_curve * variance)]
+        ) + jnp.array([0.0, 0.0, 0.0, 0.0, 2.0]) * energy
+        square = w2 * w2 + energy
+        square_by = energy_by + jnp.array([0.0, 2.0, 0.0, 0.0, 0.0]) * w2
+        residual = jnp.stack(
+            [
+                e(label * m.slope),
+                (ridge + anchor) * w1 + e(f.query * m.slope),
+                w2 / (ratio * chi) + e(f.signal * m.slope),
+                jnp.log(ratio * chi * (ridge + reach)),
+                jnp.log(square) - 2.0 * x[3],
+            ]
+        )
+        jacobian = jnp.stack(
+            [
+                row(label),
+                row(f.query) + jnp.array([1.0, 0.0, 0.0, 0.0, 0.0]) * (ridge + anchor),
+                row(f.signal)
+                + jnp.array([0.0, 1.0, 0.0, 0.0, 0.0]) / (ratio * chi)
+                - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * (w2 / (ratio * chi)),
+                reach_by / (ridge + reach) + jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]),
+                square_by / square - jnp.array([0.0, 0.0, 0.0, 2.0, 0.0]),
+            ]
+        )
+        return residual, jacobian
+
+
+class NewtonState(NamedTuple):
+    """A damped Newton iteration: accepted point, its residual and step, the length of the step being tried."""
+
+    x: Unknowns
+    norm: Float[Array, ""]
+    step: Unknowns
+    length: Float[Array, ""]
+    turns: Int[Array, ""]
+    stalled: Bool[Array, ""]
+
+
+def newton(equations: Equations, x: Unknowns, max_turns: int, tolerance: float) -> NewtonState:
+    """Newton with backtracking on the relative residual norm; each turn is one pass over the nodes."""
+
+    def evaluate(x: Unknowns) -> tuple[Float[Array, ""], Unknowns]:
+        residual, jacobian = equations.residual_and_jacobian(x)
+        rows = equations.scale(x)
+        norm = jnp.linalg.norm(residual * rows)
+        step = jnp.linalg.solve(rows[:, None] * jacobian, -(rows * residual))
+        # exp(log tau), exp(log chi) must not overflow on a first bad step.
+        limited = jnp.minimum(1.0, 3.0 / jnp.maximum(jnp.max(jnp.abs(step[3:])), 1e-30))
+        return jnp.where(jnp.isfinite(norm), norm, jnp.inf), step * limited
+
+    def body(state: NewtonState) -> NewtonState:
+        trial = state.x + state.length * state.step
+        norm, step = evaluate(trial)
+        accept = (norm < state.norm) & jnp.all(jnp.isfinite(step))
+        length = jnp.where(accept, 1.0, state.length * 0.5)
+        return NewtonState(
+            jnp.where(accept, trial, state.x),
+            jnp.where(accept, norm, state.norm),
+            jnp.where(accept, step, state.step),
+            length,
+            state.turns + 1,
+            length < 1e-6,
+        )
+
+    def going(state: NewtonState) -> Bool[Array, ""]:
+        return (state.norm > tolerance) & (state.turns < max_turns) & ~state.stalled
+
+    norm, step = evaluate(x)
+    finite = jnp.all(jnp.isfinite(step))
+    start = NewtonState(x, norm, jnp.where(finite, step, 0.0), jnp.array(1.0), jnp.array(1), ~finite)
+    return jax.lax.while_loop(going, body, start)
+
+
+def coarse_solution(equations: Equations, start: Unknowns | None = None) -> Unknowns:
+    """A solution on a coarse rule: the path of solutions from a strong ridge, where zero is close, to the wanted one."""
+    coarse = Equations(
+        equations.features.thinned(COARSE_POINTS), equations.loss, equations.ridge, equations.ratio
+    )
+    strong = jnp.maximum(3.0, equations.ridge)
+    weak = jnp.maximum(equations.ridge, 1e-10)
+    ladder = strong * (weak / strong) ** jnp.linspace(0.0, 1.0, STAGES)
+    ladder = ladder.at[-1].set(equations.ridge)
+    x = jnp.array([0.0, 0.0, 0.0, -2.0, 0.0]) - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * jnp.log(equations.ratio * strong)
+    x = x if start is None else start
+
+    def stage(x: Unknowns, ridge: Float[Array, ""]) -> tuple[Unknowns, None]:
+        at = Equations(coarse.features, coarse.loss, ridge, coarse.ratio)
+        return newton(at, x, COARSE_TURNS, 1e-6).x, None
+
+    return jax.lax.scan(stage, x, ladder)[0]
+
+
+class Solution(NamedTuple):
+    """The unknowns, the relative residual reached, the Newton turns taken at the full rule, and a `Result` code."""
+
+    x: Unknowns
+    residual: Float[Array, ""]
+    turns: Int[Array, ""]
+    result: Int[Array, ""]
+
+
+def solve(equations: Equations, start: Unknowns) -> Solution:
+    """Solve at the full rule from a start on a coarser one; differentiable in everything by the implicit function."""
+    medium = Equations(
+        equations.features.thinned(MEDIUM_POINTS), equations.loss, equations.ridge, equations.ratio
+    )
+    start = newton(medium, start, FINE_TURNS, 1e-7).x
+    state = newton(equations, start, FINE_TURNS, TOLERANCE)
+    x = implicit(equations, state.x)
+    finite = jnp.all(jnp.isfinite(state.x)) & jnp.isfinite(state.norm)
+    code = jnp.where(state.norm < STALLED, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
+    # A runaway (tau beyond 1e8) is a loss without a minimiser: unpenalised training on separable data.
+    code = jnp.where(state.x[3] > 18.0, int(Result.NO_MINIMISER), code)
+    code = jnp.where(finite, code, int(Result.NONFINITE))
+    return Solution(x, state.norm, state.turns, code)
+
+
+def implicit(equations: Equations, x: Unknowns) -> Unknowns:
+    """x as a differentiable function of the equations' parameters: dx = -(dF/dx)^-1 dF."""
+    x = jax.lax.stop_gradient(x)
+
+    def tangent_solve(linear, y: Unknowns) -> Unknowns:
+        return jnp.linalg.solve(jax.jacfwd(linear)(y), y)
+
+    return jax.lax.custom_root(lambda y: equations.residual(y), x, lambda _, guess: guess, tangent_solve)
+
+
+def training_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:
+    """P(y u < 0) on the training set: prox(z) < 0 exactly when z < V loss'(0)."""
+    margin, spread, variance = equations.scores(x)
+    slope = equations.loss.slope(jnp.zeros(()))
+    return equations.features.mean(normal_cdf((variance * slope - margin) / spread))
+
+
+def training_loss(equations: Equations, x: Unknowns) -> Float[Array, ""]:
+    """E loss(prox(z, V)): the mean training loss without the penalty."""
+    margin, spread, variance = equations.scores(x)
+    return equations.features.mean(
+        equations.loss.mean_prox_value(margin, spread, variance, equations.features.shift)
+    )
+
+
+def test_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:
+    """P(y u < 0) on fresh bags: E Phi(-M/S)."""
+    margin, spread, _ = equations.scores(x)
+    return equations.features.mean(normal_cdf(-margin / spread))

@@ -1,0 +1,69 @@
+"""The lab: declare an experiment, run it, store it, compare it with theory, draw it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.figure import Figure
+
+    from solvable.lab.agreement import Row
+    from solvable.lab.experiment import Experiment
+
+__all__ = ["compare", "figure", "open", "run"]
+
+
+def run(
+    experiment: str | type[Experiment],
+    grid: Mapping[str, Any] | None = None,
+    *,
+    replicates: int | None = None,
+    out: str | os.PathLike[str] = "solvable-results",
+) -> xarray.Dataset:
+    """Simulate and predict every cell of `grid`, store what was missing in `out`, and return what was asked for.
+
+    `grid` maps parameters to a value or several; the experiment's defaults stand for the others.
+
+    Raises: ValueError for a name, value or setting that is not accepted. A cell that fails does not raise; it is missing.
+    """
+    from solvable.lab import dataset, registry, runner
+
+    declared = registry.find(experiment) if isinstance(experiment, str) else experiment
+    return dataset.to_dataset(declared, runner.execute(declared, grid, replicates=replicates, out=os.fspath(out)).results)
+
+
+def open(folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None) -> xarray.Dataset:
+    """Everything stored in `folder` for one experiment, which may be left out where there is only one.
+
+    Raises: StoreError when nothing is stored; ValueError when the experiment is unknown or must be named.
+    """
+    from solvable.lab import dataset
+
+    return dataset.to_dataset(*dataset.read_results(folder, experiment))
+
+
+def compare(
+    folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None, *, limit: float = 4.0
+) -> list[Row]:
+    """The agreement of theory and simulation for everything stored in `folder` for one experiment.
+
+    Raises: as `open`.
+    """
+    from solvable.lab import agreement, dataset
+
+    declared, results = dataset.read_results(folder, experiment)
+    return agreement.rows(declared, results, limit=limit)
+
+
+def figure(
+    experiment: str | type[Experiment], dataset: xarray.Dataset | str | os.PathLike[str]
+) -> tuple[Figure, xarray.Dataset]:
+    """The figure of one experiment from a dataset, or from the folder where its results are stored."""
+    from solvable.lab import plots, registry
+
+    declared = registry.find(experiment) if isinstance(experiment, str) else experiment
+    data = open(dataset, declared) if isinstance(dataset, str | os.PathLike) else dataset
+    return plots.figure(declared, data), data

@@ -1,0 +1,102 @@
+"""A chunk: the smallest piece of work that is computed and stored as one. `compute` is a pure function of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+
+from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.values import SIMULATION, Failure, Values
+
+FORMAT = 1
+BLOCK = 8
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chunk:
+    """A block of replicates of a cell with its conditional predictions, or one unconditional overlay of a cell."""
+
+    cell: Experiment
+    replicates: range | None = None
+    overlay: Overlay | None = None
+
+    @property
+    def name(self) -> str:
+        """The name under which it is stored: the hash of its cell, then the replicates (start-stop) or the overlay."""
+        if self.overlay is not None:
+            return f"{cell_hash(self.cell)}-{safe(self.overlay.label)}"
+        assert self.replicates is not None
+        return f"{cell_hash(self.cell)}-{self.replicates.start}-{self.replicates.stop}"
+
+    @property
+    def sources(self) -> list[str]:
+        """The labels of everything it computes."""
+        if self.overlay is not None:
+            return [self.overlay.label]
+        return [SIMULATION, *(overlay.label for overlay in self.cell.applicable() if overlay.given)]
+
+
+@dataclasses.dataclass(frozen=True)
+class Computed:
+    """What came of a chunk: the values of each source that succeeded and the failures of those that raised."""
+
+    values: Mapping[str, Values]
+    failures: Sequence[Failure]
+
+
+def cell_hash(cell: Experiment) -> str:
+    """96 bits over the experiment's name, its canonical parameters, the version of its numbers and the store's format."""
+    text = json.dumps([FORMAT, cell.name, cell.canonical(), cell.numbers])
+    return hashlib.sha256(text.encode()).hexdigest()[:24]
+
+
+def safe(name: str) -> str:
+    """`name` with everything but letters, digits, dots and dashes replaced, so that it is one harmless file name."""
+    text = "".join(char if char.isascii() and (char.isalnum() or char in ".-") else "_" for char in name)
+    return text.lstrip("._") or "unnamed"
+
+
+def blocks(replicates: range) -> list[range]:
+    """`replicates` cut at the multiples of the block size."""
+    cuts = [replicates.start, *range((replicates.start // BLOCK + 1) * BLOCK, replicates.stop, BLOCK), replicates.stop]
+    return [range(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False) if start < stop]
+
+
+def compute(chunk: Chunk) -> Computed:
+    """Simulate or predict one chunk. An error of the cell becomes a failure; the other sources are kept."""
+    cell, values, failures = chunk.cell, {}, []
+    if chunk.overlay is not None:
+        overlays, outcome = [chunk.overlay], None
+    else:
+        assert chunk.replicates is not None
+        try:
+            outcome = _simulate(cell, chunk.replicates)
+            values[SIMULATION] = Values.of(outcome, chunk.replicates)
+        except Exception as error:
+            return Computed({}, [_failure(SIMULATION, chunk.replicates, error)])
+        overlays = [overlay for overlay in cell.applicable() if overlay.given]
+    for overlay in overlays:
+        try:
+            values[overlay.label] = Values.of(cell.predict(overlay, given=outcome), chunk.replicates)
+        except Exception as error:
+            failures.append(_failure(overlay.label, chunk.replicates, error))
+    return Computed(values, failures)
+
+
+def _simulate(cell: Experiment, replicates: range):
+    import jax
+
+    with jax.enable_x64(True):  # a seed has 63 bits
+        key = jax.random.key(cell.seed())
+    return cell.simulate(key, replicates)
+
+
+def _failure(source: str, replicates: range | None, error: Exception) -> Failure:
+    log.debug("%s failed", source, exc_info=error)
+    message = " ".join(str(error).split()) or "no message"
+    return Failure(source, replicates, type(error).__name__, message)

@@ -1,0 +1,180 @@
+"""The declaration of an experiment: parameters, observables, theories, source. The lab runs any of them.
+
+A declaration is one subclass of `Experiment`. An instance of it is one *cell*: every parameter has one value. This module
+is light on purpose (no JAX at import), so that listing and describing experiments is quick; a system is named by its
+module path and imported when a cell is run.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import importlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+import pydantic
+
+if TYPE_CHECKING:
+    import jax
+    import xarray
+    from matplotlib.axes import Axes
+
+    from solvable.lab.outcome import Outcome
+
+Claim = Literal["exact", "asymptotic", "bound", "heuristic"]
+Origin = Literal["stated", "derived", "reconstruction"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Status:
+    """What a theory says of one observable: its claim, and where the statement comes from."""
+
+    claim: Claim
+    origin: Origin
+
+
+@dataclasses.dataclass(frozen=True)
+class Theory:
+    """One of a system's theories: what it computes, its status for each observable, the fields of a run that it reads."""
+
+    meaning: str
+    status: Mapping[str, Status]
+    given: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Observable:
+    """An observable of an experiment: its label and unit on figures, and the finite-size allowance of its comparison.
+
+    `allowance(cell)` is added in quadrature to the standard error when simulation meets theory: b/dim for an asymptotic
+    claim, zero for an exact one. `bound` is "above" or "below" when the theory is an upper or a lower bound.
+    `tolerance` is given where nothing is random: the largest absolute difference that the solvers on both sides allow.
+    `log` asks for a logarithmic axis.
+    """
+
+    name: str
+    label: str
+    unit: str = ""
+    allowance: Callable[[Any], float] = lambda cell: 0.0
+    bound: Literal["above", "below"] | None = None
+    tolerance: float | None = None
+    log: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Overlay:
+    """One theory drawn over the simulation. With `given`, it is conditioned on each simulated run.
+
+    `compared` says whether the agreement table tests it; a curve that is shown only for contrast sets it to False.
+    """
+
+    theory: str | None = None
+    given: bool = False
+    compared: bool = True
+
+    @property
+    def label(self) -> str:
+        """Its name in tables and in the store; it begins the names of its variables in a dataset."""
+        name = self.theory or "theory"
+        return f"{name}_given" if self.given and "given" not in name else name
+
+
+def parameter(default: Any, meaning: str, *, symbol: str = "", log: bool = False) -> Any:
+    """A parameter with one default value."""
+    return pydantic.Field(default=default, description=meaning, json_schema_extra={"symbol": symbol, "log": log})
+
+
+def axis(defaults: Sequence[Any], meaning: str, *, symbol: str = "", log: bool = False) -> Any:
+    """A parameter that takes several values unless told otherwise: an axis of the experiment's grid."""
+    return pydantic.Field(
+        default=defaults[0],
+        description=meaning,
+        json_schema_extra={"axis": list(defaults), "symbol": symbol, "log": log},
+    )
+
+
+class Experiment(pydantic.BaseModel, frozen=True, extra="forbid"):
+    """Base of every declaration; the docstring's first line is its one-line description.
+
+    Class attributes: `name` ("system/figure"), `source` (arXiv id and figure), `system` (module path with `simulate`,
+    `predict` and `theories`), `observables`, `overlays`, `x` (the parameter on the abscissa), `replicates` (default
+    number of runs a cell; 0 for an experiment without simulation), `numbers` (raise it when the numbers a cell gives
+    change, so that stored results are not mixed with new ones), `panels` (what the figure shows: names of observables,
+    or any names that an own `draw` understands; every observable when left empty).
+    """
+
+    name: ClassVar[str]
+    source: ClassVar[str]
+    system: ClassVar[str]
+    observables: ClassVar[Sequence[Observable]]
+    overlays: ClassVar[Sequence[Overlay]] = (Overlay(),)
+    x: ClassVar[str]
+    replicates: ClassVar[int] = 16
+    numbers: ClassVar[int] = 1
+    panels: ClassVar[Sequence[str]] = ()
+
+    def task(self) -> Any:
+        """The law of problems of this cell."""
+        raise NotImplementedError
+
+    def algorithm(self) -> Any:
+        """The algorithm of this cell."""
+        raise NotImplementedError
+
+    def shared(self) -> dict[str, Any]:
+        """Keyword arguments that simulate and predict share."""
+        return {}
+
+    def sizes(self) -> dict[str, Any]:
+        """Keyword arguments of simulate alone: the finite sizes."""
+        return {}
+
+    def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
+        """Run the cell. Replicate number r depends on `key` and r alone."""
+        module = importlib.import_module(self.system)
+        return module.simulate(
+            self.task(), self.algorithm(), **self.shared(), **self.sizes(), key=key, replicates=replicates
+        )
+
+    def predict(self, overlay: Overlay, given: Outcome | Mapping[str, Any] | None = None) -> Outcome:
+        """Predict the cell by one overlay's theory, conditioned on `given` where the overlay asks for it."""
+        module = importlib.import_module(self.system)
+        return module.predict(self.task(), self.algorithm(), **self.shared(), theory=overlay.theory, given=given)
+
+    def applicable(self) -> Sequence[Overlay]:
+        """The overlays that speak of this cell; all of them unless a subclass says otherwise."""
+        return self.overlays
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> None:
+        """Draw one panel of the figure: theory as lines, simulation as points. A subclass may draw its own picture."""
+        from solvable.lab import plots
+
+        plots.draw(cls, panel, axes, dataset)
+
+    @classmethod
+    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
+        """The status of each observable under one overlay's theory."""
+        theories: Mapping[str, Theory] = importlib.import_module(cls.system).theories
+        return theories[overlay.theory or next(iter(theories))].status
+
+    @classmethod
+    def default_grid(cls) -> dict[str, list[Any]]:
+        """The values of every parameter when none is asked for: the axis of an axis, else the single default."""
+        grid = {}
+        for field_name, field in cls.model_fields.items():
+            extra = field.json_schema_extra
+            values = extra.get("axis") if isinstance(extra, dict) else None
+            grid[field_name] = list(values) if isinstance(values, list) else [field.default]
+        return grid
+
+    def canonical(self) -> str:
+        """The parameters as one canonical JSON text (sorted names, shortest round-trip numbers)."""
+        return json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
+
+    def seed(self) -> int:
+        """63 bits from the experiment's name and its canonical parameters: the root of all randomness of the cell."""
+        digest = hashlib.sha256(f"{self.name}\n{self.canonical()}".encode()).digest()
+        return int.from_bytes(digest[:8], "big") >> 1

@@ -1,0 +1,64 @@
+"""Experiments by name: ours and third parties' alike, found through the entry-point group `solvable.experiments`."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from importlib.metadata import entry_points
+
+from solvable.lab.experiment import Experiment
+
+GROUP = "solvable.experiments"
+
+
+def experiments_in(module_path: str) -> list[type[Experiment]]:
+    """The experiments a module declares: the named subclasses of `Experiment` defined in it, in order."""
+    module = importlib.import_module(module_path)
+    return [
+        value
+        for value in vars(module).values()
+        if isinstance(value, type)
+        and issubclass(value, Experiment)
+        and value.__module__ == module.__name__
+        and isinstance(vars(value).get("name"), str)
+    ]
+
+
+def experiments() -> dict[str, type[Experiment]]:
+    """Every installed experiment by name.
+
+    Raises: ValueError when two installed packages declare one name.
+    """
+    found: dict[str, type[Experiment]] = {}
+    for module_path in sorted({point.value for point in entry_points(group=GROUP)}):
+        for experiment in experiments_in(module_path):
+            other = found.setdefault(experiment.name, experiment)
+            if other is not experiment:
+                raise ValueError(
+                    f"experiment {experiment.name!r} is declared twice: in {other.__module__} and in {module_path}; "
+                    "rename one of them"
+                )
+    return found
+
+
+def find(name: str) -> type[Experiment]:
+    """The experiment of that name.
+
+    Raises: ValueError with the nearest names when there is none.
+    """
+    known = experiments()
+    if name not in known:
+        raise ValueError(f"experiment {name!r} is unknown; {suggestion(name, known)}")
+    return known[name]
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """Half a sentence: the names close to `name`, or all of them when none is close."""
+    known = list(known)
+    if not known:
+        return "none is installed"
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "did you mean " + " or ".join(map(repr, close)) + "?"
+    return "accepted: " + ", ".join(map(repr, known))

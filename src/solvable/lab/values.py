@@ -1,0 +1,174 @@
+"""Plain NumPy values of one source in one cell: what an outcome becomes when it leaves JAX, and what the store gives back."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from solvable.lab.experiment import Experiment
+    from solvable.lab.outcome import Outcome
+
+SIMULATION = "simulation"
+_LARGEST_STAT = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Values:
+    """The observables of one source (the simulation, or one overlay) in one cell.
+
+    `arrays[name]` has shape (replicates, *own dims), or (*own dims) where `replicates` is None: a prediction that does
+    not depend on the run. `reasons` has one text per replicate (one in all without replicates), empty where the value is
+    there. `errors[name]` is the standard error of the quadrature, with the shape of the observable.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    dims: Mapping[str, tuple[str, ...]]
+    coordinates: Mapping[str, np.ndarray]
+    replicates: np.ndarray | None
+    reasons: Sequence[str]
+    errors: Mapping[str, np.ndarray]
+    stats: Mapping[str, Any]
+    dtype: str = "float64"
+
+    @classmethod
+    def of(cls, outcome: Outcome, replicates: range | None) -> Values:
+        """The values of an outcome; `replicates` numbers its leading axis. Unsuccessful elements become NaN."""
+        present = {name: np.asarray(value) for name, value in outcome.present().items()}
+        reasons = outcome.reasons()
+        leading = () if replicates is None else (len(replicates),)
+        for name, value in present.items():
+            own = tuple(outcome.dims.get(name, ()))
+            if value.shape[: len(leading)] != leading or value.ndim != len(leading) + len(own):
+                expected = ", ".join((("replicate",) if leading else ()) + own) or "none"
+                raise ValueError(f"{name} has shape {value.shape}; its dims should be: {expected}")
+        if len(reasons) != (leading[0] if leading else 1):
+            raise ValueError(f"result has {len(reasons)} codes; expected {leading[0] if leading else 1}")
+        failed = np.array([reason != "" for reason in reasons])
+        arrays = {}
+        for name, value in present.items():
+            floats = np.array(value, dtype=np.float64)
+            if leading:
+                floats[failed] = np.nan
+            elif failed[0]:
+                floats[...] = np.nan
+            arrays[name] = floats
+        stats = dict(outcome.stats)
+        errors = {
+            name: np.array(np.broadcast_to(_trailing(np.asarray(error, dtype=np.float64), arrays[name]), arrays[name].shape))
+            for name, error in dict(stats.pop("standard_error", None) or {}).items()
+            if name in arrays
+        }
+        dims = {name: tuple(outcome.dims.get(name, ())) for name in arrays}
+        used = {dim: arrays[name].shape[len(leading) + i] for name in arrays for i, dim in enumerate(dims[name])}
+        dtypes = sorted({str(value.dtype) for value in present.values()})
+        return cls(
+            arrays=arrays,
+            dims=dims,
+            coordinates={dim: _coordinate(outcome, dim, size) for dim, size in used.items()},
+            replicates=None if replicates is None else np.asarray(replicates, dtype=np.int64),
+            reasons=reasons,
+            errors=errors,
+            stats=plain(stats),
+            dtype=", ".join(dtypes),
+        )
+
+    def first(self, replicates: int) -> Values:
+        """Only the replicates numbered below `replicates`."""
+        if self.replicates is None:
+            return self
+        return self.take(np.flatnonzero(self.replicates < replicates))
+
+    def take(self, index: np.ndarray) -> Values:
+        """Only the replicates at these positions."""
+        if self.replicates is None:
+            raise ValueError("values without replicates cannot be indexed by replicate")
+        return dataclasses.replace(
+            self,
+            arrays={name: value[index] for name, value in self.arrays.items()},
+            errors={name: value[index] for name, value in self.errors.items()},
+            replicates=self.replicates[index],
+            reasons=[self.reasons[i] for i in index],
+        )
+
+
+def concatenate(parts: Sequence[Values]) -> Values:
+    """Blocks of replicates of one source as one, in the order of their numbers; a number met twice is kept once."""
+    first = parts[0]
+    if first.replicates is None:
+        return first
+    joined = dataclasses.replace(
+        first,
+        arrays={name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays},
+        errors={
+            name: np.concatenate([part.errors.get(name, np.zeros_like(part.arrays[name])) for part in parts])
+            for name in sorted({name for part in parts for name in part.errors})
+        },
+        replicates=np.concatenate([part.replicates for part in parts if part.replicates is not None]),
+        reasons=[reason for part in parts for reason in part.reasons],
+        dtype=", ".join(sorted({part.dtype for part in parts})),
+    )
+    return joined.take(np.unique(np.asarray(joined.replicates), return_index=True)[1])
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """One source of one cell that raised: which replicates, the kind of the error and its message."""
+
+    source: str
+    replicates: range | None
+    kind: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True)
+class CellResult:
+    """Everything known of one cell: the values of each source, the failures, and the facts stored with them."""
+
+    cell: Experiment
+    sources: Mapping[str, Values]
+    failures: Sequence[Failure] = ()
+    facts: Sequence[Mapping[str, Any]] = ()
+
+
+def plain(value: Any) -> Any:
+    """`value` as strict JSON can hold it: numbers, texts, lists, dicts; NaN and infinities become None.
+
+    Large arrays inside are replaced by their shape.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    try:
+        array = np.asarray(value)
+    except (TypeError, ValueError):
+        return str(value)
+    if array.dtype.kind not in "biuf":
+        return str(value)
+    if array.size > _LARGEST_STAT:
+        return {"shape": list(array.shape)}
+    return plain(array.tolist())
+
+
+def _coordinate(outcome: Outcome, dim: str, size: int) -> np.ndarray:
+    """The outcome's own field of that name where it is one value per position (such as the steps `at`), else 0, 1, ..."""
+    field = getattr(outcome, dim, None)
+    if field is not None and np.shape(field) == (size,) and np.asarray(field).dtype.kind in "iuf":
+        return np.asarray(field)
+    return np.arange(size)
+
+
+def _trailing(error: np.ndarray, value: np.ndarray) -> np.ndarray:
+    """`error` with axes appended, so that one number per replicate broadcasts over an observable's own dims."""
+    if error.ndim and error.ndim < value.ndim and error.shape == value.shape[: error.ndim]:
+        return error.reshape(error.shape + (1,) * (value.ndim - error.ndim))
+    return error

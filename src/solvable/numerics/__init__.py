@@ -1,0 +1,1 @@
+"""Mathematics that knows no model: losses, quadrature, solves with results, convex programs."""

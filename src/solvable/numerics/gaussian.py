@@ -1,0 +1,71 @@
+"""Gaussian averages: distribution function, truncated moments, and a trapezoid rule that kinks cannot fool."""
+
+from __future__ import annotations
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+from scipy.special import ndtri
+from scipy.stats import qmc
+
+NODE_SPACING = 1.1
+NODE_STEPS = np.arange(11) - 5.5
+
+
+def normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Phi(x) to 1e-16 absolute; through erf, which XLA vectorises on a CPU (its ndtr is ten times slower)."""
+    return 0.5 * (1.0 + jax.scipy.special.erf(x * math.sqrt(0.5)))
+
+
+def normal_pdf(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """phi(x) = exp(-x^2/2) / sqrt(2 pi)."""
+    return jnp.exp(-0.5 * x * x) * (1.0 / math.sqrt(2.0 * math.pi))
+
+
+def positive_part_square(x: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """E (x + scale G)_+^2 for G ~ N(0, 1) and scale > 0."""
+    ratio = x / scale
+    return (x * x + scale * scale) * normal_cdf(ratio) + x * scale * normal_pdf(ratio)
+
+
+def shifted_node(shift: Float[Array, "..."], step: Float[Array, ""]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """One node (of `NODE_STEPS`) and its weight in a trapezoid rule for N(0, 1) displaced by `shift` of its spacing.
+
+    The rule is sum over steps k of weight_k f(node_k), node_k = 1.1 (shift + k). With a uniform random shift in [0, 1) it
+    is unbiased for every integrand, because the displaced grids tile the line: a sharp step costs noise that the average
+    over points removes, never a bias (a Gauss-Hermite rule has a bias there). For integrands smooth on the scale of one
+    spacing it is exact to 1e-7 at each shift.
+    """
+    node = NODE_SPACING * (shift + step)
+    return node, NODE_SPACING * normal_pdf(node)
+
+
+@functools.lru_cache(maxsize=16)
+def scrambled_normals(dimension: int, points: int, scramblings: int) -> np.ndarray:
+    """Scrambled Sobol points mapped to N(0, 1): shape (scramblings, points, dimension); fixed seeds, cached.
+
+    The uniforms are clipped at 1e-12, so that no quantile is infinite.
+    """
+    uniforms = [qmc.Sobol(dimension, rng=np.random.default_rng(seed)).random(points) for seed in range(scramblings)]
+    return ndtri(np.clip(np.stack(uniforms), 1e-12, 1.0 - 1e-12))
+
+
+@functools.lru_cache(maxsize=16)
+def scrambled_shifts(points: int, scramblings: int) -> np.ndarray:
+    """Stratified uniform shifts, shape (scramblings, points): (i + U_s)/points with one U_s a scrambling."""
+    offsets = np.stack([np.random.default_rng(seed).random() for seed in range(scramblings)])
+    return (np.arange(points)[None, :] + offsets[:, None]) / points
+
+
+def mean_and_standard_error(values: Float[Array, "S ..."]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
+    """Mean over the leading axis of independent scramblings and the standard error of that mean."""
+    count = values.shape[0]
+    mean = jnp.mean(values, axis=0)
+    if count == 1:
+        return mean, jnp.full_like(mean, jnp.nan)
+    # Under differentiation sqrt has no derivative at 0 (a quadrature that happens to be exact), so it is cut here.
+    return mean, jnp.std(jax.lax.stop_gradient(values), axis=0, ddof=1) / math.sqrt(count)

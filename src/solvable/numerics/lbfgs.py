@@ -1,0 +1,132 @@
+"""L-BFGS for ridge ERM of a smooth loss: one product with the features and one with their transpose a step.
+
+The scores are linear in the parameters, so the line search runs on the n scores alone and costs no product. The early
+steps run in float32, whose products are twice to five times cheaper, and hand their curvature pairs to the float64 steps
+that finish.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from solvable.numerics.losses import Loss
+
+MEMORY = 8
+LINE_STEPS = 4
+# Float32 sums of n terms keep about six digits of the gradient; below this the float64 steps take over.
+SINGLE_PRECISION_FLOOR = 2e-5
+
+
+class _State(NamedTuple):
+    x: Float[Array, "p+1"]
+    scores: Float[Array, "n"]
+    gradient: Float[Array, "p+1"]
+    steps: Int[Array, ""]
+    moves: Float[Array, "m p+1"]
+    changes: Float[Array, "m p+1"]
+    rho: Float[Array, "m"]
+    stalled: Array
+
+
+def minimize_lbfgs(
+    features: Float[Array, "n p"],
+    labels: Float[Array, "n"],
+    offset: Float[Array, "n"],
+    ridge: Float[Array, ""],
+    loss: Loss,
+    intercept: bool,
+    tolerance: float,
+    max_steps: int,
+) -> tuple[Float[Array, "p"], Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
+    """(w, b, gradient norm, steps) of the minimiser of J; see `ridge_erm`."""
+    n, p = features.shape
+    single = tuple(x.astype(jnp.float32) for x in (features, labels, offset, ridge))
+    zero = jnp.zeros(p + 1, jnp.float32)
+    pairs = jnp.zeros((MEMORY, p + 1), jnp.float32)
+    state = _State(
+        zero, single[2], zero, jnp.array(0), pairs, pairs, jnp.zeros(MEMORY, jnp.float32), jnp.array(False)
+    )
+    state = _descend(*single, loss, intercept, jnp.float32(SINGLE_PRECISION_FLOOR), max_steps, state)
+    state = jax.tree_util.tree_map(
+        lambda leaf: leaf.astype(features.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state
+    )
+    scores = features @ state.x[:-1] + state.x[-1] + offset
+    state = state._replace(scores=scores, stalled=jnp.array(False))
+    tol = jnp.array(tolerance, features.dtype)
+    state = _descend(features, labels, offset, ridge, loss, intercept, tol, max_steps, state)
+    return state.x[:-1], state.x[-1], jnp.linalg.norm(state.gradient), state.steps
+
+
+def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_steps, state: _State) -> _State:
+    n = labels.shape[0]
+    dtype = features.dtype
+    del offset
+
+    def gradient(x, scores):
+        slopes = labels * loss.slope(labels * scores) / n
+        bias = jnp.sum(slopes) if intercept else jnp.zeros((), dtype)
+        return jnp.concatenate([slopes @ features + ridge * x[:-1], bias[None]])
+
+    def step(state: _State) -> _State:
+        direction = -_inverse_hessian(state.gradient, state.moves, state.changes, state.rho)
+        downhill = jnp.dot(direction, state.gradient) < 0
+        direction = jnp.where(downhill, direction, -state.gradient)
+        along = features @ direction[:-1] + direction[-1]
+        squares = ridge * jnp.dot(direction[:-1], direction[:-1])
+        slope0 = ridge * jnp.dot(direction[:-1], state.x[:-1])
+
+        def line(length, _):
+            # Newton on the one-dimensional convex objective, kept to at most a tenfold change of the length.
+            margins = labels * (state.scores + length * along)
+            first = jnp.sum(loss.slope(margins) * labels * along) / n + slope0 + length * squares
+            second = jnp.sum(loss.curvature(margins) * along * along) / n + squares
+            new = length - first / jnp.maximum(second, jnp.finfo(dtype).tiny)
+            return jnp.clip(new, 0.1 * length, 10.0 * length), None
+
+        length = jax.lax.scan(line, jnp.ones((), dtype), None, length=LINE_STEPS)[0]
+        move = length * direction
+        x, scores = state.x + move, state.scores + length * along
+        new_gradient = gradient(x, scores)
+        change = new_gradient - state.gradient
+        product = jnp.dot(move, change)
+        useful = product > jnp.finfo(dtype).eps * jnp.dot(change, change)
+        rho = jnp.where(useful, 1.0 / jnp.where(useful, product, 1.0), 0.0)
+
+        def push(rows, row):
+            return jnp.where(useful, jnp.concatenate([rows[1:], row[None]]), rows)
+
+        return _State(
+            x,
+            scores,
+            new_gradient,
+            state.steps + 1,
+            push(state.moves, move),
+            push(state.changes, change),
+            push(state.rho, rho),
+            ~jnp.all(jnp.isfinite(new_gradient)) | ~useful,
+        )
+
+    def going(state: _State):
+        return (jnp.linalg.norm(state.gradient) > tolerance) & (state.steps < max_steps) & ~state.stalled
+
+    return jax.lax.while_loop(going, step, state._replace(gradient=gradient(state.x, state.scores)))
+
+
+def _inverse_hessian(vector, moves, changes, rho):
+    """The two-loop recursion; rows with rho = 0 are empty and change nothing."""
+    alphas = []
+    for i in reversed(range(MEMORY)):
+        alpha = rho[i] * jnp.dot(moves[i], vector)
+        vector = vector - alpha * changes[i]
+        alphas.append(alpha)
+    last = jnp.dot(changes[-1], changes[-1])
+    filled = rho[-1] > 0
+    vector = vector * jnp.where(filled, 1.0 / jnp.where(filled, rho[-1] * last, 1.0), 1.0)
+    for i in range(MEMORY):
+        beta = rho[i] * jnp.dot(changes[i], vector)
+        vector = vector + (alphas[MEMORY - 1 - i] - beta) * moves[i]
+    return vector

@@ -1,0 +1,51 @@
+"""Float64 where the theory needs it, without touching the user's JAX configuration."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import ParamSpec, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def float64(function: Callable[P, T]) -> Callable[P, T]:
+    """Run a public call under `jax.enable_x64(True)` and hand concrete arrays back as NumPy float64.
+
+    NumPy results because a float64 JAX array is truncated by the next operation outside the x64 context. Traced values
+    pass through, so the call keeps working inside jit, grad and vmap.
+    """
+
+    @functools.wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        with jax.enable_x64(True):
+            return jax.tree_util.tree_map(_to_numpy, function(*args, **kwargs))
+
+    return wrapped
+
+
+def as_float64(value: object) -> jax.Array:
+    """`value` as a float64 JAX array (differentiable when traced)."""
+    return jnp.asarray(value).astype(jnp.float64)
+
+
+def _to_numpy(leaf: object) -> object:
+    concrete = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+    if not concrete or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return np.asarray(leaf)
+
+
+def batched_map(function: Callable, *arrays: object) -> object:
+    """`function` over the leading axis of every argument: one after the other on a CPU, at once on an accelerator.
+
+    On a CPU a batched while-loop runs everybody to its slowest member, so `lax.map` wins by 3 to 9 times.
+    """
+    if jax.default_backend() == "cpu":
+        return jax.lax.map(lambda row: function(*row), arrays)
+    return jax.vmap(function)(*arrays)

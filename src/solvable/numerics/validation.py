@@ -1,0 +1,80 @@
+"""Checks of arguments at the public boundary: one sentence naming the argument, its value and what is accepted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from solvable.numerics.results import is_traced
+
+
+def number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    below: float | None = None,
+    at_least: float | None = None,
+    at_most: float | None = None,
+) -> Any:
+    """`value` as a float64 NumPy scalar after checking its bounds; JAX arrays under a transformation pass unchecked.
+
+    Raises: ValueError naming the argument, its value and the accepted range.
+    """
+    if is_traced(value):
+        return value
+    accepted = _range_text(above, below, at_least, at_most)
+    try:
+        scalar = np.float64(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r} is not a number; accepted: {accepted}") from None
+    if isinstance(value, bool | str) or scalar.ndim != 0:
+        raise ValueError(f"{name}={value!r} is not a single number; accepted: {accepted}")
+    inside = (
+        bool(np.isfinite(scalar))
+        and (above is None or scalar > above)
+        and (below is None or scalar < below)
+        and (at_least is None or scalar >= at_least)
+        and (at_most is None or scalar <= at_most)
+    )
+    if not inside:
+        raise ValueError(f"{name}={float(scalar):g} is out of range; accepted: {accepted}")
+    return scalar
+
+
+def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int | None = None) -> int:
+    """`value` as an int after checking its bounds.
+
+    Raises: ValueError naming the argument, its value and the accepted range.
+    """
+    accepted = "a whole number" + _bounds_text(None, None, at_least, at_most)
+    whole = isinstance(value, int | np.integer) or (isinstance(value, float | np.floating) and float(value).is_integer())
+    if isinstance(value, bool) or not whole:
+        raise ValueError(f"{name}={value!r} is not a whole number; accepted: {accepted}")
+    if (at_least is not None and value < at_least) or (at_most is not None and value > at_most):
+        raise ValueError(f"{name}={int(value)} is out of range; accepted: {accepted}")
+    return int(value)
+
+
+def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
+    """`value` if it is one of the accepted words.
+
+    Raises: ValueError naming the argument, its value and the accepted words.
+    """
+    if value not in accepted:
+        raise ValueError(f"{name}={value!r} is unknown; accepted: {', '.join(map(repr, accepted))}")
+    return value
+
+
+def _range_text(above: float | None, below: float | None, at_least: float | None, at_most: float | None) -> str:
+    return "a finite number" + _bounds_text(above, below, at_least, at_most)
+
+
+def _bounds_text(above: float | None, below: float | None, at_least: float | None, at_most: float | None) -> str:
+    parts = [
+        f"{sign} {bound:g}"
+        for sign, bound in ((">", above), (">=", at_least), ("<", below), ("<=", at_most))
+        if bound is not None
+    ]
+    return " " + " and ".join(parts) if parts else ""

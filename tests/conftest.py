@@ -1,0 +1,26 @@
+"""How every test runs: strict JAX, one thread a worker, a compilation cache, reproducible examples, no display.
+
+The environment is set before JAX is imported, and reaches the xdist workers and the tests' own subprocesses.
+"""
+
+import os
+from pathlib import Path
+
+os.environ["NPROC"] = "1"  # the size of XLA's thread pool; its flag for one-threaded Eigen leaves the pool as it is
+os.environ["OPENBLAS_NUM_THREADS"] = "1"
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
+os.environ["MPLBACKEND"] = "Agg"
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(Path(__file__).resolve().parents[1] / ".jax-cache")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+
+import hypothesis
+import jax
+
+# Double precision stays off here: the library's public calls switch it on for themselves.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=25, database=None)
+hypothesis.settings.load_profile("house")

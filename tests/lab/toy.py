@@ -1,0 +1,126 @@
+"""A toy system whose laws are known: the mean of n Gaussians, and three things that a lab must survive."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvable.lab.experiment import Experiment, Observable, Overlay, Status, Theory, axis, parameter
+from solvable.lab.outcome import Outcome
+from solvable.numerics.results import Result, SolveError
+from solvable.numerics.validation import choice, number
+
+calls: list[range] = []
+
+
+class GaussianOutcome(Outcome):
+    mean: jax.Array | None
+    square: jax.Array | None
+    first: jax.Array | None
+    scale: jax.Array | None
+    moments: jax.Array | None
+
+    observables: ClassVar = ("mean", "square", "first", "scale", "moments")
+    dims: ClassVar = {"moments": ("order",)}
+
+
+class Gaussian(eqx.Module):
+    """n independent Gaussians of one location."""
+
+    samples: int
+    location: float
+
+    def __init__(self, samples: int, location: float) -> None:
+        self.samples, self.location = samples, number("location", location, at_least=-10)
+
+
+exact, derived = Status("exact", "derived"), Status("bound", "derived")
+theories = {
+    "law": Theory("the mean's expectation", {name: exact for name in ("mean", "scale", "moments")}),
+    "given_first": Theory("the mean given the first draw", {"mean": exact}, given=("first",)),
+    "ceiling": Theory("a ceiling on the mean", {"mean": derived}),
+}
+
+
+def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> GaussianOutcome:
+    calls.append(replicates)
+    if algorithm == "broken":
+        raise RuntimeError("the toy is broken\non purpose")
+    with jax.enable_x64(True):
+        draws = np.stack([jax.random.normal(jax.random.fold_in(key, r), (task.samples,)) for r in replicates])
+    draws = draws + task.location
+    codes = [Result.ONE_CLASS if algorithm == "patchy" and r % 4 == 3 else Result.SUCCESSFUL for r in replicates]
+    mean = draws.mean(axis=1)
+    return GaussianOutcome(
+        result=jnp.asarray(codes),
+        stats={"draws": draws.size},
+        mean=mean,
+        square=mean**2,
+        first=draws[:, 0],
+        scale=np.full(len(replicates), 2.0),
+        moments=np.stack([draws.mean(axis=1), (draws**2).mean(axis=1)], axis=1),
+    )
+
+
+def predict(task: Gaussian, algorithm: str, /, *, theory=None, given=None, at=None) -> GaussianOutcome:
+    name = choice("theory", theory or "law", tuple(theories))
+    if algorithm == "unsolved":
+        raise SolveError("the toy's equation: the solve stopped")
+    shift = 0.5 if algorithm == "shifted" else 0.0
+    none = dict.fromkeys(GaussianOutcome.observables)
+    if name == "given_first":
+        first = np.asarray(given.first)
+        mean = (first + (task.samples - 1) * task.location) / task.samples
+        return GaussianOutcome(result=given.result, stats={}, **{**none, "mean": mean + shift})
+    mean = np.asarray(task.location + shift)
+    if name == "ceiling":
+        return GaussianOutcome(result=jnp.asarray(0), stats={}, **{**none, "mean": mean + 1.0})
+    values = {"mean": mean, "scale": np.asarray(2.0), "moments": np.array([mean, 1 + mean**2])}
+    stats = {"standard_error": {"mean": 1e-6}, "nodes": 5}
+    return GaussianOutcome(result=jnp.asarray(0), stats=stats, **{**none, **values})
+
+
+class SampleMean(Experiment):
+    """The mean of n Gaussians against n."""
+
+    name, source, system = "toy/mean", "a textbook, Fig. 0", __name__
+    samples: int = axis([4, 8, 16], "samples n", log=True)
+    location: float = parameter(0.25, "location of the Gaussians")
+    kind: Literal["plain", "shifted", "patchy", "broken", "unsolved"] = parameter("plain", "which toy")
+    observables = (
+        Observable("mean", "sample mean"),
+        Observable("square", "squared mean", log=True),
+        Observable("scale", "scale"),
+        Observable("moments", "moments"),
+    )
+    overlays = (Overlay(), Overlay("given_first", given=True))
+    panels = ("mean", "square")
+    x = "samples"
+    replicates = 12
+
+    def task(self) -> Gaussian:
+        return Gaussian(self.samples, self.location)
+
+    def algorithm(self) -> str:
+        return self.kind
+
+
+class Ceiling(SampleMean):
+    """A ceiling on the mean of n Gaussians."""
+
+    name = "toy/ceiling"
+    observables = (Observable("mean", "sample mean", bound="above"),)
+    overlays = (Overlay("ceiling"),)
+    panels = ()
+
+
+class TheoryOnly(SampleMean):
+    """The law alone."""
+
+    name = "toy/law"
+    overlays = (Overlay(),)
+    replicates = 0

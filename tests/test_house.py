@@ -1,0 +1,198 @@
+"""The rules of the house that a machine can check: import directions, file sizes, pins, a light import."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+
+from solvable.numerics.results import Result
+
+ROOT = Path(__file__).resolve().parents[1]
+SOURCE = ROOT / "src"
+FILES = {
+    ".".join(path.relative_to(SOURCE).with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted(SOURCE.rglob("*.py"))
+}
+WINGS = ("attention", "networks", "iterations")
+DECLARATION = ("lab.experiment", "lab.outcome")
+
+
+def imports(name: str, text: str) -> Iterator[str]:
+    """The modules of ours that the module `name` imports anywhere in its text, without the leading `solvable.`."""
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            targets = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name} has a relative import in line {node.lineno}"
+            # `from solvable.lab import store` imports the module solvable.lab.store
+            joined = [f"{node.module}.{alias.name}" for alias in node.names]
+            targets = [target if target in FILES else str(node.module) for target in joined]
+        else:
+            continue
+        yield from (target.removeprefix("solvable.") for target in targets if target.split(".")[0] == "solvable")
+
+
+def within(module: str, *packages: str) -> bool:
+    """Whether a module is one of the packages or lies in one."""
+    return any(module == package or module.startswith(f"{package}.") for package in packages)
+
+
+def allowed(name: str, target: str) -> bool:
+    """Whether the module `name` may import the module `target` (both without the leading `solvable.`)."""
+    first, *rest = name.split(".")
+    if first in ("solvable", "cli"):  # the public face and the command line may use everything
+        return True
+    if first == "numerics":
+        return within(target, "numerics")
+    if first == "optim":
+        return within(target, "optim", "numerics")
+    if name in DECLARATION:
+        return within(target, "numerics", *DECLARATION)
+    if first == "lab":
+        return within(target, "lab", "optim", "numerics")
+    if first in WINGS:
+        own = f"{first}.{rest[0]}" if rest else first
+        return within(target, own, "optim", "numerics", *DECLARATION)
+    if first == "bags":
+        return not within(target, "cli")
+    raise AssertionError(f"solvable.{name} lies in no wing of the house")
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "expected"),
+    [
+        ("numerics.losses", "numerics.results", True),
+        ("numerics.losses", "lab.outcome", False),
+        ("optim.sign", "numerics.losses", True),
+        ("optim.sign", "lab", False),
+        ("lab.experiment", "lab.outcome", True),
+        ("lab.experiment", "lab.store", False),
+        ("lab.runner", "attention.sparse_tokens", False),
+        ("attention.sparse_tokens.theory", "attention.sparse_tokens.task", True),
+        ("attention.sparse_tokens.theory", "attention.token_selection", False),
+        ("attention.sparse_tokens.theory", "attention.sparse_tokens_extra", False),
+        ("attention.sparse_tokens.theory", "networks.diagonal", False),
+        ("attention.sparse_tokens.experiments", "lab.experiment", True),
+        ("attention.sparse_tokens.experiments", "lab.runner", False),
+        ("attention.sparse_tokens.experiments", "cli.main", False),
+        ("bags.estimators", "attention.sparse_tokens", True),
+        ("bags.estimators", "cli.main", False),
+        ("cli.main", "lab.runner", True),
+    ],
+)
+def test_the_rule_itself(name: str, target: str, expected: bool) -> None:
+    assert allowed(name, target) is expected
+
+
+def test_imports_are_found_in_every_form() -> None:
+    text = "import solvable.lab\ndef f():\n    from solvable.numerics import results, nothing\nimport numpy, solvables"
+    assert sorted(imports("m", text)) == ["lab", "numerics", "numerics.results"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_imports_go_down_only(name: str) -> None:
+    short = name.removeprefix("solvable.")
+    wrong = sorted({t for t in imports(name, FILES[name].read_text(encoding="utf-8")) if not allowed(short, t)})
+    assert not wrong, f"{name} may not import {', '.join(wrong)}"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_file_is_short_and_says_what_it_is(name: str) -> None:
+    text = FILES[name].read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 450
+    assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
+
+
+def clean_python(code: str) -> str:
+    """What a fresh interpreter prints that runs `code`, warnings being errors and JAX having its own settings."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
+    command = [sys.executable, "-W", "error", "-c", code]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_importing_the_package_imports_nothing_heavy() -> None:
+    heavy = ("jax", "numpy", "scipy", "matplotlib", "xarray", "pyarrow", "sklearn", "equinox", "pydantic", "typer")
+    assert clean_python(f"import sys, solvable; print([m for m in {heavy} if m in sys.modules])") == "[]"
+
+
+def test_importing_every_module_leaves_jax_as_it_was() -> None:
+    modules = [name for name in FILES if not name.endswith("__main__")]
+    code = (
+        "import importlib, jax; before = dict(jax.config.values)\n"
+        f"for name in {modules}: importlib.import_module(name)\n"
+        "changed = {k: v for k, v in jax.config.values.items() if k not in before or before[k] != v}\n"
+        "import jax.numpy as jnp; print(changed, jax.config.jax_enable_x64, jnp.ones(()).dtype)"
+    )
+    assert clean_python(code) == "{} False float32"
+
+
+def lock() -> dict[str, str]:
+    """The pins of requirements.lock, by canonical name."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    wrong = [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.]+", line)]
+    assert not wrong, f"requirements.lock has lines other than name==version: {wrong}"
+    pins = [line.split("==") for line in lines]
+    return {canonicalize_name(name): version for name, version in pins}
+
+
+def test_the_lock_pins_what_the_package_asks_for() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = [*project["build-system"]["requires"], *project["project"]["dependencies"]]
+    asked += [line for extra in project["project"]["optional-dependencies"].values() for line in extra]
+    pins = lock()
+    for requirement in map(Requirement, asked):
+        if requirement.name != "solvable":
+            assert requirement.specifier.contains(pins[canonicalize_name(requirement.name)]), str(requirement)
+
+
+def test_the_lock_installs_on_the_oldest_python_that_is_promised() -> None:
+    too_new = [name for name in lock() if not SpecifierSet(metadata(name)["Requires-Python"] or "").contains("3.11.0")]
+    assert not too_new, f"these pins refuse Python 3.11.0: {too_new}"
+
+
+def test_the_lock_is_for_a_plain_cpu() -> None:
+    assert not [name for name in lock() if name == "torch" or name.startswith(("nvidia", "cuda", "jax-cuda"))]
+
+
+def tracked() -> list[Path]:
+    """Every file of the repository, those not yet committed too."""
+    command = ["git", "-c", "safe.directory=*", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listing = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for name in listing.split("\0") if name and (path := ROOT / name).is_file()]
+
+
+@pytest.mark.skipif(not (ROOT / ".git").exists(), reason="not a checkout")
+def test_no_file_names_a_machine() -> None:
+    # written in pieces, so that this file does not name them either
+    hosts = ["pypi" + ".org", "python" + "hosted.org", "npmjs" + ".org", "npmjs" + ".com", "debian" + ".org"]
+    folders = ["/" + folder + "/" for folder in ("work", "root", "home", "Users", "opt/wheels", "opt/pypi")]
+    paths = tracked()
+    assert ROOT / "pyproject.toml" in paths
+    for path in paths:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except UnicodeDecodeError:  # a figure
+            continue
+        found = [word for word in hosts + folders if word in text]
+        assert not found, f"{path.relative_to(ROOT)} names {found}"
+
+
+@pytest.mark.parametrize("result", list(Result), ids=lambda result: result.name)
+def test_every_result_has_its_entry_in_the_docs(result: Result) -> None:
+    page = " ".join((ROOT / "docs" / "failures.md").read_text(encoding="utf-8").split())
+    assert f"`{result.name}`" in page
+    assert result.message in page, f"docs/failures.md must quote the message of {result.name}: {result.message}"
