@@ -10,7 +10,7 @@ PYTEST := $(VENV)/bin/pytest -n 2 --dist worksteal
 
 MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all test-types lint docs clean
+.PHONY: help demo test test-all test-types lint docs clean environment
 
 help:
 	@echo "make demo        run the flagship experiment; leaves a figure in demo/"
@@ -37,19 +37,23 @@ lint: $(STAMP)
 	$(VENV)/bin/basedpyright
 
 docs: $(STAMP)
-	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/mkdocs build --strict
 
 clean:
 	rm -rf $(VENV) demo site dist .jax-cache .hypothesis .pytest_cache .ruff_cache
 	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# --no-deps: what is not pinned is not installed; pip check then says whether a pin is missing.
+# An environment that works is brought up to date in place. --no-deps: what is not pinned is not installed; pip check
+# then says whether a pin is missing.
 $(STAMP): requirements.lock pyproject.toml
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo 'solvable needs Python 3.11 or newer and "$(PYTHON)" is not; say which one: make PYTHON=python3.12' >&2; exit 1; }
 	@echo "making $(VENV) from requirements.lock ..."
-	@$(PYTHON) -m venv $(VENV)
+	@$(VENV)/bin/python -c "" 2>/dev/null || $(MAKE) environment
 	@$(PIP) install --no-deps -r requirements.lock
 	@$(PIP) install --no-deps --no-build-isolation -e .
 	@$(PIP) check
 	@touch $@
+
+environment:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo 'solvable needs Python 3.11 or newer and "$(PYTHON)" is not; say which one: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear $(VENV)

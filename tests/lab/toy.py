@@ -40,7 +40,7 @@ class Gaussian(eqx.Module):
 
 exact, derived = Status("exact", "derived"), Status("bound", "derived")
 theories = {
-    "law": Theory("the mean's expectation", {name: exact for name in ("mean", "scale", "moments")}),
+    "law": Theory("the mean's expectation", dict.fromkeys(("mean", "scale", "moments"), exact)),
     "given_first": Theory("the mean given the first draw", {"mean": exact}, given=("first",)),
     "ceiling": Theory("a ceiling on the mean", {"mean": derived}),
 }
@@ -50,6 +50,8 @@ def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> 
     calls.append(replicates)
     if algorithm == "broken":
         raise RuntimeError("the toy is broken\non purpose")
+    if algorithm == "timid":
+        raise ValueError("kind='timid' cannot be simulated; accepted: 'plain'")
     with jax.enable_x64(True):
         draws = np.stack([jax.random.normal(jax.random.fold_in(key, r), (task.samples,)) for r in replicates])
     draws = draws + task.location
@@ -70,6 +72,8 @@ def predict(task: Gaussian, algorithm: str, /, *, theory=None, given=None, at=No
     name = choice("theory", theory or "law", tuple(theories))
     if algorithm == "unsolved":
         raise SolveError("the toy's equation: the solve stopped")
+    if algorithm == "timid":
+        raise ValueError("kind='timid' is out of the theory's domain; accepted: 'plain'")
     shift = 0.5 if algorithm == "shifted" else 0.0
     none = dict.fromkeys(GaussianOutcome.observables)
     if name == "given_first":
@@ -90,7 +94,7 @@ class SampleMean(Experiment):
     name, source, system = "toy/mean", "a textbook, Fig. 0", __name__
     samples: int = axis([4, 8, 16], "samples n", log=True)
     location: float = parameter(0.25, "location of the Gaussians")
-    kind: Literal["plain", "shifted", "patchy", "broken", "unsolved"] = parameter("plain", "which toy")
+    kind: Literal["plain", "shifted", "patchy", "broken", "unsolved", "timid"] = parameter("plain", "which toy")
     observables = (
         Observable("mean", "sample mean"),
         Observable("square", "squared mean", log=True),

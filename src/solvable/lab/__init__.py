@@ -27,12 +27,14 @@ def run(
 
     `grid` maps parameters to a value or several; the experiment's defaults stand for the others.
 
-    Raises: ValueError for a name, value or setting that is not accepted. A cell that fails does not raise; it is missing.
+    Raises: ValueError for a name, value or setting that is not accepted. A cell that fails is missing.
     """
     from solvable.lab import dataset, registry, runner
 
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
-    return dataset.to_dataset(declared, runner.execute(declared, grid, replicates=replicates, out=os.fspath(out)).results)
+    return dataset.to_dataset(
+        declared, runner.execute(declared, grid, replicates=replicates, out=os.fspath(out)).results
+    )
 
 
 def open(folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None) -> xarray.Dataset:

@@ -14,6 +14,7 @@ from solvable.lab.experiment import Experiment, Observable, Overlay, Status
 from solvable.lab.values import SIMULATION, CellResult, Values
 
 _ROUNDING = 1e-9
+_FAILED = "not tested: failed: "
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +50,11 @@ class Row:
     comparison: Comparison
 
     @property
+    def failed(self) -> bool:
+        """Whether there is nothing to compare because the simulation or the theory raised."""
+        return self.comparison.verdict.startswith(_FAILED)
+
+    @property
     def calibrates(self) -> bool:
         """Whether its score should look standard normal: an exact claim about something random."""
         return self.claim == "exact" and self.comparison.score is not None
@@ -66,8 +72,8 @@ def compare(
 ) -> Comparison:
     """Compare simulated replicates with a prediction: one number, or one per replicate where it was given the run.
 
-    t = mean(d) / sqrt(se(d)^2 + allowance^2 + quadrature^2) with d = simulated - predicted is turned into a normal score
-    through Student's t with R - 1 degrees of freedom. `quadrature` is the standard error of the prediction. With
+    t = mean(d) / sqrt(se(d)^2 + allowance^2 + quadrature^2), with d = simulated - predicted, is turned into a normal
+    score through Student's t with R - 1 degrees of freedom. `quadrature` is the standard error of the prediction. With
     `bound="above"` (the prediction bounds from above) only an excess counts, with "below" only a deficit. With
     `tolerance`, nothing is random and max |d| is compared with it. Where neither side varies between replicates, they
     are compared up to rounding and `limit` times the allowances.
@@ -115,13 +121,13 @@ def compare(
 
 
 def normal_score(t: float, degrees: int) -> float:
-    """The standard normal quantile at the probability that Student's t with `degrees` degrees of freedom lies below `t`.
+    """The standard normal quantile at the probability that Student's t with so many degrees of freedom lies below `t`.
 
     It is computed from the logarithm of the tail on the side of `t`, so that it keeps its digits in both tails.
     """
     tail = special.stdtr(degrees, -abs(t))
     logarithm = np.log(tail) if tail > 1e-290 else _log_tail(abs(t), degrees)
-    return float(-np.copysign(special.ndtri_exp(logarithm), t))
+    return float(np.copysign(special.ndtri_exp(logarithm), t))
 
 
 def rows(experiment: type[Experiment], results: Sequence[CellResult], *, limit: float = 4.0) -> list[Row]:
@@ -144,7 +150,12 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
     for observable in experiment.observables:
         status = statuses.get(observable.name)
 
-        def row(point: Mapping[str, float], comparison: Comparison, status: Status | None = status, name: str = observable.name):
+        def row(
+            point: Mapping[str, float],
+            comparison: Comparison,
+            status: Status | None = status,
+            name: str = observable.name,
+        ):
             claim, origin = (status.claim, status.origin) if status else ("", "")
             parameters = result.cell.model_dump(mode="json")
             return Row(experiment.name, parameters, name, point, overlay.label, claim, origin, comparison)
@@ -152,13 +163,15 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
         if simulation is None or theory is None:
             messages = [f.message for f in result.failures if f.source in (SIMULATION, overlay.label)]
             if messages and (status is not None or not statuses):
-                found.append(row({}, _untested(f"failed: {messages[0]}")))
+                found.append(row({}, _untested(_FAILED + messages[0])))
             continue
         if observable.name not in simulation.arrays or observable.name not in theory.arrays:
             continue
         bound = observable.bound if status is None or status.claim == "bound" else None
         if status is not None and status.claim == "bound" and bound is None:
-            found.append(row({}, _untested("the observable does not say on which side its theory bounds it")))
+            found.append(
+                row({}, _untested("not tested: the observable does not say on which side its theory bounds it"))
+            )
             continue
         for point, simulated, predicted, error in _points(observable, simulation, theory):
             comparison = compare(
@@ -209,8 +222,8 @@ def _log_tail(t: float, degrees: int) -> float:
     return float(a * np.log(x) + 0.5 * np.log1p(-x) - np.log(a) - special.betaln(a, 0.5) + np.log(series) - np.log(2))
 
 
-def _untested(reason: str) -> Comparison:
-    return Comparison(np.nan, np.nan, np.nan, np.nan, None, None, f"not tested: {reason}", 0, 0)
+def _untested(verdict: str) -> Comparison:
+    return Comparison(np.nan, np.nan, np.nan, np.nan, None, None, verdict, 0, 0)
 
 
 def _why(reasons: Sequence[str]) -> str:

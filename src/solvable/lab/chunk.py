@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,7 @@ from solvable.lab.values import SIMULATION, Failure, Values
 
 FORMAT = 1
 BLOCK = 8
+COLUMNS = ("source", "replicate", "observable", "value", "reason")
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +52,7 @@ class Computed:
 
 
 def cell_hash(cell: Experiment) -> str:
-    """96 bits over the experiment's name, its canonical parameters, the version of its numbers and the store's format."""
+    """96 bits over the experiment's name, its canonical parameters, the version of its numbers, the store's format."""
     text = json.dumps([FORMAT, cell.name, cell.canonical(), cell.numbers])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
@@ -64,7 +66,7 @@ def safe(name: str) -> str:
 def blocks(replicates: range) -> list[range]:
     """`replicates` cut at the multiples of the block size."""
     cuts = [replicates.start, *range((replicates.start // BLOCK + 1) * BLOCK, replicates.stop, BLOCK), replicates.stop]
-    return [range(start, stop) for start, stop in zip(cuts, cuts[1:], strict=False) if start < stop]
+    return [range(start, stop) for start, stop in itertools.pairwise(cuts) if start < stop]
 
 
 def compute(chunk: Chunk) -> Computed:
@@ -76,13 +78,14 @@ def compute(chunk: Chunk) -> Computed:
         assert chunk.replicates is not None
         try:
             outcome = _simulate(cell, chunk.replicates)
-            values[SIMULATION] = Values.of(outcome, chunk.replicates)
+            values[SIMULATION] = _named(cell, Values.of(outcome, chunk.replicates))
         except Exception as error:
             return Computed({}, [_failure(SIMULATION, chunk.replicates, error)])
         overlays = [overlay for overlay in cell.applicable() if overlay.given]
     for overlay in overlays:
         try:
-            values[overlay.label] = Values.of(cell.predict(overlay, given=outcome), chunk.replicates)
+            predicted = Values.of(cell.predict(overlay, given=outcome), chunk.replicates)
+            values[overlay.label] = _named(cell, predicted)
         except Exception as error:
             failures.append(_failure(overlay.label, chunk.replicates, error))
     return Computed(values, failures)
@@ -94,6 +97,17 @@ def _simulate(cell: Experiment, replicates: range):
     with jax.enable_x64(True):  # a seed has 63 bits
         key = jax.random.key(cell.seed())
     return cell.simulate(key, replicates)
+
+
+def _named(cell: Experiment, values: Values) -> Values:
+    """`values` after checking that parameters, dims, observables and the store's own columns have different names."""
+    taken = {*COLUMNS, *values.arrays, *values.coordinates}
+    for name in type(cell).model_fields:
+        if name in taken:
+            raise ValueError(
+                f"parameter {name!r} of {cell.name} has the name of a dim, an observable or a column; rename it"
+            )
+    return values
 
 
 def _failure(source: str, replicates: range | None, error: Exception) -> Failure:

@@ -76,7 +76,9 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     axes = _axes(experiment, results)
     varying = {name: values for name, values in axes.items() if len(values) > 1}
     labels = [SIMULATION, *(overlay.label for overlay in experiment.overlays)]
-    numbers = sorted({int(r) for cell in results for v in cell.sources.values() if v.replicates is not None for r in v.replicates})
+    numbers = sorted(
+        {int(r) for cell in results for v in cell.sources.values() if v.replicates is not None for r in v.replicates}
+    )
     coordinates: dict[str, Any] = {name: np.asarray(values) for name, values in varying.items()}
     coordinates.update({name: values[0] for name, values in axes.items() if len(values) == 1 and values[0] is not None})
     own = _own_coordinates(results)
@@ -89,7 +91,9 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
         cells = [(cell, cell.sources[label]) for cell in results if label in cell.sources]
         prefix = "" if label == SIMULATION else variable_prefix(experiment, label)
         for name in dict.fromkeys(name for _, values in cells for name in values.arrays):
-            dims, array = _cube([(cell, v) for cell, v in cells if name in v.arrays], name, varying, own, numbers, "arrays")
+            dims, array = _cube(
+                [(cell, v) for cell, v in cells if name in v.arrays], name, varying, own, numbers, "arrays"
+            )
             about = described.get(name)
             attrs = {} if about is None else {"long_name": about.label, "units": about.unit}
             variables[prefix + name] = (dims, array, attrs)
@@ -164,7 +168,9 @@ def _cube(
     inner = first.dims[name]
     replicated = first.replicates is not None
     dims = (*varying, *inner, *(("replicate",) if replicated else ()))
-    sizes = [len(values) for values in varying.values()] + [len(own[dim]) for dim in inner] + [len(numbers)] * replicated
+    sizes = (
+        [len(values) for values in varying.values()] + [len(own[dim]) for dim in inner] + [len(numbers)] * replicated
+    )
     array = np.full(sizes, np.nan)
     for result, values in cells:
         index = tuple(axis.index(getattr(result.cell, parameter)) for parameter, axis in varying.items())
@@ -177,7 +183,9 @@ def _cube(
     return dims, array
 
 
-def _reasons(results: Sequence[CellResult], varying: Mapping[str, list[Any]], numbers: Sequence[int]) -> tuple[Any, np.ndarray]:
+def _reasons(
+    results: Sequence[CellResult], varying: Mapping[str, list[Any]], numbers: Sequence[int]
+) -> tuple[Any, np.ndarray]:
     array = np.full([*(len(values) for values in varying.values()), len(numbers)], "", dtype=object)
     for result in results:
         index = tuple(axis.index(getattr(result.cell, parameter)) for parameter, axis in varying.items())
@@ -193,7 +201,9 @@ def _attributes(
     experiment: type[Experiment], results: Sequence[CellResult], axes: Mapping[str, list[Any]]
 ) -> dict[str, str]:
     facts = [entry for result in results for entry in result.facts]
-    fixed = {name: value for name, value in json.loads(parameters_text(results[0].cell)).items() if len(axes[name]) == 1}
+    fixed = {
+        name: value for name, value in json.loads(parameters_text(results[0].cell)).items() if len(axes[name]) == 1
+    }
     dtypes = {values.dtype for result in results for values in result.sources.values() if values.dtype}
     return {
         "experiment": experiment.name,

@@ -1,8 +1,8 @@
 """The declaration of an experiment: parameters, observables, theories, source. The lab runs any of them.
 
-A declaration is one subclass of `Experiment`. An instance of it is one *cell*: every parameter has one value. This module
-is light on purpose (no JAX at import), so that listing and describing experiments is quick; a system is named by its
-module path and imported when a cell is run.
+A declaration is one subclass of `Experiment`. An instance of it is one *cell*: every parameter has one value. This
+module is light on purpose (no JAX at import), so that listing and describing experiments is quick; a system is named by
+its module path and imported when a cell is run.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Status:
 
 @dataclasses.dataclass(frozen=True)
 class Theory:
-    """One of a system's theories: what it computes, its status for each observable, the fields of a run that it reads."""
+    """One of a system's theories: what it computes, its status for each observable, the fields of a run it reads."""
 
     meaning: str
     status: Mapping[str, Status]

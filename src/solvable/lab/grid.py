@@ -32,7 +32,10 @@ def cells(experiment: type[E], grid: Mapping[str, Any] | None = None) -> list[E]
         if not many:
             raise ValueError(f"{name} has no value; give at least one")
         values[name] = many
-    made = (_cell(experiment, dict(zip(values, combination, strict=True))) for combination in itertools.product(*values.values()))
+    made = (
+        _cell(experiment, dict(zip(values, combination, strict=True)))
+        for combination in itertools.product(*values.values())
+    )
     return list({cell.canonical(): cell for cell in made}.values())
 
 
@@ -64,7 +67,9 @@ def kinds(annotation: Any) -> set[type]:
 def _cell(experiment: type[E], values: dict[str, Any]) -> E:
     for name, value in values.items():
         if str(value).strip().lower() in ("nan", "+nan", "-nan"):
-            raise ValueError(f"{name}={value!r} is not accepted; accepted: {accepted(experiment.model_fields[name].annotation)}")
+            raise ValueError(
+                f"{name}={value!r} is not accepted; accepted: {accepted(experiment.model_fields[name].annotation)}"
+            )
     try:
         return experiment(**values)
     except pydantic.ValidationError as error:
@@ -80,4 +85,3 @@ def _cell(experiment: type[E], values: dict[str, Any]) -> E:
         else:
             detail = f"accepted: {accepted(field.annotation)}"
         raise ValueError(f"{name}={values[name]!r} is not accepted; {detail}") from None
-

@@ -31,7 +31,7 @@ MOST_SERIES = 12
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "^", "v", "P", "X")
 _INK, _FAINT = "#222222", "#8a8a8a"
-_STYLE = {
+_STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "mathtext.fontset": "dejavusans",
@@ -74,12 +74,16 @@ class Series:
 
 def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
     """The figure of an experiment: one panel per entry of its `panels` (every observable where it names none)."""
-    panels = list(experiment.panels) or [item.name for item in experiment.observables if _shown(experiment, dataset, item.name)]
+    panels = list(experiment.panels) or [
+        item.name for item in experiment.observables if _shown(experiment, dataset, item.name)
+    ]
     panels = panels or [experiment.observables[0].name]
     columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
     lines = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(_STYLE):
-        made = Figure(figsize=(0.35 + 2.55 * columns if columns > 1 else 3.6, 0.75 + 2.05 * lines), layout="constrained")
+        made = Figure(
+            figsize=(0.35 + 2.55 * columns if columns > 1 else 3.6, 0.75 + 2.05 * lines), layout="constrained"
+        )
         FigureCanvasAgg(made)
         made.get_layout_engine().set(w_pad=0.05, h_pad=0.04, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
         grid = np.atleast_1d(made.subplots(lines, columns, squeeze=False).ravel())
@@ -94,7 +98,7 @@ def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
 
 
 def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> None:
-    """Draw one observable: lines for unconditional theory, points and bars for the simulation's mean and standard error.
+    """Draw one observable: lines for unconditional theory, points with bars for the simulation's mean and its error.
 
     Open diamonds on a dashed line are the mean of a prediction that was given each run.
     """
@@ -125,7 +129,7 @@ def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.D
 
 
 def abscissa(experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray]) -> str | None:
-    """The dim on the abscissa: the experiment's, or where that does not vary a numeric one that does; None for one point."""
+    """The dim on the abscissa: the experiment's, or where that does not vary one that does; None for one point."""
     used = {str(dim) for array in arrays for dim in array.dims} - {"replicate"}
     varying = [str(dim) for dim in dataset.dims if dim in used]
     if experiment.x in varying:
@@ -137,11 +141,15 @@ def abscissa(experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iter
 def series(
     experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray], axis: str | None
 ) -> list[Series]:
-    """One series per combination of the dims other than the abscissa: hue by the first, lightness by the others."""
+    """One series per combination of the dims other than the abscissa: hue by the first, lightness by the others.
+
+    The marker tells apart the values of the second parameter, of the first where there is only one.
+    """
     used = {str(dim) for array in arrays for dim in array.dims} - {axis, "replicate"}
     dims = [str(dim) for dim in dataset.dims if dim in used]
     values = [dataset[dim].values.tolist() for dim in dims]
     inner = math.prod(len(items) for items in values[1:]) if dims else 1
+    marked = [dim for dim in dims if dim in experiment.model_fields]
     found = []
     for place, combination in enumerate(itertools.product(*values)):
         outer, shade = divmod(place, inner)
@@ -149,7 +157,9 @@ def series(
         hue = _ordered(outer, len(values[0])) if ordered else to_rgb(_HUES[outer % len(_HUES)])
         label = ", ".join(_name(experiment, dim, value) for dim, value in zip(dims, combination, strict=True))
         where = dict(zip(dims, combination, strict=True))
-        found.append(Series(where, label, _lighter(hue, 0.5 * shade / max(inner - 1, 1)), _marker(outer, shade, inner)))
+        positions = [values[dims.index(dim)].index(where[dim]) for dim in marked[1:] or marked]
+        color = _lighter(hue, 0.5 * shade / max(inner - 1, 1))
+        found.append(Series(where, label, color, _MARKERS[sum(positions) % len(_MARKERS)]))
     return found
 
 
@@ -268,27 +278,43 @@ def _logarithmic_ordinate(axes: Axes) -> None:
 
 
 def _legend(made: Figure, experiment: type[Experiment], dataset: xarray.Dataset, columns: int) -> None:
-    shown = [item.name for item in experiment.observables if item.name in (experiment.panels or [o.name for o in experiment.observables])]
+    shown = [
+        item.name
+        for item in experiment.observables
+        if item.name in (experiment.panels or [o.name for o in experiment.observables])
+    ]
     prefixes = ["", *(variable_prefix(experiment, overlay.label) for overlay in experiment.overlays)]
     arrays = [dataset[prefix + name] for prefix in prefixes for name in shown if prefix + name in dataset]
     lines = series(experiment, dataset, arrays, abscissa(experiment, dataset, arrays))
     handles: list[Any] = []
     if 1 < len(lines) <= MOST_SERIES:
         for one in lines:
-            handles.append(Line2D([], [], color=one.color, lw=1.3, marker=one.marker, ms=4.2, mec="white", mew=0.5, label=one.label))
+            handles.append(
+                Line2D(
+                    [], [], color=one.color, lw=1.3, marker=one.marker, ms=4.2, mec="white", mew=0.5, label=one.label
+                )
+            )
     grey = {"color": _FAINT, "label": "theory"}
     for overlay in experiment.overlays:
         prefix = variable_prefix(experiment, overlay.label)
         if any(prefix + name in dataset for name in shown):
             words = "theory" if overlay.label == "theory" else overlay.label.replace("_", " ")
             words = "theory given each run" if overlay.label == "theory_given" else words
-            look = {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 3.6, "mfc": "white", "mew": 0.8} if overlay.given else {"lw": 1.3}
+            look = (
+                {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 3.6, "mfc": "white", "mew": 0.8}
+                if overlay.given
+                else {"lw": 1.3}
+            )
             handles.append(Line2D([], [], **{**grey, **look, "label": words}))
     if any(name in dataset for name in shown):
-        handles.append(Line2D([], [], color=_FAINT, marker="o", ms=4.2, mec="white", mew=0.5, ls="none", label="simulation ± 1 se"))
+        handles.append(
+            Line2D([], [], color=_FAINT, marker="o", ms=4.2, mec="white", mew=0.5, ls="none", label="simulation ± 1 se")
+        )
     widest = max((len(handle.get_label()) for handle in handles), default=0)
     across = max(1, min(len(handles), int(columns * 62 / (widest + 9)) if columns > 1 else int(70 / (widest + 9))))
-    made.legend(handles=handles, loc="outside lower center", ncols=across, frameon=False, handlelength=2.0, columnspacing=1.4)
+    made.legend(
+        handles=handles, loc="outside lower center", ncols=across, frameon=False, handlelength=2.0, columnspacing=1.4
+    )
 
 
 def _title(made: Figure, experiment: type[Experiment], dataset: xarray.Dataset) -> None:
@@ -335,7 +361,3 @@ def _ordered(place: int, count: int) -> tuple[float, float, float]:
 def _lighter(color: Sequence[float], share: float) -> tuple[float, float, float]:
     red, green, blue = (channel + (1 - channel) * share for channel in color[:3])
     return red, green, blue
-
-
-def _marker(outer: int, shade: int, inner: int) -> str:
-    return _MARKERS[(shade if inner > 1 else outer) % len(_MARKERS)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import warnings
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
@@ -26,13 +27,18 @@ def experiments_in(module_path: str) -> list[type[Experiment]]:
 
 
 def experiments() -> dict[str, type[Experiment]]:
-    """Every installed experiment by name.
+    """Every installed experiment by name. A module that cannot be imported is named in a warning and passed over.
 
     Raises: ValueError when two installed packages declare one name.
     """
     found: dict[str, type[Experiment]] = {}
     for module_path in sorted({point.value for point in entry_points(group=GROUP)}):
-        for experiment in experiments_in(module_path):
+        try:
+            declared = experiments_in(module_path)
+        except ImportError as error:
+            warnings.warn(f"the experiments of {module_path} are left out: {error}", stacklevel=2)
+            continue
+        for experiment in declared:
             other = found.setdefault(experiment.name, experiment)
             if other is not experiment:
                 raise ValueError(

@@ -1,4 +1,4 @@
-"""Run an experiment over a grid: decide what is missing, compute it chunk by chunk, store each chunk, read the rest back."""
+"""Run an experiment over a grid: decide what is missing, compute and store it chunk by chunk, read back the rest."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from solvable.numerics.validation import integer
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """What a run did: the results of every cell asked for, how many chunks were computed, how many were there already."""
+    """What a run did: the results of every cell asked for, how many chunks were computed and how many were there."""
 
     experiment: type[Experiment]
     results: Sequence[CellResult]
@@ -54,8 +54,8 @@ def execute(
 ) -> Run:
     """Simulate and predict every cell of `grid`, computing only what `out` does not hold yet.
 
-    Replicate numbers are absolute, so more replicates extend what is there. A cell that raises is recorded as failed and
-    the others are computed; failed chunks are tried again by the next run.
+    Replicate numbers are absolute, so more replicates extend what is there. A cell that raises is recorded as failed
+    and the others are computed; failed chunks are tried again by the next run.
 
     Raises: ValueError for a grid, a setting or a number of replicates that is not accepted.
     """
@@ -68,7 +68,7 @@ def execute(
     plans = _plan(store, cells, count)
     finished = sum(len(plan.finished) for plan in plans)
     total = sum(len(plan.missing) for plan in plans)
-    with _progress(experiment.name, plans, visible=progress and total > 0) as advance:
+    with _Progress(experiment.name, plans, visible=progress and total > 0) as advance:
         for plan in plans:
             for chunk in plan.missing:
                 computed = compute(chunk)
@@ -100,7 +100,8 @@ def check(cells: Sequence[Experiment]) -> None:
     """
     for cell in cells:
         with contextlib.suppress(NotImplementedError):  # a declaration may simulate and predict in its own way
-            cell.task(), cell.algorithm(), cell.shared(), cell.sizes()
+            for build in (cell.task, cell.algorithm, cell.shared, cell.sizes):
+                build()
 
 
 def _theory_chunks(cell: Experiment) -> list[Chunk]:
@@ -114,7 +115,9 @@ def _plan(store: Store, cells: Sequence[Experiment], count: int) -> list[_Plan]:
         plan = _Plan(cell, {}, [], [])
         wanted = _theory_chunks(cell)
         known = store.blocks(cell, names)
-        wanted += [chunk for block, chunk in sorted(known.items(), key=lambda item: item[0].start) if block.start < count]
+        wanted += [
+            chunk for block, chunk in sorted(known.items(), key=lambda item: item[0].start) if block.start < count
+        ]
         for chunk in wanted:
             stored = None if store.failures(chunk) else store.read(chunk)
             if stored is None or not set(chunk.sources) <= set(stored.values):
@@ -154,7 +157,7 @@ def _gather(plan: _Plan, count: int) -> CellResult:
     return CellResult(plan.cell, sources, plan.failures, plan.facts)
 
 
-class _progress:
+class _Progress:
     """A progress bar on stderr, absent when nobody watches: cells done, chunks a second, time left."""
 
     def __init__(self, name: str, plans: Sequence[_Plan], visible: bool) -> None:

@@ -1,8 +1,9 @@
 """The store: one Parquet file a finished chunk, written so that a crash leaves either the whole file or none.
 
 A folder holds one subfolder per experiment. Its files `<cell>-<start>-<stop>.parquet` (a block of replicates with its
-conditional predictions) and `<cell>-<overlay>.parquet` are tidy long tables. What starts with an underscore is not data:
-`_<chunk>.failed.json` records what raised, `_<chunk>.parquet.damaged` was set aside. pandas, pyarrow and DuckDB skip both.
+conditional predictions) and `<cell>-<overlay>.parquet` are tidy long tables. What starts with an underscore is no
+data, and pandas and pyarrow skip it: `_<chunk>.failed.json` records what raised, `_<chunk>.parquet.damaged` is a file
+that was set aside.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ class Store:
             **environment(),
         }
         if computed.failures:
-            text = json.dumps(plain({**facts, "failures": [_failure_to_json(item) for item in computed.failures]}), indent=1)
+            text = json.dumps(
+                plain({**facts, "failures": [_failure_to_json(item) for item in computed.failures]}), indent=1
+            )
             _write_whole(failed, text.encode())
         if computed.values:
             _write_whole(path, table.encode(chunk.cell, facts, computed.values))
@@ -82,7 +85,7 @@ class Store:
         return facts
 
     def read(self, chunk: Chunk) -> Stored | None:
-        """A finished or partly finished chunk; None when it is not there. A damaged file is set aside with a warning."""
+        """A chunk that was stored, in whole or in part; None when there is none. A damaged file is set aside."""
         return self._read_or_set_aside(self.path(chunk))
 
     def failures(self, chunk: Chunk) -> list[Failure]:
@@ -160,7 +163,12 @@ def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
     try:
         facts = json.loads(path.read_text())
         found = [
-            Failure(item["source"], range(*item["replicates"]) if item["replicates"] else None, item["kind"], item["message"])
+            Failure(
+                item["source"],
+                range(*item["replicates"]) if item["replicates"] else None,
+                item["kind"],
+                item["message"],
+            )
             for item in facts["failures"]
         ]
     except (OSError, ValueError, KeyError, TypeError):
@@ -171,7 +179,11 @@ def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
 def parameters_text(cell: Experiment) -> str:
     """The parameters as strict JSON; an infinite one is written as the text that reads back as it."""
     parameters = cell.model_dump(mode="json")
-    infinite = {name: str(value) for name, value in parameters.items() if isinstance(value, float) and abs(value) == float("inf")}
+    infinite = {
+        name: str(value)
+        for name, value in parameters.items()
+        if isinstance(value, float) and abs(value) == float("inf")
+    }
     return json.dumps({**parameters, **infinite}, allow_nan=False)
 
 
@@ -219,4 +231,3 @@ def _free_name(path: Path) -> Path:
 def _failure_to_json(failure: Failure) -> dict[str, Any]:
     span = None if failure.replicates is None else [failure.replicates.start, failure.replicates.stop]
     return {"source": failure.source, "replicates": span, "kind": failure.kind, "message": failure.message}
-

@@ -1,4 +1,4 @@
-"""One chunk as the bytes of a Parquet file and back: a tidy long table whose schema metadata tells everything about it."""
+"""One chunk as the bytes of a Parquet file and back: a tidy long table with its facts in the schema metadata."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Valu
     Columns: the parameters, `source`, `replicate` (null where the value holds for all), the observables' own dims (null
     where an observable has none), `observable`, `value` (null where missing), `reason`.
     """
-    parts: list[dict[str, np.ndarray | list]] = []
+    parts: list[dict[str, Any]] = []
     layout: dict[str, Any] = {}
     dims = sorted({dim for source in values.values() for own in source.dims.values() for dim in own})
     for label, source in values.items():
@@ -50,12 +50,17 @@ def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Valu
     for name, value in json.loads(cell.canonical()).items():
         kind = _arrow_type(cell.__class__.model_fields[name].annotation)
         columns[name] = pa.repeat(pa.scalar(value, kind), count)
-    kinds_of = {"source": pa.string(), "replicate": pa.int64(), "observable": pa.string(), "value": pa.float64(), "reason": pa.string()}
+    kinds_of = {
+        "source": pa.string(),
+        "replicate": pa.int64(),
+        "observable": pa.string(),
+        "value": pa.float64(),
+        "reason": pa.string(),
+    }
     for name in ("source", "replicate", *dims, "observable", "value", "reason"):
         chunks = [part[name] for part in parts]
         kind = kinds_of.get(name) or _dim_type(values, name)
-        column = f"dim_{name}" if name in dims and name in columns else name
-        columns[column] = pa.concat_arrays([chunk.cast(kind) for chunk in chunks]) if chunks else pa.array([], kind)
+        columns[name] = pa.concat_arrays([chunk.cast(kind) for chunk in chunks]) if chunks else pa.array([], kind)
     table = pa.table(columns)
     facts = {**facts, "layout": layout}
     text = json.dumps({**facts, "checksum": _checksum(table, facts)}, allow_nan=False)

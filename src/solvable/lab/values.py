@@ -1,4 +1,4 @@
-"""Plain NumPy values of one source in one cell: what an outcome becomes when it leaves JAX, and what the store gives back."""
+"""Plain NumPy values of one source in one cell: what an outcome becomes outside JAX, and what the store gives back."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Values:
     """The observables of one source (the simulation, or one overlay) in one cell.
 
     `arrays[name]` has shape (replicates, *own dims), or (*own dims) where `replicates` is None: a prediction that does
-    not depend on the run. `reasons` has one text per replicate (one in all without replicates), empty where the value is
-    there. `errors[name]` is the standard error of the quadrature, with the shape of the observable.
+    not depend on the run. `reasons` has one text per replicate (one in all without replicates), empty where the value
+    is there. `errors[name]` is the standard error of the quadrature, with the shape of the observable.
     """
 
     arrays: Mapping[str, np.ndarray]
@@ -59,7 +59,9 @@ class Values:
             arrays[name] = floats
         stats = dict(outcome.stats)
         errors = {
-            name: np.array(np.broadcast_to(_trailing(np.asarray(error, dtype=np.float64), arrays[name]), arrays[name].shape))
+            name: np.array(
+                np.broadcast_to(_trailing(np.asarray(error, dtype=np.float64), arrays[name]), arrays[name].shape)
+            )
             for name, error in dict(stats.pop("standard_error", None) or {}).items()
             if name in arrays
         }
@@ -160,7 +162,7 @@ def plain(value: Any) -> Any:
 
 
 def _coordinate(outcome: Outcome, dim: str, size: int) -> np.ndarray:
-    """The outcome's own field of that name where it is one value per position (such as the steps `at`), else 0, 1, ..."""
+    """The outcome's own field of that name where it has one value per position (as `at` has), else 0, 1, ..."""
     field = getattr(outcome, dim, None)
     if field is not None and np.shape(field) == (size,) and np.asarray(field).dtype.kind in "iuf":
         return np.asarray(field)

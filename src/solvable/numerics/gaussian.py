@@ -14,6 +14,8 @@ from scipy.stats import qmc
 
 NODE_SPACING = 1.1
 NODE_STEPS = np.arange(11) - 5.5
+FINE_NODES = np.linspace(-9.0, 9.0, 4001)
+FINE_WEIGHTS = np.exp(-0.5 * FINE_NODES**2) * (FINE_NODES[1] - FINE_NODES[0]) / math.sqrt(2.0 * math.pi)
 
 
 def normal_cdf(x: Float[Array, "..."]) -> Float[Array, "..."]:

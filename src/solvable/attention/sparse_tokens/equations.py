@@ -13,7 +13,7 @@ E[r G p]/tau equals E[r^2 dp/dz] by Stein's lemma and needs no second derivative
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -29,11 +29,13 @@ from solvable.numerics.results import Result
 # forms with small V lose digits, so a stalled solve is accepted up to STALLED.
 TOLERANCE = 1e-11
 STALLED = 1e-7
-STAGES = 14
-COARSE_POINTS = 2**7
+STAGES = 10
+PATH_STARTS = (0.3, 3.0, 0.03, 0.003, 1e-4)
+COARSE_POINTS = 2**8
 MEDIUM_POINTS = 2**11
 COARSE_TURNS = 30
-FINE_TURNS = 60
+FINE_TURNS = 40
+MAX_PATH_POINTS = 40
 
 Unknowns = Float[Array, "5"]
 """(w1, w2, b, log tau, log chi)."""
@@ -138,8 +140,9 @@ def newton(equations: Equations, x: Unknowns, max_turns: int, tolerance: float) 
         rows = equations.scale(x)
         norm = jnp.linalg.norm(residual * rows)
         step = jnp.linalg.solve(rows[:, None] * jacobian, -(rows * residual))
-        # exp(log tau), exp(log chi) must not overflow on a first bad step.
-        limited = jnp.minimum(1.0, 3.0 / jnp.maximum(jnp.max(jnp.abs(step[3:])), 1e-30))
+        # Far from the solution the linear model is only local: weights and logarithms move by a bounded amount.
+        reach = jnp.concatenate([2.0 + 0.5 * jnp.abs(x[:3]), jnp.full(2, 2.0)])
+        limited = jnp.minimum(1.0, 1.0 / jnp.max(jnp.abs(step) / reach))
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf), step * limited
 
     def body(state: NewtonState) -> NewtonState:
@@ -165,23 +168,77 @@ def newton(equations: Equations, x: Unknowns, max_turns: int, tolerance: float) 
     return jax.lax.while_loop(going, body, start)
 
 
-def coarse_solution(equations: Equations, start: Unknowns | None = None) -> Unknowns:
-    """A solution on a coarse rule: the path of solutions from a strong ridge, where zero is close, to the wanted one."""
-    coarse = Equations(
-        equations.features.thinned(COARSE_POINTS), equations.loss, equations.ridge, equations.ratio
-    )
-    strong = jnp.maximum(3.0, equations.ridge)
-    weak = jnp.maximum(equations.ridge, 1e-10)
-    ladder = strong * (weak / strong) ** jnp.linspace(0.0, 1.0, STAGES)
-    ladder = ladder.at[-1].set(equations.ridge)
-    x = jnp.array([0.0, 0.0, 0.0, -2.0, 0.0]) - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * jnp.log(equations.ratio * strong)
-    x = x if start is None else start
+def coarse_solution(equations: Equations) -> Start:
+    """A solution on a coarse rule: the path of solutions from a strong ridge, where zero is close, to the wanted one.
 
-    def stage(x: Unknowns, ridge: Float[Array, ""]) -> tuple[Unknowns, None]:
-        at = Equations(coarse.features, coarse.loss, ridge, coarse.ratio)
-        return newton(at, x, COARSE_TURNS, 1e-6).x, None
+    A path can break where the hinge leaves the bias undetermined (a ridge so strong that every margin is below 1), so
+    that up to `len(PATH_STARTS)` paths are tried, the later ones from weaker ridges.
+    """
+    coarse = equations.features.thinned(COARSE_POINTS)
+    x0 = jnp.array([0.0, 0.0, 0.0, -2.0, 0.0])
 
-    return jax.lax.scan(stage, x, ladder)[0]
+    def path(start: Float[Array, ""]) -> tuple[Start, Float[Array, ""]]:
+        strong = jnp.maximum(start, equations.ridge)
+        weak = jnp.maximum(equations.ridge, 1e-10)
+        ladder = strong * (weak / strong) ** jnp.linspace(0.0, 1.0, STAGES)
+        ladder = ladder.at[-1].set(equations.ridge)
+
+        def stage(x: Unknowns, ridge: Float[Array, ""]) -> tuple[Unknowns, tuple[Unknowns, Float[Array, ""]]]:
+            state = newton(Equations(coarse, equations.loss, ridge, equations.ratio), x, COARSE_TURNS, 1e-6)
+            return state.x, (state.x, state.norm)
+
+        begin = x0 - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * jnp.log(equations.ratio * (strong + 0.1))
+        x, (points, norms) = jax.lax.scan(stage, begin, ladder)
+        return Start(x, points[0], ladder[0]), norms[-1]
+
+    def attempt(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        best, norm, number = state
+        found, reached = path(jnp.asarray(PATH_STARTS)[number])
+        better = reached < norm
+        chosen = jax.tree_util.tree_map(lambda new, old: jnp.where(better, new, old), found, best)
+        return chosen, jnp.where(better, reached, norm), number + 1
+
+    def going(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        return (state[1] > 1e-4) & (state[2] < len(PATH_STARTS))
+
+    none = Start(x0, x0, jnp.ones(()))
+    return jax.lax.while_loop(going, attempt, (none, jnp.array(jnp.inf), jnp.array(0)))[0]
+
+
+class Start(NamedTuple):
+    """Where a finer rule starts: the solution wanted, and one at a stronger ridge from which a path can lead there."""
+
+    x: Unknowns
+    strong_x: Unknowns
+    strong_ridge: Float[Array, ""]
+
+
+def follow(equations: Equations, start: Start, tolerance: float, enough: float) -> NewtonState:
+    """Newton from `start.x`; where that fails, along a path of ridges from the strong one, in steps that halve on failure.
+
+    `enough` is the residual at which a point of the path counts as solved.
+    """
+
+    def turn(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        good_x, good_ridge, begin, ridge, _, tries = state
+        found = newton(Equations(equations.features, equations.loss, ridge, equations.ratio), begin, FINE_TURNS, tolerance)
+        solved = found.norm < enough
+        good_x = jnp.where(solved, found.x, good_x)
+        good_ridge = jnp.where(solved, ridge, good_ridge)
+        target = jnp.maximum(equations.ridge, 1e-12)
+        ahead = jnp.where(solved, equations.ridge, jnp.sqrt(good_ridge * jnp.maximum(ridge, target)))
+        return good_x, good_ridge, good_x, ahead, found, tries + 1
+
+    def going(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        good_ridge, tries = state[1], state[5]
+        return (good_ridge > equations.ridge) & (tries < MAX_PATH_POINTS)
+
+    x = start.x
+    nothing = NewtonState(x, jnp.array(jnp.inf), x, jnp.array(1.0), jnp.array(0), jnp.array(False))
+    # The strong ridge is kept above the wanted one, so that the loop is entered also where the two agree.
+    strong = jnp.maximum(start.strong_ridge, 2.0 * equations.ridge)
+    begin = (start.strong_x, strong, start.x, equations.ridge, nothing, jnp.array(0))
+    return jax.lax.while_loop(going, turn, begin)[4]
 
 
 class Solution(NamedTuple):
@@ -193,13 +250,13 @@ class Solution(NamedTuple):
     result: Int[Array, ""]
 
 
-def solve(equations: Equations, start: Unknowns) -> Solution:
+def solve(equations: Equations, start: Start) -> Solution:
     """Solve at the full rule from a start on a coarser one; differentiable in everything by the implicit function."""
     medium = Equations(
         equations.features.thinned(MEDIUM_POINTS), equations.loss, equations.ridge, equations.ratio
     )
-    start = newton(medium, start, FINE_TURNS, 1e-7).x
-    state = newton(equations, start, FINE_TURNS, TOLERANCE)
+    start = start._replace(x=follow(medium, start, 1e-7, 1e-5).x)
+    state = follow(equations, start, TOLERANCE, STALLED)
     x = implicit(equations, state.x)
     finite = jnp.all(jnp.isfinite(state.x)) & jnp.isfinite(state.norm)
     code = jnp.where(state.norm < STALLED, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))

@@ -1,0 +1,102 @@
+"""Capacity: up to how many samples per dimension the features are linearly separable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, FlatLinear, HeadAlgorithm, head_only
+from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features, mixture_features
+from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.numerics.gaussian import mean_and_standard_error, positive_part_square
+from solvable.numerics.precision import as_float64, batched_map, float64
+from solvable.numerics.results import Result, raise_unless_successful
+
+CAPACITY_QUADRATURE = Quadrature(points=2**16)
+TURNS = 60
+
+
+class Estimate(float):
+    """A number with the standard error of its quadrature and the stats of its solve."""
+
+    standard_error: float
+    stats: dict[str, Any]
+
+    def __new__(cls, value: Any, standard_error: Any, **stats: Any) -> Estimate:
+        self = super().__new__(cls, value)
+        self.standard_error = float(standard_error)
+        self.stats = {"standard_error": self.standard_error, **stats}
+        return self
+
+
+def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature = CAPACITY_QUADRATURE) -> Estimate:
+    """The largest n/d at which the features are linearly separable (with a bias), in the limit.
+
+    1/capacity = min over (w1, w2, b) of E[(sqrt(1 + w2^2) G - y (w1 A + w2 kappa c + b)/r)_+^2], a convex program whose
+    Gaussian average is closed. Conjecture 1 of arXiv:2509.25153 states a threshold; this expression is derived here by
+    the Gaussian min-max comparison. Flat: length times the threshold of the mixture.
+
+    Returns: a float with `.standard_error` and `.stats` (over the quadrature's scramblings).
+    Raises: ValueError for a TwoStepAttention (pass `fixed_query(...)`); SolveError when the program is not solved.
+    """
+    head_only(algorithm, "capacity")
+    with jax.enable_x64(True):
+        inverse, norms = _inverse_capacity(task, algorithm, quadrature)
+        code = np.where(np.asarray(norms) < 1e-8, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
+        raise_unless_successful(code, "capacity")
+        factor = float(task.length) if isinstance(algorithm, FlatLinear) else 1.0
+        thresholds = factor / inverse
+        mean, error = mean_and_standard_error(thresholds)
+        return Estimate(mean, error, scramblings=np.asarray(thresholds), residual=float(np.max(np.asarray(norms))))
+
+
+@eqx.filter_jit
+def _inverse_capacity(
+    task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature
+) -> tuple[Float[Array, "S"], Float[Array, "S"]]:
+    if isinstance(algorithm, FixedQueryAttention):
+        cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
+        return batched_map(
+            lambda normals, shift: _minimum(attention_features(task, cosine, sharpness, normals, shift)),
+            *quadrature.normals(task.length),
+        )
+    separation = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
+    rate = as_float64(task.positive_rate)
+    return batched_map(lambda shift: _minimum(mixture_features(rate, separation, shift)), quadrature.mixture_shifts())
+
+
+def _minimum(f: Features) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(the minimum, the gradient norm) of the convex program, by damped Newton on (w1, w2, b)."""
+    columns = [f.query / f.scale, f.signal / f.scale, f.label / f.scale]
+
+    def value(x: Float[Array, "3"]) -> Float[Array, ""]:
+        reach = x[0] * columns[0] + x[1] * columns[1] + x[2] * columns[2]
+        spread = jnp.broadcast_to(jnp.sqrt(1.0 + x[1] * x[1]), reach.shape)
+        # Without a coordinate along the query nothing depends on its weight, which is held at zero.
+        anchor = 0.0 if f.has_query else 0.5 * x[0] * x[0]
+        return f.mean(positive_part_square(-reach, spread)) + anchor
+
+    def turn(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, current, _, turns = state
+        by_x, hessian = jax.grad(value)(x), jax.hessian(value)(x)
+        step = -jnp.linalg.solve(hessian + 1e-14 * jnp.eye(3), by_x)
+        slope = jnp.dot(by_x, step)
+
+        def too_long(length: Any) -> Any:
+            return ~(value(x + length * step) <= current + 1e-4 * length * slope + 1e-16) & (length > 1e-8)
+
+        length = jax.lax.while_loop(too_long, lambda length: 0.5 * length, jnp.array(1.0))
+        x = x + length * step
+        return x, value(x), jnp.linalg.norm(jax.grad(value)(x)), turns + 1
+
+    def going(state: tuple[Any, ...]) -> Any:
+        return (state[2] > 1e-11) & (state[3] < TURNS)
+
+    x0 = jnp.array([0.1, 0.1, 0.0])
+    _, minimum, norm, _ = jax.lax.while_loop(going, turn, (x0, value(x0), jnp.array(jnp.inf), jnp.array(0)))
+    return minimum, norm

@@ -1,0 +1,105 @@
+"""Call a verb: JAX's compilation cache, warnings in one line, errors as one sentence and an exit code."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import sys
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+BAD_INPUT, NOT_CONVERGED, BAD_DATA, UNEXPECTED, INTERRUPTED = 2, 3, 4, 70, 130
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a verb answers: the document for --json, what to print otherwise (rich renderables), the exit code."""
+
+    document: Any
+    parts: Sequence[Any]
+    code: int = 0
+
+
+def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: str = "interrupted") -> int:
+    """Print what `work` answers and return its exit code; an error becomes one sentence on stderr."""
+    _use_compilation_cache()
+    if debug:
+        import logging
+
+        logging.basicConfig(level=logging.WARNING)
+        logging.getLogger("solvable").setLevel(logging.DEBUG)
+    try:
+        with _plain_warnings():
+            answer = work()
+    except KeyboardInterrupt:
+        return refuse(interrupted, as_json, INTERRUPTED)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        code = _code(error)
+        sentence = " ".join(str(error).split())
+        if code == UNEXPECTED:
+            sentence = f"unexpected {type(error).__name__}: {sentence}; --debug shows where"
+        return refuse(sentence, as_json, code)
+    if as_json:
+        print(strict_json(answer.document))
+    else:
+        from rich.console import Console
+
+        console = Console(soft_wrap=False)
+        if not console.is_terminal:
+            console = Console(width=160)
+        for part in answer.parts:
+            console.print(part, highlight=False)
+    return answer.code
+
+
+def refuse(sentence: str, as_json: bool, code: int) -> int:
+    """Print one sentence on stderr (and, for --json, a document on stdout) and return the code."""
+    print(sentence if code == INTERRUPTED else f"error: {sentence}", file=sys.stderr)
+    if as_json:
+        print(strict_json({"error": sentence, "exit_code": code}))
+    return code
+
+
+def strict_json(document: Any) -> str:
+    """`document` as JSON that every parser takes: NaN and infinities are null."""
+    from solvable.lab.values import plain
+
+    return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _code(error: Exception) -> int:
+    names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
+    if "solvable.numerics.results.SolveError" in names:
+        return NOT_CONVERGED
+    if "solvable.lab.store.StoreError" in names:
+        return BAD_DATA
+    return BAD_INPUT if isinstance(error, ValueError | OSError) else UNEXPECTED
+
+
+def _use_compilation_cache() -> None:
+    """Through the environment, which JAX reads when it is imported; a user's own settings stand."""
+    if "jax" in sys.modules:
+        return
+    import platformdirs
+
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(platformdirs.user_cache_dir("solvable"), "jax"))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")
+
+
+@contextlib.contextmanager
+def _plain_warnings() -> Iterator[None]:
+    def show(message: Warning | str, *_: Any, **__: Any) -> None:
+        print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("default", UserWarning)
+        warnings.showwarning = show
+        yield

@@ -1,0 +1,115 @@
+"""The verbs and their options. Nothing heavy is imported here; a verb imports what it needs when it is called."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from solvable.cli.call import call, refuse
+
+app = typer.Typer(
+    name="solvable",
+    help="Solvable models of learning: train them, predict them exactly, overlay the two.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+# typer names no public base for its usage errors; this is the one above BadParameter
+_USAGE_ERROR: Any = typer.BadParameter.__mro__[1]
+_Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name that `solvable list` shows.")]
+_Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="NAME=VALUE[,VALUE...]", help="Set a parameter; several values make it an axis."),
+]
+_Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
+_Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
+
+
+@app.command("list")
+def list_(json: _Json = False, debug: _Debug = False) -> int:
+    """Systems and experiments, with their source and claims."""
+
+    def work():
+        from solvable.cli import listing
+
+        return listing.every_experiment()
+
+    return call(work, json, debug)
+
+
+@app.command()
+def show(experiment: _Experiment, json: _Json = False, debug: _Debug = False) -> int:
+    """Parameters, defaults and observables of one experiment."""
+
+    def work():
+        from solvable.cli import listing
+
+        return listing.one_experiment(experiment)
+
+    return call(work, json, debug)
+
+
+@app.command()
+def predict(experiment: _Experiment, set_: _Set = None, json: _Json = False, debug: _Debug = False) -> int:
+    """Theory only: the predictions that need no run."""
+
+    def work():
+        from solvable.cli import running
+
+        return running.predict(experiment, set_ or [])
+
+    return call(work, json, debug)
+
+
+@app.command()
+def run(
+    experiment: _Experiment,
+    set_: _Set = None,
+    replicates: Annotated[int | None, typer.Option(help="Runs a cell; more of them extend what is stored.")] = None,
+    out: Annotated[str, typer.Option(metavar="DIR", help="Where results and figures go.")] = "solvable-results",
+    json: _Json = False,
+    debug: _Debug = False,
+) -> int:
+    """Simulate and predict, store, compare, draw. The same command again resumes.
+
+    Exit code 0: all agree; 1: a comparison disagrees or a cell failed; 2: bad input; 3: a solve did not converge;
+    4: data missing or damaged.
+    """
+
+    def work():
+        from solvable.cli import running
+
+        return running.run(experiment, set_ or [], replicates, out)
+
+    interrupted = f"interrupted; what is finished is kept in {out}, and the same command resumes"
+    return call(work, json, debug, interrupted)
+
+
+@app.command()
+def doctor(
+    folder: Annotated[str | None, typer.Argument(metavar="[DIR]", help="Results whose checksums are verified.")] = None,
+    json: _Json = False,
+    debug: _Debug = False,
+) -> int:
+    """Versions, devices, precision, engines, caches and, given DIR, the health of what is stored there."""
+
+    def work():
+        from solvable.cli import health
+
+        return health.examine(folder)
+
+    return call(work, json, debug)
+
+
+def main() -> None:
+    """The entry point of the console script."""
+    try:
+        code = app(standalone_mode=False)
+    except _USAGE_ERROR as error:
+        sentence = error.format_message()
+        code = refuse(sentence, "--json" in sys.argv[1:], 2) if sentence else 2  # none: the help is printed already
+    sys.exit(code or 0)

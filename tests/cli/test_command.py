@@ -1,0 +1,190 @@
+"""The command as users meet it: real processes, exit codes, one sentence for an error, strict JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from solvable.cli.running import settings
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory):
+    """Run `solvable` in a process of its own where the toy is installed as a third party's package."""
+    site = tmp_path_factory.mktemp("site")
+    about = site / "toy-1.0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: toy\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text("[solvable.experiments]\ntoy = tests.lab.toy\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
+
+    def call(*arguments, start=False, **settings):
+        line = [sys.executable, "-c", "from solvable.cli.main import main; main()", *map(str, arguments)]
+        options = {"env": environment | settings, "text": True, "cwd": site}
+        if start:
+            return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+        return subprocess.run(line, capture_output=True, check=False, timeout=120, **options)
+
+    return call
+
+
+def strict(text):
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def test_help_imports_nothing_heavy():
+    heavy = ["jax", "numpy", "scipy", "pyarrow", "xarray", "matplotlib", "pydantic"]
+    code = (
+        "import sys; sys.argv = ['solvable', '--help']\n"
+        "from solvable.cli.main import main\n"
+        "try: main()\n"
+        f"finally: print([name for name in {heavy} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.strip().splitlines()[-1] == "[]"
+    assert all(verb in done.stdout for verb in ("list", "show", "predict", "run", "doctor"))
+
+
+def test_list_and_show_find_a_third_partys_experiment(command):
+    listed = command("list", "--json")
+    assert listed.returncode == 0
+    entries = {entry["name"]: entry for entry in strict(listed.stdout)["experiments"]}
+    assert entries["toy/ceiling"]["overlays"] == [{"label": "ceiling", "given": False, "claims": ["bound"]}]
+    shown = command("show", "toy/mean")
+    assert shown.returncode == 0
+    for words in ("samples n", "4, 8, 16", "a whole number", "sample mean", "a textbook, Fig. 0", "exact"):
+        assert words in shown.stdout
+
+
+def test_a_run_stores_compares_draws_and_resumes(command, tmp_path):
+    line = (
+        "run",
+        "toy/mean",
+        "--set",
+        "kind=plain,patchy",
+        "--set",
+        "samples=4,8",
+        "--replicates",
+        9,
+        "--out",
+        tmp_path,
+    )
+    first = command(*line, "--json")
+    assert (first.returncode, first.stderr.count("error")) == (0, 0)
+    answer = strict(first.stdout)
+    assert (answer["cells"], answer["computed"], answer["reused"], answer["agrees"]) == (4, 12, 0, True)
+    assert all(Path(path).is_file() for path in answer["figures"])
+    assert {item["verdict"] for item in answer["comparisons"]} == {"agrees"}
+    again = command(*line)
+    assert again.returncode == 0
+    assert "0 chunks computed, 12 were there" in again.stdout
+    assert "comparisons agree" in again.stdout
+
+
+def test_disagreement_and_failure_are_exit_code_one(command, tmp_path):
+    shifted = command("run", "toy/mean", "--set", "kind=shifted", "--replicates", 64, "--out", tmp_path)
+    assert shifted.returncode == 1
+    assert "differs by" in shifted.stdout
+    broken = command("run", "toy/mean", "--set", "kind=plain,broken", "--replicates", 2, "--out", tmp_path, "--json")
+    assert broken.returncode == 1
+    answer = strict(broken.stdout)
+    assert {item["message"] for item in answer["failures"]} == {"the toy is broken on purpose"}
+    assert "Traceback" not in broken.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["run", "toy/meen"], "experiment 'toy/meen' is unknown; did you mean 'toy/mean'"),
+        (
+            ["run", "toy/mean", "--set", "sampels=3"],
+            "parameter 'sampels' is unknown in toy/mean; did you mean 'samples'?",
+        ),
+        (
+            ["run", "toy/mean", "--set", "location=-30"],
+            "location=-30 is out of range; accepted: a finite number >= -10",
+        ),
+        (["run", "toy/mean", "--set", "kind=timid"], "kind='timid' is out of the theory's domain; accepted: 'plain'"),
+        (["run", "toy/mean", "--replicates", "many"], "Invalid value for '--replicates'"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_exit_code_two(command, tmp_path, arguments, sentence):
+    done = command(*arguments, *(["--out", tmp_path] if "many" not in arguments else []), "--json")
+    assert done.returncode == 2
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
+    assert len(lines) == 1
+    assert lines[0].startswith(f"error: {sentence}")
+    assert strict(done.stdout)["exit_code"] == 2
+
+
+def test_a_debugged_error_shows_its_traceback(command):
+    done = command("show", "nothing/here", "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_an_unsolved_prediction_is_exit_code_three(command):
+    done = command("predict", "toy/mean", "--set", "samples=4", "--set", "kind=plain,unsolved", "--json")
+    assert done.returncode == 3
+    answer = strict(done.stdout)
+    assert [item["values"]["mean"] for item in answer["predictions"]] == [0.25]
+    assert answer["failures"][0]["message"] == "the toy's equation: the solve stopped"
+
+
+def test_doctor_finds_damage(command, tmp_path):
+    command("run", "toy/law", "--out", tmp_path)
+    healthy = command("doctor", tmp_path, "--json")
+    assert healthy.returncode == 0
+    answer = strict(healthy.stdout)
+    assert answer["double_precision"] is True
+    assert answer["store"] == {"files": 3, "damaged": [], "set_aside": [], "failed": []}
+    victim = next(tmp_path.rglob("*.parquet"))
+    victim.write_bytes(victim.read_bytes()[:-20])
+    sick = command("doctor", tmp_path)
+    assert sick.returncode == 4
+    assert victim.name in sick.stdout
+    assert victim.exists()
+    assert command("doctor", tmp_path / "nowhere").returncode == 4
+
+
+def test_an_interrupted_run_keeps_what_is_finished_and_resumes(command, tmp_path):
+    line = ("run", "toy/ceiling", "--replicates", 4000, "--set", "samples=4", "--out", tmp_path, "--json")
+    process = command(*line, start=True)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.rglob("*-8-16.parquet")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert f"interrupted; what is finished is kept in {tmp_path}, and the same command resumes" in errors
+    assert "Traceback" not in errors
+    assert strict(output)["exit_code"] == 130
+    kept = len(list(tmp_path.rglob("*.parquet")))
+    resumed = command("run", "toy/ceiling", "--replicates", 24, "--set", "samples=4", "--out", tmp_path, "--json")
+    assert strict(resumed.stdout)["reused"] >= min(kept, 3)
+
+
+def test_a_second_process_finds_the_compilations_of_the_first(command, tmp_path):
+    environment = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "cache")}
+    command("run", "toy/ceiling", "--replicates", 1, "--out", tmp_path / "out", **environment)
+    assert list((tmp_path / "cache").iterdir())
+
+
+def test_settings_are_read_as_texts():
+    assert settings(["ratio=1, 2,4", "loss=logistic"]) == {"ratio": ["1", "2", "4"], "loss": ["logistic"]}
+    for text in ("ratio", "=3", "ratio=", "ratio=1,,2"):
+        with pytest.raises(ValueError, match=r"cannot be read; accepted: NAME=VALUE"):
+            settings([text])
+    with pytest.raises(ValueError, match="--set ratio is given twice"):
+        settings(["ratio=1", "ratio=2"])

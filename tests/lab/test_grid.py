@@ -1,0 +1,82 @@
+"""Grids: every combination, and one sentence for whatever is not accepted."""
+
+from typing import Literal
+
+import numpy as np
+import pytest
+
+from solvable.lab import registry
+from solvable.lab.experiment import Experiment, parameter
+from solvable.lab.grid import accepted, cells
+from tests.lab.toy import Ceiling, SampleMean, TheoryOnly
+
+
+def test_defaults_and_product():
+    made = cells(SampleMean, {"kind": ["plain", "shifted"], "location": 1})
+    assert [(cell.samples, cell.kind) for cell in made] == [
+        (samples, kind) for samples in (4, 8, 16) for kind in ("plain", "shifted")
+    ]
+    assert {cell.location for cell in made} == {1.0}
+
+
+def test_texts_arrays_and_repeated_values():
+    from_texts = cells(SampleMean, {"samples": ["2", "3"], "location": ["0.5", "0.50"]})
+    from_array = cells(SampleMean, {"samples": np.array([2, 3]), "location": np.float64(0.5)})
+    assert [cell.canonical() for cell in from_texts] == [cell.canonical() for cell in from_array]
+    assert len(from_texts) == 2
+    assert [cell.seed() for cell in from_texts] == [cell.seed() for cell in from_array]
+
+
+@pytest.mark.parametrize(
+    ("grid", "sentence"),
+    [
+        ({"sampels": 3}, "parameter 'sampels' is unknown in toy/mean; did you mean 'samples'?"),
+        ({"zzz": 3}, "parameter 'zzz' is unknown in toy/mean; accepted: 'samples', 'location', 'kind'"),
+        ({"samples": "3.5"}, "samples='3.5' is not accepted; accepted: a whole number"),
+        ({"location": ["1", "x"]}, "location='x' is not accepted; accepted: a number"),
+        ({"location": "nan"}, "location='nan' is not accepted; accepted: a number"),
+        ({"location": []}, "location has no value; give at least one"),
+        (
+            {"kind": "odd"},
+            "kind='odd' is not accepted; accepted: 'plain', 'shifted', 'patchy', 'broken', 'unsolved', 'timid'",
+        ),
+    ],
+)
+def test_bad_grids(grid, sentence):
+    with pytest.raises(ValueError) as caught:  # noqa: PT011
+        cells(SampleMean, grid)
+    assert str(caught.value) == sentence
+
+
+def test_accepted_words():
+    class Odd(Experiment):
+        size: int | None = parameter(None, "a size")
+        side: Literal["left", "right"] = parameter("left", "a side")
+
+    words = {name: accepted(field.annotation) for name, field in Odd.model_fields.items()}
+    assert words == {"size": "a whole number or nothing", "side": "'left', 'right'"}
+
+
+def test_registry_takes_named_experiments_of_the_module_only():
+    assert registry.experiments_in("tests.lab.toy") == [SampleMean, Ceiling, TheoryOnly]
+
+
+def test_unknown_experiment(monkeypatch):
+    monkeypatch.setattr(registry, "experiments", lambda: {"toy/mean": SampleMean, "toy/ceiling": Ceiling})
+    assert registry.find("toy/mean") is SampleMean
+    with pytest.raises(ValueError, match=r"^experiment 'toy/meen' is unknown; did you mean 'toy/mean'"):
+        registry.find("toy/meen")
+    with pytest.raises(ValueError, match=r"^experiment 'x' is unknown; accepted: 'toy/mean', 'toy/ceiling'$"):
+        registry.find("x")
+
+
+def test_a_broken_module_does_not_hide_the_others(monkeypatch):
+    class Point:
+        def __init__(self, value):
+            self.value = value
+
+    points = [Point("tests.lab.toy"), Point("no.such.module")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    with pytest.warns(UserWarning, match="no.such.module are left out"):
+        found = registry.experiments()
+    assert list(found) == ["toy/mean", "toy/ceiling", "toy/law"]

@@ -1,0 +1,150 @@
+"""Runs: what is stored is what was simulated, only what is missing is computed, one broken cell stops nothing."""
+
+import jax
+import numpy as np
+import pytest
+
+from solvable import lab
+from solvable.lab import runner, values
+from solvable.lab.chunk import blocks
+from solvable.lab.experiment import Overlay, parameter
+from tests.lab import toy
+from tests.lab.toy import SampleMean, TheoryOnly
+
+
+@pytest.fixture(autouse=True)
+def _fresh_count():
+    toy.calls.clear()
+
+
+def test_stored_numbers_are_the_simulated_and_predicted_ones(tmp_path):
+    returned = lab.run(SampleMean, {"samples": [4, 8]}, replicates=12, out=tmp_path)
+    opened = lab.open(tmp_path, SampleMean)
+    assert opened.identical(returned)
+    for samples in (4, 8):
+        cell = SampleMean(samples=samples)
+        with jax.enable_x64(True):
+            key = jax.random.key(cell.seed())
+        direct = cell.simulate(key, range(12))
+        here = opened.sel(samples=samples)
+        np.testing.assert_array_equal(here["mean"], direct.mean)
+        np.testing.assert_array_equal(here["moments"].transpose("replicate", "order"), direct.moments)
+        given = cell.predict(Overlay("given_first", given=True), given=direct)
+        np.testing.assert_array_equal(here["given_first_mean"], given.mean)
+        np.testing.assert_array_equal(here["theory_moments"], cell.predict(Overlay()).moments)
+
+
+def test_the_same_run_again_computes_nothing(tmp_path):
+    first = runner.execute(SampleMean, out=tmp_path, replicates=12)
+    assert (first.computed, first.reused) == (9, 0)  # three cells, each of one theory and two blocks
+    toy.calls.clear()
+    second = runner.execute(SampleMean, out=tmp_path, replicates=12)
+    assert (second.computed, second.reused) == (0, 9)
+    assert toy.calls == []
+
+
+def test_more_replicates_extend_and_equal_a_run_in_one_go(tmp_path):
+    grid = {"samples": 4}
+    runner.execute(SampleMean, grid, out=tmp_path / "steps", replicates=5)
+    toy.calls.clear()
+    extended = lab.run(SampleMean, grid, out=tmp_path / "steps", replicates=19)
+    assert toy.calls == [range(5, 8), range(8, 16), range(16, 19)]
+    whole = lab.run(SampleMean, grid, out=tmp_path / "whole", replicates=19)
+    assert extended.identical(whole)
+    toy.calls.clear()
+    fewer = lab.run(SampleMean, grid, out=tmp_path / "steps", replicates=7)
+    assert toy.calls == []
+    assert fewer.sizes["replicate"] == 7
+
+
+def test_a_wider_grid_computes_only_the_new_cells(tmp_path):
+    runner.execute(SampleMean, {"samples": [4, 8]}, out=tmp_path, replicates=8)
+    toy.calls.clear()
+    done = runner.execute(SampleMean, {"samples": [4, 8, 16]}, out=tmp_path, replicates=8)
+    assert len(toy.calls) == 1
+    assert (done.computed, done.reused) == (2, 4)
+
+
+def test_a_failed_cell_is_recorded_retried_and_forgotten_once_it_succeeds(tmp_path, monkeypatch):
+    grid = {"samples": 4, "kind": ["plain", "broken"]}
+    done = runner.execute(SampleMean, grid, out=tmp_path, replicates=8)
+    ((cell, failure),) = done.failures
+    assert (cell.kind, failure.source, failure.replicates) == ("broken", "simulation", range(8))
+    assert failure.message == "the toy is broken on purpose"
+    assert failure.kind == "RuntimeError"
+    assert "mean" in done.results[0].sources["simulation"].arrays
+    _, stored = lab.dataset.read_results(tmp_path, SampleMean)
+    assert [list(result.failures) for result in stored] == [[], [failure]]
+    monkeypatch.setattr(SampleMean, "algorithm", lambda self: "plain")
+    toy.calls.clear()
+    mended = runner.execute(SampleMean, grid, out=tmp_path, replicates=8)
+    assert toy.calls == [range(8)]
+    assert mended.failures == []
+    assert not list(tmp_path.rglob("*.failed.json"))
+
+
+def test_a_failed_theory_keeps_the_simulation(tmp_path):
+    done = runner.execute(SampleMean, {"samples": 4, "kind": "unsolved"}, out=tmp_path, replicates=8)
+    assert {(failure.source, failure.kind) for _, failure in done.failures} == {
+        ("theory", "SolveError"),
+        ("given_first", "SolveError"),
+    }
+    assert np.isfinite(lab.open(tmp_path, SampleMean)["mean"]).all()
+
+
+def test_unsuccessful_replicates_are_missing_values_with_a_reason(tmp_path):
+    opened = lab.run(SampleMean, {"samples": 4, "kind": "patchy"}, replicates=8, out=tmp_path)
+    missing = np.arange(8) % 4 == 3
+    np.testing.assert_array_equal(np.isnan(opened["mean"]), missing)
+    np.testing.assert_array_equal(opened["reason"] != "", missing)
+    assert opened["reason"].values[3].startswith("the draw holds one class only")
+
+
+def test_theory_only(tmp_path):
+    opened = lab.run(TheoryOnly, out=tmp_path)
+    assert toy.calls == []
+    assert opened["theory_mean"].dims == ("samples",)
+    assert "replicate" not in opened.dims
+    with pytest.raises(ValueError, match=r"replicates=3 is not accepted: toy/law has no simulation"):
+        lab.run(TheoryOnly, replicates=3, out=tmp_path)
+
+
+def test_a_setting_out_of_bounds_is_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(ValueError, match=r"^location=-30 is out of range"):
+        lab.run(SampleMean, {"location": [0.0, -30.0]}, out=tmp_path / "out")
+    assert toy.calls == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_bad_number_of_replicates(tmp_path):
+    with pytest.raises(ValueError, match=r"^replicates=-1 is out of range"):
+        lab.run(SampleMean, replicates=-1, out=tmp_path)
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "out").write_text("")
+    with pytest.raises(ValueError, match=r"is a file; accepted: a folder"):
+        lab.run(SampleMean, out=tmp_path / "out")
+
+
+def test_blocks_are_cut_at_absolute_numbers():
+    assert blocks(range(20)) == [range(8), range(8, 16), range(16, 20)]
+    assert blocks(range(5, 17)) == [range(5, 8), range(8, 16), range(16, 17)]
+    assert blocks(range(0)) == []
+
+
+def test_an_outcome_of_the_wrong_shape_is_a_failure_that_names_the_observable():
+    outcome = SampleMean(samples=4).simulate(jax.random.key(0), range(3))
+    with pytest.raises(ValueError, match=r"^mean has shape \(3,\); its dims should be: replicate$"):
+        values.Values.of(outcome, range(4))
+
+
+def test_a_parameter_named_like_a_dim_is_refused(tmp_path):
+    class Clash(SampleMean):
+        name = "toy/clash"
+        order: int = parameter(1, "an order")
+
+    done = runner.execute(Clash, {"samples": 4}, replicates=2, out=tmp_path)
+    assert {failure.message for _, failure in done.failures} == {
+        "parameter 'order' of toy/clash has the name of a dim, an observable or a column; rename it"
+    }
