@@ -58,7 +58,7 @@ def test_open_asks_for_a_name_where_there_are_several(tmp_path):
     lab.run(Ceiling, {"samples": 4}, replicates=2, out=tmp_path)
     with pytest.raises(ValueError, match="holds several experiments; name one: 'toy/ceiling', 'toy/mean'"):
         lab.open(tmp_path)
-    with pytest.raises(ValueError, match="'toy/mea' is not stored in .*; did you mean 'toy/mean'"):
+    with pytest.raises(ValueError, match=r"'toy/mea' is not stored in .*; did you mean 'toy/mean'"):
         lab.open(tmp_path, "toy/mea")
 
 

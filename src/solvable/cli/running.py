@@ -104,7 +104,8 @@ def predict(name: str, options: Sequence[str]) -> Answer:
     for cell in cells:
         values = [_brief(cell["values"].get(key)) for key in shown]
         table.add_row(*(_plain(cell["parameters"][key]) for key in varying), Text(cell["overlay"]), *map(Text, values))
-    parts = [*([table] if cells else []), *_failure_parts(failures, results)]
+    nothing = Text("no theory of this experiment speaks without a run; `solvable run` has them")
+    parts = [*([table] if cells else [] if failures else [nothing]), *_failure_parts(failures, results)]
     unsolved = any(failure.kind == "SolveError" for _, failure in failures)
     return Answer(document, parts, NOT_CONVERGED if unsolved else 1 if failures else 0)
 

@@ -74,10 +74,9 @@ class Series:
 
 def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
     """The figure of an experiment: one panel per entry of its `panels` (every observable where it names none)."""
-    panels = list(experiment.panels) or [
-        item.name for item in experiment.observables if _shown(experiment, dataset, item.name)
-    ]
-    panels = panels or [experiment.observables[0].name]
+    observables = [item.name for item in experiment.observables]
+    asked = experiment.panels or observables
+    panels = [name for name in asked if name not in observables or _shown(experiment, dataset, name)] or asked[:1]
     columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
     lines = math.ceil(len(panels) / columns)
     with matplotlib.rc_context(_STYLE):
@@ -230,7 +229,8 @@ def _abscissae(
     experiment: type[Experiment], dataset: xarray.Dataset, axis: str | None
 ) -> tuple[list[Any], np.ndarray, bool]:
     if axis is None:
-        return [dataset.coords[experiment.x].item() if experiment.x in dataset.coords else ""], np.zeros(1), False
+        here = dataset.coords.get(experiment.x)
+        return ["" if here is None or here.ndim else here.item()], np.zeros(1), False
     ticks = dataset[axis].values.tolist()
     if dataset[axis].dtype.kind not in "iuf":
         return ticks, np.arange(len(ticks), dtype=float), False

@@ -75,7 +75,7 @@ def decode(data: bytes) -> tuple[dict[str, Any], dict[str, Values]]:
 
     Raises: NewerFormatError; any other exception when the content is not what was written.
     """
-    table = pq.read_table(pa.BufferReader(data))
+    table = pq.ParquetFile(pa.BufferReader(data)).read(use_threads=False)
     metadata = table.schema.metadata or {}
     if METADATA not in metadata:
         raise ValueError("it was not written by solvable")

@@ -1,0 +1,143 @@
+"""Samplers that are exact in law at every dimension and draw only what the outcome depends on."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from solvable.attention.sparse_tokens.algorithms import TwoStepAttention
+from solvable.attention.sparse_tokens.features import attention_scalars, sine
+from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels, sample_positions
+from solvable.numerics.results import Result
+
+
+class Query(NamedTuple):
+    """A realised query: its cosine with the signal, its norm, and a `Result` code of its training."""
+
+    cosine: Float[Array, ""]
+    sharpness: Float[Array, ""]
+    result: Int[Array, ""]
+
+
+def class_code(labels: Float[Array, "n"]) -> Int[Array, ""]:
+    """SUCCESSFUL when both classes are present, else ONE_CLASS."""
+    both = jnp.any(labels > 0) & jnp.any(labels < 0)
+    return jnp.where(both, int(Result.SUCCESSFUL), int(Result.ONE_CLASS))
+
+
+def chi(key: jax.Array, degrees: Float[Array, "..."]) -> Float[Array, "..."]:
+    """chi-distributed numbers, sqrt(2 Gamma(degrees/2))."""
+    return jnp.sqrt(2.0 * jax.random.gamma(key, 0.5 * degrees, dtype=jnp.float64))
+
+
+def gaussian_rows(key: jax.Array, rows: int, columns: int) -> Float[Array, "rows m"]:
+    """A matrix whose Gram matrix has the law of a Gaussian (rows, columns) one's, with m = min(rows, columns) columns.
+
+    A Gaussian matrix wider than tall is T Q with Q orthonormal and independent of the lower triangular T (Bartlett:
+    T_ij ~ N(0, 1) below the diagonal, T_ii ~ chi with columns - i degrees), and a ridge fit sees Q only as a rotation.
+    Draws are single precision: their grain of 1e-7 is far below anything a run resolves.
+    """
+    if columns <= rows:
+        return jax.random.normal(key, (rows, columns), jnp.float32).astype(jnp.float64)
+    below_key, diagonal_key = jax.random.split(key)
+    below = jax.random.normal(below_key, (rows, rows), jnp.float32).astype(jnp.float64)
+    diagonal = chi(diagonal_key, columns - jnp.arange(rows).astype(jnp.float64))
+    return jnp.tril(below, -1) + jnp.diag(diagonal)
+
+
+def two_step_query(
+    key: jax.Array, task: SparseTokens, algorithm: TwoStepAttention, samples: int, dim: int
+) -> Query:
+    """The cosine and norm of the query after two gradient steps on `samples` bags in R^dim: O(samples L) at any dim.
+
+    The first step sees only M = sum_i y_i (mean token noise)_i, which is N(0, samples/L I): w1 lies in the plane of the
+    signal and one perpendicular direction. Given M, the scores of the mean tokens are Gaussian with known means; the
+    token noise off its mean is independent of all that, and enters the second step along w1 (the centred scores a_i)
+    and across it (a Gaussian vector of variance sum_i h_i^2 |a_i|^2). Derived here.
+    """
+    label_key, plane_key, mean_key, noise_key, cross_key, norm_key = jax.random.split(key, 6)
+    length, count = task.length, float(samples)
+    labels = sample_labels(label_key, samples, task.positive_rate)
+    positive = jnp.where(labels > 0, 1.0, 0.0)
+    rate = algorithm.head_rate * -algorithm.loss.slope(jnp.zeros(()))
+    bias = (algorithm.bias_rate * -algorithm.loss.slope(jnp.zeros(()))) * jnp.mean(labels)
+
+    along_key, across_key = jax.random.split(plane_key)
+    m_along = jnp.sqrt(count / length) * jax.random.normal(along_key, (), jnp.float64)
+    m_across = jnp.sqrt(count / length) * chi(across_key, jnp.array(dim - 1.0))
+    w_along = (rate / count) * (task.strength * task.sparsity * jnp.sum(positive) / length + m_along)
+    w_across = (rate / count) * m_across
+    w_norm = jnp.sqrt(w_along**2 + w_across**2)
+    own = (m_along * w_along + m_across * w_across) / count
+
+    g = jax.random.normal(mean_key, (samples,), jnp.float64)
+    fresh = w_norm / jnp.sqrt(float(length)) * (g - labels * jnp.mean(labels * g))
+    scores = labels * own + fresh + positive * (task.strength * task.sparsity / length) * w_along + bias
+    slopes = labels * algorithm.loss.slope(labels * scores)
+
+    gamma = jax.random.normal(noise_key, (samples, length), jnp.float64)
+    gamma = gamma - jnp.mean(gamma, axis=1, keepdims=True)
+    carries = jnp.where(jnp.arange(length) < task.sparsity, 1.0, 0.0)
+    shift = positive[:, None] * (carries - task.sparsity / length)[None, :]
+    centred = w_norm * gamma + (task.strength * w_along) * shift
+    along_signal = jnp.sum(slopes * positive * task.strength * (centred @ carries))
+    along_head = jnp.sum(slopes * jnp.sum(gamma * centred, axis=1))
+    spread = jnp.sqrt(jnp.sum(slopes**2 * jnp.sum(centred**2, axis=1)))
+
+    # Axes: w1 itself, the rest of the signal-w1 plane, and dim - 2 more. The signal is (cos, sin) in the first two.
+    cos, sin = w_along / w_norm, w_across / w_norm
+    first = along_signal * cos + along_head
+    # On the plane's second axis the signal has the component w_across/|w1| with the sign that makes it a unit vector.
+    second = along_signal * sin + spread * jax.random.normal(cross_key, (), jnp.float64)
+    others = spread * chi(norm_key, jnp.array(max(dim - 2.0, 1e-9)))
+    norm = jnp.sqrt(first**2 + second**2 + others**2)
+    factor = 1.0 / (count * length)
+    cosine = (cos * first + sin * second) / jnp.where(norm > 0, norm, 1.0)
+    sharpness = algorithm.query_rate * factor * norm if algorithm.query_rate is not None else algorithm.sharpness
+    code = class_code(labels)
+    code = jnp.where((code == int(Result.SUCCESSFUL)) & ~(norm > 0), int(Result.ZERO_QUERY), code)
+    # The update is -(rate/(n L)) times these sums, and the slopes are negative where the label is positive.
+    return Query(-cosine, jnp.asarray(sharpness, jnp.float64), code)
+
+
+def attention_design(
+    key: jax.Array, task: SparseTokens, cosine: Any, sharpness: Any, samples: int, dim: int
+) -> tuple[Float[Array, "n p"], Float[Array, "n"]]:
+    """Attention features of `samples` bags: columns (A, kappa c + r z, r Z), Z as in `gaussian_rows`; and labels."""
+    label_key, noise_key, plane_key, rest_key = jax.random.split(key, 4)
+    labels = sample_labels(label_key, samples, task.positive_rate)
+    positive = jnp.where(labels > 0, 1.0, 0.0)
+    noise = jax.random.normal(noise_key, (samples, task.length), jnp.float64)
+    along, c, scale = attention_scalars(task, cosine, sharpness, noise, positive)
+    plane = sine(cosine) * c + scale * jax.random.normal(plane_key, (samples,), jnp.float64)
+    rest = scale[:, None] * gaussian_rows(rest_key, samples, dim - 2)
+    return jnp.concatenate([along[:, None], plane[:, None], rest], axis=1), labels
+
+
+def pooled_design(
+    key: jax.Array, task: SparseTokens, samples: int, dim: int
+) -> tuple[Float[Array, "n p"], Float[Array, "n"]]:
+    """Mean tokens of `samples` bags: columns (along the signal, the others as in `gaussian_rows`); and labels."""
+    label_key, signal_key, rest_key = jax.random.split(key, 3)
+    labels = sample_labels(label_key, samples, task.positive_rate)
+    scale = task.length**-0.5
+    shift = jnp.where(labels > 0, task.strength * (task.sparsity / task.length), 0.0)
+    first = shift + scale * jax.random.normal(signal_key, (samples,), jnp.float64)
+    rest = scale * gaussian_rows(rest_key, samples, dim - 1)
+    return jnp.concatenate([first[:, None], rest], axis=1), labels
+
+
+def flat_design(
+    key: jax.Array, task: SparseTokens, samples: int, dim: int
+) -> tuple[Float[Array, "n p"], Float[Array, "n"]]:
+    """Flattened bags: columns (the L coordinates along the signal, one a token; the others as in `gaussian_rows`)."""
+    label_key, place_key, signal_key, rest_key = jax.random.split(key, 4)
+    labels = sample_labels(label_key, samples, task.positive_rate)
+    carries = sample_positions(place_key, samples, task)
+    shift = jnp.where(labels > 0, task.strength, 0.0)
+    first = shift[:, None] * carries + jax.random.normal(signal_key, (samples, task.length), jnp.float64)
+    rest = gaussian_rows(rest_key, samples, task.length * (dim - 1))
+    return jnp.concatenate([first, rest], axis=1), labels
