@@ -8,7 +8,7 @@ import pytest
 from solvable.lab import registry
 from solvable.lab.experiment import Experiment, parameter
 from solvable.lab.grid import accepted, cells
-from tests.lab.toy import Ceiling, SampleMean, TheoryOnly
+from tests.lab.toy import Ceiling, Decay, SampleMean, TheoryOnly
 
 
 def test_defaults_and_product():
@@ -58,7 +58,7 @@ def test_accepted_words():
 
 
 def test_registry_takes_named_experiments_of_the_module_only():
-    assert registry.experiments_in("tests.lab.toy") == [SampleMean, Ceiling, TheoryOnly]
+    assert registry.experiments_in("tests.lab.toy") == [SampleMean, Ceiling, TheoryOnly, Decay]
 
 
 def test_unknown_experiment(monkeypatch):
@@ -79,4 +79,4 @@ def test_a_broken_module_does_not_hide_the_others(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     with pytest.warns(UserWarning, match="no.such.module are left out"):
         found = registry.experiments()
-    assert list(found) == ["toy/mean", "toy/ceiling", "toy/law"]
+    assert list(found) == ["toy/mean", "toy/ceiling", "toy/law", "toy/decay"]

@@ -7,7 +7,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab import plots
-from tests.lab.toy import Ceiling, SampleMean, TheoryOnly
+from tests.lab.toy import Ceiling, Decay, SampleMean, TheoryOnly
 
 
 def drawn(axes, gid):
@@ -69,6 +69,18 @@ def test_the_abscissa_is_what_varies(tmp_path):
     np.testing.assert_array_equal(drawn(axes, "theory:0")[0], [0, 1, 2])
 
 
+def test_a_path_is_drawn_over_its_own_times(tmp_path):
+    data = lab.run(Decay, out=tmp_path)
+    assert data["loss"].dims == ("rate", "at", "replicate")
+    (axes,) = lab.figure(Decay, data)[0].axes
+    x, y = drawn(axes, "theory:2")
+    np.testing.assert_allclose(x, np.linspace(0, 10, 101))
+    np.testing.assert_array_equal(y, data["theory_loss"].sel(rate=1.0))
+    x, y = drawn(axes, "simulation:2")
+    assert len(x) <= 24
+    np.testing.assert_allclose(y, data["loss"].sel(rate=1.0, at=x).mean("replicate"))
+
+
 def test_texts_on_the_abscissa(tmp_path):
     data = lab.run(Ceiling, {"samples": 4, "kind": ["plain", "shifted"]}, replicates=2, out=tmp_path)
     (axes,) = lab.figure(Ceiling, data)[0].axes
@@ -93,8 +105,7 @@ def test_an_own_picture(data, monkeypatch):
     def draw(cls, panel, axes, dataset):
         if panel == "map":
             axes.imshow(dataset["theory_mean"].values)
-        else:
-            plots.draw(cls, panel, axes, dataset)
+        return panel == "map"
 
     monkeypatch.setattr(SampleMean, "draw", classmethod(draw))
     monkeypatch.setattr(SampleMean, "panels", ("map", "mean"))

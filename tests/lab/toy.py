@@ -128,3 +128,35 @@ class TheoryOnly(SampleMean):
     name = "toy/law"
     overlays = (Overlay(),)
     replicates = 0
+
+
+class DecayOutcome(Outcome):
+    loss: jax.Array
+    at: jax.Array
+
+    observables: ClassVar = ("loss",)
+    dims: ClassVar = {"loss": ("at",)}
+
+
+class Decay(Experiment):
+    """An exponential decay against time, multiplied by a random factor of mean one."""
+
+    name, source, system = "toy/decay", "a textbook, Fig. 1", __name__
+    rate: float = axis([0.1, 0.3, 1.0], "decay rate", symbol="k")
+    observables = (Observable("loss", "loss", log=True),)
+    x = "at"
+    replicates = 8
+
+    def simulate(self, key, replicates) -> DecayOutcome:
+        at = np.linspace(0, 10, 101)
+        factors = np.stack([jax.random.normal(jax.random.fold_in(key, r), (1,)) for r in replicates])
+        loss = np.exp(-self.rate * at) * (1 + 0.1 * factors)
+        return DecayOutcome(result=jnp.zeros(len(replicates), int), stats={}, loss=loss, at=at)
+
+    def predict(self, overlay, given=None) -> DecayOutcome:
+        at = np.linspace(0, 10, 101)
+        return DecayOutcome(result=jnp.asarray(0), stats={}, loss=np.exp(-self.rate * at), at=at)
+
+    @classmethod
+    def status(cls, overlay) -> dict[str, Status]:
+        return {"loss": exact}

@@ -76,8 +76,7 @@ def run(
 ) -> int:
     """Simulate and predict, store, compare, draw. The same command again resumes.
 
-    Exit code 0: all agree; 1: a comparison disagrees or a cell failed; 2: bad input; 3: a solve did not converge;
-    4: data missing or damaged.
+    The exit code is 0 when all agree, 1 when a comparison disagrees or a cell failed.
     """
 
     def work():

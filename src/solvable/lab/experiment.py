@@ -148,11 +148,12 @@ class Experiment(pydantic.BaseModel, frozen=True, extra="forbid"):
         return self.overlays
 
     @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> None:
-        """Draw one panel of the figure: theory as lines, simulation as points. A subclass may draw its own picture."""
-        from solvable.lab import plots
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """Draw one panel of the figure in an own way and return True.
 
-        plots.draw(cls, panel, axes, dataset)
+        False, the default, leaves the panel to the lab: theory as lines, simulation as points.
+        """
+        return False
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:

@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import math
 import os
+import textwrap
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,10 @@ MOST_SERIES = 12
 _HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 _MARKERS = ("o", "s", "^", "v", "P", "X")
 _INK, _FAINT = "#222222", "#8a8a8a"
+_THEORY: Any = {"lw": 1.3}
+_GIVEN: Any = {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 5.4, "mfc": "white", "mew": 0.8}
+_POINT: Any = {"ms": 4.0, "mec": "white", "mew": 0.5}
+_MOST_POINTS = 24
 _STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
@@ -86,13 +91,15 @@ def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
         FigureCanvasAgg(made)
         made.get_layout_engine().set(w_pad=0.05, h_pad=0.04, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
         grid = np.atleast_1d(made.subplots(lines, columns, squeeze=False).ravel())
+        ours = [panel for panel, axes in zip(panels, grid, strict=False) if not experiment.draw(panel, axes, dataset)]
         for panel, axes in zip(panels, grid, strict=False):
-            experiment.draw(panel, axes, dataset)
+            if panel in ours:
+                draw(experiment, panel, axes, dataset)
         for axes in grid[len(panels) :]:
             axes.set_axis_off()
-        if any(axes.get_legend_handles_labels()[0] or getattr(axes, "_solvable_panel", False) for axes in grid):
-            _legend(made, experiment, dataset, columns)
-        _title(made, experiment, dataset)
+        if ours:
+            _legend(made, experiment, dataset, ours, columns)
+        _title(made, experiment)
     return made
 
 
@@ -110,7 +117,6 @@ def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.D
     lines = series(experiment, dataset, present.values(), axis)
     unit = f" ({observable.unit})" if observable.unit else ""
     axes.set_ylabel(observable.label + unit)
-    axes._solvable_panel = True  # type: ignore[attr-defined]
     if len(lines) > MOST_SERIES:
         _refuse(axes, len(lines))
         return
@@ -176,11 +182,12 @@ def _draw_theory(
 ) -> None:
     selected = _select(array, one, axis)
     if not given:
-        _plot(axes, positions, np.atleast_1d(selected.values), color=one.color, lw=1.3, zorder=2, gid=f"theory:{place}")
+        line = np.atleast_1d(selected.values)
+        _plot(axes, positions, line, color=one.color, zorder=2, gid=f"theory:{place}", **_THEORY)
         return
     mean = np.atleast_1d(selected.mean("replicate").values)
-    style = {"lw": 0.8, "ls": (0, (4, 2)), "marker": "D", "ms": 3.6, "mfc": "white", "mew": 0.8, "zorder": 2.5}
-    _plot(axes, positions, mean, color=one.color, gid=f"given:{place}", **style)
+    every = _every(len(mean))
+    _plot(axes, positions, mean, color=one.color, zorder=2.5, gid=f"given:{place}", markevery=every, **_GIVEN)
 
 
 def _draw_simulation(
@@ -190,22 +197,20 @@ def _draw_simulation(
     count = selected.notnull().sum("replicate")
     mean = np.atleast_1d(selected.mean("replicate").values)
     error = np.atleast_1d((selected.std("replicate", ddof=1) / np.sqrt(count.where(count > 1))).values)
-    there = np.isfinite(mean)
-    if not there.any():
+    there = np.flatnonzero(np.isfinite(mean))
+    there = there[:: _every(len(there))]
+    if not len(there):
         return
     drawn = axes.errorbar(
         positions[there],
         mean[there],
         yerr=np.nan_to_num(error[there]),
         fmt=one.marker,
-        ms=4.2,
-        mfc=one.color,
-        mec="white",
-        mew=0.5,
-        ecolor=one.color,
+        color=one.color,
         elinewidth=0.9,
         capsize=0,
         zorder=3,
+        **_POINT,
     )
     drawn.lines[0].set_gid(f"simulation:{place}")
 
@@ -213,6 +218,11 @@ def _draw_simulation(
 def _select(array: xarray.DataArray, one: Series, axis: str | None) -> xarray.DataArray:
     selected = array.sel({dim: value for dim, value in one.where.items() if dim in array.dims})
     return selected.transpose(..., "replicate") if "replicate" in selected.dims else selected
+
+
+def _every(count: int) -> int:
+    """The step between the marked points of a series, so that a long path does not become a band of markers."""
+    return max(1, -(-count // _MOST_POINTS))
 
 
 def _plot(axes: Axes, x: np.ndarray, y: np.ndarray, **style: Any) -> None:
@@ -277,49 +287,34 @@ def _logarithmic_ordinate(axes: Axes) -> None:
     axes.yaxis.set_minor_formatter(FuncFormatter(between))
 
 
-def _legend(made: Figure, experiment: type[Experiment], dataset: xarray.Dataset, columns: int) -> None:
-    shown = [
-        item.name
-        for item in experiment.observables
-        if item.name in (experiment.panels or [o.name for o in experiment.observables])
-    ]
+def _legend(
+    made: Figure, experiment: type[Experiment], dataset: xarray.Dataset, shown: Sequence[str], columns: int
+) -> None:
     prefixes = ["", *(variable_prefix(experiment, overlay.label) for overlay in experiment.overlays)]
     arrays = [dataset[prefix + name] for prefix in prefixes for name in shown if prefix + name in dataset]
     lines = series(experiment, dataset, arrays, abscissa(experiment, dataset, arrays))
-    handles: list[Any] = []
+    handles: list[Line2D] = []
     if 1 < len(lines) <= MOST_SERIES:
         for one in lines:
-            handles.append(
-                Line2D(
-                    [], [], color=one.color, lw=1.3, marker=one.marker, ms=4.2, mec="white", mew=0.5, label=one.label
-                )
-            )
-    grey = {"color": _FAINT, "label": "theory"}
+            look = _THEORY | _POINT | {"color": one.color, "marker": one.marker}
+            handles.append(Line2D([], [], label=one.label, **look))
     for overlay in experiment.overlays:
-        prefix = variable_prefix(experiment, overlay.label)
-        if any(prefix + name in dataset for name in shown):
-            words = "theory" if overlay.label == "theory" else overlay.label.replace("_", " ")
-            words = "theory given each run" if overlay.label == "theory_given" else words
-            look = (
-                {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 3.6, "mfc": "white", "mew": 0.8}
-                if overlay.given
-                else {"lw": 1.3}
-            )
-            handles.append(Line2D([], [], **{**grey, **look, "label": words}))
+        if any(variable_prefix(experiment, overlay.label) + name in dataset for name in shown):
+            words = {"theory_given": "theory given each run"}.get(overlay.label, overlay.label.replace("_", " "))
+            handles.append(Line2D([], [], color=_FAINT, label=words, **(_GIVEN if overlay.given else _THEORY)))
     if any(name in dataset for name in shown):
-        handles.append(
-            Line2D([], [], color=_FAINT, marker="o", ms=4.2, mec="white", mew=0.5, ls="none", label="simulation ± 1 se")
-        )
-    widest = max((len(handle.get_label()) for handle in handles), default=0)
+        handles.append(Line2D([], [], color=_FAINT, marker="o", ls="none", label="simulation ± 1 se", **_POINT))
+    widest = max((len(str(handle.get_label())) for handle in handles), default=0)
     across = max(1, min(len(handles), int(columns * 62 / (widest + 9)) if columns > 1 else int(70 / (widest + 9))))
     made.legend(
         handles=handles, loc="outside lower center", ncols=across, frameon=False, handlelength=2.0, columnspacing=1.4
     )
 
 
-def _title(made: Figure, experiment: type[Experiment], dataset: xarray.Dataset) -> None:
+def _title(made: Figure, experiment: type[Experiment]) -> None:
     title = (experiment.__doc__ or experiment.name).strip().partition("\n")[0].rstrip(".")
-    made.suptitle(title, fontsize=8.5, color=_INK)
+    across = int(made.get_figwidth() * 16.5)  # letters of this size in the width
+    made.suptitle("\n".join(textwrap.wrap(title, across)), fontsize=8.5, color=_INK)
 
 
 def _refuse(axes: Axes, count: int) -> None:

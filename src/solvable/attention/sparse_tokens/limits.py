@@ -1,0 +1,196 @@
+"""Limits: infinite data at fixed dim ratio, and the best each representation can do as bags grow long."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, HeadAlgorithm, head_only
+from solvable.attention.sparse_tokens.capacity import Estimate
+from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features
+from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
+from solvable.numerics.losses import Square
+from solvable.numerics.precision import as_float64, batched_map, float64
+from solvable.numerics.validation import number
+
+BISECTIONS = 60
+
+
+def limit_error(
+    task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature | None = None
+) -> Estimate:
+    """The test error as ratio -> infinity for the square loss and ridge -> 0: population least squares.
+
+    Attention: (w1, w2, b) minimise E(y - w1 A - w2 kappa c - b)^2 + w2^2 E r^2 and the rest of w vanishes; baselines: slope
+    m = 2 p (1-p) D / (1 + p (1-p) D^2), b = 2p - 1 - m p D, error p Phi(-(D + b/m)) + (1-p) Phi(b/m) with D = strength R/sqrt(L),
+    p = positive_rate. Derived here; that each error approaches its limit like 1/ratio is Corollary 2 of arXiv:2509.25153.
+
+    Returns: a float with `.standard_error` and `.stats`.
+    Raises: ValueError for a loss other than square, or a TwoStepAttention (pass `fixed_query(...)`).
+    """
+    head_only(algorithm, "limit_error")
+    if not isinstance(algorithm.loss, Square):
+        raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
+    with jax.enable_x64(True):
+        if isinstance(algorithm, FixedQueryAttention):
+            values = np.asarray(_attention_limit(task, algorithm, quadrature or Quadrature()))
+            mean, error = mean_and_standard_error(jnp.asarray(values))
+            return Estimate(mean, error, scramblings=values)
+        rate = float(task.positive_rate)
+        separation = float(task.strength) * task.sparsity / np.sqrt(task.length)
+        variance = rate * (1.0 - rate)
+        slope = 2.0 * variance * separation / (1.0 + variance * separation**2)
+        cut = (2.0 * rate - 1.0) / slope - rate * separation
+        value = rate * normal_cdf(jnp.asarray(-(separation + cut))) + (1.0 - rate) * normal_cdf(jnp.asarray(cut))
+        return Estimate(value, 0.0)
+
+
+@eqx.filter_jit
+def _attention_limit(task: SparseTokens, algorithm: FixedQueryAttention, quadrature: Quadrature) -> Float[Array, "S"]:
+    cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
+
+    def one(normals: Any, shift: Any) -> Float[Array, ""]:
+        return _least_squares_error(attention_features(task, cosine, sharpness, normals, shift))
+
+    return batched_map(one, *quadrature.normals(task.length))
+
+
+def _least_squares_error(f: Features) -> Float[Array, ""]:
+    columns = (f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape))
+    gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns])
+    gram = gram + jnp.diag(jnp.array([0.0, 1.0, 0.0]) * f.mean(f.scale**2))
+    weights = jnp.linalg.solve(gram, jnp.stack([f.mean(a) for a in columns]))
+    margin = sum(w * column for w, column in zip(weights, columns, strict=True))
+    return f.mean(normal_cdf(-margin / (f.scale * jnp.maximum(jnp.abs(weights[1]), 1e-300))))
+
+
+@float64
+def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
+    """The least error of any linear classifier of the mean token (known signal and bias).
+
+    With D = strength R/sqrt(L), k = log((1-p)/p): p Phi(-D/2 + k/D) + (1-p) Phi(-D/2 - k/D). arXiv:2509.25153 (Theorem 1) states
+    that it stays away from 0 unless strength grows like sqrt(L); this closed form is derived here.
+    """
+    rate = as_float64(task.positive_rate)
+    d = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
+    k = jnp.log((1.0 - rate) / rate)
+    return rate * normal_cdf(-0.5 * d + k / d) + (1.0 - rate) * normal_cdf(-0.5 * d - k / d)
+
+
+@float64
+def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
+    """The least error of a linear classifier of the flattened bag among those that weigh K tokens equally, 1 <= K <= L.
+
+    For K tokens the positives' score has mean strength j/sqrt(K), j the number of signal tokens among them
+    (hypergeometric), against noise N(0, 1). Derived here; that no other linear classifier is better is a conjecture of
+    ours (K = L was the best in every case checked).
+    """
+    from scipy.stats import hypergeom
+
+    length, sparsity = task.length, task.sparsity
+    errors = []
+    for tokens in range(1, length + 1):
+        hits = np.arange(min(tokens, sparsity) + 1)
+        shares = jnp.asarray(hypergeom(length, sparsity, tokens).pmf(hits))
+        means = as_float64(task.strength) * jnp.asarray(hits / np.sqrt(tokens))
+        errors.append(_best_threshold(lambda t, s=shares, m=means: jnp.sum(s * normal_cdf(t - m)), _gaussian_tail, task))
+    return jnp.min(jnp.stack(errors))
+
+
+def _gaussian_tail(t: Float[Array, ""]) -> Float[Array, ""]:
+    return normal_cdf(-t)
+
+
+def _best_threshold(miss: Any, alarm: Any, task: SparseTokens) -> Float[Array, ""]:
+    """min over t of p miss(t) + (1-p) alarm(t), on a grid of 4001 thresholds."""
+    rate = as_float64(task.positive_rate)
+    grid = jnp.linspace(-12.0, 12.0 + float(task.strength) * task.sparsity, 4001)
+    return jnp.min(jax.lax.map(lambda t: rate * miss(t) + (1.0 - rate) * alarm(t), grid))
+
+
+def oracle_error(
+    task: SparseTokens, sharpness: Any = None, quadrature: Quadrature | None = None
+) -> Estimate:
+    """The error of attention that knows the signal (q = sharpness xi, w = xi, best threshold); sharpness None: strength.
+
+    score = <a, g> + strength <v, a>, a = softmax(sharpness (g + strength v)). That it vanishes as L grows when strength
+    exceeds a multiple of log L is Theorem 2 of arXiv:2509.25153; for one signal token sqrt(2 log L) is enough at
+    sharpness = strength (derived here).
+
+    Returns: a float with `.standard_error` over the scramblings. Raises: ValueError for sharpness < 0.
+    """
+    sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
+    with jax.enable_x64(True):
+        normals, _ = (quadrature or Quadrature()).normals(task.length)
+        values = batched_map(lambda g: _oracle_scores(task, as_float64(sharpness), g), normals)
+        return _ranked_error(task, *values)
+
+
+def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Estimate:
+    """The error of the best classifier there is, which knows the signal: the likelihood ratio against (1-p)/p.
+
+    Ratio: the mean over the sets S of R tokens of exp(sum over S of (strength x_l - strength^2/2)), x_l = <token l, xi>.
+
+    Returns: a float with `.standard_error` over the scramblings.
+    """
+    with jax.enable_x64(True):
+        normals, _ = (quadrature or Quadrature()).normals(task.length)
+        positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
+        rate = as_float64(task.positive_rate)
+        cut = jnp.log((1.0 - rate) / rate)
+        miss = jnp.mean(jnp.where(positive < cut, 1.0, 0.0), axis=1)
+        alarm = jnp.mean(jnp.where(negative >= cut, 1.0, 0.0), axis=1)
+        values = rate * miss + (1.0 - rate) * alarm
+        mean, error = mean_and_standard_error(values)
+        return Estimate(mean, error, scramblings=np.asarray(values))
+
+
+def _planted(task: SparseTokens, g: Float[Array, "N L"]) -> Float[Array, "N L"]:
+    carries = jnp.where(jnp.arange(task.length) < task.sparsity, 1.0, 0.0)
+    return g + as_float64(task.strength) * carries[None, :]
+
+
+def _oracle_scores(
+    task: SparseTokens, sharpness: Float[Array, ""], g: Float[Array, "N L"]
+) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+    return tuple(jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1) for x in (_planted(task, g), g))
+
+
+def _log_likelihood_ratios(task: SparseTokens, g: Float[Array, "N L"]) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
+    theta = as_float64(task.strength)
+    return tuple(_log_mean_over_sets(theta * x - 0.5 * theta**2, task.sparsity) for x in (_planted(task, g), g))
+
+
+def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N"]:
+    """log of the mean over sets of `size` columns of exp(sum): elementary symmetric polynomials, in logarithms."""
+    rows = logs.shape[0]
+    start = jnp.full((rows, size + 1), -jnp.inf).at[:, 0].set(0.0)
+
+    def add(table: Float[Array, "N k"], column: Float[Array, "N"]) -> tuple[Float[Array, "N k"], None]:
+        grown = jnp.logaddexp(table[:, 1:], table[:, :-1] + column[:, None])
+        return jnp.concatenate([table[:, :1], grown], axis=1), None
+
+    table, _ = jax.lax.scan(add, start, logs.T)
+    sets = jax.scipy.special.gammaln(jnp.array([logs.shape[1] + 1.0, size + 1.0, logs.shape[1] - size + 1.0]))
+    return table[:, -1] - (sets[0] - sets[1] - sets[2])
+
+
+def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: Float[Array, "S N"]) -> Estimate:
+    """The least p P(score_+ < t) + (1-p) P(score_- >= t); one threshold for all scramblings, so it is not fitted to noise."""
+    rate = float(task.positive_rate)
+    grid = np.linspace(min(positive.min(), negative.min()), max(positive.max(), negative.max()), 20001)
+    errors = np.stack(
+        [
+            rate * np.searchsorted(np.sort(p), grid) / p.size + (1.0 - rate) * (1.0 - np.searchsorted(np.sort(n), grid) / n.size)
+            for p, n in zip(np.asarray(positive), np.asarray(negative), strict=True)
+        ]
+    )
+    values = errors[:, np.argmin(errors.mean(axis=0))]
+    spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
+    return Estimate(values.mean(), spread, scramblings=values)

@@ -1,0 +1,90 @@
+"""Hyper-parameters from the theory: the predicted test error, minimised by its own gradient."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import minimize
+
+from solvable.attention.sparse_tokens.algorithms import Algorithm, known
+from solvable.attention.sparse_tokens.features import Quadrature
+from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.attention.sparse_tokens.theory import predict
+
+# Search ranges; all but query_share are searched on a logarithmic scale.
+RANGES = {
+    "ridge": (1e-6, 1e2),
+    "sharpness": (1e-2, 20.0),
+    "query_share": (0.02, 0.98),
+    "query_rate": (1e-3, 1e4),
+    "head_rate": (1e-3, 1e3),
+    "bias_rate": (1e-3, 1e3),
+}
+ROUGH = Quadrature(points=2**11, scramblings=1)
+
+
+def tune(
+    task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")
+) -> Any:
+    """The algorithm with the hyper-parameters named in `over` set to the minimiser of the predicted test error.
+
+    L-BFGS-B on the logarithms of the parameters (query_share: as it is), with the gradient of the theory through its
+    fixed point; from the given values and from the middle of the ranges, the better end kept. A parameter that the
+    algorithm does not have (sharpness of a linear baseline) is left out when others remain.
+
+    Returns: an algorithm of the same class.
+    Raises: ValueError naming a parameter that cannot be tuned for this algorithm.
+    """
+    known(algorithm, "tune")
+    present = {field.name for field in dataclasses.fields(algorithm) if getattr(algorithm, field.name) is not None}
+    unknown = [name for name in over if name not in RANGES]
+    names = [name for name in over if name in present and name in RANGES]
+    if unknown or not names:
+        raise ValueError(
+            f"over={tuple(over)!r} names nothing to tune for {type(algorithm).__name__}; accepted: "
+            f"{', '.join(repr(name) for name in RANGES if name in present)}"
+        )
+    tuned = _Tuned(task, algorithm, ratio, tuple(names))
+    low, high = np.array([tuned.internal(name, RANGES[name]) for name in names]).T
+    given = [tuned.internal(name, float(getattr(algorithm, name)) or RANGES[name][0]) for name in names]
+    starts = [np.clip(given, low, high), 0.5 * (low + high)]
+    bounds = list(zip(low, high, strict=True))
+    ends = [minimize(tuned.value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
+    best = min(ends, key=lambda end: end.fun)
+    return tuned.algorithm_at(best.x, concrete=True)
+
+
+class _Tuned:
+    """The predicted error as a function of the tuned parameters, logarithms for all but shares."""
+
+    def __init__(self, task: SparseTokens, algorithm: Algorithm, ratio: Any, names: tuple[str, ...]) -> None:
+        self.task, self.algorithm, self.ratio, self.names = task, algorithm, ratio, names
+        self.compiled = eqx.filter_jit(jax.value_and_grad(self.error))
+
+    @staticmethod
+    def internal(name: str, value: Any) -> Any:
+        return np.asarray(value) if name == "query_share" else np.log(value)
+
+    def algorithm_at(self, x: Any, concrete: bool = False) -> Any:
+        values = [x[i] if name == "query_share" else jnp.exp(x[i]) for i, name in enumerate(self.names)]
+        if concrete:
+            values = [np.float64(x[i] if name == "query_share" else np.exp(x[i])) for i, name in enumerate(self.names)]
+        return eqx.tree_at(lambda a: [getattr(a, name) for name in self.names], self.algorithm, values)
+
+    def error(self, x: Any) -> Any:
+        outcome = predict(self.task, self.algorithm_at(x), ratio=self.ratio, quadrature=ROUGH, throw=False)
+        return outcome.test_error
+
+    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        with jax.enable_x64(True):
+            value, by_x = self.compiled(jnp.asarray(x))
+        # A point where the theory fails must not attract the search.
+        if not (np.isfinite(value) and np.all(np.isfinite(by_x))):
+            return 1.0, np.zeros_like(x)
+        return float(value), np.asarray(by_x)
