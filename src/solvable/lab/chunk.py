@@ -100,7 +100,14 @@ def _simulate(cell: Experiment, replicates: range):
 
 
 def _named(cell: Experiment, values: Values) -> Values:
-    """`values` after checking that parameters, dims, observables and the store's own columns have different names."""
+    """The declared observables of `values`, whose names parameters, dims and the store's columns must not share."""
+    declared = {observable.name for observable in cell.observables}
+    values = dataclasses.replace(
+        values,
+        arrays={name: array for name, array in values.arrays.items() if name in declared},
+        errors={name: array for name, array in values.errors.items() if name in declared},
+        dims={name: dims for name, dims in values.dims.items() if name in declared},
+    )
     taken = {*COLUMNS, *values.arrays, *values.coordinates}
     for name in type(cell).model_fields:
         if name in taken:

@@ -139,9 +139,13 @@ class Experiment(pydantic.BaseModel, frozen=True, extra="forbid"):
         )
 
     def predict(self, overlay: Overlay, given: Outcome | Mapping[str, Any] | None = None) -> Outcome:
-        """Predict the cell by one overlay's theory, conditioned on `given` where the overlay asks for it."""
+        """Predict the cell by one overlay's theory, conditioned on `given` where the overlay asks for it.
+
+        A conditional prediction that is not solved for one replicate leaves that one missing, so it does not raise.
+        """
         module = importlib.import_module(self.system)
-        return module.predict(self.task(), self.algorithm(), **self.shared(), theory=overlay.theory, given=given)
+        options = {} if given is None else {"given": given, "throw": False}
+        return module.predict(self.task(), self.algorithm(), **self.shared(), theory=overlay.theory, **options)
 
     def applicable(self) -> Sequence[Overlay]:
         """The overlays that speak of this cell; all of them unless a subclass says otherwise."""

@@ -71,7 +71,9 @@ def _range_text(above: float | None, below: float | None, at_least: float | None
     return "a finite number" + _bounds_text(above, below, at_least, at_most)
 
 
-def _bounds_text(above: float | None, below: float | None, at_least: float | None, at_most: float | None) -> str:
+def _bounds_text(
+    above: float | None, below: float | None, at_least: float | int | None, at_most: float | int | None
+) -> str:
     parts = [
         f"{sign} {bound:g}"
         for sign, bound in ((">", above), (">=", at_least), ("<", below), ("<=", at_most))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -12,10 +12,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, TwoStepAttention
+from solvable.attention.sparse_tokens.samplers import Query, padded, two_step_query
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.numerics.precision import as_float64, float64
+from solvable.lab.outcome import Outcome
+from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result, is_traced
-from solvable.numerics.validation import number
+from solvable.numerics.validation import integer, number
 
 
 class Alignment(eqx.Module):
@@ -122,3 +124,51 @@ def fixed_query(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: An
     """The `FixedQueryAttention` that two-step training becomes in the limit, its query trained on query_ratio * dim bags."""
     limit = alignment(task, algorithm, query_ratio)
     return FixedQueryAttention(limit.cosine, limit.sharpness, algorithm.loss, algorithm.ridge)
+
+
+class AlignmentOutcome(Outcome):
+    """`cosine`, `sharpness` and `scaled_misalignment` = query_ratio (1 - |cosine|), which tends to `alignment_constant`."""
+
+    cosine: Float[Array, "..."]
+    sharpness: Float[Array, "..."]
+    scaled_misalignment: Float[Array, "..."]
+
+    observables: ClassVar[tuple[str, ...]] = ("cosine", "sharpness", "scaled_misalignment")
+
+
+@float64
+def predict_alignment(task: SparseTokens, algorithm: TwoStepAttention, /, *, query_ratio: Any) -> AlignmentOutcome:
+    """`alignment` as an outcome."""
+    limit = alignment(task, algorithm, query_ratio)
+    misalignment = query_ratio * (1.0 - jnp.abs(limit.cosine))
+    code = jnp.array(int(Result.SUCCESSFUL))
+    return AlignmentOutcome(code, {}, limit.cosine, limit.sharpness, misalignment)
+
+
+@float64
+def simulate_alignment(
+    task: SparseTokens,
+    algorithm: TwoStepAttention,
+    /,
+    *,
+    query_ratio: Any,
+    dim: int,
+    key: jax.Array | None = None,
+    replicates: int | range = 1,
+) -> AlignmentOutcome:
+    """The two steps alone, on query_ratio * dim bags, from their exact law."""
+    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
+    samples = integer("samples (round(query_ratio * dim))", round(float(query_ratio) * dim), at_least=1)
+    key = jax.random.key(0) if key is None else key
+    dim = integer("dim", dim, at_least=3)
+    query = _queries(key, jnp.asarray(numbers), task, algorithm, jnp.asarray(samples), padded(samples), dim)
+    valid = query.result == int(Result.SUCCESSFUL)
+    cosine, sharpness = (jnp.where(valid, x, jnp.nan) for x in (query.cosine, query.sharpness))
+    return AlignmentOutcome(query.result, {}, cosine, sharpness, query_ratio * (1.0 - jnp.abs(cosine)))
+
+
+@eqx.filter_jit
+def _queries(key: jax.Array, numbers: Any, task: Any, algorithm: Any, samples: Any, rows: int, dim: int) -> Query:
+    return batched_map(
+        lambda n: two_step_query(jax.random.fold_in(key, n), task, algorithm, samples, rows, dim), numbers
+    )

@@ -46,7 +46,9 @@ def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadratur
     """
     head_only(algorithm, "capacity")
     with jax.enable_x64(True):
-        inverse, norms = _inverse_capacity(task, algorithm, quadrature)
+        attention = isinstance(algorithm, FixedQueryAttention)
+        rules = quadrature.bags(task.length) if attention else quadrature.shifts()
+        inverse, norms = _inverse_capacity(task, algorithm, rules)
         code = np.where(np.asarray(norms) < 1e-8, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
         raise_unless_successful(code, "capacity")
         factor = float(task.length) if isinstance(algorithm, FlatLinear) else 1.0
@@ -57,17 +59,17 @@ def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadratur
 
 @eqx.filter_jit
 def _inverse_capacity(
-    task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature
+    task: SparseTokens, algorithm: HeadAlgorithm, rules: Any
 ) -> tuple[Float[Array, "S"], Float[Array, "S"]]:
     if isinstance(algorithm, FixedQueryAttention):
         cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
         return batched_map(
             lambda normals, shift: _minimum(attention_features(task, cosine, sharpness, normals, shift)),
-            *quadrature.normals(task.length),
+            *rules,
         )
     separation = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
     rate = as_float64(task.positive_rate)
-    return batched_map(lambda shift: _minimum(mixture_features(rate, separation, shift)), quadrature.mixture_shifts())
+    return batched_map(lambda shift: _minimum(mixture_features(rate, separation, shift)), *rules)
 
 
 def _minimum(f: Features) -> tuple[Float[Array, ""], Float[Array, ""]]:

@@ -68,6 +68,10 @@ class Equations(eqx.Module):
         row = self.ratio * jnp.exp(x[4] - x[3])
         return jnp.stack([row, row, row, jnp.ones_like(row), jnp.ones_like(row)])
 
+    def reach(self, x: Unknowns) -> Float[Array, "5"]:
+        """How far one Newton step may move each unknown."""
+        return jnp.concatenate([2.0 + 0.5 * jnp.abs(x[:3]), jnp.full(2, 2.0)])
+
     def _assemble(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
         f, ridge, ratio = self.features, self.ridge, self.ratio
         margin, spread, variance = self.scores(x)
@@ -132,7 +136,7 @@ class NewtonState(NamedTuple):
     stalled: Bool[Array, ""]
 
 
-def newton(equations: Equations, x: Unknowns, max_turns: int, tolerance: float) -> NewtonState:
+def newton(equations: Any, x: Float[Array, "k"], max_turns: int, tolerance: float) -> NewtonState:
     """Newton with backtracking on the relative residual norm; each turn is one pass over the nodes."""
 
     def evaluate(x: Unknowns) -> tuple[Float[Array, ""], Unknowns]:
@@ -141,8 +145,7 @@ def newton(equations: Equations, x: Unknowns, max_turns: int, tolerance: float) 
         norm = jnp.linalg.norm(residual * rows)
         step = jnp.linalg.solve(rows[:, None] * jacobian, -(rows * residual))
         # Far from the solution the linear model is only local: weights and logarithms move by a bounded amount.
-        reach = jnp.concatenate([2.0 + 0.5 * jnp.abs(x[:3]), jnp.full(2, 2.0)])
-        limited = jnp.minimum(1.0, 1.0 / jnp.max(jnp.abs(step) / reach))
+        limited = jnp.minimum(1.0, 1.0 / jnp.max(jnp.abs(step) / equations.reach(x)))
         return jnp.where(jnp.isfinite(norm), norm, jnp.inf), step * limited
 
     def body(state: NewtonState) -> NewtonState:

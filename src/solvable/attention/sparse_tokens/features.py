@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.numerics.gaussian import scrambled_normals, scrambled_shifts
+from solvable.numerics.gaussian import scrambled_points, stratified_shifts
 
 MIXTURE_POINTS = 256
 
@@ -37,16 +37,14 @@ class Quadrature(eqx.Module):
         if self.scramblings < 1:
             raise ValueError(f"scramblings={self.scramblings} is out of range; accepted: a whole number >= 1")
 
-    def normals(self, length: int) -> tuple[Float[Array, "S N L"], Float[Array, "S N"]]:
+    def bags(self, length: int) -> tuple[Float[Array, "S N L"], Float[Array, "S N"]]:
         """Gaussian points in R^length and one uniform shift each, (scramblings, points, ...)."""
         thinning = 2 ** max(0, math.ceil(math.log2(length / 64)))
-        points = max(2**8, self.points // thinning)
-        normals = scrambled_normals(length + 1, points, self.scramblings)
-        return jnp.asarray(normals[..., :-1]), jax.scipy.special.ndtr(jnp.asarray(normals[..., -1]))
+        return scrambled_points(length, max(2**8, self.points // thinning), self.scramblings)
 
-    def mixture_shifts(self) -> Float[Array, "S N"]:
+    def shifts(self) -> tuple[Float[Array, "S N"]]:
         """Shifts for the two-point mixture of the linear baselines, whose only average is over one Gaussian."""
-        return jnp.asarray(scrambled_shifts(MIXTURE_POINTS, self.scramblings))
+        return (stratified_shifts(MIXTURE_POINTS, self.scramblings),)
 
 
 class Features(eqx.Module):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -13,13 +13,14 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, HeadAlgorithm, head_only
 from solvable.attention.sparse_tokens.capacity import Estimate
 from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features
+from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
 from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.lab.outcome import Outcome
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
+from solvable.numerics.results import Result
 from solvable.numerics.validation import number
-
-BISECTIONS = 60
 
 
 def limit_error(
@@ -39,7 +40,7 @@ def limit_error(
         raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
     with jax.enable_x64(True):
         if isinstance(algorithm, FixedQueryAttention):
-            values = np.asarray(_attention_limit(task, algorithm, quadrature or Quadrature()))
+            values = np.asarray(_attention_limit(task, algorithm, (quadrature or Quadrature()).bags(task.length)))
             mean, error = mean_and_standard_error(jnp.asarray(values))
             return Estimate(mean, error, scramblings=values)
         rate = float(task.positive_rate)
@@ -52,13 +53,13 @@ def limit_error(
 
 
 @eqx.filter_jit
-def _attention_limit(task: SparseTokens, algorithm: FixedQueryAttention, quadrature: Quadrature) -> Float[Array, "S"]:
+def _attention_limit(task: SparseTokens, algorithm: FixedQueryAttention, rules: Any) -> Float[Array, "S"]:
     cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
 
     def one(normals: Any, shift: Any) -> Float[Array, ""]:
         return _least_squares_error(attention_features(task, cosine, sharpness, normals, shift))
 
-    return batched_map(one, *quadrature.normals(task.length))
+    return batched_map(one, *rules)
 
 
 def _least_squares_error(f: Features) -> Float[Array, ""]:
@@ -127,7 +128,7 @@ def oracle_error(
     """
     sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
     with jax.enable_x64(True):
-        normals, _ = (quadrature or Quadrature()).normals(task.length)
+        normals, _ = (quadrature or Quadrature()).bags(task.length)
         values = batched_map(lambda g: _oracle_scores(task, as_float64(sharpness), g), normals)
         return _ranked_error(task, *values)
 
@@ -140,13 +141,15 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
     Returns: a float with `.standard_error` over the scramblings.
     """
     with jax.enable_x64(True):
-        normals, _ = (quadrature or Quadrature()).normals(task.length)
+        normals, _ = (quadrature or Quadrature()).bags(task.length)
         positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
         rate = as_float64(task.positive_rate)
-        cut = jnp.log((1.0 - rate) / rate)
-        miss = jnp.mean(jnp.where(positive < cut, 1.0, 0.0), axis=1)
-        alarm = jnp.mean(jnp.where(negative >= cut, 1.0, 0.0), axis=1)
-        values = rate * miss + (1.0 - rate) * alarm
+        odds = jnp.log(rate / (1.0 - rate))
+        # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages, where
+        # counting wrong decisions would be noisy. Take half of each.
+        by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
+        by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
+        values = 0.5 * (by_negatives + by_positives)
         mean, error = mean_and_standard_error(values)
         return Estimate(mean, error, scramblings=np.asarray(values))
 
@@ -194,3 +197,43 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
     values = errors[:, np.argmin(errors.mean(axis=0))]
     spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
     return Estimate(values.mean(), spread, scramblings=values)
+
+
+class RepresentationOutcome(Outcome):
+    """The least error of each representation; see `oracle_error`, `bayes_error`, `pooled_oracle_error`, `flat_oracle_error`."""
+
+    attention: Float[Array, "..."]
+    bayes: Float[Array, "..."]
+    pooled: Float[Array, "..."]
+    flat: Float[Array, "..."]
+
+    observables: ClassVar[tuple[str, ...]] = ("attention", "bayes", "pooled", "flat")
+
+
+def predict_limits(task: SparseTokens, algorithm: None, /) -> RepresentationOutcome:
+    """The four errors of the representation limit."""
+    attention, bayes = oracle_error(task), bayes_error(task)
+    errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
+    return RepresentationOutcome(
+        np.array(int(Result.SUCCESSFUL)),
+        {"standard_error": errors},
+        np.float64(attention),
+        np.float64(bayes),
+        pooled_oracle_error(task),
+        flat_oracle_error(task),
+    )
+
+
+class ExcessOutcome(Outcome):
+    """`excess_error` the test error minus its limit, `scaled_excess` that times the ratio."""
+
+    excess_error: Float[Array, "..."]
+    scaled_excess: Float[Array, "..."]
+
+    observables: ClassVar[tuple[str, ...]] = ("excess_error", "scaled_excess")
+
+
+def excess(outcome: SparseTokenOutcome, limit: float, ratio: float) -> ExcessOutcome:
+    """The excess of an outcome's test error over a limit."""
+    above = np.asarray(outcome.test_error) - limit
+    return ExcessOutcome(outcome.result, {}, above, ratio * above)

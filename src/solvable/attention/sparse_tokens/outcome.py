@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from jaxtyping import Array, Float
 
+from solvable.attention.sparse_tokens.theories import OBSERVABLES
 from solvable.lab.outcome import Outcome
 
 Observable = Float[Array, "..."]
@@ -32,15 +33,4 @@ class SparseTokenOutcome(Outcome):
     orthogonal_norm: Observable
     susceptibility: Observable | None = None
 
-    observables: ClassVar[tuple[str, ...]] = (
-        "test_error",
-        "train_loss",
-        "train_error",
-        "cosine",
-        "sharpness",
-        "query_weight",
-        "signal_weight",
-        "bias",
-        "orthogonal_norm",
-        "susceptibility",
-    )
+    observables: ClassVar[tuple[str, ...]] = OBSERVABLES

@@ -28,9 +28,9 @@ def class_code(labels: Float[Array, "n"]) -> Int[Array, ""]:
     return jnp.where(both, int(Result.SUCCESSFUL), int(Result.ONE_CLASS))
 
 
-def chi(key: jax.Array, degrees: Float[Array, "..."]) -> Float[Array, "..."]:
-    """chi-distributed numbers, sqrt(2 Gamma(degrees/2))."""
-    return jnp.sqrt(2.0 * jax.random.gamma(key, 0.5 * degrees, dtype=jnp.float64))
+def gaussian_norm(key: jax.Array, size: int) -> Float[Array, ""]:
+    """The norm of a Gaussian vector of that many entries (chi-distributed)."""
+    return jnp.linalg.norm(jax.random.normal(key, (size,), jnp.float64))
 
 
 def gaussian_rows(key: jax.Array, rows: int, columns: int) -> Float[Array, "rows m"]:
@@ -44,12 +44,18 @@ def gaussian_rows(key: jax.Array, rows: int, columns: int) -> Float[Array, "rows
         return jax.random.normal(key, (rows, columns), jnp.float32).astype(jnp.float64)
     below_key, diagonal_key = jax.random.split(key)
     below = jax.random.normal(below_key, (rows, rows), jnp.float32).astype(jnp.float64)
-    diagonal = chi(diagonal_key, columns - jnp.arange(rows).astype(jnp.float64))
+    degrees = columns - jnp.arange(rows).astype(jnp.float64)
+    diagonal = jnp.sqrt(2.0 * jax.random.gamma(diagonal_key, 0.5 * degrees, dtype=jnp.float64))
     return jnp.tril(below, -1) + jnp.diag(diagonal)
 
 
+def padded(samples: int) -> int:
+    """The number of rows that `samples` bags are drawn in: the next power of 2, so that few shapes are compiled."""
+    return 2 ** max(6, (samples - 1).bit_length())
+
+
 def two_step_query(
-    key: jax.Array, task: SparseTokens, algorithm: TwoStepAttention, samples: int, dim: int
+    key: jax.Array, task: SparseTokens, algorithm: TwoStepAttention, samples: Any, rows: int, dim: int
 ) -> Query:
     """The cosine and norm of the query after two gradient steps on `samples` bags in R^dim: O(samples L) at any dim.
 
@@ -57,28 +63,30 @@ def two_step_query(
     signal and one perpendicular direction. Given M, the scores of the mean tokens are Gaussian with known means; the
     token noise off its mean is independent of all that, and enters the second step along w1 (the centred scores a_i)
     and across it (a Gaussian vector of variance sum_i h_i^2 |a_i|^2). Derived here.
+
+    `rows` >= samples is the compiled size: rows beyond `samples` get the label 0 and drop out of every sum.
     """
     label_key, plane_key, mean_key, noise_key, cross_key, norm_key = jax.random.split(key, 6)
-    length, count = task.length, float(samples)
-    labels = sample_labels(label_key, samples, task.positive_rate)
+    length, count = task.length, jnp.asarray(samples).astype(jnp.float64)
+    labels = sample_labels(label_key, rows, task.positive_rate) * jnp.where(jnp.arange(rows) < samples, 1.0, 0.0)
     positive = jnp.where(labels > 0, 1.0, 0.0)
     rate = algorithm.head_rate * -algorithm.loss.slope(jnp.zeros(()))
-    bias = (algorithm.bias_rate * -algorithm.loss.slope(jnp.zeros(()))) * jnp.mean(labels)
+    bias = (algorithm.bias_rate * -algorithm.loss.slope(jnp.zeros(()))) * jnp.sum(labels) / count
 
     along_key, across_key = jax.random.split(plane_key)
     m_along = jnp.sqrt(count / length) * jax.random.normal(along_key, (), jnp.float64)
-    m_across = jnp.sqrt(count / length) * chi(across_key, jnp.array(dim - 1.0))
+    m_across = jnp.sqrt(count / length) * gaussian_norm(across_key, dim - 1)
     w_along = (rate / count) * (task.strength * task.sparsity * jnp.sum(positive) / length + m_along)
     w_across = (rate / count) * m_across
     w_norm = jnp.sqrt(w_along**2 + w_across**2)
     own = (m_along * w_along + m_across * w_across) / count
 
-    g = jax.random.normal(mean_key, (samples,), jnp.float64)
-    fresh = w_norm / jnp.sqrt(float(length)) * (g - labels * jnp.mean(labels * g))
+    g = jax.random.normal(mean_key, (rows,), jnp.float64)
+    fresh = w_norm / jnp.sqrt(float(length)) * (g - labels * jnp.sum(labels * g) / count)
     scores = labels * own + fresh + positive * (task.strength * task.sparsity / length) * w_along + bias
     slopes = labels * algorithm.loss.slope(labels * scores)
 
-    gamma = jax.random.normal(noise_key, (samples, length), jnp.float64)
+    gamma = jax.random.normal(noise_key, (rows, length), jnp.float64)
     gamma = gamma - jnp.mean(gamma, axis=1, keepdims=True)
     carries = jnp.where(jnp.arange(length) < task.sparsity, 1.0, 0.0)
     shift = positive[:, None] * (carries - task.sparsity / length)[None, :]
@@ -92,7 +100,7 @@ def two_step_query(
     first = along_signal * cos + along_head
     # On the plane's second axis the signal has the component w_across/|w1| with the sign that makes it a unit vector.
     second = along_signal * sin + spread * jax.random.normal(cross_key, (), jnp.float64)
-    others = spread * chi(norm_key, jnp.array(max(dim - 2.0, 1e-9)))
+    others = spread * gaussian_norm(norm_key, dim - 2)
     norm = jnp.sqrt(first**2 + second**2 + others**2)
     factor = 1.0 / (count * length)
     cosine = (cos * first + sin * second) / jnp.where(norm > 0, norm, 1.0)

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, FlatLinear, HeadAlgorithm, head_only
+from solvable.attention.sparse_tokens.capacity import capacity
+from solvable.attention.sparse_tokens.features import Quadrature
 from solvable.attention.sparse_tokens.samplers import attention_design, flat_design, pooled_design
 from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.lab.outcome import Outcome
+from solvable.numerics.results import Result
 from solvable.numerics.separability import is_separable
 from solvable.numerics.validation import integer, number
 
@@ -59,3 +64,39 @@ def _draw(task: SparseTokens, algorithm: HeadAlgorithm, key: jax.Array, samples:
         return attention_design(key, task, cosine, sharpness, samples, dim)
     design = flat_design if isinstance(algorithm, FlatLinear) else pooled_design
     return design(key, task, samples, dim)
+
+
+# A draw of relative_ratio * capacity * dim bags does not feel the fourth digit of the capacity.
+LOCATING = Quadrature(points=2**13, scramblings=2)
+
+
+class SeparabilityOutcome(Outcome):
+    """`separable_share`: 1 for a separable draw, 0 for another; the theory's step from 1 to 0 at the capacity."""
+
+    separable_share: Float[Array, "..."]
+
+    observables: ClassVar[tuple[str, ...]] = ("separable_share",)
+
+
+def predict_separability(
+    task: SparseTokens, algorithm: HeadAlgorithm, /, *, relative_ratio: Any
+) -> SeparabilityOutcome:
+    """1 below the capacity, 0 above, 1/2 at it."""
+    return SeparabilityOutcome(np.array(int(Result.SUCCESSFUL)), {}, np.heaviside(1.0 - float(relative_ratio), 0.5))
+
+
+def simulate_separability(
+    task: SparseTokens,
+    algorithm: HeadAlgorithm,
+    /,
+    *,
+    relative_ratio: Any,
+    dim: int,
+    key: jax.Array | None = None,
+    replicates: int | range = 1,
+) -> SeparabilityOutcome:
+    """Draws of relative_ratio * capacity * dim bags."""
+    threshold = float(capacity(task, algorithm, LOCATING))
+    ratio = float(number("relative_ratio", relative_ratio, above=0.0)) * threshold
+    draws = separable_draws(task, algorithm, ratio=ratio, dim=dim, key=key, replicates=replicates)
+    return SeparabilityOutcome(np.full(draws.shape, int(Result.SUCCESSFUL)), {}, draws)

@@ -19,13 +19,14 @@ from solvable.attention.sparse_tokens.algorithms import (
     TwoStepAttention,
     known,
 )
-from solvable.attention.sparse_tokens.features import attention_scalars, sine
+from solvable.attention.sparse_tokens.features import Quadrature, attention_scalars, sine
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
 from solvable.attention.sparse_tokens.samplers import (
     Query,
     attention_design,
     class_code,
     flat_design,
+    padded,
     pooled_design,
     two_step_query,
 )
@@ -33,7 +34,7 @@ from solvable.attention.sparse_tokens.streaming import real_head, real_two_steps
 from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels
 from solvable.attention.sparse_tokens.training import fit_head
 from solvable.numerics.erm import ERMSolution
-from solvable.numerics.gaussian import normal_cdf, scrambled_normals
+from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result
 from solvable.numerics.validation import integer, number
@@ -82,7 +83,9 @@ def simulate(
             )
     tests = None if test_samples is None else integer("test_samples", test_samples, at_least=1)
     key = jax.random.key(0) if key is None else key
-    return _run(task, algorithm, key, jnp.asarray(numbers), query_samples, samples - query_samples, dim, full, tests)
+    bags, _ = Quadrature(max(256, ERROR_POINTS // max(1, task.length // 64)), 1).bags(task.length)
+    counts = (query_samples, samples - query_samples)
+    return _run(task, algorithm, key, jnp.asarray(numbers), bags[0], *counts, dim, full, tests)
 
 
 @eqx.filter_jit
@@ -91,6 +94,7 @@ def _run(
     algorithm: Algorithm,
     key: jax.Array,
     numbers: Any,
+    bags: Float[Array, "N L"],
     query_samples: int,
     samples: int,
     dim: int,
@@ -109,7 +113,7 @@ def _run(
             code = class_code(labels)
             solution = fit_head(features, labels, algorithm.loss, algorithm.ridge, throw=False)
             overlaps = _overlaps(algorithm, solution, task)
-        error = _test_error(test_key, task, algorithm, query, overlaps, solution.bias, test_samples)
+        error = _test_error(test_key, task, algorithm, query, overlaps, solution.bias, bags, test_samples)
         return _outcome(query, solution, overlaps, code, error)
 
     return batched_map(replicate, numbers)
@@ -129,7 +133,7 @@ class Overlaps(eqx.Module):
 
 def _sampled_query(key: jax.Array, task: SparseTokens, algorithm: Algorithm, samples: int, dim: int) -> Query:
     if isinstance(algorithm, TwoStepAttention):
-        return two_step_query(key, task, algorithm, samples, dim)
+        return two_step_query(key, task, algorithm, samples, padded(samples), dim)
     fixed = isinstance(algorithm, FixedQueryAttention)
     cosine, sharpness = (algorithm.cosine, algorithm.sharpness) if fixed else (0.0, 0.0)
     return Query(as_float64(cosine), as_float64(sharpness), jnp.array(int(Result.SUCCESSFUL)))
@@ -162,6 +166,7 @@ def _test_error(
     query: Query,
     overlaps: Overlaps,
     bias: Float[Array, ""],
+    bags: Float[Array, "N L"],
     test_samples: int | None,
 ) -> Float[Array, ""]:
     if test_samples is not None:
@@ -175,13 +180,11 @@ def _test_error(
         shift = task.strength * (task.sparsity / task.length) * overlaps.signal_weight
         spread = tau * task.length**-0.5
         return rate * normal_cdf(-(shift + bias) / spread) + (1.0 - rate) * normal_cdf(bias / spread)
-    points = max(256, ERROR_POINTS // max(1, task.length // 64))
-    normals = jnp.asarray(scrambled_normals(task.length, points, 1)[0])
     # Flipping the sign of random coordinates keeps the law and makes the rule's errors of the replicates independent.
-    noise = normals * jax.random.rademacher(key, (1, task.length), jnp.float64)
+    noise = bags * jax.random.rademacher(key, (1, task.length), jnp.float64)
     errors = []
     for label in (1.0, -1.0):
-        positive = jnp.full((points,), 0.5 + 0.5 * label)
+        positive = jnp.full(bags.shape[:1], 0.5 + 0.5 * label)
         along, c, scale = attention_scalars(task, query.cosine, query.sharpness, noise, positive)
         margin = overlaps.query_weight * along + overlaps.signal_weight * sine(query.cosine) * c + bias
         errors.append(jnp.mean(normal_cdf(-label * margin / (scale * tau))))

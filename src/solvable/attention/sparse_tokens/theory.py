@@ -20,7 +20,7 @@ from solvable.attention.sparse_tokens.algorithms import (
     concrete_zero,
     known,
 )
-from solvable.attention.sparse_tokens.alignment import alignment
+from solvable.attention.sparse_tokens.alignment import fixed_query
 from solvable.attention.sparse_tokens.capacity import capacity
 from solvable.attention.sparse_tokens.equations import (
     Equations,
@@ -35,23 +35,12 @@ from solvable.attention.sparse_tokens.features import Features, Quadrature, atte
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
 from solvable.attention.sparse_tokens.square import solve_square
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.experiment import Status, Theory
+from solvable.attention.sparse_tokens.theories import theories
 from solvable.numerics.gaussian import mean_and_standard_error
-from solvable.numerics.losses import Loss, Square
+from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, number
-
-_LIMIT = {name: Status("asymptotic", "derived") for name in SparseTokenOutcome.observables}
-
-theories: dict[str, Theory] = {
-    "limit": Theory("samples and dim to infinity at a fixed ratio", _LIMIT),
-    "realised_query": Theory(
-        "the same limit for the head, given the cosine and sharpness that each run's query reached",
-        {**_LIMIT, "cosine": Status("exact", "derived"), "sharpness": Status("exact", "derived")},
-        given=("cosine", "sharpness"),
-    ),
-}
 
 # A standard error above this share of the test error is no prediction.
 RESOLVED = 0.1
@@ -73,7 +62,7 @@ def predict(
     """Predict a trained classifier in the limit samples, dim -> infinity with samples/dim = ratio.
 
     Arguments: `ratio` all samples over dim (`TwoStepAttention` spends query_share of them on the query); `theory` "limit"
-    or "realised_query"; the latter reads `cosine` and `sharpness` (R,) from `given` (an outcome of `simulate`, or a
+    or "given_query"; the latter reads `cosine` and `sharpness` (R,) from `given` (an outcome of `simulate`, or a
     mapping), keeps the replicate axis, and is what a `given` alone selects. `quadrature` sets the accuracy. `throw` False
     returns an unsuccessful outcome, its `result` saying why, instead of raising.
 
@@ -84,14 +73,15 @@ def predict(
     """
     known(algorithm, "predict")
     ratio = number("ratio", ratio, above=0.0)
-    theory = choice("theory", theory or ("limit" if given is None else "realised_query"), tuple(theories))
-    if theory == "realised_query" and given is None:
-        raise ValueError("given=None with theory='realised_query'; accepted: an outcome of simulate, or its cosine and sharpness")
+    theory = choice("theory", theory or ("limit" if given is None else "given_query"), tuple(theories))
+    if theory == "given_query" and given is None:
+        raise ValueError("given=None with theory='given_query'; accepted: an outcome of simulate, or its cosine and sharpness")
     require_minimiser(task, algorithm, ratio)
-    if theory == "realised_query":
+    if theory == "given_query":
         outcome = _given_query(task, algorithm, ratio, given, quadrature or CONDITIONAL)
     else:
-        outcome = _solve(task, _in_the_limit(task, algorithm, ratio), _head_ratio(algorithm, ratio), quadrature or Quadrature())
+        rules = _rules(task, algorithm, quadrature or Quadrature())
+        outcome = _solve(task, _in_the_limit(task, algorithm, ratio), as_float64(_head_ratio(algorithm, ratio)), rules)
     if throw:
         residual = "" if is_traced(outcome) else f" (relative residual {np.max(np.asarray(outcome.stats['residual'])):.1e})"
         raise_unless_successful(outcome.result, f"predict({type(algorithm).__name__}, ratio={ratio})", residual)
@@ -121,12 +111,7 @@ def require_minimiser(task: SparseTokens, algorithm: Algorithm, ratio: Any) -> N
 def _in_the_limit(task: SparseTokens, algorithm: Algorithm, ratio: Any) -> Any:
     if not isinstance(algorithm, TwoStepAttention):
         return algorithm
-    limit = alignment(task, algorithm, ratio * algorithm.query_share)
-    return _Query(limit.cosine, limit.sharpness, algorithm.loss, algorithm.ridge)
-
-
-def _Query(cosine: Any, sharpness: Any, loss: Loss, ridge: Any) -> FixedQueryAttention:
-    return FixedQueryAttention(cosine, sharpness, loss, ridge)
+    return fixed_query(task, algorithm, ratio * algorithm.query_share)
 
 
 def _head_ratio(algorithm: Algorithm, ratio: Any) -> Any:
@@ -141,20 +126,21 @@ def _given_query(
     if missing:
         raise ValueError(f"given lacks {missing[0]!r}; accepted: an outcome of simulate, or a mapping with cosine and sharpness")
     cosine, sharpness = (jnp.atleast_1d(as_float64(read[name])) for name in ("cosine", "sharpness"))
+    rules = _rules(task, algorithm, quadrature)
+    head_ratio = as_float64(_head_ratio(algorithm, ratio))
     if not isinstance(algorithm, TwoStepAttention):
         # Nothing in these runs is random but the data of the head.
-        single = _solve(task, algorithm, _head_ratio(algorithm, ratio), quadrature)
+        single = _solve(task, algorithm, head_ratio, rules)
         return jax.tree_util.tree_map(lambda x: jnp.broadcast_to(x, cosine.shape + jnp.shape(x)), single)
-    head_ratio = _head_ratio(algorithm, ratio)
-    return _solve_queries(task, cosine, sharpness, algorithm.loss, algorithm.ridge, head_ratio, quadrature)
+    return _solve_queries(task, cosine, sharpness, algorithm.loss, algorithm.ridge, head_ratio, rules)
 
 
 @eqx.filter_jit
-def _solve_queries(task, cosine, sharpness, loss, ridge, head_ratio, quadrature) -> SparseTokenOutcome:
+def _solve_queries(task, cosine, sharpness, loss, ridge, head_ratio, rules) -> SparseTokenOutcome:
     def one(cosine, sharpness):
         valid = jnp.isfinite(cosine) & jnp.isfinite(sharpness)
         query = FixedQueryAttention(jnp.where(valid, cosine, 0.0), jnp.where(valid, sharpness, 0.0), loss, ridge)
-        outcome = _outcome(task, query, as_float64(head_ratio), quadrature)
+        outcome = _outcome(task, query, head_ratio, rules)
         # A run that failed has nothing to condition on.
         return jax.tree_util.tree_map(
             lambda x: jnp.where(valid, x, jnp.nan) if jnp.issubdtype(x.dtype, jnp.floating) else x, outcome
@@ -163,18 +149,20 @@ def _solve_queries(task, cosine, sharpness, loss, ridge, head_ratio, quadrature)
     return batched_map(one, cosine, sharpness)
 
 
-def _solve(task: SparseTokens, algorithm: Any, head_ratio: Any, quadrature: Quadrature) -> SparseTokenOutcome:
-    return _solve_jitted(task, algorithm, as_float64(head_ratio), quadrature)
+def _rules(task: SparseTokens, algorithm: Any, quadrature: Quadrature) -> tuple[Float[Array, "S ..."], ...]:
+    """The quadrature points of an algorithm's features, the scramblings first."""
+    attention = isinstance(algorithm, FixedQueryAttention | TwoStepAttention)
+    return quadrature.bags(task.length) if attention else quadrature.shifts()
 
 
 @eqx.filter_jit
-def _solve_jitted(task, algorithm, head_ratio, quadrature) -> SparseTokenOutcome:
-    return _outcome(task, algorithm, head_ratio, quadrature)
+def _solve(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) -> SparseTokenOutcome:
+    return _outcome(task, algorithm, head_ratio, rules)
 
 
-def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, quadrature: Quadrature) -> SparseTokenOutcome:
+def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) -> SparseTokenOutcome:
     """Solve on every scrambling and average."""
-    law, rules, ridge, ratio = _law(task, algorithm, head_ratio, quadrature)
+    law, ridge, ratio = _law(task, algorithm, head_ratio)
     loss = algorithm.loss
     direct = isinstance(loss, Square)
     # One coarse solution starts every scrambling.
@@ -191,11 +179,10 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, quadrature: Qu
     for name, value in values.items():
         means[name], errors[name] = mean_and_standard_error(value)
     code = jnp.max(solutions.result)
-    if quadrature.scramblings > 1:
+    if rules[0].shape[0] > 1:
         vague = errors["test_error"] > RESOLVED * means["test_error"]
         code = jnp.where((code == int(Result.SUCCESSFUL)) & vague, int(Result.UNDER_RESOLVED), code)
-    cosine = jnp.asarray(algorithm.cosine if isinstance(algorithm, FixedQueryAttention) else 0.0, jnp.float64)
-    sharpness = jnp.asarray(algorithm.sharpness if isinstance(algorithm, FixedQueryAttention) else 0.0, jnp.float64)
+    fixed = isinstance(algorithm, FixedQueryAttention)
     return SparseTokenOutcome(
         result=code,
         stats={
@@ -203,26 +190,26 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, quadrature: Qu
             "residual": jnp.max(solutions.residual),
             "turns": jnp.max(solutions.turns),
         },
-        cosine=cosine,
-        sharpness=sharpness,
+        cosine=as_float64(algorithm.cosine if fixed else 0.0),
+        sharpness=as_float64(algorithm.sharpness if fixed else 0.0),
         **means,
     )
 
 
-def _law(task: SparseTokens, algorithm: Any, head_ratio: Any, quadrature: Quadrature) -> tuple[Any, Any, Any, Any]:
-    """(features at a quadrature rule, the rules, ridge, ratio) of an algorithm with a known query, or of a baseline.
+def _law(task: SparseTokens, algorithm: Any, head_ratio: Any) -> tuple[Any, Any, Any]:
+    """(features at a quadrature rule, ridge, ratio) of an algorithm with a known query, or of a baseline.
 
     The baselines are unit-noise mixtures of separation D = strength R/sqrt(L): pooled at (ratio, ridge L), flat at
     (ratio/L, ridge).
     """
-    ridge = as_float64(algorithm.ridge)
+    ridge, ratio = as_float64(algorithm.ridge), as_float64(head_ratio)
     if isinstance(algorithm, FixedQueryAttention):
         cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
 
         def attention(normals: Any, shift: Any) -> Features:
             return attention_features(task, cosine, sharpness, normals, shift)
 
-        return attention, quadrature.normals(task.length), ridge, head_ratio
+        return attention, ridge, ratio
     separation = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
     rate = as_float64(task.positive_rate)
 
@@ -230,8 +217,8 @@ def _law(task: SparseTokens, algorithm: Any, head_ratio: Any, quadrature: Quadra
         return mixture_features(rate, separation, shift)
 
     if isinstance(algorithm, PooledLinear):
-        return mixture, (quadrature.mixture_shifts(),), ridge * task.length, head_ratio
-    return mixture, (quadrature.mixture_shifts(),), ridge, head_ratio / task.length
+        return mixture, ridge * task.length, ratio
+    return mixture, ridge, ratio / task.length
 
 
 def _observables(equations: Equations, x: Any, algorithm: Any, task: SparseTokens) -> dict[str, Float[Array, ""]]:
