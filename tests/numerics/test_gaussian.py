@@ -128,8 +128,14 @@ def test_points_made_while_tracing_are_arrays_in_double_precision():
     """Neither a tracer nor a single-precision copy may enter the cache."""
     gaussian.scrambled_points.cache_clear()
     gaussian.stratified_shifts.cache_clear()
+
+    @jax.jit
+    def traced(x):
+        points, shifts = gaussian.scrambled_points(2, 8, 1)[0], gaussian.stratified_shifts(8, 1)
+        return x * (points.size + shifts.size)
+
     with jax.enable_x64(False):
-        jax.jit(lambda x: x + gaussian.scrambled_points(2, 8, 1)[0].sum() + gaussian.stratified_shifts(8, 1).sum())(1.0)
+        assert float(traced(1.0)) == 24.0
     for kept in (*gaussian.scrambled_points(2, 8, 1), gaussian.stratified_shifts(8, 1)):
         assert not isinstance(kept, jax.core.Tracer)
         assert kept.dtype == jnp.float64

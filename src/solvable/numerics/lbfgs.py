@@ -28,7 +28,6 @@ class _State(NamedTuple):
     steps: Int[Array, ""]
     moves: Float[Array, "m p+1"]
     changes: Float[Array, "m p+1"]
-    rho: Float[Array, "m"]
     stalled: Array
 
 
@@ -47,9 +46,7 @@ def minimize_lbfgs(
     single = tuple(x.astype(jnp.float32) for x in (features, labels, offset, ridge))
     zero = jnp.zeros(p + 1, jnp.float32)
     pairs = jnp.zeros((MEMORY, p + 1), jnp.float32)
-    state = _State(
-        zero, single[2], zero, jnp.array(0), pairs, pairs, jnp.zeros(MEMORY, jnp.float32), jnp.array(False)
-    )
+    state = _State(zero, single[2], zero, jnp.array(0), pairs, pairs, jnp.array(False))
     state = _descend(*single, loss, intercept, jnp.float32(SINGLE_PRECISION_FLOOR), max_steps, state)
     state = jax.tree_util.tree_map(
         lambda leaf: leaf.astype(features.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state
@@ -72,7 +69,7 @@ def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_st
         return jnp.concatenate([slopes @ features + ridge * x[:-1], bias[None]])
 
     def step(state: _State) -> _State:
-        direction = -_inverse_hessian(state.gradient, state.moves, state.changes, state.rho)
+        direction = -_inverse_hessian(state.gradient, state.moves, state.changes)
         downhill = jnp.dot(direction, state.gradient) < 0
         direction = jnp.where(downhill, direction, -state.gradient)
         along = features @ direction[:-1] + direction[-1]
@@ -94,7 +91,6 @@ def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_st
         change = new_gradient - state.gradient
         product = jnp.dot(move, change)
         useful = product > jnp.finfo(dtype).eps * jnp.dot(change, change)
-        rho = jnp.where(useful, 1.0 / jnp.where(useful, product, 1.0), 0.0)
 
         def push(rows, row):
             return jnp.where(useful, jnp.concatenate([rows[1:], row[None]]), rows)
@@ -106,7 +102,6 @@ def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_st
             state.steps + 1,
             push(state.moves, move),
             push(state.changes, change),
-            push(state.rho, rho),
             ~jnp.all(jnp.isfinite(new_gradient)) | ~useful,
         )
 
@@ -116,17 +111,21 @@ def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_st
     return jax.lax.while_loop(going, step, state._replace(gradient=gradient(state.x, state.scores)))
 
 
-def _inverse_hessian(vector, moves, changes, rho):
-    """The two-loop recursion; rows with rho = 0 are empty and change nothing."""
-    alphas = []
-    for i in reversed(range(MEMORY)):
-        alpha = rho[i] * jnp.dot(moves[i], vector)
-        vector = vector - alpha * changes[i]
-        alphas.append(alpha)
-    last = jnp.dot(changes[-1], changes[-1])
-    filled = rho[-1] > 0
-    vector = vector * jnp.where(filled, 1.0 / jnp.where(filled, rho[-1] * last, 1.0), 1.0)
-    for i in range(MEMORY):
-        beta = rho[i] * jnp.dot(changes[i], vector)
-        vector = vector + (alphas[MEMORY - 1 - i] - beta) * moves[i]
-    return vector
+def _inverse_hessian(
+    vector: Float[Array, "p+1"], moves: Float[Array, "m p+1"], changes: Float[Array, "m p+1"]
+) -> Float[Array, "p+1"]:
+    """H g in the compact form of Byrd, Nocedal and Schnabel (1994): matrix products in place of the two-loop recursion.
+
+    With S, Y the moves and changes (oldest first), R the upper triangle of S Y^T, D its diagonal and c = <s, y>/<y, y> of
+    the newest pair: u = R^-1 S g, v = R^-T ((D + c Y Y^T) u - c Y g), H g = c g + S^T v - c Y^T u. Empty rows are zero.
+    """
+    products = moves @ changes.T
+    squares = changes @ changes.T
+    diagonal = jnp.diagonal(products)
+    filled = diagonal > 0
+    upper = jnp.triu(products) + jnp.diag(jnp.where(filled, 0.0, 1.0).astype(vector.dtype))
+    scale = jnp.where(filled[-1], diagonal[-1] / jnp.where(filled[-1], squares[-1, -1], 1.0), 1.0)
+    u = jax.scipy.linalg.solve_triangular(upper, moves @ vector)
+    middle = diagonal * u + scale * (squares @ u - changes @ vector)
+    v = jax.scipy.linalg.solve_triangular(upper, middle, trans=1)
+    return scale * vector + v @ moves - scale * (u @ changes)

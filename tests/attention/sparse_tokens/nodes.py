@@ -25,7 +25,7 @@ FINE_WEIGHT = np.exp(-0.5 * FINE**2) * (FINE[1] - FINE[0]) / np.sqrt(2 * np.pi)
 
 def attention_nodes(task: st.SparseTokens, cosine, sharpness, quadrature: st.Quadrature = FEW) -> Features:
     """Nodes of the attention feature; call under x64."""
-    normals, shift = quadrature.normals(task.length)
+    normals, shift = quadrature.bags(task.length)
     return attention_features(task, jax.numpy.asarray(cosine), jax.numpy.asarray(sharpness), normals[0], shift[0])
 
 
@@ -38,7 +38,7 @@ def mixture_rules(task: st.SparseTokens) -> list[Features]:
     """The rules of `SHARED` for the mixture, one a scrambling; call under x64."""
     separation = jax.numpy.asarray(task.strength * task.sparsity / np.sqrt(task.length))
     rate = jax.numpy.asarray(task.positive_rate)
-    return [mixture_features(rate, separation, shift) for shift in SHARED.mixture_shifts()]
+    return [mixture_features(rate, separation, shift) for shift in SHARED.shifts()[0]]
 
 
 def equations(features: Features, loss: str, ridge, ratio) -> Equations:

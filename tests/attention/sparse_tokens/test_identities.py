@@ -142,7 +142,7 @@ def test_square_direct_formulas_equal_newton(task, setting):
 
 
 def variational_objective(system, averages, x):
-    """E Moreau(omega; r^2/zeta) - t^2 zeta/(2 ratio) + (ridge/2)(w1^2 + w2^2 + t^2) at (w1, w2, b, t, zeta), in NumPy."""
+    """E Moreau(omega; r^2/zeta) - t^2 zeta/(2 ratio) + (ridge/2)(w1^2 + w2^2 + t^2) at (w1, w2, b, t, zeta)."""
     w1, w2, b, t, zeta = x
     ridge, ratio = float(system.ridge), float(system.ratio)
     _, square, _, loss = averages.moments(w1, w2, b, np.hypot(w2, t), 1 / zeta)

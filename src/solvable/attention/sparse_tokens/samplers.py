@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.algorithms import TwoStepAttention
@@ -28,19 +29,15 @@ def class_code(labels: Float[Array, "n"]) -> Int[Array, ""]:
     return jnp.where(both, int(Result.SUCCESSFUL), int(Result.ONE_CLASS))
 
 
-def gaussian_norm(key: jax.Array, size: int) -> Float[Array, ""]:
-    """The norm of a Gaussian vector of that many entries (chi-distributed)."""
-    return jnp.linalg.norm(jax.random.normal(key, (size,), jnp.float64))
-
-
 def gaussian_rows(key: jax.Array, rows: int, columns: int) -> Float[Array, "rows m"]:
-    """A matrix whose Gram matrix has the law of a Gaussian (rows, columns) one's, with m = min(rows, columns) columns.
+    """A matrix whose Gram matrix has the law of a Gaussian (rows, columns) one's, with m = rows columns if
+    columns > 2 rows, else m = columns.
 
     A Gaussian matrix wider than tall is T Q with Q orthonormal and independent of the lower triangular T (Bartlett:
     T_ij ~ N(0, 1) below the diagonal, T_ii ~ chi with columns - i degrees), and a ridge fit sees Q only as a rotation.
     Draws are single precision: their grain of 1e-7 is far below anything a run resolves.
     """
-    if columns <= rows:
+    if columns <= 2 * rows:  # the triangle saves less than half of the draws: not worth its gamma sampler
         return jax.random.normal(key, (rows, columns), jnp.float32).astype(jnp.float64)
     below_key, diagonal_key = jax.random.split(key)
     below = jax.random.normal(below_key, (rows, rows), jnp.float32).astype(jnp.float64)
@@ -66,27 +63,29 @@ def two_step_query(
 
     `rows` >= samples is the compiled size: rows beyond `samples` get the label 0 and drop out of every sum.
     """
-    label_key, plane_key, mean_key, noise_key, cross_key, norm_key = jax.random.split(key, 6)
+    label_key, normal_key = jax.random.split(key)
     length, count = task.length, jnp.asarray(samples).astype(jnp.float64)
+    # One draw for all: compiling a sampler takes longer than running it.
+    sizes = np.cumsum([rows * length, rows, dim - 1, dim - 2])
+    normals = jax.random.normal(normal_key, (sizes[-1] + 2,), jnp.float64)
+    gamma, g, across, others, (m_along, cross) = jnp.split(normals, sizes)
     labels = sample_labels(label_key, rows, task.positive_rate) * jnp.where(jnp.arange(rows) < samples, 1.0, 0.0)
     positive = jnp.where(labels > 0, 1.0, 0.0)
     rate = algorithm.head_rate * -algorithm.loss.slope(jnp.zeros(()))
     bias = (algorithm.bias_rate * -algorithm.loss.slope(jnp.zeros(()))) * jnp.sum(labels) / count
 
-    along_key, across_key = jax.random.split(plane_key)
-    m_along = jnp.sqrt(count / length) * jax.random.normal(along_key, (), jnp.float64)
-    m_across = jnp.sqrt(count / length) * gaussian_norm(across_key, dim - 1)
+    m_along = jnp.sqrt(count / length) * m_along
+    m_across = jnp.sqrt(count / length) * jnp.linalg.norm(across)
     w_along = (rate / count) * (task.strength * task.sparsity * jnp.sum(positive) / length + m_along)
     w_across = (rate / count) * m_across
     w_norm = jnp.sqrt(w_along**2 + w_across**2)
     own = (m_along * w_along + m_across * w_across) / count
 
-    g = jax.random.normal(mean_key, (rows,), jnp.float64)
     fresh = w_norm / jnp.sqrt(float(length)) * (g - labels * jnp.sum(labels * g) / count)
     scores = labels * own + fresh + positive * (task.strength * task.sparsity / length) * w_along + bias
     slopes = labels * algorithm.loss.slope(labels * scores)
 
-    gamma = jax.random.normal(noise_key, (rows, length), jnp.float64)
+    gamma = gamma.reshape(rows, length)
     gamma = gamma - jnp.mean(gamma, axis=1, keepdims=True)
     carries = jnp.where(jnp.arange(length) < task.sparsity, 1.0, 0.0)
     shift = positive[:, None] * (carries - task.sparsity / length)[None, :]
@@ -99,9 +98,8 @@ def two_step_query(
     cos, sin = w_along / w_norm, w_across / w_norm
     first = along_signal * cos + along_head
     # On the plane's second axis the signal has the component w_across/|w1| with the sign that makes it a unit vector.
-    second = along_signal * sin + spread * jax.random.normal(cross_key, (), jnp.float64)
-    others = spread * gaussian_norm(norm_key, dim - 2)
-    norm = jnp.sqrt(first**2 + second**2 + others**2)
+    second = along_signal * sin + spread * cross
+    norm = jnp.sqrt(first**2 + second**2 + spread**2 * jnp.sum(others**2))
     factor = 1.0 / (count * length)
     cosine = (cos * first + sin * second) / jnp.where(norm > 0, norm, 1.0)
     sharpness = algorithm.query_rate * factor * norm if algorithm.query_rate is not None else algorithm.sharpness
@@ -115,12 +113,12 @@ def attention_design(
     key: jax.Array, task: SparseTokens, cosine: Any, sharpness: Any, samples: int, dim: int
 ) -> tuple[Float[Array, "n p"], Float[Array, "n"]]:
     """Attention features of `samples` bags: columns (A, kappa c + r z, r Z), Z as in `gaussian_rows`; and labels."""
-    label_key, noise_key, plane_key, rest_key = jax.random.split(key, 4)
+    label_key, noise_key, rest_key = jax.random.split(key, 3)
     labels = sample_labels(label_key, samples, task.positive_rate)
     positive = jnp.where(labels > 0, 1.0, 0.0)
-    noise = jax.random.normal(noise_key, (samples, task.length), jnp.float64)
-    along, c, scale = attention_scalars(task, cosine, sharpness, noise, positive)
-    plane = sine(cosine) * c + scale * jax.random.normal(plane_key, (samples,), jnp.float64)
+    noise = jax.random.normal(noise_key, (samples, task.length + 1), jnp.float64)
+    along, c, scale = attention_scalars(task, cosine, sharpness, noise[:, 1:], positive)
+    plane = sine(cosine) * c + scale * noise[:, 0]
     rest = scale[:, None] * gaussian_rows(rest_key, samples, dim - 2)
     return jnp.concatenate([along[:, None], plane[:, None], rest], axis=1), labels
 
