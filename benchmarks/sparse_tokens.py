@@ -7,8 +7,8 @@ quiet machine they are the wall clock, and on a shared one they leave the neighb
 far the two were apart). Each is the least of several repeats after a warm-up. Nothing here is part of the tests.
 
 What is compared
-* theory: `predict` against a damped NumPy loop (`sparse_tokens_peer.solve_theory`) of the same equations on the same
-  nodes; and `predict` at its default accuracy (4 scramblings of 2^14 points a class), which the loop does not reach.
+* theory: `predict` against a damped NumPy loop (for the square loss, whose loop cycles, the direct formulas) of the same
+  equations on the same nodes; and `predict` at its default accuracy (4 scramblings of 2^14 points a class).
 * simulation: `simulate` against NumPy with all tokens drawn, and against NumPy with the same low-dimensional law, both
   with scikit-learn's lbfgs; the gradient norms reached are printed.
 * pooling: softmax pooling of float32 tokens against the rate at which this machine streams the same array.
@@ -148,20 +148,23 @@ def benchmark_theory(quick: bool) -> None:
             cells = (milliseconds(ours), milliseconds(theirs), f"{theirs / ours:.1f}", gap, f"{np.sum(~good)}", turns)
             rows.append((loss, model, *cells, milliseconds(default), moved))
     ours, default, theirs = totals
-    rows.append(
-        ("**all**", "", milliseconds(ours), milliseconds(theirs), f"**{theirs / ours:.1f}**", "", f"{failures}", "",
-         milliseconds(default), "")
-    )  # fmt: skip
+    sums = (
+        milliseconds(ours),
+        milliseconds(theirs),
+        f"**{theirs / ours:.1f}**",
+        "",
+        failures,
+        "",
+        milliseconds(default),
+    )
+    rows.append(("**all**", "", *sums, ""))
     print(f"## (a) theory: {len(ratios)} ratios in [.5, 20], ridge {RIDGE:g}, warm (goal: 10 times)")
-    table(
-        ("loss", "model", "predict, same nodes", "NumPy loop", "times", "largest relative gap", "loop not converged",
-         "median turns", "predict, default accuracy", "nodes move it by"),
-        rows,
-    )  # fmt: skip
+    head = ("loss", "model", "predict, same nodes", "NumPy", "times", "largest relative gap", "not converged", "turns")
+    table((*head, "predict, default accuracy", "finer nodes move it by"), rows)
     print(
         f"At its default accuracy, 16 times the nodes of the loop, predict takes {default / theirs:.2f} of the loop's time.\n"
-        f"The loop did not converge within {peer.MAX_TURNS} turns at {failures} of {points} points; the gaps are over the "
-        "others."
+        f"NumPy did not converge within {peer.MAX_TURNS} turns at {failures} of {points} points; the gaps are over the "
+        "others.\nTurns are medians (for square the evaluations of the root search)."
     )
     benchmark_cold(quick)
 
@@ -283,10 +286,8 @@ def benchmark_pooling(quick: bool) -> None:
         rows.append((size, *cells, milliseconds(numpy_seconds), f"{numpy_seconds / seconds:.1f}", f"{agree:.0e}"))
         del tokens, flat, ours_in, reads
     print("## (c) pooled features, float32, one core (goal: .6 of the streaming rate)")
-    table(
-        ("n, L, d", "ours", "GB/s", "streaming GB/s (best read)", "share", "NumPy", "times", "largest difference"),
-        rows,
-    )
+    head = ("n, L, d", "ours", "GB/s", "streaming GB/s (best read)", "share", "NumPy", "times", "largest difference")
+    table(head, rows)
     print(
         "The bound is memory traffic: every score of a bag is needed before its second product can start, so that tokens\n"
         "beyond the L2 cache are read twice, each time near the streaming rate, which caps the share at .5 (less the\n"
@@ -334,8 +335,11 @@ def full_run(size: str) -> None:
 
 
 def _peak() -> float:
-    scale = 1e-9 if sys.platform == "darwin" else 1.024e-6
-    return scale * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    """The largest resident memory of this process, in GB."""
+    status = Path("/proc/self/status")
+    if status.exists():  # on Linux ru_maxrss starts from what the parent had when it forked
+        return 1.024e-6 * int(status.read_text().split("VmHWM:")[1].split()[0])
+    return 1e-9 * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
 # --------------------------------------------------------------------------------------------------------------------
@@ -371,7 +375,7 @@ def main() -> None:
     if unknown := [name for name in chosen if name not in parts]:
         parser.error(f"--only {unknown[0]!r}; accepted: {', '.join(parts)}")
     print("# Sparse tokens\n")
-    print(f"{processor()}, {one_thread.CPUS} CPUs, one thread on one of them; load average {os.getloadavg()[0]:.1f}")
+    print(f"{processor()}, {one_thread.CPUS} CPUs, one thread on one of them, load average {os.getloadavg()[0]:.1f}")
     print(
         f"Python {platform.python_version()}, jax {jax.__version__}, numpy {np.__version__}, scipy {scipy.__version__}, "
         f"scikit-learn {sklearn.__version__}\n\nTimes are CPU seconds, the least of several repeats.\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.optimize import brentq
 from scipy.special import expit, ndtr
 from sklearn.linear_model import LogisticRegression
 
@@ -34,7 +35,9 @@ class Answer(NamedTuple):
 
 def solve_theory(nodes: Nodes, loss: str, ridge: float, ratio: float) -> Answer:
     """The damped loop: clipped Newton on (w1, b), damped substitution of (w2, tau, chi), until nothing moves."""
-    averages = {"logistic": _Logistic, "hinge": _Hinge, "square": _Square}[loss](nodes)
+    if loss == "square":
+        return solve_square(nodes, ridge, ratio)
+    averages = {"logistic": _Logistic, "hinge": _Hinge}[loss](nodes)
     w1, w2, b, tau, chi = 0.5, 0.1, 0.0, 0.5, 1.0
     turns, converged = 0, False
     with np.errstate(all="ignore"):
@@ -48,8 +51,8 @@ def solve_theory(nodes: Nodes, loss: str, ridge: float, ratio: float) -> Answer:
             step = -np.linalg.solve(hessian + 1e-12 * np.eye(2), gradient)
             step *= min(1.0, 2.0 / max(np.linalg.norm(step), 1e-300))
             new_chi = 1.0 / (ratio * (ridge + np.sum(nodes.scale**2 * curve)))
-            new_w2 = -ratio * chi * np.sum(slope * nodes.shift)
-            new_tau = np.sqrt(w2**2 + ratio * chi**2 * np.sum(nodes.scale**2 * square))
+            new_w2 = -ratio * new_chi * np.sum(slope * nodes.shift)
+            new_tau = np.sqrt(new_w2**2 + ratio * new_chi**2 * np.sum(nodes.scale**2 * square))
             old = np.array([w1, w2, b, tau, chi])
             wanted = np.array([w1 + step[0], new_w2, b + step[1], new_tau, new_chi])
             rate = np.array([1.0, DAMPING, 1.0, DAMPING, DAMPING])
@@ -57,9 +60,35 @@ def solve_theory(nodes: Nodes, loss: str, ridge: float, ratio: float) -> Answer:
             if not np.all(np.isfinite(new)):
                 break
             converged = bool(np.max(np.abs(new - old) / np.maximum(np.abs(new), 1e-3)) < RELATIVE)
-        margin = w1 * nodes.along + w2 * nodes.shift + b
-        error = np.sum(nodes.weight * ndtr(-nodes.y * margin / (nodes.scale * tau)))
-    return Answer(float(error), turns, converged)
+    return Answer(test_error(nodes, w1, w2, b, tau), turns, converged)
+
+
+def solve_square(nodes: Nodes, ridge: float, ratio: float) -> Answer:
+    """The square loss without the loop, which cycles there: a scalar root for chi, then a linear system."""
+    square = nodes.scale**2
+
+    def excess(log_chi: float) -> float:
+        variance = np.exp(log_chi) * square
+        return ridge * np.exp(log_chi) + np.sum(nodes.weight * variance / (1.0 + variance)) - 1.0 / ratio
+
+    log_chi, told = brentq(excess, -40.0, 40.0, xtol=1e-13, full_output=True)
+    chi = np.exp(log_chi)
+    d = 1.0 / (1.0 + chi * square)
+    wd = nodes.weight * d
+    columns = [nodes.along, nodes.shift, np.ones_like(d)]
+    gram = np.array([[np.sum(wd * a * b) for b in columns] for a in columns])
+    gram += np.diag([ridge + (0.0 if np.any(nodes.along) else 1.0), ridge + np.sum(wd * square), 0.0])
+    w1, w2, b = np.linalg.solve(gram, [np.sum(wd * nodes.y * a) for a in columns])
+    misfit = d * (w1 * nodes.along + w2 * nodes.shift + b - nodes.y)
+    energy = ratio * chi**2 * np.sum(nodes.weight * square * misfit**2)
+    tau = np.sqrt((w2**2 + energy) / (1.0 - ratio * chi**2 * np.sum(nodes.weight * (square * d) ** 2)))
+    return Answer(test_error(nodes, w1, w2, b, tau), told.iterations, bool(told.converged))
+
+
+def test_error(nodes: Nodes, w1: float, w2: float, b: float, tau: float) -> float:
+    """E Phi(-y m / (r tau))."""
+    margin = w1 * nodes.along + w2 * nodes.shift + b
+    return float(np.sum(nodes.weight * ndtr(-nodes.y * margin / (nodes.scale * tau))))
 
 
 class _Logistic:
@@ -93,16 +122,6 @@ class _Logistic:
                     return t
         self.t = t
         return t
-
-
-class _Square:
-    def __init__(self, nodes: Nodes) -> None:
-        self.nodes = nodes
-
-    def __call__(self, margin, spread, variance):
-        d = 1.0 / (1.0 + variance)
-        gap = margin - self.nodes.y
-        return self.nodes.weight * d * gap, self.nodes.weight * d * d * (gap**2 + spread**2), self.nodes.weight * d
 
 
 class _Hinge:

@@ -95,7 +95,7 @@ def axis(defaults: Sequence[Any], meaning: str, *, symbol: str = "", log: bool =
     )
 
 
-class Experiment(pydantic.BaseModel, frozen=True, extra="forbid"):
+class Experiment(pydantic.BaseModel):
     """Base of every declaration; the docstring's first line is its one-line description.
 
     Class attributes: `name` ("system/figure"), `source` (arXiv id and figure), `system` (module path with `simulate`,
@@ -104,6 +104,9 @@ class Experiment(pydantic.BaseModel, frozen=True, extra="forbid"):
     change, so that stored results are not mixed with new ones), `panels` (what the figure shows: names of observables,
     or any names that an own `draw` understands; every observable when left empty).
     """
+
+    # Not class keywords: those would have type checkers ask every subclass to repeat that it is frozen.
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     name: ClassVar[str]
     source: ClassVar[str]

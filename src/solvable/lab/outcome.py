@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     import xarray
 
 
+# JAX arrays inside a traced computation, NumPy arrays once a public call has handed them back.
+AnyArray = Array | np.ndarray
+
+
 class Outcome(eqx.Module):
     """Base of every system's outcome. A subclass adds one array field per observable and lists them in `observables`.
 
@@ -25,7 +29,7 @@ class Outcome(eqx.Module):
     maps an observable to the standard error of its quadrature where there is one.
     """
 
-    result: Int[Array, "..."]
+    result: Int[AnyArray, "..."]
     stats: dict[str, Any]
 
     observables: ClassVar[tuple[str, ...]] = ()
@@ -36,7 +40,7 @@ class Outcome(eqx.Module):
         """The leading dims: `("replicate",)` or `()`."""
         return ("replicate",) * np.ndim(self.result)
 
-    def present(self) -> dict[str, Array]:
+    def present(self) -> dict[str, AnyArray]:
         """The observables this outcome holds, by name."""
         values = {name: getattr(self, name) for name in self.observables}
         return {name: value for name, value in values.items() if value is not None}

@@ -37,10 +37,11 @@ def positive_part_square(x: Float[Array, "..."], scale: Float[Array, "..."]) -> 
 def shifted_node(shift: Float[Array, "..."], step: Float[Array, ""]) -> tuple[Float[Array, "..."], Float[Array, "..."]]:
     """One node (of `NODE_STEPS`) and its weight in a trapezoid rule for N(0, 1) displaced by `shift` of its spacing.
 
-    The rule is sum over steps k of weight_k f(node_k), node_k = 1.1 (shift + k). With a uniform random shift in [0, 1) it
-    is unbiased for every integrand, because the displaced grids tile the line: a sharp step costs noise that the average
-    over points removes, never a bias (a Gauss-Hermite rule has a bias there). For integrands smooth on the scale of one
-    spacing each shift is exact to 1e-5 (a constant to 2e-7), and the average over stratified shifts to 1e-8.
+    The rule is sum over steps k of weight_k f(node_k), node_k = 1.1 (shift + k). With a uniform random shift in [0, 1)
+    it is unbiased for every integrand, because the displaced grids tile the line: a sharp step costs noise that the
+    average over points removes, never a bias (a Gauss-Hermite rule has a bias there). For integrands smooth on the
+    scale of one spacing each shift is exact to 1e-5 (a constant to 2e-7), and the average over stratified shifts to
+    1e-8.
     """
     node = NODE_SPACING * (shift + step)
     return node, NODE_SPACING * normal_pdf(node)
@@ -50,8 +51,8 @@ def shifted_node(shift: Float[Array, "..."], step: Float[Array, ""]) -> tuple[Fl
 def scrambled_points(dimension: int, points: int, scramblings: int) -> tuple[jax.Array, jax.Array]:
     """Scrambled Sobol points as N(0, 1) in R^dimension, (scramblings, points, dimension), and a uniform shift for each.
 
-    Fixed seeds; cached. The uniforms are clipped at 1e-12, so that no quantile is infinite. Call it outside jit and pass
-    the arrays in: as constants of a compiled function they would be folded at compile time.
+    Fixed seeds; cached. The uniforms are clipped at 1e-12, so that no quantile is infinite. Call it outside jit and
+    pass the arrays in: as constants of a compiled function they would be folded at compile time.
     """
     rules = [qmc.Sobol(dimension + 1, rng=np.random.default_rng(seed)).random(points) for seed in range(scramblings)]
     uniforms = np.stack(rules)

@@ -15,7 +15,7 @@ def hinge_interior_point(
     offset: Float[Array, "n"],
     ridge: Float[Array, ""],
     intercept: bool,
-    tolerance: float,
+    tolerance: Float[Array, ""],
     max_steps: int,
 ) -> tuple[Float[Array, "p"], Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
     """(w, b, duality gap of J, steps) by Mehrotra's predictor-corrector.
@@ -30,13 +30,15 @@ def hinge_interior_point(
     kernel = rows @ rows.T / penalty if n < p else None
 
     def solve(diagonal, residual_w, target, residual_b):
-        """(dw, db, dalpha) with dalpha = D (target - Z dw - y db), K dw - Z^T dalpha = residual_w, <y, dalpha> = residual_b."""
+        """(dw, db, dalpha): dalpha = D (target - Z dw - y db), K dw - Z^T dalpha = residual_w, <y, dalpha> = residual_b."""
         if kernel is not None:
             # Eliminate dw = (residual_w + Z^T dalpha)/K: (1/D + Z Z^T/K) dalpha = target - Z residual_w/K - y db.
             factor = jax.scipy.linalg.cho_factor(kernel + jnp.diag(1.0 / diagonal))
             sides = jnp.stack([target - rows @ residual_w / penalty, labels], axis=1)
             solved = jax.scipy.linalg.cho_solve(factor, sides)
-            step_b = (labels @ solved[:, 0] - residual_b) / (labels @ solved[:, 1]) if intercept else jnp.zeros((), dtype)
+            step_b = (
+                (labels @ solved[:, 0] - residual_b) / (labels @ solved[:, 1]) if intercept else jnp.zeros((), dtype)
+            )
             step_alpha = solved[:, 0] - step_b * solved[:, 1]
             return (residual_w + step_alpha @ rows) / penalty, step_b, step_alpha
         scaled = jnp.sqrt(diagonal)[:, None] * rows
@@ -85,17 +87,26 @@ def hinge_interior_point(
         centre = mean * jnp.clip(ahead / mean, 0.0, 1.0) ** 3
         dw, db, da, dx, ds = direction(centre - alpha * surplus - da * ds, centre - beta * slack + da * dx)
         t = longest(da, dx, ds)
-        weights, bias = weights + t * dw, bias + t * db
-        alpha, slack, surplus = alpha + t * da, slack + t * dx, surplus + t * ds
-        new_gap = gap(weights, bias, alpha)
-        return weights, bias, alpha, slack, surplus, new_gap, steps + 1, jnp.isfinite(new_gap) & (t > 1e-8)
+        new = (weights + t * dw, bias + t * db, alpha + t * da, slack + t * dx, surplus + t * ds)
+        new_gap = gap(*new[:3])
+        # Once the barrier is at rounding a step can only spoil the iterate: keep the last good one and stop.
+        good = jnp.isfinite(new_gap) & ((new_gap < state[5]) | (steps < 5))
+        kept = [jnp.where(good, a, b) for a, b in zip((*new, new_gap), state[:6], strict=True)]
+        return *kept, steps + 1, good & (t > 1e-8)
 
     def going(state):
         return (state[5] > tolerance) & (state[6] < min(max_steps, 200)) & state[7]
 
     half, one = jnp.full(n, 0.5, dtype), jnp.ones(n, dtype)
     start = (
-        jnp.zeros(p, dtype), jnp.zeros((), dtype), half, one, one, jnp.array(jnp.inf, dtype), jnp.array(0), jnp.array(True)
+        jnp.zeros(p, dtype),
+        jnp.zeros((), dtype),
+        half,
+        one,
+        one,
+        jnp.array(jnp.inf, dtype),
+        jnp.array(0),
+        jnp.array(True),
     )
     final = jax.lax.while_loop(going, step, start)
     return final[0], final[1], final[5], final[6]

@@ -1,8 +1,8 @@
 """L-BFGS for ridge ERM of a smooth loss: one product with the features and one with their transpose a step.
 
 The scores are linear in the parameters, so the line search runs on the n scores alone and costs no product. The early
-steps run in float32, whose products are twice to five times cheaper, and hand their curvature pairs to the float64 steps
-that finish.
+steps run in float32, whose products are twice to five times cheaper, and hand their curvature pairs to the float64
+steps that finish.
 """
 
 from __future__ import annotations
@@ -38,23 +38,23 @@ def minimize_lbfgs(
     ridge: Float[Array, ""],
     loss: Loss,
     intercept: bool,
-    tolerance: float,
+    tolerance: Float[Array, ""],
     max_steps: int,
 ) -> tuple[Float[Array, "p"], Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
     """(w, b, gradient norm, steps) of the minimiser of J; see `ridge_erm`."""
-    n, p = features.shape
-    single = tuple(x.astype(jnp.float32) for x in (features, labels, offset, ridge))
+    p = features.shape[1]
+    features32, labels32, offset32, ridge32 = (x.astype(jnp.float32) for x in (features, labels, offset, ridge))
+    floor = jnp.float32(SINGLE_PRECISION_FLOOR)
     zero = jnp.zeros(p + 1, jnp.float32)
     pairs = jnp.zeros((MEMORY, p + 1), jnp.float32)
-    state = _State(zero, single[2], zero, jnp.array(0), pairs, pairs, jnp.array(False))
-    state = _descend(*single, loss, intercept, jnp.float32(SINGLE_PRECISION_FLOOR), max_steps, state)
+    state = _State(zero, offset32, zero, jnp.array(0), pairs, pairs, jnp.array(False))
+    state = _descend(features32, labels32, offset32, ridge32, loss, intercept, floor, max_steps, state)
     state = jax.tree_util.tree_map(
         lambda leaf: leaf.astype(features.dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, state
     )
     scores = features @ state.x[:-1] + state.x[-1] + offset
     state = state._replace(scores=scores, stalled=jnp.array(False))
-    tol = jnp.array(tolerance, features.dtype)
-    state = _descend(features, labels, offset, ridge, loss, intercept, tol, max_steps, state)
+    state = _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_steps, state)
     return state.x[:-1], state.x[-1], jnp.linalg.norm(state.gradient), state.steps
 
 
@@ -116,8 +116,9 @@ def _inverse_hessian(
 ) -> Float[Array, "p+1"]:
     """H g in the compact form of Byrd, Nocedal and Schnabel (1994): matrix products in place of the two-loop recursion.
 
-    With S, Y the moves and changes (oldest first), R the upper triangle of S Y^T, D its diagonal and c = <s, y>/<y, y> of
-    the newest pair: u = R^-1 S g, v = R^-T ((D + c Y Y^T) u - c Y g), H g = c g + S^T v - c Y^T u. Empty rows are zero.
+    With S, Y the moves and changes (oldest first), R the upper triangle of S Y^T, D its diagonal and c = <s, y>/<y, y>
+    of the newest pair: u = R^-1 S g, v = R^-T ((D + c Y Y^T) u - c Y g), H g = c g + S^T v - c Y^T u. Empty rows are
+    zero.
     """
     products = moves @ changes.T
     squares = changes @ changes.T

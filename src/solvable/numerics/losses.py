@@ -74,6 +74,7 @@ class Loss(eqx.Module):
 
     def prox_moments(self, margin: Values, spread: Values, variance: Values, shift: Values) -> ProxMoments:
         """The averages of `ProxMoments` for scores margin + spread G; `shift` in [0, 1) displaces the rule's nodes."""
+
         def at_node(sums: ProxMoments, step: Values) -> tuple[ProxMoments, None]:
             g, weight = shifted_node(shift, step)
             t = self.prox(margin + spread * g, variance)
@@ -85,7 +86,7 @@ class Loss(eqx.Module):
             return ProxMoments(*(total + term for total, term in zip(sums, terms, strict=True))), None
 
         zero = jnp.zeros_like(margin)
-        return jax.lax.scan(at_node, ProxMoments(*[zero] * 9), NODE_STEPS)[0]
+        return jax.lax.scan(at_node, ProxMoments(*[zero] * 9), jnp.asarray(NODE_STEPS))[0]
 
     def mean_prox_value(self, margin: Values, spread: Values, variance: Values, shift: Values) -> Values:
         """E loss(prox(margin + spread G, variance)): the training loss of a sample with that score."""
@@ -94,7 +95,7 @@ class Loss(eqx.Module):
             g, weight = shifted_node(shift, step)
             return total + weight * self.value(self.prox(margin + spread * g, variance)), None
 
-        return jax.lax.scan(at_node, jnp.zeros_like(margin), NODE_STEPS)[0]
+        return jax.lax.scan(at_node, jnp.zeros_like(margin), jnp.asarray(NODE_STEPS))[0]
 
 
 class Logistic(Loss):
@@ -144,9 +145,7 @@ def _rough_log(x: Values) -> Values:
 
 
 @_logistic_prox.defjvp
-def _logistic_prox_jvp(
-    primals: tuple[Values, Values], tangents: tuple[Values, Values]
-) -> tuple[Values, Values]:
+def _logistic_prox_jvp(primals: tuple[Values, Values], tangents: tuple[Values, Values]) -> tuple[Values, Values]:
     z, variance = primals
     t = _logistic_prox(z, variance)
     s = jax.nn.sigmoid(-t)

@@ -54,7 +54,7 @@ def minimize_fista(
     ridge: Float[Array, ""],
     loss: Loss,
     intercept: bool,
-    tolerance: float,
+    tolerance: Float[Array, ""],
     max_steps: int,
 ) -> tuple[Float[Array, "p"], Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
     """(w, b, gradient norm, steps) of J: gradient steps on the mean loss, proximal steps on the ridge.
@@ -87,7 +87,7 @@ def dual_hinge_fista(
     offset: Float[Array, "n"],
     ridge: Float[Array, ""],
     intercept: bool,
-    tolerance: float,
+    tolerance: Float[Array, ""],
     max_steps: int,
 ) -> tuple[Float[Array, "p"], Float[Array, ""], Float[Array, ""], Int[Array, ""]]:
     """(w, b, duality gap, steps) for hinge: projected gradient on the dual over {0 <= alpha <= 1, <y, alpha> = 0}."""

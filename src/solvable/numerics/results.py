@@ -6,6 +6,7 @@ import enum
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 
 class Result(enum.IntEnum):
@@ -28,13 +29,14 @@ class Result(enum.IntEnum):
 
 _MESSAGES = {
     Result.SUCCESSFUL: "",
-    Result.MAX_STEPS: "the solve stopped before its residual met the tolerance; raise the ridge or move the setting away "
-    "from an interpolation or separability threshold",
-    Result.NONFINITE: "the solve met a value that is not finite; raise the ridge or move the setting away from its boundary",
-    Result.NO_MINIMISER: "the training loss has no finite minimiser because the data are separable; use a ridge above 0 "
-    "(1e-9 gives the maximum margin for hinge) or a ratio above the capacity",
-    Result.UNDER_RESOLVED: "the quadrature is under-resolved, a finer rule moves the result by more than its tolerance; "
-    "raise the number of quadrature points",
+    Result.MAX_STEPS: "the solve stopped before its residual met the tolerance; raise the ridge or move the setting "
+    "away from an interpolation or separability threshold",
+    Result.NONFINITE: "the solve met a value that is not finite; raise the ridge or move the setting away from its "
+    "boundary",
+    Result.NO_MINIMISER: "the training loss has no finite minimiser because the data are separable; use a ridge above "
+    "0 (1e-9 gives the maximum margin for hinge) or a ratio above the capacity",
+    Result.UNDER_RESOLVED: "the quadrature is under-resolved, a finer rule moves the result by more than its "
+    "tolerance; raise the number of quadrature points",
     Result.ONE_CLASS: "the draw holds one class only, so the unpenalised bias diverges; use more samples or a "
     "positive_rate nearer to 1/2",
     Result.ZERO_QUERY: "the query stayed at zero because the loss gradient vanishes, so its direction is undefined",
@@ -48,7 +50,7 @@ class SolveError(RuntimeError):
 
 def is_traced(*trees: object) -> bool:
     """Whether any leaf of the trees is being traced by a JAX transformation (its value is then unknown)."""
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree_util.tree_leaves(trees))
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree_util.tree_leaves(trees))
 
 
 def raise_unless_successful(result: object, what: str, detail: str = "") -> None:

@@ -25,11 +25,12 @@ class Separability:
 def is_separable(features: np.ndarray, labels: np.ndarray) -> Separability:
     """Whether some (w, b) has y_i (<w, x_i> + b) > 0 for every row; runs on the host, not jit-able.
 
-    With rows z_i = y_i (x_i, 1), Gordan: either some v has Z v > 0, or some alpha >= 0, sum alpha = 1, has Z^T alpha = 0. The
-    least-squares problem min ||Z^T alpha||^2 + (sum alpha - 1)^2 over alpha >= 0 decides: at its optimum with residual
-    vector (Z^T alpha, sum alpha - 1), v = Z^T alpha has Z v >= 1 - sum alpha = ||residual||^2 for every row, so a residual above rounding IS a
-    separating hyperplane, and a zero residual is the multiplier. The hyperplane is checked on the rows before it is
-    returned; `margin` is its smallest y_i (<w, x_i> + b) over ||w||, else 0.
+    Gordan's alternative, for rows z_i = y_i (x_i, 1): either some v has Z v > 0, or some alpha >= 0 with sum alpha = 1
+    has Z^T alpha = 0. The least-squares problem min ||Z^T alpha||^2 + (sum alpha - 1)^2 over alpha >= 0 decides. At its
+    optimum, with residual vector (Z^T alpha, sum alpha - 1), v = Z^T alpha has
+        z_i^T v >= 1 - sum alpha = ||residual||^2   for every row,
+    so a residual above rounding is a separating hyperplane, and a zero residual is the multiplier. The hyperplane is
+    checked on the rows before it is returned; `margin` is its smallest y_i (<w, x_i> + b) over ||w||, else 0.
 
     Raises: RuntimeError when rounding leaves the question open (a margin below 1e-9 of the rows' norm).
     """
@@ -49,5 +50,6 @@ def is_separable(features: np.ndarray, labels: np.ndarray) -> Separability:
     if residual < RESIDUAL_FLOOR:
         return Separability(False, None, None, 0.0, multipliers / multipliers.sum())
     raise RuntimeError(
-        f"is_separable cannot decide: residual {residual:.1e}, smallest margin {np.min(margins):.1e}; rescale the features"
+        f"is_separable cannot decide: residual {residual:.1e}, smallest margin {np.min(margins):.1e}; rescale the "
+        "features"
     )

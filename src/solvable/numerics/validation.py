@@ -49,7 +49,9 @@ def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int 
     Raises: ValueError naming the argument, its value and the accepted range.
     """
     accepted = "a whole number" + _bounds_text(None, None, at_least, at_most)
-    whole = isinstance(value, int | np.integer) or (isinstance(value, float | np.floating) and float(value).is_integer())
+    whole = isinstance(value, int | np.integer) or (
+        isinstance(value, float | np.floating) and float(value).is_integer()
+    )
     if isinstance(value, bool) or not whole:
         raise ValueError(f"{name}={value!r} is not a whole number; accepted: {accepted}")
     if (at_least is not None and value < at_least) or (at_most is not None and value > at_most):

@@ -59,7 +59,9 @@ class FlatClassifier(eqx.Module):
         tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
         check_tokens(tokens, self.head.shape[1])
         if tokens.shape[1] != self.head.shape[0]:
-            raise ValueError(f"tokens has {tokens.shape[1]} tokens a bag; accepted: {self.head.shape[0]}, as in training")
+            raise ValueError(
+                f"tokens has {tokens.shape[1]} tokens a bag; accepted: {self.head.shape[0]}, as in training"
+            )
         return jnp.einsum("nld,ld->n", jnp.asarray(tokens, jnp.float64), jnp.asarray(self.head)) + self.bias
 
     def classify(self, tokens: Any) -> Float[Array, "n"]:
@@ -69,7 +71,9 @@ class FlatClassifier(eqx.Module):
     def attention(self, tokens: Any) -> Float[Array, "n L"]:
         """A flat classifier weighs entries, not tokens. Raises: TypeError."""
         del tokens
-        raise TypeError("attention is not defined for FlatClassifier; accepted: a classifier trained with attention or pooling")
+        raise TypeError(
+            "attention is not defined for FlatClassifier; accepted: a classifier trained with attention or pooling"
+        )
 
 
 def pooled_features(

@@ -92,10 +92,14 @@ class Equations(eqx.Module):
         reach = e(f.scale * m.slope_g) / tau
         energy = ratio * chi * chi * e(f.scale**2 * m.slope_sq)
         scale2 = f.scale**2
-        reach_by = jnp.stack(
-            [e(f.scale * m.curve_g * other) for other in columns]
-            + [e(f.scale * m.curve_gg * spread), -e(f.scale * m.slope_curve_g * variance)]
-        ) / tau - jnp.array([0.0, 0.0, 0.0, 1.0, 0.0]) * reach
+        reach_by = (
+            jnp.stack(
+                [e(f.scale * m.curve_g * other) for other in columns]
+                + [e(f.scale * m.curve_gg * spread), -e(f.scale * m.slope_curve_g * variance)]
+            )
+            / tau
+            - jnp.array([0.0, 0.0, 0.0, 1.0, 0.0]) * reach
+        )
         energy_by = (2.0 * ratio * chi * chi) * jnp.stack(
             [e(scale2 * m.slope_curve * other) for other in columns]
             + [e(scale2 * m.slope_curve_g * spread), -e(scale2 * m.slope_sq_curve * variance)]
@@ -224,7 +228,9 @@ def follow(equations: Equations, start: Start, tolerance: float, enough: float) 
 
     def turn(state: tuple[Any, ...]) -> tuple[Any, ...]:
         good_x, good_ridge, begin, ridge, _, tries = state
-        found = newton(Equations(equations.features, equations.loss, ridge, equations.ratio), begin, FINE_TURNS, tolerance)
+        found = newton(
+            Equations(equations.features, equations.loss, ridge, equations.ratio), begin, FINE_TURNS, tolerance
+        )
         solved = found.norm < enough
         good_x = jnp.where(solved, found.x, good_x)
         good_ridge = jnp.where(solved, ridge, good_ridge)
@@ -255,9 +261,7 @@ class Solution(NamedTuple):
 
 def solve(equations: Equations, start: Start) -> Solution:
     """Solve at the full rule from a start on a coarser one; differentiable in everything by the implicit function."""
-    medium = Equations(
-        equations.features.thinned(MEDIUM_POINTS), equations.loss, equations.ridge, equations.ratio
-    )
+    medium = Equations(equations.features.thinned(MEDIUM_POINTS), equations.loss, equations.ridge, equations.ratio)
     start = start._replace(x=follow(medium, start, 1e-7, 1e-5).x)
     state = follow(equations, start, TOLERANCE, STALLED)
     x = implicit(equations, state.x)
@@ -289,9 +293,7 @@ def training_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:
 def training_loss(equations: Equations, x: Unknowns) -> Float[Array, ""]:
     """E loss(prox(z, V)): the mean training loss without the penalty."""
     margin, spread, variance = equations.scores(x)
-    return equations.features.mean(
-        equations.loss.mean_prox_value(margin, spread, variance, equations.features.shift)
-    )
+    return equations.features.mean(equations.loss.mean_prox_value(margin, spread, variance, equations.features.shift))
 
 
 def test_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:

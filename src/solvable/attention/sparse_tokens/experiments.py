@@ -121,7 +121,9 @@ class AlignmentAgainstRatio(FigureExperiment):
     module: ClassVar[str] = "alignment"
 
     loss: LossName = axis(["logistic", "square", "hinge"], "training loss")
-    query_ratio: float = axis([0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], "query samples / dim", symbol="alpha0", log=True)
+    query_ratio: float = axis(
+        [0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 32.0], "query samples / dim", symbol="alpha0", log=True
+    )
     head_rate: float = parameter(1.0, "learning rate of the head in step one")
     bias_rate: float = parameter(1.0, "learning rate of the bias in step one")
     query_rate: float = parameter(1.0, "learning rate of the query in step two")
@@ -198,6 +200,23 @@ class Capacity(FigureExperiment):
         """The dimension."""
         return {"dim": self.dim}
 
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """The predicted step, and the shares with their errors."""
+        shares = dataset.get(panel)
+        if shares is None or set(shares.dims) - {"replicate", "model", "relative_ratio"} or "model" not in shares.dims:
+            return False
+        low, high = float(dataset.relative_ratio.min()), float(dataset.relative_ratio.max())
+        axes.step([low, 1.0, high], [1.0, 1.0, 0.0], where="pre", color="#8a8a8a", label="limit")
+        for model, style in zip(dataset.model.values, ("o", "s", "^"), strict=False):
+            share = shares.sel(model=model)
+            error = share.std("replicate", ddof=1) / share.sizes["replicate"] ** 0.5
+            mean = share.mean("replicate")
+            axes.errorbar(dataset.relative_ratio, mean, yerr=error, fmt=style, markersize=4, label=f"{model} ± 1 se")
+        axes.set(xlabel="samples / dim over the predicted capacity", ylabel="share of separable draws")
+        axes.legend(frameon=False, fontsize="small")
+        return True
+
 
 class PhaseDiagram(FigureExperiment):
     """Where attention beats the linear baselines with unlimited data, and where a badly aligned query loses to them."""
@@ -207,7 +226,9 @@ class PhaseDiagram(FigureExperiment):
     module: ClassVar[str] = "phases"
     replicates: ClassVar[int] = 0
 
-    cosine: float = axis([-0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "cosine of query and signal")
+    cosine: float = axis(
+        [-0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "cosine of query and signal"
+    )
     strength: float = axis([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "strength of the signal", symbol="theta")
     sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
 
@@ -235,7 +256,14 @@ class PhaseDiagram(FigureExperiment):
         field = field.transpose("strength", "cosine")
         size = float(abs(field).max())
         mesh = axes.pcolormesh(
-            field.cosine, field.strength, field, cmap="PuOr_r", vmin=-size, vmax=size, shading="nearest", rasterized=True
+            field.cosine,
+            field.strength,
+            field,
+            cmap="PuOr_r",
+            vmin=-size,
+            vmax=size,
+            shading="nearest",
+            rasterized=True,
         )
         axes.contour(field.cosine, field.strength, field, levels=[0.0], colors="black", linewidths=1.2)
         axes.set(xlabel="cosine of query and signal", ylabel="strength of the signal (theta)")
@@ -260,7 +288,9 @@ class Rates(SparseTokenExperiment):
     dim: int = parameter(100, "embedding dimension", symbol="d")
 
     observables: ClassVar[Sequence[Observable]] = (
-        Observable("excess_error", "test error minus its limit", allowance=lambda cell: 1.0 / (cell.dim * cell.ratio), log=True),
+        Observable(
+            "excess_error", "test error minus its limit", allowance=lambda cell: 1.0 / (cell.dim * cell.ratio), log=True
+        ),
         Observable("scaled_excess", "ratio x (test error - limit)", allowance=_per_dim(1.0)),
     )
     x: ClassVar[str] = "ratio"
@@ -322,7 +352,9 @@ class Representation(FigureExperiment):
         """Bags whose signal grows with their length."""
         import math
 
-        return _public().SparseTokens(self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate)
+        return _public().SparseTokens(
+            self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate
+        )
 
     def algorithm(self) -> None:
         """Nothing is trained."""
@@ -382,3 +414,20 @@ class Surrogate(FigureExperiment):
     def sizes(self) -> dict[str, Any]:
         """The dimension."""
         return {"dim": self.dim}
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """How far the profiled objective is from the scalar problem at each point of the grid, dim by dim."""
+        simulated, limit = dataset.get(panel), dataset.get(f"theory_{panel}")
+        if panel != "objective" or simulated is None or limit is None or "dim" not in simulated.dims:
+            return False
+        gap = simulated - limit
+        error = gap.std("replicate", ddof=1) / gap.sizes["replicate"] ** 0.5
+        for dim, color in zip(dataset["dim"].values, ("#8ec1da", "#56B4E9", "#0072B2", "#222222"), strict=False):
+            at = limit.sel(dim=dim) if "dim" in limit.dims else limit
+            mean = gap.mean("replicate").sel(dim=dim)
+            axes.errorbar(at, mean, yerr=error.sel(dim=dim), fmt="o", markersize=3, color=color, label=f"d = {dim}")
+        axes.axhline(0.0, color="#8a8a8a", linewidth=0.8)
+        axes.set(xlabel="scalar problem, at 27 grid points", ylabel="profiled objective minus scalar problem")
+        axes.legend(frameon=False, fontsize="small")
+        return True

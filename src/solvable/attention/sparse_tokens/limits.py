@@ -23,9 +23,7 @@ from solvable.numerics.results import Result
 from solvable.numerics.validation import number
 
 
-def limit_error(
-    task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature | None = None
-) -> Estimate:
+def limit_error(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature | None = None) -> Estimate:
     """The test error as ratio -> infinity for the square loss and ridge -> 0: population least squares.
 
     Attention: (w1, w2, b) minimise E(y - w1 A - w2 kappa c - b)^2 + w2^2 E r^2 and the rest of w vanishes; baselines: slope
@@ -100,7 +98,9 @@ def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
         hits = np.arange(min(tokens, sparsity) + 1)
         shares = jnp.asarray(hypergeom(length, sparsity, tokens).pmf(hits))
         means = as_float64(task.strength) * jnp.asarray(hits / np.sqrt(tokens))
-        errors.append(_best_threshold(lambda t, s=shares, m=means: jnp.sum(s * normal_cdf(t - m)), _gaussian_tail, task))
+        errors.append(
+            _best_threshold(lambda t, s=shares, m=means: jnp.sum(s * normal_cdf(t - m)), _gaussian_tail, task)
+        )
     return jnp.min(jnp.stack(errors))
 
 
@@ -115,9 +115,7 @@ def _best_threshold(miss: Any, alarm: Any, task: SparseTokens) -> Float[Array, "
     return jnp.min(jax.lax.map(lambda t: rate * miss(t) + (1.0 - rate) * alarm(t), grid))
 
 
-def oracle_error(
-    task: SparseTokens, sharpness: Any = None, quadrature: Quadrature | None = None
-) -> Estimate:
+def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadrature | None = None) -> Estimate:
     """The error of attention that knows the signal (q = sharpness xi, w = xi, best threshold); sharpness None: strength.
 
     score = <a, g> + strength <v, a>, a = softmax(sharpness (g + strength v)). That it vanishes as L grows when strength
@@ -190,7 +188,8 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
     grid = np.linspace(min(positive.min(), negative.min()), max(positive.max(), negative.max()), 20001)
     errors = np.stack(
         [
-            rate * np.searchsorted(np.sort(p), grid) / p.size + (1.0 - rate) * (1.0 - np.searchsorted(np.sort(n), grid) / n.size)
+            rate * np.searchsorted(np.sort(p), grid) / p.size
+            + (1.0 - rate) * (1.0 - np.searchsorted(np.sort(n), grid) / n.size)
             for p, n in zip(np.asarray(positive), np.asarray(negative), strict=True)
         ]
     )

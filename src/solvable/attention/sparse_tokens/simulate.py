@@ -32,8 +32,7 @@ from solvable.attention.sparse_tokens.samplers import (
 )
 from solvable.attention.sparse_tokens.streaming import real_head, real_two_steps
 from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels
-from solvable.attention.sparse_tokens.training import fit_head
-from solvable.numerics.erm import ERMSolution
+from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result
@@ -111,7 +110,7 @@ def _run(
             query = _sampled_query(query_key, task, algorithm, query_samples, dim)
             features, labels = _design(head_key, task, algorithm, query, samples, dim)
             code = class_code(labels)
-            solution = fit_head(features, labels, algorithm.loss, algorithm.ridge, throw=False)
+            solution = ridge_erm(features, labels, algorithm.loss, algorithm.ridge, throw=False)
             overlaps = _overlaps(algorithm, solution, task)
         error = _test_error(test_key, task, algorithm, query, overlaps, solution.bias, bags, test_samples)
         return _outcome(query, solution, overlaps, code, error)

@@ -14,15 +14,17 @@ from solvable.attention.sparse_tokens.classifiers import pooled_features
 from solvable.attention.sparse_tokens.features import sine
 from solvable.attention.sparse_tokens.samplers import class_code
 from solvable.attention.sparse_tokens.task import SparseTokens, random_direction, sample_bags
-from solvable.attention.sparse_tokens.training import CHUNK_BYTES, Chunk, fit_head, fixed_query_direction, two_steps
-from solvable.numerics.erm import ERMSolution
+from solvable.attention.sparse_tokens.training import CHUNK_BYTES, Chunk, fixed_query_direction, two_steps
+from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.results import Result
 
 if TYPE_CHECKING:
     from solvable.attention.sparse_tokens.simulate import Overlaps
 
 
-def generated_chunks(key: jax.Array, task: SparseTokens, samples: int, signal: Float[Array, "d"]) -> tuple[Chunk, int, int]:
+def generated_chunks(
+    key: jax.Array, task: SparseTokens, samples: int, signal: Float[Array, "d"]
+) -> tuple[Chunk, int, int]:
     """A stream of fresh bags, (chunk, number of chunks, bags a chunk); the same number gives the same bags again."""
     per_bag = 8 * task.length * signal.shape[0]
     size = int(np.clip(CHUNK_BYTES // per_bag, 1, samples))
@@ -83,7 +85,7 @@ def real_head(
 
     features, labels = jax.lax.map(pool, jnp.arange(chunks))
     features, labels = features.reshape(-1, features.shape[-1])[:samples], labels.ravel()[:samples]
-    solution = fit_head(features, labels, algorithm.loss, algorithm.ridge, throw=False)
+    solution = ridge_erm(features, labels, algorithm.loss, algorithm.ridge, throw=False)
     w = solution.weights
     if flat:
         tokens = w.reshape(task.length, -1) @ signal

@@ -63,9 +63,7 @@ class ProfileEquations(eqx.Module):
         m = e.loss.prox_moments(*e.scores(full), f.shift)
         reach = f.mean(f.scale * m.slope_g) * jnp.exp(-full[3])
         energy = f.mean(f.scale**2 * m.slope_sq)
-        return jnp.stack(
-            [jnp.log(e.ratio * (e.ridge + reach)) + x[1], jnp.log(e.ratio * energy) + 2.0 * (x[1] - x[0])]
-        )
+        return jnp.stack([jnp.log(e.ratio * (e.ridge + reach)) + x[1], jnp.log(e.ratio * energy) + 2.0 * (x[1] - x[0])])
 
     def residual_and_jacobian(self, x: Float[Array, "2"]) -> tuple[Float[Array, "2"], Float[Array, "2 2"]]:
         """The residual and its derivative."""
@@ -129,9 +127,7 @@ def simulate_surrogate(
     return SurrogateOutcome(results, {}, values, gap, jnp.full(gap.shape, 1.0) * spread)
 
 
-def _equations(
-    task: SparseTokens, algorithm: FixedQueryAttention, ratio: Float[Array, ""], rules: Any
-) -> Equations:
+def _equations(task: SparseTokens, algorithm: FixedQueryAttention, ratio: Float[Array, ""], rules: Any) -> Equations:
     normals, shifts = rules
     cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
     features = attention_features(task, cosine, sharpness, normals[0], shifts[0])

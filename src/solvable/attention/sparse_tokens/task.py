@@ -36,7 +36,9 @@ class Batch(eqx.Module):
         if signal is not None:
             signal = signal if isinstance(signal, jax.Array) else np.asarray(signal)
             if signal.shape != tokens.shape[2:]:
-                raise ValueError(f"signal has shape {signal.shape}; accepted: ({tokens.shape[2]},), the token dimension")
+                raise ValueError(
+                    f"signal has shape {signal.shape}; accepted: ({tokens.shape[2]},), the token dimension"
+                )
         self.tokens, self.labels, self.signal = tokens, labels, signal
 
 
@@ -54,9 +56,7 @@ class SparseTokens(eqx.Module):
     length: int = eqx.field(static=True)
     sparsity: int = eqx.field(static=True)
 
-    def __init__(
-        self, length: int = 10, sparsity: int = 1, strength: Any = 5.0, positive_rate: Any = 0.5
-    ) -> None:
+    def __init__(self, length: int = 10, sparsity: int = 1, strength: Any = 5.0, positive_rate: Any = 0.5) -> None:
         self.length = integer("length", length, at_least=2)
         self.sparsity = integer("sparsity", sparsity, at_least=1, at_most=self.length - 1)
         self.strength = number("strength", strength, above=0.0)
@@ -127,7 +127,9 @@ def check_tokens(tokens: Any, dim: int | None = None) -> None:
     if tokens.ndim != 3 or 0 in tokens.shape:
         raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, L, d) with at least one bag, token and entry")
     if dim is not None and tokens.shape[2] != dim:
-        raise ValueError(f"tokens has dimension {tokens.shape[2]}; accepted: {dim}, the dimension of the training tokens")
+        raise ValueError(
+            f"tokens has dimension {tokens.shape[2]}; accepted: {dim}, the dimension of the training tokens"
+        )
     if not isinstance(tokens, jax.core.Tracer):
         # The sum is finite exactly when every entry is (short of overflow), and needs no second copy of the tokens.
         total = np.sum(np.asarray(tokens), dtype=np.float64)

@@ -75,7 +75,9 @@ def predict(
     ratio = number("ratio", ratio, above=0.0)
     theory = choice("theory", theory or ("limit" if given is None else "given_query"), tuple(theories))
     if theory == "given_query" and given is None:
-        raise ValueError("given=None with theory='given_query'; accepted: an outcome of simulate, or its cosine and sharpness")
+        raise ValueError(
+            "given=None with theory='given_query'; accepted: an outcome of simulate, or its cosine and sharpness"
+        )
     require_minimiser(task, algorithm, ratio)
     if theory == "given_query":
         outcome = _given_query(task, algorithm, ratio, given, quadrature or CONDITIONAL)
@@ -83,7 +85,9 @@ def predict(
         rules = _rules(task, algorithm, quadrature or Quadrature())
         outcome = _solve(task, _in_the_limit(task, algorithm, ratio), as_float64(_head_ratio(algorithm, ratio)), rules)
     if throw:
-        residual = "" if is_traced(outcome) else f" (relative residual {np.max(np.asarray(outcome.stats['residual'])):.1e})"
+        residual = (
+            "" if is_traced(outcome) else f" (relative residual {np.max(np.asarray(outcome.stats['residual'])):.1e})"
+        )
         raise_unless_successful(outcome.result, f"predict({type(algorithm).__name__}, ratio={ratio})", residual)
     return outcome
 
@@ -124,7 +128,9 @@ def _given_query(
     read = given if isinstance(given, Mapping) else {name: getattr(given, name) for name in ("cosine", "sharpness")}
     missing = [name for name in ("cosine", "sharpness") if name not in read]
     if missing:
-        raise ValueError(f"given lacks {missing[0]!r}; accepted: an outcome of simulate, or a mapping with cosine and sharpness")
+        raise ValueError(
+            f"given lacks {missing[0]!r}; accepted: an outcome of simulate, or a mapping with cosine and sharpness"
+        )
     cosine, sharpness = (jnp.atleast_1d(as_float64(read[name])) for name in ("cosine", "sharpness"))
     rules = _rules(task, algorithm, quadrature)
     head_ratio = as_float64(_head_ratio(algorithm, ratio))

@@ -16,8 +16,8 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.classifiers import AttentionClassifier, FlatClassifier, pooled_features
 from solvable.attention.sparse_tokens.features import sine
 from solvable.attention.sparse_tokens.task import Batch
-from solvable.numerics.erm import ERMSolution, ridge_erm
-from solvable.numerics.losses import Hinge, Loss
+from solvable.numerics.erm import ridge_erm
+from solvable.numerics.losses import Loss
 from solvable.numerics.results import Result
 
 CHUNK_BYTES = 2**24
@@ -83,19 +83,6 @@ def array_chunks(tokens: Any, labels: Any) -> tuple[Chunk, int]:
     return chunk, chunks
 
 
-def fit_head(
-    features: Float[Array, "n p"], labels: Float[Array, "n"], loss: Loss, ridge: Any, *, throw: bool = True
-) -> ERMSolution:
-    """Ridge ERM of (w, b), to a precision at which what is left of the solve is far below one replicate's fluctuation."""
-    # A duality gap bounds ridge ||w - w*||^2 / 2, so it has to shrink with the ridge.
-    tolerance = max(1e-13, 1e-7 * float(np.min(ridge))) if isinstance(loss, Hinge) and _known(ridge) else 1e-8
-    return ridge_erm(features, labels, loss, ridge, tolerance=tolerance, throw=throw)
-
-
-def _known(value: Any) -> bool:
-    return not isinstance(value, jax.core.Tracer)
-
-
 def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> AttentionClassifier:
     """`TwoStepAttention.train`."""
     tokens, labels = jnp.asarray(batch.tokens), jnp.asarray(batch.labels).astype(jnp.float64)
@@ -124,7 +111,9 @@ def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> Atten
 def train_fixed_query(algorithm: Any, batch: Batch, key: jax.Array) -> AttentionClassifier:
     """`FixedQueryAttention.train`."""
     if batch.signal is None:
-        raise ValueError("batch has signal=None; accepted: a batch that knows its signal, for the query is set against it")
+        raise ValueError(
+            "batch has signal=None; accepted: a batch that knows its signal, for the query is set against it"
+        )
     labels = jnp.asarray(batch.labels).astype(jnp.float64)
     require_both_classes(labels, "labels")
     query = fixed_query_direction(key, jnp.asarray(batch.signal), algorithm.cosine) * algorithm.sharpness
@@ -144,7 +133,7 @@ def train_flat(algorithm: Any, batch: Batch) -> FlatClassifier:
     require_both_classes(labels, "labels")
     samples, length, dim = batch.tokens.shape
     features = jnp.asarray(batch.tokens).astype(jnp.float64).reshape(samples, length * dim)
-    solution = fit_head(features, labels, algorithm.loss, algorithm.ridge)
+    solution = ridge_erm(features, labels, algorithm.loss, algorithm.ridge)
     return FlatClassifier(solution.weights.reshape(length, dim), solution.bias)
 
 
@@ -173,5 +162,5 @@ def _attention_head(query: Any, tokens: Any, labels: Any, algorithm: Any) -> Att
     _, (features, (chunk_labels, fresh)) = jax.jit(lambda: jax.lax.scan(pool, None, jnp.arange(chunks)))()
     seen = np.asarray(fresh).ravel() > 0
     features = features.reshape(-1, tokens.shape[2])[seen]
-    solution = fit_head(features, chunk_labels.ravel()[seen], algorithm.loss, algorithm.ridge)
+    solution = ridge_erm(features, chunk_labels.ravel()[seen], algorithm.loss, algorithm.ridge)
     return AttentionClassifier(query, solution.weights, solution.bias)

@@ -29,9 +29,7 @@ RANGES = {
 ROUGH = Quadrature(points=2**11, scramblings=1)
 
 
-def tune(
-    task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")
-) -> Any:
+def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")) -> Any:
     """The algorithm with the hyper-parameters named in `over` set to the minimiser of the predicted test error.
 
     L-BFGS-B on the logarithms of the parameters (query_share: as it is), with the gradient of the theory through its
