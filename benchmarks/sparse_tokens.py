@@ -7,8 +7,8 @@ quiet machine they are the wall clock, and on a shared one they leave the neighb
 far the two were apart). Each is the least of several repeats after a warm-up. Nothing here is part of the tests.
 
 What is compared
-* theory: `predict` against a damped NumPy loop (for the square loss, whose loop cycles, the direct formulas) of the same
-  equations on the same nodes; and `predict` at its default accuracy (4 scramblings of 2^14 points a class).
+* theory: `predict` against a damped NumPy loop (for the square loss, whose loop cycles, the direct formulas) of the
+  same equations on the same nodes; and `predict` at its default accuracy (4 scramblings of 2^14 points a class).
 * simulation: `simulate` against NumPy with all tokens drawn, and against NumPy with the same low-dimensional law, both
   with scikit-learn's lbfgs; the gradient norms reached are printed.
 * pooling: softmax pooling of float32 tokens against the rate at which this machine streams the same array.
@@ -162,7 +162,8 @@ def benchmark_theory(quick: bool) -> None:
     head = ("loss", "model", "predict, same nodes", "NumPy", "times", "largest relative gap", "not converged", "turns")
     table((*head, "predict, default accuracy", "finer nodes move it by"), rows)
     print(
-        f"At its default accuracy, 16 times the nodes of the loop, predict takes {default / theirs:.2f} of the loop's time.\n"
+        "At its default accuracy, 16 times the nodes of the loop, predict takes "
+        f"{default / theirs:.2f} of the loop's time.\n"
         f"NumPy did not converge within {peer.MAX_TURNS} turns at {failures} of {points} points; the gaps are over the "
         "others.\nTurns are medians (for square the evaluations of the root search)."
     )
@@ -289,9 +290,11 @@ def benchmark_pooling(quick: bool) -> None:
     head = ("n, L, d", "ours", "GB/s", "streaming GB/s (best read)", "share", "NumPy", "times", "largest difference")
     table(head, rows)
     print(
-        "The bound is memory traffic: every score of a bag is needed before its second product can start, so that tokens\n"
+        "The bound is memory traffic: every score of a bag is needed before its second product can start, so that "
+        "tokens\n"
         "beyond the L2 cache are read twice, each time near the streaming rate, which caps the share at .5 (less the\n"
-        "writing of the result). One read would need bags that stay in cache between the two products; XLA does that on\n"
+        "writing of the result). One read would need bags that stay in cache between the two products; XLA does that "
+        "on\n"
         "a CPU only through a copy of each bag, which costs what it saves.\n"
     )
 
@@ -361,7 +364,7 @@ def main() -> None:
         "pooling": benchmark_pooling,
         "memory": benchmark_memory,
     }
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run")
     parser.add_argument("--only", default=",".join(parts), help="parts, separated by commas")
     parser.add_argument("--cold", choices=("point", "table"), help=argparse.SUPPRESS)
@@ -377,8 +380,9 @@ def main() -> None:
     print("# Sparse tokens\n")
     print(f"{processor()}, {one_thread.CPUS} CPUs, one thread on one of them, load average {os.getloadavg()[0]:.1f}")
     print(
-        f"Python {platform.python_version()}, jax {jax.__version__}, numpy {np.__version__}, scipy {scipy.__version__}, "
-        f"scikit-learn {sklearn.__version__}\n\nTimes are CPU seconds, the least of several repeats.\n"
+        f"Python {platform.python_version()}, jax {jax.__version__}, numpy {np.__version__}, "
+        f"scipy {scipy.__version__}, scikit-learn {sklearn.__version__}\n\n"
+        "Times are CPU seconds, the least of several repeats.\n"
     )
     for name in chosen:
         parts[name](arguments.quick)

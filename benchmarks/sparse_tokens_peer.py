@@ -110,7 +110,8 @@ class _Logistic:
     def _prox(self, z, variance):
         """t - z = V sigmoid(-t) by Newton kept inside [z, z + V]; from the safe start when the warm one does not do."""
         high = z + variance
-        for start in ([] if self.t is None else [np.clip(self.t, z, high)]) + [np.clip(0.0, z, high)]:
+        safe = t = np.clip(0.0, z, high)
+        for start in [safe] if self.t is None else [np.clip(self.t, z, high), safe]:
             t = start
             for _ in range(20):
                 s = expit(-t)
@@ -172,7 +173,7 @@ def simulate_tokens(setting: Setting, rng: np.random.Generator) -> tuple[float, 
     head, bias, norm = fit(np.matmul(weights[:, None, :], tokens)[:, 0], labels, s.ridge)
     along = head @ query
     across = (head @ signal - s.cosine * along) / kappa
-    tau = np.linalg.norm(head - along * query)
+    tau = float(np.linalg.norm(head - along * query))
     return exact_error(s, along, across, tau, bias, rng), norm
 
 
@@ -186,7 +187,7 @@ def simulate_sampled(setting: Setting, rng: np.random.Generator) -> tuple[float,
     features[:, 0] = along
     features[:, 1] += np.sqrt(1.0 - s.cosine**2) * c
     head, bias, norm = fit(features, labels, s.ridge)
-    return exact_error(s, head[0], head[1], np.linalg.norm(head[1:]), bias, rng), norm
+    return exact_error(s, head[0], head[1], float(np.linalg.norm(head[1:])), bias, rng), norm
 
 
 def scalars(s: Setting, noise: np.ndarray, positive: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

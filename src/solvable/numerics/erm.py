@@ -1,7 +1,7 @@
 """Convex empirical risk minimisation with a ridge: one call, several methods, a certificate with every answer.
 
-The objective is J(w, b) = (1/n) sum_i loss(y_i (<w, x_i> + b + offset_i)) + (ridge/2) ||w||^2; the bias is not
-penalised.
+The objective is J(w, b) = (1/n) sum_i loss(y_i (<w, x_i> + b + offset_i)) + (ridge/2) ||w||^2;
+the bias is not penalised.
 """
 
 from __future__ import annotations

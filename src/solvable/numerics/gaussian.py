@@ -40,8 +40,7 @@ def shifted_node(shift: Float[Array, "..."], step: Float[Array, ""]) -> tuple[Fl
     The rule is sum over steps k of weight_k f(node_k), node_k = 1.1 (shift + k). With a uniform random shift in [0, 1)
     it is unbiased for every integrand, because the displaced grids tile the line: a sharp step costs noise that the
     average over points removes, never a bias (a Gauss-Hermite rule has a bias there). For integrands smooth on the
-    scale of one spacing each shift is exact to 1e-5 (a constant to 2e-7), and the average over stratified shifts to
-    1e-8.
+    scale of one spacing each shift is exact to 1e-5 (a constant to 2e-7), the average over stratified shifts to 1e-8.
     """
     node = NODE_SPACING * (shift + step)
     return node, NODE_SPACING * normal_pdf(node)

@@ -30,7 +30,10 @@ def hinge_interior_point(
     kernel = rows @ rows.T / penalty if n < p else None
 
     def solve(diagonal, residual_w, target, residual_b):
-        """(dw, db, dalpha): dalpha = D (target - Z dw - y db), K dw - Z^T dalpha = residual_w, <y, dalpha> = residual_b."""
+        """(dw, db, dalpha) of one Newton step.
+
+        dalpha = D (target - Z dw - y db),  K dw - Z^T dalpha = residual_w,  <y, dalpha> = residual_b.
+        """
         if kernel is not None:
             # Eliminate dw = (residual_w + Z^T dalpha)/K: (1/D + Z Z^T/K) dalpha = target - Z residual_w/K - y db.
             factor = jax.scipy.linalg.cho_factor(kernel + jnp.diag(1.0 / diagonal))

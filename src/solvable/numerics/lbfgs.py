@@ -117,8 +117,8 @@ def _inverse_hessian(
     """H g in the compact form of Byrd, Nocedal and Schnabel (1994): matrix products in place of the two-loop recursion.
 
     With S, Y the moves and changes (oldest first), R the upper triangle of S Y^T, D its diagonal and c = <s, y>/<y, y>
-    of the newest pair: u = R^-1 S g, v = R^-T ((D + c Y Y^T) u - c Y g), H g = c g + S^T v - c Y^T u. Empty rows are
-    zero.
+    of the newest pair: u = R^-1 S g, v = R^-T ((D + c Y Y^T) u - c Y g), H g = c g + S^T v - c Y^T u.
+    Empty rows are zero.
     """
     products = moves @ changes.T
     squares = changes @ changes.T

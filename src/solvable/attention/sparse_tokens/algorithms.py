@@ -13,16 +13,17 @@ from solvable.attention.sparse_tokens.task import Batch
 from solvable.attention.sparse_tokens.training import train_fixed_query, train_flat, train_pooled, train_two_step
 from solvable.numerics.losses import Loss, get_loss
 from solvable.numerics.precision import float64
+from solvable.numerics.results import is_traced
 from solvable.numerics.validation import number
 
 
 class TwoStepAttention(eqx.Module):
     """One-query softmax attention trained by two gradient steps on the query, then convex ridge ERM of head and bias.
 
-    From zero, on the first `query_share` of the bags: step one moves (w, b) with rates `head_rate`, `bias_rate`; step two
-    moves the query with rate `query_rate` (times the inverse temperature, which is 1). The head is then trained afresh on
-    the other bags: mean loss + (ridge/2)||w||^2, bias free. Give exactly one of `sharpness` (the query is rescaled to that
-    norm in every run) and `query_rate`; `sharpness` None and `query_rate` None means sharpness 1.
+    From zero, on the first `query_share` of the bags: step one moves (w, b) with rates `head_rate`, `bias_rate`; step
+    two moves the query with rate `query_rate` (times the inverse temperature, which is 1). The head is then trained
+    afresh on the other bags: mean loss + (ridge/2)||w||^2, bias free. Give exactly one of `sharpness` (the query is
+    rescaled to that norm in every run) and `query_rate`; `sharpness` None and `query_rate` None means sharpness 1.
     The protocol of arXiv:2509.25153, Section 4; the step sizes of its figures are not stated, so the defaults are ours.
 
     Raises: ValueError naming the argument, its value and what is accepted.
@@ -140,8 +141,8 @@ def head_only(algorithm: Any, call: str) -> HeadAlgorithm:
     """
     if isinstance(algorithm, TwoStepAttention):
         raise ValueError(
-            f"algorithm=TwoStepAttention is not accepted by {call}; pass fixed_query(task, algorithm, query_ratio), the "
-            "FixedQueryAttention that it becomes in the limit"
+            f"algorithm=TwoStepAttention is not accepted by {call}; pass fixed_query(task, algorithm, query_ratio), "
+            "the FixedQueryAttention that it becomes in the limit"
         )
     return known(algorithm, call)
 
@@ -154,11 +155,11 @@ def known(algorithm: Any, call: str) -> Any:
     if isinstance(algorithm, Algorithm):
         return algorithm
     raise TypeError(
-        f"algorithm={type(algorithm).__name__} has no theory in {call}; accepted: TwoStepAttention, FixedQueryAttention, "
-        "PooledLinear, FlatLinear"
+        f"algorithm={type(algorithm).__name__} has no theory in {call}; accepted: TwoStepAttention, "
+        "FixedQueryAttention, PooledLinear, FlatLinear"
     )
 
 
 def concrete_zero(value: Any) -> bool:
     """Whether a value is known now to be zero."""
-    return not isinstance(value, jax.core.Tracer) and float(np.asarray(value)) == 0.0
+    return not is_traced(value) and float(np.asarray(value)) == 0.0

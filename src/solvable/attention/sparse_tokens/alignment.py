@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, TwoStepAttention
 from solvable.attention.sparse_tokens.samplers import Query, padded, two_step_query
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import Outcome
+from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result, is_traced
 from solvable.numerics.validation import integer, number
@@ -36,8 +36,8 @@ def alignment(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any)
         m = eta_w c strength (R/L) positive_rate,   W2 = m^2 + (eta_w c)^2/(L a),   b1 = eta_b c (2 positive_rate - 1),
         u | y ~ N(strength (R/L) m 1[y=1] + b1 + eta_w c y/(L a), W2/L),   h = dloss/du,
         <q, xi> = -k m [strength^2 rho E(h 1[y=1]) + (L-1) E h],
-        |q|^2 = k^2 {m^2 strength^4 rho^2 E(h 1[y=1])^2 + 2 strength^2 rho m^2 (L-1) E(h 1[y=1]) E h + (L-1)^2 (E h)^2 W2
-                     + [(L-1) E(h^2) W2 + strength^2 rho m^2 E(h^2 1[y=1])]/a}.
+        |q|^2 = k^2 {m^2 strength^4 rho^2 E(h 1[y=1])^2 + 2 strength^2 rho m^2 (L-1) E(h 1[y=1]) E h
+                     + (L-1)^2 (E h)^2 W2 + [(L-1) E(h^2) W2 + strength^2 rho m^2 E(h^2 1[y=1])]/a}.
     The third term of u is there because both steps use the same bags. Theorem 3 of arXiv:2509.25153 is the statement;
     this form is derived here. With `sharpness` set the norm is that sharpness. Warns (UserWarning) when the cosine is
     not positive: attention then does worse than pooling.
@@ -121,17 +121,17 @@ def alignment_constant(task: SparseTokens, algorithm: TwoStepAttention) -> Float
 
 @float64
 def fixed_query(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any) -> FixedQueryAttention:
-    """The `FixedQueryAttention` that two-step training becomes in the limit, its query trained on query_ratio * dim bags."""
+    """The `FixedQueryAttention` that two-step training on query_ratio * dim bags becomes in the limit."""
     limit = alignment(task, algorithm, query_ratio)
     return FixedQueryAttention(limit.cosine, limit.sharpness, algorithm.loss, algorithm.ridge)
 
 
 class AlignmentOutcome(Outcome):
-    """`cosine`, `sharpness` and `scaled_misalignment` = query_ratio (1 - |cosine|), which tends to `alignment_constant`."""
+    """`cosine`, `sharpness` and `scaled_misalignment`: query_ratio (1 - |cosine|), with limit `alignment_constant`."""
 
-    cosine: Float[Array, "..."]
-    sharpness: Float[Array, "..."]
-    scaled_misalignment: Float[Array, "..."]
+    cosine: Float[AnyArray, "..."]
+    sharpness: Float[AnyArray, "..."]
+    scaled_misalignment: Float[AnyArray, "..."]
 
     observables: ClassVar[tuple[str, ...]] = ("cosine", "sharpness", "scaled_misalignment")
 

@@ -14,7 +14,7 @@ from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, Fla
 from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features, mixture_features
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.numerics.gaussian import mean_and_standard_error, positive_part_square
-from solvable.numerics.precision import as_float64, batched_map, float64
+from solvable.numerics.precision import as_float64, batched_map
 from solvable.numerics.results import Result, raise_unless_successful
 
 CAPACITY_QUADRATURE = Quadrature(points=2**16)

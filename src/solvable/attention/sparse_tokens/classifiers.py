@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.task import check_tokens
 from solvable.numerics.precision import float64
@@ -25,7 +25,7 @@ class AttentionClassifier(eqx.Module):
         """Scores of tokens (n, L, d). Raises: ValueError for tokens that are not finite, 3-D and of dimension d."""
         return self._apply(tokens)[0]
 
-    def classify(self, tokens: Any) -> Float[Array, "n"]:
+    def classify(self, tokens: Any) -> Int[np.ndarray, "n"]:
         """Labels in {-1, +1}, the sign of the score."""
         return np.where(np.asarray(self.score(tokens)) > 0, 1, -1)
 
@@ -64,7 +64,7 @@ class FlatClassifier(eqx.Module):
             )
         return jnp.einsum("nld,ld->n", jnp.asarray(tokens, jnp.float64), jnp.asarray(self.head)) + self.bias
 
-    def classify(self, tokens: Any) -> Float[Array, "n"]:
+    def classify(self, tokens: Any) -> Int[np.ndarray, "n"]:
         """Labels in {-1, +1}, the sign of the score."""
         return np.where(np.asarray(self.score(tokens)) > 0, 1, -1)
 

@@ -1,11 +1,12 @@
 """Self-consistent equations of ridge ERM on features with a random noise scale, and their solution.
 
-With margins M = y (w1 A + w2 kappa c + b), spread S = r tau, V = chi r^2, z = M + S G, p = loss'(prox(z, V)), alpha the ratio of
-samples to dim, the five unknowns (w1, w2, b, tau, chi) solve
+With margins M = y (w1 A + w2 kappa c + b), spread S = r tau, V = chi r^2, z = M + S G, p = loss'(prox(z, V)) and alpha
+the ratio of samples to dim, the five unknowns (w1, w2, b, tau, chi) solve
     E[y p] = 0,                                 ridge w1 + E[y A p] = 0,          w2/(alpha chi) + E[y kappa c p] = 0,
     alpha chi (ridge + E[r G p]/tau) = 1,       tau^2 = w2^2 + alpha chi^2 E[r^2 p^2].
 They are the stationarity conditions of the convex-concave variational form
-    min_{w1,w2,b,t} max_chi  E[Moreau of the loss, width chi r^2, at z] - t^2/(2 alpha chi) + (ridge/2)(w1^2 + w2^2 + t^2),
+    min_{w1,w2,b,t} max_chi  E[Moreau of the loss, width chi r^2, at z] - t^2/(2 alpha chi)
+                             + (ridge/2)(w1^2 + w2^2 + t^2),
 t^2 = tau^2 - w2^2, so for a convex loss and ridge > 0 the solution is unique. Derived here by leave-one-out and by the
 convex Gaussian min-max theorem; arXiv:2509.25153 (Theorems 4 and 5) has the equations in a form we could not read.
 E[r G p]/tau equals E[r^2 dp/dz] by Stein's lemma and needs no second derivative of the loss.
@@ -221,9 +222,9 @@ class Start(NamedTuple):
 
 
 def follow(equations: Equations, start: Start, tolerance: float, enough: float) -> NewtonState:
-    """Newton from `start.x`; where that fails, along a path of ridges from the strong one, in steps that halve on failure.
+    """Newton from `start.x`; where that fails, along a path of ridges from the strong one.
 
-    `enough` is the residual at which a point of the path counts as solved.
+    The steps of the path halve on failure; `enough` is the residual at which a point of the path counts as solved.
     """
 
     def turn(state: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from solvable.attention import sparse_tokens as st
+from solvable.attention.sparse_tokens.limits import excess
+from solvable.attention.sparse_tokens.simulate import sample_counts
 from solvable.lab.experiment import Experiment, Observable, Overlay, Status, axis, parameter
 
 if TYPE_CHECKING:
@@ -29,7 +33,7 @@ class SparseTokenExperiment(Experiment):
 
     def task(self) -> Any:
         """The bags."""
-        return _public().SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
+        return st.SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
 
 
 class FigureExperiment(SparseTokenExperiment):
@@ -56,16 +60,12 @@ class FigureExperiment(SparseTokenExperiment):
         return importlib.import_module(f"{self.system}.{self.module}")
 
 
-def _public() -> Any:
-    return importlib.import_module("solvable.attention.sparse_tokens")
-
-
 def _per_dim(b: float) -> Any:
     return lambda cell: b / cell.dim
 
 
 class ErrorAgainstRatio(SparseTokenExperiment):
-    """Test error, training loss and training error against samples per dimension, attention and the linear baselines."""
+    """Test error, training loss and training error against samples per dimension: attention, linear baselines."""
 
     name: ClassVar[str] = "sparse-tokens/error"
     source: ClassVar[str] = f"{PAPER}, Fig. 1 (step sizes and split not stated there; ours)"
@@ -93,7 +93,6 @@ class ErrorAgainstRatio(SparseTokenExperiment):
 
     def algorithm(self) -> Any:
         """The classifier."""
-        st = _public()
         if self.model == "attention":
             return st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
         return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)(self.loss, self.ridge)
@@ -103,7 +102,8 @@ class ErrorAgainstRatio(SparseTokenExperiment):
         return {"ratio": self.ratio}
 
     def sizes(self) -> dict[str, Any]:
-        """The dimension."""
+        """The dimension, refused here where it leaves no bags, before anything runs."""
+        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
         return {"dim": self.dim}
 
     def applicable(self) -> Sequence[Overlay]:
@@ -143,7 +143,7 @@ class AlignmentAgainstRatio(FigureExperiment):
 
     def algorithm(self) -> Any:
         """The two steps."""
-        return _public().TwoStepAttention(
+        return st.TwoStepAttention(
             self.loss,
             sharpness=None,
             query_rate=self.query_rate,
@@ -187,7 +187,6 @@ class Capacity(FigureExperiment):
 
     def algorithm(self) -> Any:
         """The classifier."""
-        st = _public()
         if self.model == "attention":
             return st.FixedQueryAttention(self.cosine, self.sharpness)
         return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)()
@@ -245,7 +244,7 @@ class PhaseDiagram(FigureExperiment):
 
     def algorithm(self) -> Any:
         """Attention with that query, square loss, no ridge."""
-        return _public().FixedQueryAttention(self.cosine, self.sharpness, "square", 0.0)
+        return st.FixedQueryAttention(self.cosine, self.sharpness, "square", 0.0)
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -297,21 +296,26 @@ class Rates(SparseTokenExperiment):
 
     def algorithm(self) -> Any:
         """The classifier, square loss."""
-        st = _public()
         if self.model == "attention":
             return st.FixedQueryAttention(self.cosine, self.sharpness, "square", self.ridge)
         return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)("square", self.ridge)
 
+    def shared(self) -> dict[str, Any]:
+        """The ratio."""
+        return {"ratio": self.ratio}
+
+    def sizes(self) -> dict[str, Any]:
+        """The dimension."""
+        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
+        return {"dim": self.dim}
+
     def simulate(self, key: Any, replicates: int | range) -> Any:
         """Train, and subtract the limit."""
-        run = _public().simulate(
-            self.task(), self.algorithm(), ratio=self.ratio, dim=self.dim, key=key, replicates=replicates
-        )
-        return self._excess(run)
+        return self._excess(super().simulate(key, replicates))
 
     def predict(self, overlay: Overlay, given: Any = None) -> Any:
         """Predict, and subtract the limit."""
-        return self._excess(_public().predict(self.task(), self.algorithm(), ratio=self.ratio))
+        return self._excess(super().predict(overlay))
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
@@ -319,8 +323,7 @@ class Rates(SparseTokenExperiment):
         return {name: Status("asymptotic", "derived") for name in ("excess_error", "scaled_excess")}
 
     def _excess(self, outcome: Any) -> Any:
-        limits = importlib.import_module(f"{self.system}.limits")
-        return limits.excess(outcome, float(_public().limit_error(self.task(), self.algorithm())), self.ratio)
+        return excess(outcome, float(st.limit_error(self.task(), self.algorithm())), self.ratio)
 
 
 class Representation(FigureExperiment):
@@ -350,15 +353,12 @@ class Representation(FigureExperiment):
 
     def task(self) -> Any:
         """Bags whose signal grows with their length."""
-        import math
-
-        return _public().SparseTokens(
+        return st.SparseTokens(
             self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate
         )
 
     def algorithm(self) -> None:
         """Nothing is trained."""
-        return None
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -405,7 +405,7 @@ class Surrogate(FigureExperiment):
 
     def algorithm(self) -> Any:
         """Attention with that query."""
-        return _public().FixedQueryAttention(self.cosine, self.sharpness, self.loss, self.ridge)
+        return st.FixedQueryAttention(self.cosine, self.sharpness, self.loss, self.ridge)
 
     def shared(self) -> dict[str, Any]:
         """Ratio and grid."""
@@ -413,6 +413,7 @@ class Surrogate(FigureExperiment):
 
     def sizes(self) -> dict[str, Any]:
         """The dimension."""
+        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
         return {"dim": self.dim}
 
     @classmethod

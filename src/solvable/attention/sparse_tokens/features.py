@@ -1,6 +1,7 @@
 """The law of the scalar features of a token bag under a fixed query, as quadrature nodes.
 
-With the unit query qh, g = Z qh ~ N(0, I_L), scores sharpness * (g + strength cosine v 1[y=1]) and weights a = softmax(scores):
+With the unit query qh, g = Z qh ~ N(0, I_L), scores sharpness * (g + strength cosine v 1[y=1]) and weights
+a = softmax(scores):
     h = <a, g>,  c = strength <v, a> 1[y=1],  r = ||a||,  A = h + cosine c,
     feature = A qh + kappa c e2 + r P z,   z ~ N(0, I_d),  P = I - qh qh^T,  e2 = (xi - cosine qh) / kappa,
 exactly at every dimension (arXiv:2509.25153 sets the model; this form of the law is derived here).

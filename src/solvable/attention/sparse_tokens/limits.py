@@ -15,7 +15,7 @@ from solvable.attention.sparse_tokens.capacity import Estimate
 from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import Outcome
+from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
@@ -26,9 +26,10 @@ from solvable.numerics.validation import number
 def limit_error(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature | None = None) -> Estimate:
     """The test error as ratio -> infinity for the square loss and ridge -> 0: population least squares.
 
-    Attention: (w1, w2, b) minimise E(y - w1 A - w2 kappa c - b)^2 + w2^2 E r^2 and the rest of w vanishes; baselines: slope
-    m = 2 p (1-p) D / (1 + p (1-p) D^2), b = 2p - 1 - m p D, error p Phi(-(D + b/m)) + (1-p) Phi(b/m) with D = strength R/sqrt(L),
-    p = positive_rate. Derived here; that each error approaches its limit like 1/ratio is Corollary 2 of arXiv:2509.25153.
+    Attention: (w1, w2, b) minimise E(y - w1 A - w2 kappa c - b)^2 + w2^2 E r^2 and the rest of w vanishes. Baselines,
+    with D = strength R/sqrt(L) and p = positive_rate:
+        slope m = 2 p (1-p) D / (1 + p (1-p) D^2),   b = 2p - 1 - m p D,   error p Phi(-(D + b/m)) + (1-p) Phi(b/m).
+    Derived here; that each error approaches its limit like 1/ratio is Corollary 2 of arXiv:2509.25153.
 
     Returns: a float with `.standard_error` and `.stats`.
     Raises: ValueError for a loss other than square, or a TwoStepAttention (pass `fixed_query(...)`).
@@ -73,8 +74,8 @@ def _least_squares_error(f: Features) -> Float[Array, ""]:
 def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
     """The least error of any linear classifier of the mean token (known signal and bias).
 
-    With D = strength R/sqrt(L), k = log((1-p)/p): p Phi(-D/2 + k/D) + (1-p) Phi(-D/2 - k/D). arXiv:2509.25153 (Theorem 1) states
-    that it stays away from 0 unless strength grows like sqrt(L); this closed form is derived here.
+    With D = strength R/sqrt(L), k = log((1-p)/p): p Phi(-D/2 + k/D) + (1-p) Phi(-D/2 - k/D). arXiv:2509.25153
+    (Theorem 1) states that it stays away from 0 unless strength grows like sqrt(L); this closed form is derived here.
     """
     rate = as_float64(task.positive_rate)
     d = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
@@ -96,7 +97,7 @@ def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
     errors = []
     for tokens in range(1, length + 1):
         hits = np.arange(min(tokens, sparsity) + 1)
-        shares = jnp.asarray(hypergeom(length, sparsity, tokens).pmf(hits))
+        shares = jnp.asarray(hypergeom.pmf(hits, length, sparsity, tokens))
         means = as_float64(task.strength) * jnp.asarray(hits / np.sqrt(tokens))
         errors.append(
             _best_threshold(lambda t, s=shares, m=means: jnp.sum(s * normal_cdf(t - m)), _gaussian_tail, task)
@@ -116,11 +117,11 @@ def _best_threshold(miss: Any, alarm: Any, task: SparseTokens) -> Float[Array, "
 
 
 def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadrature | None = None) -> Estimate:
-    """The error of attention that knows the signal (q = sharpness xi, w = xi, best threshold); sharpness None: strength.
+    """The error of attention that knows the signal: q = sharpness xi, w = xi, best threshold.
 
-    score = <a, g> + strength <v, a>, a = softmax(sharpness (g + strength v)). That it vanishes as L grows when strength
-    exceeds a multiple of log L is Theorem 2 of arXiv:2509.25153; for one signal token sqrt(2 log L) is enough at
-    sharpness = strength (derived here).
+    score = <a, g> + strength <v, a>, a = softmax(sharpness (g + strength v)); sharpness None means the strength. That
+    the error vanishes as L grows when strength exceeds a multiple of log L is Theorem 2 of arXiv:2509.25153; for one
+    signal token sqrt(2 log L) is enough at sharpness = strength (derived here).
 
     Returns: a float with `.standard_error` over the scramblings. Raises: ValueError for sharpness < 0.
     """
@@ -134,7 +135,8 @@ def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadratu
 def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Estimate:
     """The error of the best classifier there is, which knows the signal: the likelihood ratio against (1-p)/p.
 
-    Ratio: the mean over the sets S of R tokens of exp(sum over S of (strength x_l - strength^2/2)), x_l = <token l, xi>.
+    Ratio: the mean over the sets S of R tokens of exp(sum over S of (strength x_l - strength^2/2)), with
+    x_l = <token l, xi>.
 
     Returns: a float with `.standard_error` over the scramblings.
     """
@@ -143,8 +145,8 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
         positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
         rate = as_float64(task.positive_rate)
         odds = jnp.log(rate / (1.0 - rate))
-        # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages, where
-        # counting wrong decisions would be noisy. Take half of each.
+        # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages,
+        # where counting wrong decisions would be noisy. Take half of each.
         by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
         by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
         values = 0.5 * (by_negatives + by_positives)
@@ -160,12 +162,16 @@ def _planted(task: SparseTokens, g: Float[Array, "N L"]) -> Float[Array, "N L"]:
 def _oracle_scores(
     task: SparseTokens, sharpness: Float[Array, ""], g: Float[Array, "N L"]
 ) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-    return tuple(jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1) for x in (_planted(task, g), g))
+    positive, negative = (jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1) for x in (_planted(task, g), g))
+    return positive, negative
 
 
 def _log_likelihood_ratios(task: SparseTokens, g: Float[Array, "N L"]) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
     theta = as_float64(task.strength)
-    return tuple(_log_mean_over_sets(theta * x - 0.5 * theta**2, task.sparsity) for x in (_planted(task, g), g))
+    positive, negative = (
+        _log_mean_over_sets(theta * x - 0.5 * theta**2, task.sparsity) for x in (_planted(task, g), g)
+    )
+    return positive, negative
 
 
 def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N"]:
@@ -183,7 +189,10 @@ def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N
 
 
 def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: Float[Array, "S N"]) -> Estimate:
-    """The least p P(score_+ < t) + (1-p) P(score_- >= t); one threshold for all scramblings, so it is not fitted to noise."""
+    """The least p P(score_+ < t) + (1-p) P(score_- >= t).
+
+    One threshold serves all scramblings, so that it is not fitted to their noise.
+    """
     rate = float(task.positive_rate)
     grid = np.linspace(min(positive.min(), negative.min()), max(positive.max(), negative.max()), 20001)
     errors = np.stack(
@@ -199,12 +208,15 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
 
 
 class RepresentationOutcome(Outcome):
-    """The least error of each representation; see `oracle_error`, `bayes_error`, `pooled_oracle_error`, `flat_oracle_error`."""
+    """The least error of each representation.
 
-    attention: Float[Array, "..."]
-    bayes: Float[Array, "..."]
-    pooled: Float[Array, "..."]
-    flat: Float[Array, "..."]
+    See `oracle_error`, `bayes_error`, `pooled_oracle_error` and `flat_oracle_error`.
+    """
+
+    attention: Float[AnyArray, "..."]
+    bayes: Float[AnyArray, "..."]
+    pooled: Float[AnyArray, "..."]
+    flat: Float[AnyArray, "..."]
 
     observables: ClassVar[tuple[str, ...]] = ("attention", "bayes", "pooled", "flat")
 
@@ -216,8 +228,8 @@ def predict_limits(task: SparseTokens, algorithm: None, /) -> RepresentationOutc
     return RepresentationOutcome(
         np.array(int(Result.SUCCESSFUL)),
         {"standard_error": errors},
-        np.float64(attention),
-        np.float64(bayes),
+        np.asarray(attention),
+        np.asarray(bayes),
         pooled_oracle_error(task),
         flat_oracle_error(task),
     )
@@ -226,8 +238,8 @@ def predict_limits(task: SparseTokens, algorithm: None, /) -> RepresentationOutc
 class ExcessOutcome(Outcome):
     """`excess_error` the test error minus its limit, `scaled_excess` that times the ratio."""
 
-    excess_error: Float[Array, "..."]
-    scaled_excess: Float[Array, "..."]
+    excess_error: Float[AnyArray, "..."]
+    scaled_excess: Float[AnyArray, "..."]
 
     observables: ClassVar[tuple[str, ...]] = ("excess_error", "scaled_excess")
 

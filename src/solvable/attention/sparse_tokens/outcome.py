@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from solvable.attention.sparse_tokens.theories import OBSERVABLES
-from solvable.lab.outcome import Outcome
+from solvable.lab.outcome import AnyArray, Outcome
 
-Observable = Float[Array, "..."]
+Observable = Float[AnyArray, "..."]
 
 
 class SparseTokenOutcome(Outcome):
@@ -17,8 +17,8 @@ class SparseTokenOutcome(Outcome):
 
     `test_error` P(wrong) on fresh bags; `train_loss` mean training loss without the penalty; `train_error` share of
     training bags with y u < 0; `cosine` <q, xi>/|q| and `sharpness` |q| of the query (both 0 for the linear baselines);
-    `query_weight` <w, q>/|q| (w1; 0 for the baselines); `signal_weight` <w, e2>, e2 the part of xi off the query (w2; for
-    the flat classifier <w, xi x 1>/sqrt(L)); `bias`; `orthogonal_norm` the norm of w off the query (tau);
+    `query_weight` <w, q>/|q| (w1; 0 for the baselines); `signal_weight` <w, e2>, e2 the part of xi off the query (w2;
+    for the flat classifier <w, xi x 1>/sqrt(L)); `bias`; `orthogonal_norm` the norm of w off the query (tau);
     `susceptibility` chi of the equations (theory only).
     """
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, PooledLinear
 from solvable.attention.sparse_tokens.limits import limit_error
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import Outcome
+from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.results import Result
 
 
 class PhaseOutcome(Outcome):
     """`attention_error`, `linear_error` (pooled and flat share it) and `advantage`, the second minus the first."""
 
-    attention_error: Float[Array, "..."]
-    linear_error: Float[Array, "..."]
-    advantage: Float[Array, "..."]
+    attention_error: Float[AnyArray, "..."]
+    linear_error: Float[AnyArray, "..."]
+    advantage: Float[AnyArray, "..."]
 
     observables: ClassVar[tuple[str, ...]] = ("attention_error", "linear_error", "advantage")
 
@@ -32,7 +32,7 @@ def predict_phases(task: SparseTokens, algorithm: FixedQueryAttention, /) -> Pha
     return PhaseOutcome(
         np.array(int(Result.SUCCESSFUL)),
         {"standard_error": errors},
-        np.float64(attention),
-        np.float64(linear),
-        np.float64(linear - attention),
+        np.asarray(attention),
+        np.asarray(linear),
+        np.asarray(linear - attention),
     )

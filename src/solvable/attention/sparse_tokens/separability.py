@@ -7,14 +7,14 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, FlatLinear, HeadAlgorithm, head_only
 from solvable.attention.sparse_tokens.capacity import capacity
 from solvable.attention.sparse_tokens.features import Quadrature
 from solvable.attention.sparse_tokens.samplers import attention_design, flat_design, pooled_design
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import Outcome
+from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.results import Result
 from solvable.numerics.separability import is_separable
 from solvable.numerics.validation import integer, number
@@ -73,7 +73,7 @@ LOCATING = Quadrature(points=2**13, scramblings=2)
 class SeparabilityOutcome(Outcome):
     """`separable_share`: 1 for a separable draw, 0 for another; the theory's step from 1 to 0 at the capacity."""
 
-    separable_share: Float[Array, "..."]
+    separable_share: Float[AnyArray, "..."]
 
     observables: ClassVar[tuple[str, ...]] = ("separable_share",)
 
@@ -82,7 +82,8 @@ def predict_separability(
     task: SparseTokens, algorithm: HeadAlgorithm, /, *, relative_ratio: Any
 ) -> SeparabilityOutcome:
     """1 below the capacity, 0 above, 1/2 at it."""
-    return SeparabilityOutcome(np.array(int(Result.SUCCESSFUL)), {}, np.heaviside(1.0 - float(relative_ratio), 0.5))
+    step = np.asarray(np.heaviside(1.0 - float(relative_ratio), 0.5))
+    return SeparabilityOutcome(np.array(int(Result.SUCCESSFUL)), {}, step)
 
 
 def simulate_separability(

@@ -66,25 +66,36 @@ def simulate(
     Raises: ValueError for arguments out of range.
     """
     known(algorithm, "simulate")
-    ratio = float(number("ratio", ratio, above=0.0))
-    dim = integer("dim", dim, at_least=3)
+    query_samples, samples = sample_counts(algorithm, ratio=ratio, dim=dim)
     numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
     if len(numbers) == 0:
         raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
-    samples = integer("samples (round(ratio * dim))", round(ratio * dim), at_least=2)
-    query_samples = 0
-    if isinstance(algorithm, TwoStepAttention):
-        query_samples = round(float(algorithm.query_share) * samples)
-        if not 1 <= query_samples < samples:
-            raise ValueError(
-                f"query_share={float(algorithm.query_share):g} leaves {query_samples} of {samples} bags for the query; "
-                "accepted: a share that leaves at least one bag on each side"
-            )
     tests = None if test_samples is None else integer("test_samples", test_samples, at_least=1)
     key = jax.random.key(0) if key is None else key
     bags, _ = Quadrature(max(256, ERROR_POINTS // max(1, task.length // 64)), 1).bags(task.length)
-    counts = (query_samples, samples - query_samples)
+    counts = (query_samples, samples)
     return _run(task, algorithm, key, jnp.asarray(numbers), bags[0], *counts, dim, full, tests)
+
+
+def sample_counts(algorithm: Algorithm, *, ratio: Any, dim: Any) -> tuple[int, int]:
+    """How many of the round(ratio * dim) bags train the query, and how many the head.
+
+    Raises: ValueError for a ratio, a dim or a share that leaves too few.
+    """
+    ratio = float(number("ratio", ratio, above=0.0))
+    samples = round(ratio * integer("dim", dim, at_least=3))
+    if samples < 2:
+        raise ValueError(f"ratio={ratio:g} at dim={dim} makes {samples} bags; accepted: at least 2")
+    if not isinstance(algorithm, TwoStepAttention):
+        return 0, samples
+    share = float(algorithm.query_share)
+    query_samples = round(share * samples)
+    if not 1 <= query_samples < samples:
+        raise ValueError(
+            f"query_share={share:g} leaves {query_samples} of {samples} bags for the query; accepted: a share that "
+            "leaves at least one bag on each side"
+        )
+    return query_samples, samples - query_samples
 
 
 @eqx.filter_jit

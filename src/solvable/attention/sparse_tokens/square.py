@@ -33,7 +33,7 @@ def solve_square(equations: Equations) -> Solution:
             above = function(middle) > 0
             return jnp.where(above, low, middle), jnp.where(above, middle, high)
 
-        # The root lies between 1/(ratio (ridge + max r^2)) and 1/(ratio ridge); 60 halvings of [-60, 60] reach rounding.
+        # The root is between 1/(ratio (ridge + max r^2)) and 1/(ratio ridge); 60 halvings of [-60, 60] reach rounding.
         low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (guess - 60.0, guess + 60.0))
         return 0.5 * (low + high)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -23,7 +24,7 @@ from solvable.attention.sparse_tokens.equations import (
 from solvable.attention.sparse_tokens.features import Quadrature, attention_features
 from solvable.attention.sparse_tokens.samplers import attention_design
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import Outcome
+from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result
@@ -34,19 +35,25 @@ STARTS = 24
 
 
 class SurrogateOutcome(Outcome):
-    """`objective` (27 grid points) profiled training objective; `uniform_gap` its largest distance to the scalar problem
-    over the grid; `solution_spread` the largest distance between solutions found from 24 random starts."""
+    """What `predict_surrogate` and `simulate_surrogate` return.
 
-    objective: Float[Array, "..."]
-    uniform_gap: Float[Array, "..."]
-    solution_spread: Float[Array, "..."]
+    `objective` (27 grid points) profiled training objective; `uniform_gap` its largest distance to the scalar problem
+    over the grid; `solution_spread` the largest distance between solutions found from 24 random starts.
+    """
+
+    objective: Float[AnyArray, "..."]
+    uniform_gap: Float[AnyArray, "..."]
+    solution_spread: Float[AnyArray, "..."]
 
     observables: ClassVar[tuple[str, ...]] = ("objective", "uniform_gap", "solution_spread")
-    dims: ClassVar[dict[str, tuple[str, ...]]] = {"objective": ("point",)}
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"objective": ("point",)}
 
 
 class ProfileEquations(eqx.Module):
-    """The two equations left when (w1, w2, b) are held: unknowns (log t, log chi), t the norm of the orthogonal weights."""
+    """The two equations left when (w1, w2, b) are held.
+
+    The unknowns are (log t, log chi), t the norm of the orthogonal weights.
+    """
 
     equations: Equations
     held: Float[Array, "3"]
@@ -78,7 +85,7 @@ class ProfileEquations(eqx.Module):
         return jnp.full_like(x, 2.0)
 
     def value(self, x: Float[Array, "2"]) -> Float[Array, ""]:
-        """The objective at the saddle: E loss(prox) + (ridge/2)(w1^2 + w2^2 + t^2); the other two terms cancel there."""
+        """The objective at the saddle, where two terms cancel: E loss(prox) + (ridge/2)(w1^2 + w2^2 + t^2)."""
         squares = self.held[0] ** 2 + self.held[1] ** 2 + jnp.exp(2.0 * x[0])
         return training_loss(self.equations, self.full(x)) + 0.5 * self.equations.ridge * squares
 

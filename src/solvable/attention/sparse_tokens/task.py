@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.numerics.precision import float64
+from solvable.numerics.results import is_traced
 from solvable.numerics.validation import integer, number
 
 
@@ -29,7 +30,7 @@ class Batch(eqx.Module):
         check_tokens(tokens)
         if labels.shape != tokens.shape[:1]:
             raise ValueError(f"labels has shape {labels.shape}; accepted: ({tokens.shape[0]},), one label a bag")
-        if not isinstance(labels, jax.core.Tracer):
+        if not is_traced(labels):
             wrong = np.setdiff1d(np.unique(np.asarray(labels)), [-1, 1])
             if wrong.size:
                 raise ValueError(f"labels holds {wrong[0]!s}; accepted: -1 and +1 (map 0/1 labels with 2 * labels - 1)")
@@ -43,9 +44,10 @@ class Batch(eqx.Module):
 
 
 class SparseTokens(eqx.Module):
-    """Bags of `length` tokens in R^d: X = strength 1[y=1] v xi^T + Z, Z iid N(0, 1), v marking `sparsity` random tokens.
+    """Bags of `length` tokens in R^d, X = strength 1[y=1] v xi^T + Z.
 
-    P(y = +1) = positive_rate; xi is a unit vector. The model of arXiv:2509.25153.
+    Z is iid N(0, 1), v marks `sparsity` random tokens, xi is a unit vector, and P(y = +1) = positive_rate. The model of
+    arXiv:2509.25153.
 
     Arguments: length L >= 2; sparsity 1 <= R < L; strength theta > 0; positive_rate in (0, 1).
     Raises: ValueError naming the argument, its value and what is accepted.
@@ -130,7 +132,7 @@ def check_tokens(tokens: Any, dim: int | None = None) -> None:
         raise ValueError(
             f"tokens has dimension {tokens.shape[2]}; accepted: {dim}, the dimension of the training tokens"
         )
-    if not isinstance(tokens, jax.core.Tracer):
+    if not is_traced(tokens):
         # The sum is finite exactly when every entry is (short of overflow), and needs no second copy of the tokens.
         total = np.sum(np.asarray(tokens), dtype=np.float64)
         if not np.isfinite(total):

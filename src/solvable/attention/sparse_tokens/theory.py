@@ -61,15 +61,15 @@ def predict(
 ) -> SparseTokenOutcome:
     """Predict a trained classifier in the limit samples, dim -> infinity with samples/dim = ratio.
 
-    Arguments: `ratio` all samples over dim (`TwoStepAttention` spends query_share of them on the query); `theory` "limit"
-    or "given_query"; the latter reads `cosine` and `sharpness` (R,) from `given` (an outcome of `simulate`, or a
-    mapping), keeps the replicate axis, and is what a `given` alone selects. `quadrature` sets the accuracy. `throw` False
-    returns an unsuccessful outcome, its `result` saying why, instead of raising.
+    Arguments: `ratio` all samples over dim (`TwoStepAttention` spends query_share of them on the query); `theory`
+    "limit" or "given_query"; the latter reads `cosine` and `sharpness` (R,) from `given` (an outcome of `simulate`, or
+    a mapping), keeps the replicate axis, and is what a `given` alone selects. `quadrature` sets the accuracy. `throw`
+    False returns an unsuccessful outcome, its `result` saying why, instead of raising.
 
-    Returns: `SparseTokenOutcome`; `.stats` holds the standard errors over scramblings, the residual and the Newton turns.
-    Differentiable (and jit- and vmap-able) in strength, positive_rate, ridge, cosine, sharpness and ratio.
-    Raises: ValueError for arguments out of range, or a ridge of 0 where the loss has no unique minimiser; SolveError when
-    the equations are not solved. Equations: see `equations`; arXiv:2509.25153, Theorems 3 to 5, derived here.
+    Returns: `SparseTokenOutcome`; `.stats` holds the standard errors over scramblings, the residual and the Newton
+    turns. Differentiable (and jit- and vmap-able) in strength, positive_rate, ridge, cosine, sharpness and ratio.
+    Raises: ValueError for arguments out of range, or a ridge of 0 where the loss has no unique minimiser; SolveError
+    when the equations are not solved. Equations: see `equations`; arXiv:2509.25153, Theorems 3 to 5, derived here.
     """
     known(algorithm, "predict")
     ratio = number("ratio", ratio, above=0.0)
@@ -107,8 +107,8 @@ def require_minimiser(task: SparseTokens, algorithm: Algorithm, ratio: Any) -> N
         threshold = float(capacity(task, limit))
     if head_ratio <= threshold * (1.0 + 1e-9):
         raise ValueError(
-            f"ridge=0 has no unique minimiser at {head_ratio:g} head samples per dimension; accepted: ridge > 0 (1e-9 is "
-            f"the minimum-norm or maximum-margin limit), or more than {threshold:g} samples per dimension"
+            f"ridge=0 has no unique minimiser at {head_ratio:g} head samples per dimension; accepted: ridge > 0 (1e-9 "
+            f"is the minimum-norm or maximum-margin limit), or more than {threshold:g} samples per dimension"
         )
 
 

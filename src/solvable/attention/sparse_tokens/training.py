@@ -90,7 +90,7 @@ def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> Atten
     if key is not None:
         order = jax.random.permutation(key, samples)
         tokens, labels = tokens[order], labels[order]
-    count = int(round(float(algorithm.query_share) * samples))
+    count = round(float(algorithm.query_share) * samples)
     parts = {"query": labels[:count], "head": labels[count:]}
     for name, part in parts.items():
         require_both_classes(part, f"the {name} part of the bags ({part.shape[0]} of {samples}, query_share)")
