@@ -353,9 +353,7 @@ class Representation(FigureExperiment):
 
     def task(self) -> Any:
         """Bags whose signal grows with their length."""
-        return st.SparseTokens(
-            self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate
-        )
+        return st.SparseTokens(self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate)
 
     def algorithm(self) -> None:
         """Nothing is trained."""
