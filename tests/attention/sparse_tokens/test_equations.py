@@ -13,7 +13,7 @@ import pytest
 
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens.equations import Start, coarse_solution, newton, solve
-from solvable.numerics.results import Result
+from solvable.numerics.results import Result, SolveError
 from tests.attention.sparse_tokens.nodes import (
     FEW,
     LOSSES,
@@ -309,11 +309,13 @@ def test_standard_errors_of_other_losses(loss):
         assert 0 < errors[1] < errors[0], name
 
 
-def test_an_error_too_rare_for_the_rule_is_refused():
-    """A standard error above a tenth of the test error is no prediction: UNDER_RESOLVED, not a number."""
-    task = st.SparseTokens(strength=14.0)
+@pytest.mark.parametrize("strength", [10.0, 14.0])
+def test_an_error_too_rare_for_the_rule_is_refused(strength):
+    """A standard error above a tenth of the test error is no prediction, nor is 0 at every node: UNDER_RESOLVED."""
+    task = st.SparseTokens(strength=strength)
     algorithm = st.FixedQueryAttention(1.0, 2.0, "square", 1e-2)
     outcome = st.predict(task, algorithm, ratio=20.0, quadrature=SHARED, throw=False)
-    spread = outcome.stats["standard_error"]["test_error"]
-    assert spread > 0.1 * outcome.test_error
+    assert outcome.stats["standard_error"]["test_error"] >= 0.1 * outcome.test_error
     assert int(outcome.result) == Result.UNDER_RESOLVED
+    with pytest.raises(SolveError, match="raise the number of quadrature points"):
+        st.predict(task, algorithm, ratio=20.0, quadrature=SHARED)

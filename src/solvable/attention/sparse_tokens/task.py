@@ -85,7 +85,7 @@ def sample_bags(
     label_key, place_key, noise_key = jax.random.split(key, 3)
     labels = sample_labels(label_key, samples, task.positive_rate)
     carries = sample_positions(place_key, samples, task)
-    shift = task.strength * (labels[:, None] > 0) * carries
+    shift = task.strength * jnp.where(labels[:, None] > 0, carries, 0.0)
     noise = jax.random.normal(noise_key, (samples, task.length, signal.shape[0]), signal.dtype)
     return noise + shift[:, :, None] * signal[None, None, :], labels
 
@@ -134,7 +134,8 @@ def check_tokens(tokens: Any, dim: int | None = None) -> None:
         )
     if not is_traced(tokens):
         # The sum is finite exactly when every entry is (short of overflow), and needs no second copy of the tokens.
-        total = np.sum(np.asarray(tokens), dtype=np.float64)
+        with np.errstate(invalid="ignore"):  # +inf - inf is NaN, which is what is looked for
+            total = np.sum(np.asarray(tokens), dtype=np.float64)
         if not np.isfinite(total):
             bag = int(np.argmin(np.isfinite(np.asarray(tokens)).all(axis=(1, 2))))
             raise ValueError(f"tokens holds a value that is not finite in bag {bag}; accepted: finite numbers")

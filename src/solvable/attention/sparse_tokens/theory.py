@@ -186,7 +186,7 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) ->
         means[name], errors[name] = mean_and_standard_error(value)
     code = jnp.max(solutions.result)
     if rules[0].shape[0] > 1:
-        vague = errors["test_error"] > RESOLVED * means["test_error"]
+        vague = errors["test_error"] >= RESOLVED * means["test_error"]
         code = jnp.where((code == int(Result.SUCCESSFUL)) & vague, int(Result.UNDER_RESOLVED), code)
     fixed = isinstance(algorithm, FixedQueryAttention)
     return SparseTokenOutcome(
