@@ -92,8 +92,8 @@ def hinge_interior_point(
         t = longest(da, dx, ds)
         new = (weights + t * dw, bias + t * db, alpha + t * da, slack + t * dx, surplus + t * ds)
         new_gap = gap(*new[:3])
-        # Once the barrier is at rounding a step can only spoil the iterate: keep the last good one and stop.
-        good = jnp.isfinite(new_gap) & ((new_gap < state[5]) | (steps < 5))
+        # Once the barrier is at rounding a step can only spoil the iterate: stop at the last one that is finite.
+        good = jnp.isfinite(new_gap) & (new_gap < 1e3 * state[5])
         kept = [jnp.where(good, a, b) for a, b in zip((*new, new_gap), state[:6], strict=True)]
         return *kept, steps + 1, good & (t > 1e-8)
 
