@@ -68,7 +68,7 @@ def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> 
     )
 
 
-def predict(task: Gaussian, algorithm: str, /, *, theory=None, given=None, at=None) -> GaussianOutcome:
+def predict(task: Gaussian, algorithm: str, /, *, theory=None, given=None, at=None, throw=True) -> GaussianOutcome:
     name = choice("theory", theory or "law", tuple(theories))
     if algorithm == "unsolved":
         raise SolveError("the toy's equation: the solve stopped")
