@@ -319,7 +319,7 @@ from solvable.attention import sparse_tokens as st
 for module in ("theory", "alignment", "capacity", "simulate", "tune", "separability"):
     importlib.import_module(f"solvable.attention.sparse_tokens.{module}")
 names = ["predict", "simulate", "alignment", "alignment_constant", "fixed_query", "capacity", "separable"]
-names += ["limit_error", "oracle_error", "bayes_error", "tune", "SparseTokens", "TwoStepAttention", "FixedQueryAttention"]
+names += ["limit_error", "oracle_error", "bayes_error", "tune", "SparseTokens", "FixedQueryAttention"]
 assert [name for name in [*names, "PooledLinear", "FlatLinear"] if not callable(getattr(st, name))] == []
 print("callable")
 """

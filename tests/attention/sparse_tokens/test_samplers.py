@@ -51,7 +51,7 @@ def test_samplers_have_the_law_of_real_tokens(model, loss):
     algorithm = MODELS[model](loss=loss)
     sampled, real = runs(algorithm, 1).present(), runs(algorithm, 2, full=True).present()
     varying = [name for name, values in sampled.items() if np.std(values) > 1e-9]
-    assert {"test_error", "train_loss", "signal_weight", "bias", "orthogonal_norm"} <= set(varying)
+    assert {"test_error", "signal_weight", "bias", "orthogonal_norm"} <= set(varying)
     assert ("cosine" in varying) == ("sharpness" in varying) == (model == "two steps")
     for name in varying:
         assert ks_2samp(sampled[name], real[name]).pvalue > 1e-3, name
@@ -80,7 +80,7 @@ def test_samplers_have_the_law_of_real_tokens_with_more_runs(model, loss):
 
 @pytest.mark.parametrize("columns", [9, 40])
 def test_gaussian_rows_have_the_gram_matrix_of_a_gaussian_matrix(columns):
-    """Wishart moments E G = m I, Var G_ii = 2 m, Var G_ij = m, and the laws of its extreme eigenvalues and determinant."""
+    """Wishart moments E G = m I, Var G_ii = 2 m, Var G_ij = m; the laws of extreme eigenvalues and determinant."""
     rows, draws = 6, 4000
     with jax.enable_x64(True):
         keys = jax.random.split(jax.random.key(3), draws)
@@ -104,7 +104,7 @@ def test_gaussian_rows_have_the_gram_matrix_of_a_gaussian_matrix(columns):
 # ------------------------------------------------------------------------------------------------ the exact test error
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", ["fixed query", "pooled", "flat"])
 def test_exact_error_is_the_error_on_a_test_set(model):
     """Replicate by replicate: the same runs, their error once as a formula and once on 50000 fresh bags."""
     algorithm, tests = MODELS[model](loss="square"), 50_000
@@ -222,7 +222,7 @@ def test_a_training_key_shuffles_before_the_split():
 # --------------------------------------------------------------------------------------------------------- replicates
 
 
-@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_more_replicates_extend_a_run(full):
     algorithm = st.TwoStepAttention("square")
     options = {"dim": 30, "full": full}
