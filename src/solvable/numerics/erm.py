@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from solvable.numerics.interior_point import hinge_interior_point
 from solvable.numerics.lbfgs import minimize_lbfgs
 from solvable.numerics.losses import Hinge, Loss, Square, get_loss
-from solvable.numerics.precision import as_float64
+from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.proximal_gradient import dual_hinge_fista, minimize_fista
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import choice
@@ -50,6 +50,7 @@ class Minimum(NamedTuple):
     steps: Int[Array, ""]
 
 
+@float64
 def ridge_erm(
     features: Float[Array, "n p"],
     labels: Float[Array, "n"],
@@ -82,12 +83,12 @@ def ridge_erm(
         )
     if method == "lbfgs" and isinstance(loss, Hinge):
         raise ValueError("method='lbfgs' needs a smooth loss; accepted for hinge: 'newton', 'proximal_gradient'")
-    ridge = as_float64(ridge)
+    features, labels, ridge = as_float64(features), as_float64(labels), as_float64(ridge)
     if tolerance is None:
         bound = 1e-7 * ridge if isinstance(loss, Hinge) else as_float64(1e-8)
     else:
         bound = as_float64(tolerance)
-    offset = jnp.zeros(labels.shape, features.dtype) if offset is None else offset
+    offset = jnp.zeros(labels.shape, features.dtype) if offset is None else as_float64(offset)
     problem = (features, labels, offset, ridge)
     if isinstance(loss, Hinge):
         solver = hinge_interior_point if method == "newton" else dual_hinge_fista
@@ -102,6 +103,9 @@ def ridge_erm(
     margins = labels * (features @ found.weights + found.bias + offset)
     train_loss = jnp.mean(loss.value(margins))
     code = jnp.where(found.certificate <= bound, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
+    if not isinstance(loss, Square):
+        # Without a ridge, weights that separate the data can grow for ever.
+        code = jnp.where((ridge == 0.0) & jnp.all(margins > 0.0), int(Result.NO_MINIMISER), code)
     code = jnp.where(jnp.isfinite(found.certificate), code, int(Result.NONFINITE))
     solution = ERMSolution(
         weights=found.weights,

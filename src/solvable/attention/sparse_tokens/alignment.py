@@ -42,7 +42,7 @@ def alignment(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any)
     this form is derived here. With `sharpness` set the norm is that sharpness. Warns (UserWarning) when the cosine is
     not positive: attention then does worse than pooling.
 
-    Raises: ValueError for query_ratio <= 0; SolveError when the query stays at zero.
+    Raises: ValueError for query_ratio <= 0; or a loss without gradient (the query stays at zero).
     """
     query_ratio = number("query_ratio", query_ratio, above=0.0)
     overlap, square = two_step_moments(task, algorithm, 1.0 / as_float64(query_ratio))

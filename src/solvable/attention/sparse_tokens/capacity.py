@@ -19,6 +19,7 @@ from solvable.numerics.results import Result, raise_unless_successful
 
 CAPACITY_QUADRATURE = Quadrature(points=2**16)
 TURNS = 60
+UNRESOLVED = 0.1
 
 
 class Estimate(float):
@@ -54,6 +55,10 @@ def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadratur
         factor = float(task.length) if isinstance(algorithm, FlatLinear) else 1.0
         thresholds = factor / inverse
         mean, error = mean_and_standard_error(thresholds)
+        # A rule whose own points are separable has the minimum zero, up to the line search: it shows no threshold.
+        vague = (float(np.min(np.asarray(inverse))) < 1e-10) | (float(error) > UNRESOLVED * float(mean))
+        code = int(Result.UNDER_RESOLVED) if vague else int(Result.SUCCESSFUL)
+        raise_unless_successful(code, "capacity", f" (threshold {float(mean):.3g} +- {float(error):.1g})")
         return Estimate(mean, error, scramblings=np.asarray(thresholds), residual=float(np.max(np.asarray(norms))))
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.sparse_tokens.task import check_tokens
+from solvable.attention.sparse_tokens.task import as_tokens
 from solvable.numerics.precision import float64
 
 
@@ -35,9 +35,7 @@ class AttentionClassifier(eqx.Module):
 
     @float64
     def _apply(self, tokens: Any) -> tuple[Float[Array, "n"], Float[Array, "n L"]]:
-        tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
-        check_tokens(tokens, self.query.shape[0])
-        return _score(self, tokens)
+        return _score(self, as_tokens(tokens, self.query.shape[0]))
 
 
 @jax.jit
@@ -56,8 +54,7 @@ class FlatClassifier(eqx.Module):
     @float64
     def score(self, tokens: Any) -> Float[Array, "n"]:
         """Scores of tokens (n, L, d). Raises: ValueError for tokens that are not finite or of another L or d."""
-        tokens = tokens if isinstance(tokens, jax.Array) else np.asarray(tokens)
-        check_tokens(tokens, self.head.shape[1])
+        tokens = as_tokens(tokens, self.head.shape[1])
         if tokens.shape[1] != self.head.shape[0]:
             raise ValueError(
                 f"tokens has {tokens.shape[1]} tokens a bag; accepted: {self.head.shape[0]}, as in training"

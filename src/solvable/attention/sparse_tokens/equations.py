@@ -266,12 +266,14 @@ def solve(equations: Equations, start: Start) -> Solution:
     start = start._replace(x=follow(medium, start, 1e-7, 1e-5).x)
     state = follow(equations, start, TOLERANCE, STALLED)
     x = implicit(equations, state.x)
-    finite = jnp.all(jnp.isfinite(state.x)) & jnp.isfinite(state.norm)
-    code = jnp.where(state.norm < STALLED, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
+    # The certificate is taken at the wanted ridge: a path that ran out of points ends at another one.
+    residual = jnp.linalg.norm(equations.residual(state.x) * equations.scale(state.x))
+    finite = jnp.all(jnp.isfinite(state.x)) & jnp.isfinite(residual)
+    code = jnp.where(residual < STALLED, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
     # A runaway (tau beyond 1e8) is a loss without a minimiser: unpenalised training on separable data.
     code = jnp.where(state.x[3] > 18.0, int(Result.NO_MINIMISER), code)
     code = jnp.where(finite, code, int(Result.NONFINITE))
-    return Solution(x, state.norm, state.turns, code)
+    return Solution(x, residual, state.turns, code)
 
 
 def implicit(equations: Equations, x: Unknowns) -> Unknowns:

@@ -64,7 +64,7 @@ def _attention_limit(task: SparseTokens, algorithm: FixedQueryAttention, rules: 
 def _least_squares_error(f: Features) -> Float[Array, ""]:
     columns = (f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape))
     gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns])
-    gram = gram + jnp.diag(jnp.array([0.0, 1.0, 0.0]) * f.mean(f.scale**2))
+    gram = gram + jnp.diag(np.array([0.0, 1.0, 0.0])) * f.mean(f.scale**2)
     weights = jnp.linalg.solve(gram, jnp.stack([f.mean(a) for a in columns]))
     margin = sum(w * column for w, column in zip(weights, columns, strict=True))
     return f.mean(normal_cdf(-margin / (f.scale * jnp.maximum(jnp.abs(weights[1]), 1e-300))))

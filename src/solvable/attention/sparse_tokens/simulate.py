@@ -66,13 +66,14 @@ def simulate(
     Raises: ValueError for arguments out of range.
     """
     known(algorithm, "simulate")
+    dim = integer("dim", dim, at_least=3)
     query_samples, samples = sample_counts(algorithm, ratio=ratio, dim=dim)
     numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
     if len(numbers) == 0:
         raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
     tests = None if test_samples is None else integer("test_samples", test_samples, at_least=1)
     key = jax.random.key(0) if key is None else key
-    bags, _ = Quadrature(max(256, ERROR_POINTS // max(1, task.length // 64)), 1).bags(task.length)
+    bags, _ = Quadrature(ERROR_POINTS, 1).bags(task.length)
     counts = (query_samples, samples)
     return _run(task, algorithm, key, jnp.asarray(numbers), bags[0], *counts, dim, full, tests)
 
@@ -114,8 +115,8 @@ def _run(
     def replicate(number: Any) -> SparseTokenOutcome:
         query_key, head_key, test_key = jax.random.split(jax.random.fold_in(key, number), 3)
         if full:
-            direction = jax.random.fold_in(query_key, 1)
-            query, vector, signal = _real_query(query_key, direction, task, algorithm, query_samples, dim)
+            direction_key, stream_key = jax.random.split(query_key)
+            query, vector, signal = _real_query(stream_key, direction_key, task, algorithm, query_samples, dim)
             solution, overlaps, code = real_head(head_key, task, algorithm, vector, signal, samples)
         else:
             query = _sampled_query(query_key, task, algorithm, query_samples, dim)

@@ -48,7 +48,7 @@ def solve_square(equations: Equations) -> Solution:
     gram = jnp.stack([jnp.stack([f.mean(d * a * b) for b in columns]) for a in columns])
     anchor = 0.0 if f.has_query else 1.0
     diagonal = jnp.array([1.0, 0.0, 0.0]) * (ridge + anchor) + jnp.array([0.0, 1.0, 0.0]) * (ridge + mu)
-    weights = jnp.linalg.solve(gram + jnp.diag(diagonal), jnp.stack([f.mean(d * a) for a in columns]))
+    weights = jnp.linalg.solve(gram + diagonal[:, None] * jnp.eye(3), jnp.stack([f.mean(d * a) for a in columns]))
     misfit = sum(w * column for w, column in zip(weights, columns, strict=True)) - 1.0
     energy = ratio * chi * chi * f.mean(square * (d * misfit) ** 2)
     room = 1.0 - ratio * chi * chi * f.mean((square * d) ** 2)

@@ -26,8 +26,8 @@ class Batch(eqx.Module):
     signal: Float[Array, "d"] | None = None
 
     def __init__(self, tokens: Any, labels: Any, signal: Any = None) -> None:
-        tokens, labels = (x if isinstance(x, jax.Array) else np.asarray(x) for x in (tokens, labels))
-        check_tokens(tokens)
+        tokens = as_tokens(tokens)
+        labels = labels if isinstance(labels, jax.Array) else np.asarray(labels)
         if labels.shape != tokens.shape[:1]:
             raise ValueError(f"labels has shape {labels.shape}; accepted: ({tokens.shape[0]},), one label a bag")
         if not is_traced(labels):
@@ -35,11 +35,7 @@ class Batch(eqx.Module):
             if wrong.size:
                 raise ValueError(f"labels holds {wrong[0]!s}; accepted: -1 and +1 (map 0/1 labels with 2 * labels - 1)")
         if signal is not None:
-            signal = signal if isinstance(signal, jax.Array) else np.asarray(signal)
-            if signal.shape != tokens.shape[2:]:
-                raise ValueError(
-                    f"signal has shape {signal.shape}; accepted: ({tokens.shape[2]},), the token dimension"
-                )
+            signal = signal if is_traced(signal) else unit_vector("signal", signal, tokens.shape[2])
         self.tokens, self.labels, self.signal = tokens, labels, signal
 
 
@@ -73,7 +69,9 @@ class SparseTokens(eqx.Module):
         """
         samples, dim = integer("samples", samples, at_least=1), integer("dim", dim, at_least=1)
         signal_key, bag_key = jax.random.split(key)
-        direction = random_direction(signal_key, dim) if signal is None else unit_vector("signal", signal, dim)
+        direction = (
+            random_direction(signal_key, dim) if signal is None else jnp.asarray(unit_vector("signal", signal, dim))
+        )
         tokens, labels = sample_bags(self, bag_key, samples, direction)
         return Batch(tokens, labels, direction)
 
@@ -107,7 +105,7 @@ def random_direction(key: jax.Array, dim: int) -> Float[Array, "d"]:
     return direction / jnp.linalg.norm(direction)
 
 
-def unit_vector(name: str, value: Any, dim: int) -> Float[Array, "d"]:
+def unit_vector(name: str, value: Any, dim: int) -> Float[np.ndarray, "d"]:
     """`value` as a float64 unit vector of length dim.
 
     Raises: ValueError naming the argument when the shape or the norm is not right.
@@ -118,14 +116,23 @@ def unit_vector(name: str, value: Any, dim: int) -> Float[Array, "d"]:
     norm = float(np.linalg.norm(vector))
     if not abs(norm - 1.0) < 1e-6:
         raise ValueError(f"{name} has norm {norm:g}; accepted: a unit vector (divide it by its norm)")
-    return jnp.asarray(vector / norm)
+    return vector / norm
 
 
-def check_tokens(tokens: Any, dim: int | None = None) -> None:
-    """Check that tokens are a finite (n, L, d) array, with d = dim where that is given.
+def as_tokens(tokens: Any, dim: int | None = None) -> Any:
+    """Tokens as a finite floating (n, L, d) array, with d = dim where that is given; integers become float64.
 
     Raises: ValueError naming what is wrong.
     """
+    if not isinstance(tokens, jax.Array):
+        try:
+            tokens = np.asarray(tokens)
+        except ValueError:
+            raise ValueError("tokens is a ragged list; accepted: bags of one length, an (n, L, d) array") from None
+    if tokens.dtype.kind not in "biuf" and not jnp.issubdtype(tokens.dtype, jnp.floating):
+        raise ValueError(f"tokens has dtype {tokens.dtype}; accepted: real numbers")
+    if tokens.dtype.kind in "biu":
+        tokens = tokens.astype(np.float64)
     if tokens.ndim != 3 or 0 in tokens.shape:
         raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, L, d) with at least one bag, token and entry")
     if dim is not None and tokens.shape[2] != dim:
@@ -139,3 +146,4 @@ def check_tokens(tokens: Any, dim: int | None = None) -> None:
         if not np.isfinite(total):
             bag = int(np.argmin(np.isfinite(np.asarray(tokens)).all(axis=(1, 2))))
             raise ValueError(f"tokens holds a value that is not finite in bag {bag}; accepted: finite numbers")
+    return tokens

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.algorithms import (
     Algorithm,
@@ -78,7 +78,13 @@ def predict(
         raise ValueError(
             "given=None with theory='given_query'; accepted: an outcome of simulate, or its cosine and sharpness"
         )
+    if theory == "limit" and given is not None:
+        raise ValueError("given is not read by theory='limit'; accepted: given=None, or theory='given_query'")
     require_minimiser(task, algorithm, ratio)
+    # A tracer from outside may be float32; inside, everything is float64.
+    task, algorithm, ratio = jax.tree_util.tree_map(
+        lambda x: as_float64(x) if is_traced(x) else x, (task, algorithm, ratio)
+    )
     if theory == "given_query":
         outcome = _given_query(task, algorithm, ratio, given, quadrature or CONDITIONAL)
     else:
@@ -125,20 +131,47 @@ def _head_ratio(algorithm: Algorithm, ratio: Any) -> Any:
 def _given_query(
     task: SparseTokens, algorithm: Algorithm, ratio: Any, given: Any, quadrature: Quadrature
 ) -> SparseTokenOutcome:
-    read = given if isinstance(given, Mapping) else {name: getattr(given, name) for name in ("cosine", "sharpness")}
-    missing = [name for name in ("cosine", "sharpness") if name not in read]
-    if missing:
-        raise ValueError(
-            f"given lacks {missing[0]!r}; accepted: an outcome of simulate, or a mapping with cosine and sharpness"
-        )
-    cosine, sharpness = (jnp.atleast_1d(as_float64(read[name])) for name in ("cosine", "sharpness"))
+    cosine, sharpness, codes = _read(given)
     rules = _rules(task, algorithm, quadrature)
     head_ratio = as_float64(_head_ratio(algorithm, ratio))
     if not isinstance(algorithm, TwoStepAttention):
         # Nothing in these runs is random but the data of the head.
         single = _solve(task, algorithm, head_ratio, rules)
         return jax.tree_util.tree_map(lambda x: jnp.broadcast_to(x, cosine.shape + jnp.shape(x)), single)
-    return _solve_queries(task, cosine, sharpness, algorithm.loss, algorithm.ridge, head_ratio, rules)
+    outcome = _solve_queries(task, cosine, sharpness, algorithm.loss, algorithm.ridge, head_ratio, rules)
+    # A run that failed has nothing to condition on: its reason stays.
+    result = jnp.where(codes == int(Result.SUCCESSFUL), outcome.result, codes)
+    return eqx.tree_at(lambda o: o.result, outcome, result)
+
+
+def _read(given: Any) -> tuple[Float[Array, "R"], Float[Array, "R"], Int[Array, "R"]]:
+    """Cosine, sharpness and result codes of the runs that a prediction is conditioned on.
+
+    Raises: ValueError for a missing field, shapes that differ, or values out of range (NaN marks a failed run).
+    """
+    names = ("cosine", "sharpness")
+    read = given if isinstance(given, Mapping) else {n: getattr(given, n) for n in names if hasattr(given, n)}
+    missing = [name for name in names if name not in read]
+    if missing:
+        raise ValueError(
+            f"given={type(given).__name__} lacks {missing[0]!r}; accepted: an outcome of simulate, or a mapping with "
+            "cosine and sharpness"
+        )
+    cosine, sharpness = (jnp.atleast_1d(as_float64(read[name])) for name in names)
+    if cosine.shape != sharpness.shape or cosine.ndim != 1:
+        raise ValueError(
+            f"given has cosine of shape {cosine.shape} and sharpness of shape {sharpness.shape}; accepted: one value "
+            "of each a replicate"
+        )
+    if not is_traced(cosine, sharpness):
+        if np.any(np.abs(cosine) > 1.0):
+            raise ValueError(f"given holds cosine {np.nanmax(np.abs(cosine)):g}; accepted: between -1 and 1")
+        if np.any(np.asarray(sharpness) < 0.0):
+            raise ValueError(f"given holds sharpness {np.nanmin(sharpness):g}; accepted: >= 0")
+    failed = ~(jnp.isfinite(cosine) & jnp.isfinite(sharpness))
+    codes = jnp.where(failed, int(Result.FAILED), int(Result.SUCCESSFUL))
+    own = getattr(given, "result", None)
+    return cosine, sharpness, codes if own is None else jnp.where(failed, jnp.asarray(own), codes)
 
 
 @eqx.filter_jit
@@ -186,7 +219,8 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) ->
         means[name], errors[name] = mean_and_standard_error(value)
     code = jnp.max(solutions.result)
     if rules[0].shape[0] > 1:
-        vague = errors["test_error"] >= RESOLVED * means["test_error"]
+        # An error below the rounding of the distribution function is zero, and needs no finer rule.
+        vague = errors["test_error"] > jnp.maximum(RESOLVED * means["test_error"], 1e-15)
         code = jnp.where((code == int(Result.SUCCESSFUL)) & vague, int(Result.UNDER_RESOLVED), code)
     fixed = isinstance(algorithm, FixedQueryAttention)
     return SparseTokenOutcome(

@@ -18,7 +18,6 @@ from solvable.attention.sparse_tokens.features import sine
 from solvable.attention.sparse_tokens.task import Batch
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.losses import Loss
-from solvable.numerics.results import Result
 
 CHUNK_BYTES = 2**24
 
@@ -103,7 +102,10 @@ def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> Atten
     )()
     norm = jnp.linalg.norm(query)
     if float(norm) == 0.0:
-        raise ValueError(f"tokens leave the query at zero: {Result.ZERO_QUERY.message}")
+        raise ValueError(
+            "tokens leave the query at zero, so that its direction is undefined; accepted: bags of at least two tokens "
+            "that differ, and a loss with a gradient"
+        )
     query = query if algorithm.sharpness is None else query * (algorithm.sharpness / norm)
     return _attention_head(query, tokens[count:], labels[count:], algorithm)
 
@@ -149,7 +151,7 @@ def require_both_classes(labels: Any, what: str) -> None:
     present = np.unique(np.asarray(labels))
     if present.size < 2:
         held = "no label" if present.size == 0 else f"only the label {int(present[0]):+d}"
-        raise ValueError(f"{what} holds {held}; accepted: both classes, for the unpenalised bias diverges with one")
+        raise ValueError(f"{what} holds {held}; accepted: both classes; bags sorted by label need key=, which shuffles")
 
 
 def _attention_head(query: Any, tokens: Any, labels: Any, algorithm: Any) -> AttentionClassifier:

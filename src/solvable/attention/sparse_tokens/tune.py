@@ -16,6 +16,7 @@ from solvable.attention.sparse_tokens.algorithms import Algorithm, known
 from solvable.attention.sparse_tokens.features import Quadrature
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.theory import predict
+from solvable.numerics.results import Result, SolveError
 
 # Search ranges; all but query_share are searched on a logarithmic scale.
 RANGES = {
@@ -26,6 +27,7 @@ RANGES = {
     "head_rate": (1e-3, 1e3),
     "bias_rate": (1e-3, 1e3),
 }
+FAILED = 1.0
 ROUGH = Quadrature(points=2**11, scramblings=1)
 
 
@@ -37,9 +39,11 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     algorithm does not have (sharpness of a linear baseline) is left out when others remain.
 
     Returns: an algorithm of the same class.
-    Raises: ValueError naming a parameter that cannot be tuned for this algorithm.
+    Raises: ValueError naming a parameter that cannot be tuned for this algorithm; SolveError when the theory is solved
+    at none of the settings tried.
     """
     known(algorithm, "tune")
+    over = (over,) if isinstance(over, str) else over
     present = {field.name for field in dataclasses.fields(algorithm) if getattr(algorithm, field.name) is not None}
     unknown = [name for name in over if name not in RANGES]
     names = [name for name in over if name in present and name in RANGES]
@@ -55,6 +59,8 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     bounds = list(zip(low, high, strict=True))
     ends = [minimize(tuned.value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
     best = min(ends, key=lambda end: end.fun)
+    if best.fun >= FAILED:
+        raise SolveError("tune found no setting at which the theory is solved; start from a larger ridge")
     return tuned.algorithm_at(best.x, concrete=True)
 
 
@@ -63,7 +69,7 @@ class _Tuned:
 
     def __init__(self, task: SparseTokens, algorithm: Algorithm, ratio: Any, names: tuple[str, ...]) -> None:
         self.task, self.algorithm, self.ratio, self.names = task, algorithm, ratio, names
-        self.compiled = eqx.filter_jit(jax.value_and_grad(self.error))
+        self.compiled = eqx.filter_jit(jax.value_and_grad(self.error, has_aux=True))
 
     @staticmethod
     def internal(name: str, value: Any) -> Any:
@@ -77,12 +83,12 @@ class _Tuned:
 
     def error(self, x: Any) -> Any:
         outcome = predict(self.task, self.algorithm_at(x), ratio=self.ratio, quadrature=ROUGH, throw=False)
-        return outcome.test_error
+        return outcome.test_error, outcome.result
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         with jax.enable_x64(True):
-            value, by_x = self.compiled(jnp.asarray(x))
+            (value, code), by_x = self.compiled(jnp.asarray(x))
         # A point where the theory fails must not attract the search.
-        if not (np.isfinite(value) and np.all(np.isfinite(by_x))):
-            return 1.0, np.zeros_like(x)
+        if int(code) != Result.SUCCESSFUL or not (np.isfinite(value) and np.all(np.isfinite(by_x))):
+            return FAILED, np.zeros_like(x)
         return float(value), np.asarray(by_x)
