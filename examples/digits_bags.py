@@ -59,7 +59,7 @@ def accuracy(classifier: st.AttentionClassifier, tokens: np.ndarray, labels: np.
 
 
 def draw(path: Path, images: np.ndarray, digits: np.ndarray, weights: np.ndarray, places: np.ndarray) -> None:
-    """Three bags, each digit with its attention weight as a bar and a number below; the 9 is framed."""
+    """Bags as rows: each digit, and below it its attention weight as a bar and a number; the 9 is framed."""
     rows = digits.shape[0]
     figure, axes = plt.subplots(
         2 * rows, LENGTH, figsize=(9.6, 1.62 * rows + 0.75), height_ratios=[1.0, 0.42] * rows, layout="constrained"
@@ -76,17 +76,12 @@ def draw(path: Path, images: np.ndarray, digits: np.ndarray, weights: np.ndarray
                 side.set(color="tab:orange" if framed else "0.85", linewidth=2.5 if framed else 0.8)
             weight = weights[row, place]
             bar.bar(0.0, weight, width=0.7, color="tab:orange" if place == top else "tab:blue")
-            bar.text(0.0, weight + 0.05, f"{weight:.2f}", ha="center", va="bottom", fontsize=8)
+            if weight >= 0.01:
+                bar.text(0.0, weight + 0.05, f"{weight:.2f}", ha="center", va="bottom", fontsize=8)
             bar.set(xlim=(-0.7, 0.7), ylim=(0.0, 1.35), xticks=[], yticks=[])
             bar.spines[["top", "left", "right"]].set_visible(False)
-    figure.text(
-        0.5,
-        -0.015,
-        "framed: the 9 of the bag     orange bar: the most attended digit",
-        ha="center",
-        va="top",
-        fontsize=9,
-    )
+    legend = "framed: the 9 of the bag     bars: attention, orange where it is largest, no number below .01"
+    figure.text(0.5, -0.015, legend, ha="center", va="top", fontsize=9)
     figure.savefig(path, dpi=150, bbox_inches="tight")
     plt.close(figure)
 
@@ -111,11 +106,10 @@ def main() -> None:
     def held_out_accuracy(algorithm: st.TwoStepAttention | st.PooledLinear) -> float:
         return accuracy(algorithm.train(batch), tokens[digits], labels)
 
-    ridges = (1e-3, 1e-2, 1e-1)
     attention = max(
         (st.TwoStepAttention(query_share=0.7, sharpness=s, ridge=1e-2) for s in (2.0, 4.0, 8.0)), key=held_out_accuracy
     )
-    pooled = max((st.PooledLinear(ridge=ridge) for ridge in ridges), key=held_out_accuracy)
+    pooled = max((st.PooledLinear(ridge=ridge) for ridge in (1e-3, 1e-2)), key=held_out_accuracy)
 
     mean, matrix = whitening(images[train])
     tokens = (images - mean) @ matrix

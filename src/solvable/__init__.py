@@ -1,4 +1,4 @@
-"""Solvable models of learning: train them, predict them exactly, overlay the two."""
+"""Solvable models of learning: train them, predict them from theory, overlay the two."""
 
 from importlib.metadata import version as _version
 

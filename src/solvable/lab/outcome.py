@@ -9,7 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Int
 
-from solvable.numerics.results import Result
+from solvable.numerics.results import Result, is_traced
 
 if TYPE_CHECKING:
     import xarray
@@ -49,6 +49,16 @@ class Outcome(eqx.Module):
         """Why each replicate is missing (an empty text where it is not)."""
         return [Result(int(code)).message for code in np.ravel(np.asarray(self.result))]
 
+    def __repr__(self) -> str:
+        """One line an observable: its value, or the mean and its standard error over the replicates."""
+        lines = [f"{type(self).__name__}{_replicates(self.result)}"]
+        for name, value in self.present().items():
+            if is_traced(value):
+                return f"{type(self).__name__}(traced)"
+            lines.append(f"  {name:<20} {_summary(np.asarray(value), bool(self.leading))}")
+        lines += [f"  missing: {reason}" for reason in dict.fromkeys(self.reasons()) if reason]
+        return "\n".join(lines)
+
     def to_dataset(self) -> xarray.Dataset:
         """The observables as a labelled dataset."""
         import xarray
@@ -59,3 +69,19 @@ class Outcome(eqx.Module):
                 for name, value in self.present().items()
             }
         )
+
+
+def _replicates(result: Any) -> str:
+    return "" if is_traced(result) or np.ndim(result) == 0 else f", {np.size(result)} replicates"
+
+
+def _summary(value: np.ndarray, replicated: bool) -> str:
+    if value.ndim > int(replicated):
+        return f"array of shape {value.shape}"
+    if not replicated:
+        return f"{float(value):.6g}"
+    there = value[np.isfinite(value)]
+    if there.size == 0:
+        return "missing"
+    error = f" +- {there.std(ddof=1) / np.sqrt(there.size):.2g}" if there.size > 1 else ""
+    return f"{there.mean():.6g}{error}"

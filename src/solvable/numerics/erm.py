@@ -75,6 +75,7 @@ def ridge_erm(
     Raises: ValueError for a method that does not fit the loss; SolveError when the certificate misses its tolerance.
     """
     loss = get_loss(loss)
+    features, labels, ridge = as_float64(features), as_float64(labels), as_float64(ridge)
     choice("method", method, METHODS)
     method = _automatic(loss, features.shape) if method == "auto" else method
     if method == "direct" and not isinstance(loss, Square):
@@ -83,7 +84,6 @@ def ridge_erm(
         )
     if method == "lbfgs" and isinstance(loss, Hinge):
         raise ValueError("method='lbfgs' needs a smooth loss; accepted for hinge: 'newton', 'proximal_gradient'")
-    features, labels, ridge = as_float64(features), as_float64(labels), as_float64(ridge)
     if tolerance is None:
         bound = 1e-7 * ridge if isinstance(loss, Hinge) else as_float64(1e-8)
     else:

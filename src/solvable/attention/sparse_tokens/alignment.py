@@ -26,6 +26,10 @@ class Alignment(eqx.Module):
     cosine: Float[Array, ""]
     sharpness: Float[Array, ""]
 
+    def __repr__(self) -> str:
+        """The two numbers."""
+        return f"Alignment(cosine={self.cosine}, sharpness={self.sharpness})"
+
 
 @float64
 def alignment(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any) -> Alignment:

@@ -59,8 +59,8 @@ def simulate(
 
     By default the few numbers on which the outcome depends are drawn from their exact law (see `samplers`); `full=True`
     makes real tokens, in chunks, and runs the real two steps. `replicates` is a count or a range of replicate numbers:
-    replicate r depends on `key` and r alone. The test error is the exact error of the trained classifier, an average
-    over the law of the bags; with `test_samples` it is the share of errors on that many fresh bags.
+    replicate r depends on `key` and r alone. The test error is an average over the law of
+    the bags, by quadrature, not over a test set; with `test_samples` it is the share of errors on that many fresh bags.
 
     A replicate whose draw holds one class only, or whose fit does not converge, is NaN with its reason in `.result`.
     Raises: ValueError for arguments out of range.

@@ -5,6 +5,7 @@ The steps read their bags as a stream of chunks, so that bags which are generate
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -89,6 +90,7 @@ def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> Atten
     if key is not None:
         order = jax.random.permutation(key, samples)
         tokens, labels = tokens[order], labels[order]
+    warn_unless_standardised(tokens)
     count = round(float(algorithm.query_share) * samples)
     parts = {"query": labels[:count], "head": labels[count:]}
     for name, part in parts.items():
@@ -108,6 +110,18 @@ def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> Atten
         )
     query = query if algorithm.sharpness is None else query * (algorithm.sharpness / norm)
     return _attention_head(query, tokens[count:], labels[count:], algorithm)
+
+
+def warn_unless_standardised(tokens: Any) -> None:
+    """Warn when the tokens' entries are far from mean 0 and deviation 1, for which rates and sharpness are meant."""
+    mean, deviation = float(jnp.mean(tokens)), float(jnp.std(tokens))
+    if abs(mean) > max(deviation, 0.5) or not 0.1 < deviation < 10.0:
+        warnings.warn(
+            f"the tokens' entries have mean {mean:.3g} and deviation {deviation:.3g}; the two steps and the sharpness "
+            "are meant for tokens of mean 0 and deviation 1: standardise or whiten them",
+            UserWarning,
+            stacklevel=4,
+        )
 
 
 def train_fixed_query(algorithm: Any, batch: Batch, key: jax.Array) -> AttentionClassifier:
