@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -95,13 +96,7 @@ def train_two_step(algorithm: Any, batch: Batch, key: jax.Array | None) -> Atten
     parts = {"query": labels[:count], "head": labels[count:]}
     for name, part in parts.items():
         require_both_classes(part, f"the {name} part of the bags ({part.shape[0]} of {samples}, query_share)")
-    chunk, chunks = array_chunks(tokens[:count], labels[:count])
-    rate = 1.0 if algorithm.query_rate is None else algorithm.query_rate
-    query = jax.jit(
-        lambda: two_steps(
-            chunk, chunks, count, algorithm.loss, algorithm.head_rate, algorithm.bias_rate, rate, tokens.shape[2]
-        )
-    )()
+    query = _steps_on_arrays(tokens[:count], labels[:count], algorithm)
     norm = jnp.linalg.norm(query)
     if float(norm) == 0.0:
         raise ValueError(
@@ -169,14 +164,20 @@ def require_both_classes(labels: Any, what: str) -> None:
 
 
 def _attention_head(query: Any, tokens: Any, labels: Any, algorithm: Any) -> AttentionClassifier:
-    chunk, chunks = array_chunks(tokens, labels)
-
-    def pool(_: None, index: Any) -> tuple[None, tuple[Any, Any]]:
-        part, part_labels, fresh = chunk(index)
-        return None, (pooled_features(part, query)[0].astype(jnp.float64), (part_labels, fresh))
-
-    _, (features, (chunk_labels, fresh)) = jax.jit(lambda: jax.lax.scan(pool, None, jnp.arange(chunks)))()
-    seen = np.asarray(fresh).ravel() > 0
-    features = features.reshape(-1, tokens.shape[2])[seen]
-    solution = ridge_erm(features, chunk_labels.ravel()[seen], algorithm.loss, algorithm.ridge)
+    features = _pool(tokens, query).astype(jnp.float64)
+    solution = ridge_erm(features, labels, algorithm.loss, algorithm.ridge)
     return AttentionClassifier(query, solution.weights, solution.bias)
+
+
+# The arrays are arguments of compiled functions: closed over, they would be copied into them as constants.
+@eqx.filter_jit
+def _steps_on_arrays(tokens: Any, labels: Any, algorithm: Any) -> Float[Array, "d"]:
+    chunk, chunks = array_chunks(tokens, labels)
+    rate = 1.0 if algorithm.query_rate is None else algorithm.query_rate
+    samples, _, dim = tokens.shape
+    return two_steps(chunk, chunks, samples, algorithm.loss, algorithm.head_rate, algorithm.bias_rate, rate, dim)
+
+
+@jax.jit
+def _pool(tokens: Any, query: Any) -> Float[Array, "n d"]:
+    return pooled_features(tokens, query)[0]
