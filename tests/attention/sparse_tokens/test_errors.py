@@ -97,7 +97,7 @@ def test_predict_arguments():
     conditional = next(name for name, theory in st.theories.items() if theory.given)
     refused("given=None", st.predict, TASK, POOLED, ratio=2.0, theory=conditional)
     for given, lacks in (({"cosine": np.ones(3)}, "sharpness"), ({"sharpness": np.ones(3)}, "cosine"), ({}, "cosine")):
-        refused(f"given lacks '{lacks}'", st.predict, TASK, st.TwoStepAttention("square"), ratio=2.0, given=given)
+        refused(f"lacks '{lacks}'", st.predict, TASK, st.TwoStepAttention("square"), ratio=2.0, given=given)
     refused("points=1000 .*power of 2", st.Quadrature, points=1000)
     refused("scramblings=0", st.Quadrature, scramblings=0)
     with pytest.raises(TypeError, match="accepted: TwoStepAttention"):
