@@ -261,7 +261,7 @@ def benchmark_pooling(quick: bool) -> None:
     for n, length, dim in shapes[:1] if quick else shapes:
         rng = np.random.default_rng(0)
         tokens = rng.standard_normal((n, length, dim), dtype=np.float32)
-        query = rng.standard_normal(dim, dtype=np.float32) / np.sqrt(dim)
+        query = rng.standard_normal(dim, dtype=np.float32) / np.float32(np.sqrt(dim))
         ours_in, query_in = jnp.asarray(tokens), jnp.asarray(query)
         flat = tokens.ravel()
         repeats = 5 if tokens.nbytes > 5e8 else 15

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.equations import Equations, Solution
 from solvable.numerics.results import Result
 
-BISECTIONS = 60
+MAX_TURNS = 100
 
 
 def solve_square(equations: Equations) -> Solution:
@@ -27,15 +27,21 @@ def solve_square(equations: Equations) -> Solution:
         return ridge * chi + jnp.sum(weight * (chi * square / (1.0 + chi * square))) - 1.0 / ratio
 
     def root(function, guess):
-        def halve(_, ends):
-            low, high = ends
-            middle = 0.5 * (low + high)
-            above = function(middle) > 0
-            return jnp.where(above, low, middle), jnp.where(above, middle, high)
+        """Newton, kept inside a bracket that shrinks with every sign; where it would leave it, the middle."""
 
-        # The root is between 1/(ratio (ridge + max r^2)) and 1/(ratio ridge); 60 halvings of [-60, 60] reach rounding.
-        low, high = jax.lax.fori_loop(0, BISECTIONS, halve, (guess - 60.0, guess + 60.0))
-        return 0.5 * (low + high)
+        def turn(state):
+            x, low, high, _, turns = state
+            value, slope = jax.jvp(function, (x,), (jnp.ones(()),))
+            low, high = jnp.where(value > 0, low, x), jnp.where(value > 0, x, high)
+            step = x - value / slope
+            new = jnp.where((step > low) & (step < high), step, 0.5 * (low + high))
+            return new, low, high, jnp.abs(new - x), turns + 1
+
+        def going(state):
+            return (state[3] > 1e-15 * (1.0 + jnp.abs(state[0]))) & (state[4] < MAX_TURNS)
+
+        start = (guess, guess - 60.0, guess + 60.0, jnp.array(jnp.inf), jnp.array(0))
+        return jax.lax.while_loop(going, turn, start)[0]
 
     def find(log_chi):
         return excess(log_chi, ridge, ratio, square, f.weight)
