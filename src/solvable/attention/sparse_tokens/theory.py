@@ -219,8 +219,8 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) ->
         means[name], errors[name] = mean_and_standard_error(value)
     code = jnp.max(solutions.result)
     if rules[0].shape[0] > 1:
-        # A zero of attention says that no node met the rare bags that are confused. The mixture's error is a closed form
-        # in which zero is below the rounding of the distribution function.
+        # A zero of attention says that no node met the rare bags that are confused. The mixture's error is a closed
+        # form, in which zero is below the rounding of the distribution function.
         attention = isinstance(algorithm, FixedQueryAttention)
         floor = 0.0 if attention else 1e-15
         vague = errors["test_error"] >= jnp.maximum(RESOLVED * means["test_error"], floor)
