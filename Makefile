@@ -1,7 +1,7 @@
 # Two commands matter: `make demo` and `make test`. Everything runs in .venv, which is made from requirements.lock.
 
 PYTHON ?= python3
-DEMO   := run sparse-tokens/error --set loss=logistic --set dim=200 --out demo
+DEMO   := run sparse-tokens/error --set loss=logistic --set ratio=0.5,1,2,4 --set dim=200 --out demo
 
 VENV   := .venv
 STAMP  := $(VENV)/.made-from-lock
