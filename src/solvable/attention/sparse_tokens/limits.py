@@ -202,7 +202,9 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
             for p, n in zip(np.asarray(positive), np.asarray(negative), strict=True)
         ]
     )
-    values = errors[:, np.argmin(errors.mean(axis=0))]
+    # Each scrambling is scored at the threshold that the others choose, so that none is fitted to its own noise.
+    others = errors.sum(axis=0)[None, :] - (errors if len(errors) > 1 else 0.0)
+    values = errors[np.arange(len(errors)), np.argmin(others, axis=1)]
     spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
     return Estimate(values.mean(), spread, scramblings=values)
 
