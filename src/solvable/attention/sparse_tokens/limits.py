@@ -204,7 +204,9 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
     )
     # Each scrambling is scored at the threshold that the others choose, so that none is fitted to its own noise.
     others = errors.sum(axis=0)[None, :] - (errors if len(errors) > 1 else 0.0)
-    values = errors[np.arange(len(errors)), np.argmin(others, axis=1)]
+    # Where many thresholds are best (well separated scores) the middle one is taken, not the edge of a sample.
+    best = [int(np.median(np.flatnonzero(row == row.min()))) for row in others]
+    values = errors[np.arange(len(errors)), best]
     spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
     return Estimate(values.mean(), spread, scramblings=values)
 
