@@ -64,6 +64,18 @@ def read_results(
     return cls, results
 
 
+def stored_experiments(folder: str | os.PathLike[str]) -> list[str]:
+    """The names of the experiments that `folder` holds something of."""
+    names = set()
+    store = Store(folder)
+    for path in store.files():
+        try:
+            names.add(read_file(path).facts["experiment"])
+        except DamagedError:
+            continue
+    return sorted(names | {about["experiment"] for path in store.failed_files() if (about := read_failures(path)[0])})
+
+
 def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> xarray.Dataset:
     """The results of one experiment as one dataset.
 
