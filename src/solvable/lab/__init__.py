@@ -52,12 +52,14 @@ def compare(
 ) -> list[Row]:
     """The agreement of theory and simulation for everything stored in `folder` for one experiment.
 
+    The rows of each cell come first, then those extrapolated over its sizes (`lab.sizes`).
+
     Raises: as `open`.
     """
-    from solvable.lab import agreement, dataset
+    from solvable.lab import agreement, dataset, sizes
 
     declared, results = dataset.read_results(folder, experiment)
-    return agreement.rows(declared, results, limit=limit)
+    return [*agreement.rows(declared, results, limit=limit), *sizes.extrapolate(declared, results, limit=limit)]
 
 
 def figure(

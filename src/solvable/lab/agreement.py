@@ -13,7 +13,7 @@ from scipy import special
 from solvable.lab.experiment import Experiment, Observable, Overlay, Status
 from solvable.lab.values import SIMULATION, CellResult, Values
 
-_ROUNDING = 1e-9
+ROUNDING = 1e-9
 _FAILED = "not tested: failed: "
 
 
@@ -37,8 +37,30 @@ class Comparison:
 
 
 @dataclasses.dataclass(frozen=True)
+class Extrapolation:
+    """The line in 1/size^order whose intercept a row compares (see `lab.sizes`): its data, its slope, is it a line.
+
+    `differences` are the mean differences at `sizes`, `errors` their standard errors. `misfit` is the normal score of
+    the residuals' chi-square: large where the sizes do not lie on a line, None where nothing is random.
+    """
+
+    size: str
+    order: float
+    sizes: tuple[float, ...]
+    differences: tuple[float, ...]
+    errors: tuple[float, ...]
+    quadrature: float
+    slope: float
+    slope_error: float
+    misfit: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
-    """One comparison with its place: the cell, the observable (and the point in its own dims), the overlay."""
+    """One comparison with its place: the cell, the observable (and the point in its own dims), the overlay.
+
+    Where several sizes were extrapolated, the size among `parameters` is infinity and `extrapolation` says how.
+    """
 
     experiment: str
     parameters: Mapping[str, Any]
@@ -48,6 +70,7 @@ class Row:
     claim: str
     origin: str
     comparison: Comparison
+    extrapolation: Extrapolation | None = None
 
     @property
     def failed(self) -> bool:
@@ -97,7 +120,7 @@ def compare(
     mean = float(differences.mean())
     sides = (float(simulation.mean()), float(prediction.mean()), mean)
     scale = max(float(np.abs(simulation).max()), float(np.abs(prediction).max()))
-    rounding = _ROUNDING * scale
+    rounding = ROUNDING * scale
     one_sided = differences if bound == "above" else -differences if bound == "below" else np.abs(differences)
     if not random:
         worst = float(one_sided.max())
@@ -120,7 +143,7 @@ def compare(
     return Comparison(*sides, error, float(score), bool(excess <= limit), verdict, count, missing)
 
 
-def normal_score(t: float, degrees: int) -> float:
+def normal_score(t: float, degrees: float) -> float:
     """The standard normal quantile at the probability that Student's t with so many degrees of freedom lies below `t`.
 
     It is computed from the logarithm of the tail on the side of `t`, so that it keeps its digits in both tails.
@@ -173,7 +196,7 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
                 row({}, _untested("not tested: the observable does not say on which side its theory bounds it"))
             )
             continue
-        for point, simulated, predicted, error in _points(observable, simulation, theory):
+        for point, simulated, predicted, error in points(observable, simulation, theory):
             comparison = compare(
                 simulated,
                 predicted,
@@ -185,12 +208,12 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
             )
             if comparison.agrees is None:
                 reasons = [text for text in (*theory.reasons, *simulation.reasons) if text]
-                comparison = dataclasses.replace(comparison, verdict=comparison.verdict + _why(reasons))
+                comparison = dataclasses.replace(comparison, verdict=comparison.verdict + why(reasons))
             found.append(row(point, comparison))
     return found
 
 
-def _points(observable: Observable, simulation: Values, theory: Values):
+def points(observable: Observable, simulation: Values, theory: Values):
     """Each point of an observable's own dims: its coordinates, the replicates, the prediction, its quadrature error."""
     name = observable.name
     assert simulation.replicates is not None
@@ -213,7 +236,7 @@ def _valid(quadrature: Any, valid: np.ndarray) -> np.ndarray:
     return errors[valid] if errors.ndim else errors
 
 
-def _log_tail(t: float, degrees: int) -> float:
+def _log_tail(t: float, degrees: float) -> float:
     """log P(T > t) far out: the incomplete beta function through its series, which does not underflow."""
     if np.isinf(t):
         return -np.inf
@@ -226,5 +249,5 @@ def _untested(verdict: str) -> Comparison:
     return Comparison(np.nan, np.nan, np.nan, np.nan, None, None, verdict, 0, 0)
 
 
-def _why(reasons: Sequence[str]) -> str:
+def why(reasons: Sequence[str]) -> str:
     return f" ({max(set(reasons), key=reasons.count)})" if reasons else ""

@@ -51,7 +51,8 @@ class Observable:
     `allowance(cell)` is added in quadrature to the standard error when simulation meets theory: b/dim for an asymptotic
     claim, zero for an exact one. `bound` is "above" or "below" when the theory is an upper or a lower bound.
     `tolerance` is given where nothing is random: the largest absolute difference that the solvers on both sides allow.
-    `log` asks for a logarithmic axis.
+    `log` asks for a logarithmic axis. `order` is the power of 1/size at which the asymptotic claim is approached, for
+    the extrapolation over sizes: 1 for a smooth function of averages, 1/2 for the largest of several fluctuations.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Observable:
     bound: Literal["above", "below"] | None = None
     tolerance: float | None = None
     log: bool = False
+    order: float = 1.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,7 +104,9 @@ class Experiment(pydantic.BaseModel):
     `predict` and `theories`), `observables`, `overlays`, `x` (the parameter on the abscissa), `replicates` (default
     number of runs a cell; 0 for an experiment without simulation), `numbers` (raise it when the numbers a cell gives
     change, so that stored results are not mixed with new ones), `panels` (what the figure shows: names of observables,
-    or any names that an own `draw` understands; every observable when left empty).
+    or any names that an own `draw` understands; every observable when left empty), `size` (the parameter in whose
+    inverse the asymptotic claims are approached: a run over three of its values or more is extrapolated to infinity;
+    None where there is none, or where the approach is no line in its inverse).
     """
 
     # Not class keywords: those would have type checkers ask every subclass to repeat that it is frozen.
@@ -117,6 +121,7 @@ class Experiment(pydantic.BaseModel):
     replicates: ClassVar[int] = 16
     numbers: ClassVar[int] = 1
     panels: ClassVar[Sequence[str]] = ()
+    size: ClassVar[str | None] = None
 
     def task(self) -> Any:
         """The law of problems of this cell."""

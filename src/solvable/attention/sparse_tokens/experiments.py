@@ -87,6 +87,7 @@ class ErrorAgainstRatio(SparseTokenExperiment):
     )
     panels: ClassVar[Sequence[str]] = ("test_error", "train_loss", "train_error")
     x: ClassVar[str] = "ratio"
+    size: ClassVar[str | None] = "dim"
     # Few query samples make the error steep and convex in the alignment reached, so that its mean over runs is far from
     # its value at the limit alignment: the limit is drawn for attention, the conditional theory is what must agree.
     overlays: ClassVar[Sequence[Overlay]] = (Overlay("limit"), Overlay("given_query", given=True))
@@ -140,6 +141,7 @@ class AlignmentAgainstRatio(FigureExperiment):
         "scaled_misalignment": Status("asymptotic", "derived"),
     }
     x: ClassVar[str] = "query_ratio"
+    size: ClassVar[str | None] = "dim"
 
     def algorithm(self) -> Any:
         """The two steps."""
@@ -183,6 +185,7 @@ class Capacity(FigureExperiment):
         ),
     )
     statuses: ClassVar[Mapping[str, Status]] = {"separable_share": Status("asymptotic", "derived")}
+    # No `size`: the share leaves its step exponentially fast in dim outside the window and not at all inside it.
     x: ClassVar[str] = "relative_ratio"
 
     def algorithm(self) -> Any:
@@ -293,6 +296,7 @@ class Rates(SparseTokenExperiment):
         Observable("scaled_excess", "ratio x (test error - limit)", allowance=_per_dim(1.0)),
     )
     x: ClassVar[str] = "ratio"
+    size: ClassVar[str | None] = "dim"
 
     def algorithm(self) -> Any:
         """The classifier, square loss."""
@@ -391,7 +395,9 @@ class Surrogate(FigureExperiment):
     observables: ClassVar[Sequence[Observable]] = (
         Observable("objective", "profiled objective", allowance=_per_dim(2.0)),
         # A sup of fluctuations: it shrinks like 1/sqrt(dim), and the allowance says at which constant.
-        Observable("uniform_gap", "largest gap over the grid", allowance=lambda cell: 1.0 / cell.dim**0.5, log=True),
+        Observable(
+            "uniform_gap", "largest gap over the grid", allowance=lambda cell: 1.0 / cell.dim**0.5, log=True, order=0.5
+        ),
         Observable("solution_spread", "spread of solutions over random starts", tolerance=1e-6),
     )
     statuses: ClassVar[Mapping[str, Status]] = {
@@ -400,6 +406,7 @@ class Surrogate(FigureExperiment):
         "solution_spread": Status("exact", "derived"),
     }
     x: ClassVar[str] = "dim"
+    size: ClassVar[str | None] = "dim"
 
     def algorithm(self) -> Any:
         """Attention with that query."""
