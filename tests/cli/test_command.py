@@ -92,6 +92,29 @@ def test_a_run_stores_compares_draws_and_resumes(command, tmp_path):
     assert "comparisons agree" in again.stdout
 
 
+def test_a_run_over_sizes_extrapolates_and_counts_what_it_finds(command, tmp_path):
+    line = ("run", "toy/approach", "--replicates", 16, "--out", tmp_path, "--set")
+    agreeing = command(*line, "offset=0", "--json")
+    assert agreeing.returncode == 0
+    answer = strict(agreeing.stdout)
+    assert [item["parameters"]["dim"] for item in answer["extrapolations"]] == ["inf"] * 4
+    value = next(item for item in answer["extrapolations"] if item["overlay"] == "given_level")
+    assert (value["size"], value["sizes"], value["verdict"]) == ("dim", [50, 100, 200, 400], "agrees")
+    assert abs(value["slope"] - 2.0) < 4 * value["slope_standard_error"]
+    assert [Path(path).name for path in answer["figures"][2:]] == ["toy_approach-sizes.png", "toy_approach-sizes.pdf"]
+    assert all(Path(path).is_file() for path in answer["figures"])
+    # each size alone forgives an error of the size of its allowance; the line through all does not
+    off = command(*line, "offset=0.015")
+    assert off.returncode == 1
+    assert "extrapolated to dim = infinity from dim = 50, 100, 200, 400" in off.stdout
+    assert "toy_approach-sizes.png" in off.stdout
+    before, after = off.stdout.split("extrapolated to")
+    assert "differs by" not in before
+    assert "differs by" in after
+    (counted,) = [text for text in off.stdout.splitlines() if text.endswith("comparisons agree")]
+    assert counted == "27 of 28 comparisons agree"
+
+
 def test_disagreement_and_failure_are_exit_code_one(command, tmp_path):
     shifted = command("run", "toy/mean", "--set", "kind=shifted", "--replicates", 64, "--out", tmp_path)
     assert shifted.returncode == 1

@@ -160,3 +160,60 @@ class Decay(Experiment):
     @classmethod
     def status(cls, overlay) -> dict[str, Status]:
         return {"loss": exact}
+
+
+class ApproachOutcome(Outcome):
+    level: jax.Array | None
+    value: jax.Array | None
+    largest: jax.Array | None
+    constant: jax.Array | None
+
+    observables: ClassVar = ("level", "value", "largest", "constant")
+
+
+class Approach(Experiment):
+    """A mean that is 2/dim off its limit, a largest fluctuation that is 1/sqrt(dim) off, against dim."""
+
+    name, source, system, size = "toy/approach", "a textbook, Fig. 2", __name__, "dim"
+    dim: int = axis([50, 100, 200, 400], "dimension d", log=True)
+    offset: float = parameter(0.0, "error of the theory")
+    kind: Literal["plain", "patchy", "broken"] = parameter("plain", "which toy")
+    observables = (
+        Observable("level", "level"),
+        Observable("value", "value", allowance=lambda cell: 4.0 / cell.dim),
+        Observable("largest", "largest", allowance=lambda cell: 4.0 / cell.dim**0.5, order=0.5),
+        Observable("constant", "constant"),
+    )
+    overlays = (Overlay("limit"), Overlay("given_level", given=True))
+    x = "dim"
+
+    def simulate(self, key, replicates) -> ApproachOutcome:
+        if self.kind == "broken" and self.dim < 200:
+            raise RuntimeError("the toy is broken")
+        noise = np.stack([jax.random.normal(jax.random.fold_in(key, r), (3,)) for r in replicates]) / self.dim**0.5
+        level = 1 + noise[:, 0]
+        short = [r for r in replicates if self.kind == "patchy" and (r % 4 == 3 or (self.dim < 200 and r > 0))]
+        return ApproachOutcome(
+            result=jnp.asarray([Result.ONE_CLASS if r in short else Result.SUCCESSFUL for r in replicates]),
+            stats={},
+            level=level,
+            value=level + 2 / self.dim + 0.1 * noise[:, 1],
+            largest=2 / self.dim**0.5 + noise[:, 2],
+            constant=np.full(len(replicates), 3.0),
+        )
+
+    def predict(self, overlay, given=None) -> ApproachOutcome:
+        none = dict.fromkeys(ApproachOutcome.observables)
+        if given is not None:
+            level = np.asarray(given.level)
+            return ApproachOutcome(given.result, {}, **{**none, "level": level, "value": level + self.offset})
+        values = {"level": 1.0, "value": 1.0 + self.offset, "largest": 0.0, "constant": 3.0}
+        values = {name: np.asarray(value) for name, value in values.items()}
+        return ApproachOutcome(jnp.asarray(0), {"standard_error": {"value": 1e-6}}, **values)
+
+    @classmethod
+    def status(cls, overlay) -> dict[str, Status]:
+        asymptotic = Status("asymptotic", "derived")
+        if overlay.given:
+            return {"level": exact, "value": asymptotic}
+        return {"level": exact, "value": asymptotic, "largest": Status("heuristic", "derived"), "constant": asymptotic}

@@ -41,7 +41,7 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
     labels = _labels(experiment, lines)
     common = len({tuple(labels[id(row)] for row in shown[name]) for name in names}) == 1
     columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
-    with matplotlib.rc_context(plots._STYLE):
+    with matplotlib.rc_context(plots.STYLE):
         height = 2.05 if common else 2.05 + 0.14 * max(map(len, shown.values()))
         size = (0.35 + 2.55 * columns if columns > 1 else 3.6, 0.85 + height * math.ceil(len(names) / columns))
         made = Figure(figsize=size, layout="constrained")
