@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -41,8 +42,9 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
     labels = _labels(experiment, lines)
     common = len({tuple(labels[id(row)] for row in shown[name]) for name in names}) == 1
     columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
+    beside = 2 if max(map(len, labels.values())) <= 12 else 1
     with matplotlib.rc_context(plots.STYLE):
-        height = 2.05 if common else 2.05 + 0.14 * max(map(len, shown.values()))
+        height = 2.05 if common else 2.15 + 0.15 * math.ceil(max(map(len, shown.values())) / beside)
         size = (0.35 + 2.55 * columns if columns > 1 else 3.6, 0.85 + height * math.ceil(len(names) / columns))
         made = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(made)
@@ -55,7 +57,8 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
             if len(shown[name]) < total:
                 axes.set_title(f"the {len(shown[name])} of {total} series with the largest |z|", color=plots._FAINT)
             if not common and len(handles) > 1:
-                axes.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=2, frameon=False)
+                below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "fontsize": 6}
+                axes.legend(handles=handles, ncols=beside, frameon=False, **below)
         for axes in grid[len(names) :]:
             axes.set_axis_off()
         meaning = [
@@ -66,9 +69,8 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
         widest = max(len(str(handle.get_label())) for handle in [*series, *meaning])
         across = max(1, min(len(series) + 2, int((columns * 62 if columns > 1 else 70) / (widest + 9))))
         made.legend(handles=[*series, *meaning], loc="outside lower center", ncols=across, frameon=False)
-        made.suptitle(
-            f"{experiment.name}: does simulation minus theory vanish at infinite {experiment.size}?", fontsize=8.5
-        )
+        title = f"{experiment.name}: does simulation minus theory vanish at infinite {experiment.size}?"
+        made.suptitle("\n".join(textwrap.wrap(title, int(made.get_figwidth() * 16.5))), fontsize=8.5, color=plots._INK)
     return made
 
 
