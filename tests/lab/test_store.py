@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from solvable import lab
-from solvable.lab import chunk, runner, store, table
+from solvable.lab import chunk, files, runner, store, table
 from solvable.lab.experiment import parameter
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
@@ -119,7 +119,7 @@ def test_open_names_a_damaged_file_and_leaves_it_where_it_is(tmp_path):
 def test_a_newer_format_is_not_called_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "FORMAT", chunk.FORMAT + 1)
     run(tmp_path)
-    with pytest.raises(store.StoreError, match="written by a newer version of solvable"):
+    with pytest.raises(files.StoreError, match="written by a newer version of solvable"):
         lab.open(tmp_path, SampleMean)
 
 
@@ -136,7 +136,7 @@ def test_a_crash_while_writing_leaves_no_half_file(tmp_path, monkeypatch):
 def test_raised_numbers_are_not_mixed_with_old_ones(tmp_path, monkeypatch):
     run(tmp_path, replicates=8)
     monkeypatch.setattr(SampleMean, "numbers", 2)
-    with pytest.raises(store.StoreError, match="holds no present numbers"):
+    with pytest.raises(files.StoreError, match="holds no present numbers"):
         lab.open(tmp_path, SampleMean)
     run(tmp_path, replicates=4)
     assert lab.open(tmp_path, SampleMean).sizes["replicate"] == 4
@@ -166,8 +166,11 @@ def test_an_infinite_parameter_survives(tmp_path):
 def test_encoding_is_reversible_to_the_last_bit():
     cell = SampleMean(samples=4, kind="patchy")
     done = chunk.compute(chunk.Chunk(cell, range(3, 9)))
-    facts, values = table.decode(table.encode(cell, {"format": chunk.FORMAT}, done.values))
-    assert facts == {"format": chunk.FORMAT}
+    data, written = table.encode(cell, {"format": chunk.FORMAT}, done.values)
+    content = table.decode(data)
+    assert (content.facts, content.layout) == (written.facts, written.layout) == ('{"format": 1}', written.layout)
+    np.testing.assert_array_equal(content.numbers, written.numbers)
+    values = table.unpack(content)
     for label, source in done.values.items():
         for name, array in source.arrays.items():
             np.testing.assert_array_equal(values[label].arrays[name], array)

@@ -26,7 +26,7 @@ class Answer:
 
 def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: str = "interrupted") -> int:
     """Print what `work` answers and return its exit code; an error becomes one sentence on stderr."""
-    _use_compilation_cache()
+    _prepare_jax()
     if debug:
         import logging
 
@@ -77,17 +77,24 @@ def _code(error: Exception) -> int:
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if "solvable.numerics.results.SolveError" in names:
         return NOT_CONVERGED
-    if "solvable.lab.store.StoreError" in names:
+    if "solvable.lab.files.StoreError" in names:
         return BAD_DATA
-    return BAD_INPUT if isinstance(error, ValueError | OSError) else UNEXPECTED
+    return BAD_INPUT if isinstance(error, ValueError | OSError | ImportError) else UNEXPECTED
 
 
-def _use_compilation_cache() -> None:
-    """Through the environment, which JAX reads when it is imported; a user's own settings stand."""
+def _prepare_jax() -> None:
+    """One thread, as the engines' workers have, and a compilation cache on the disk.
+
+    Through the environment, which JAX reads when it is imported; a user's own settings stand.
+    """
     if "jax" in sys.modules:
         return
     import platformdirs
 
+    from solvable.lab.engines.work import ONE_THREAD
+
+    for name, value in ONE_THREAD.items():
+        os.environ.setdefault(name, value)
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", os.path.join(platformdirs.user_cache_dir("solvable"), "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "0")

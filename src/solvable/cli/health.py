@@ -12,7 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from solvable.cli.call import BAD_DATA, Answer
-from solvable.lab.store import DamagedError, Store, StoreError, read_failures, read_file
+from solvable.lab import engines
+from solvable.lab.files import DamagedError, StoreError
+from solvable.lab.shelf import read_data
+from solvable.lab.store import Store, read_failures
 
 _PACKAGES = (
     "solvable",
@@ -44,7 +47,7 @@ def examine(folder: str | None) -> Answer:
         "versions": {name: _version(name) for name in _PACKAGES},
         "devices": [f"{device.platform}: {device.device_kind}" for device in jax.devices()],
         "double_precision": bool(double),
-        "engines": ["in process"],
+        "engines": engines.installed(),
         "compilation_cache": {"folder": cache, **_size(cache)},
     }
     parts: list[Any] = [_lines(document)]
@@ -64,12 +67,13 @@ def _store(folder: str) -> dict[str, Any]:
     if not store.folder.is_dir():
         raise StoreError(f"{folder} does not exist; `solvable run EXPERIMENT --out {folder}` makes it")
     damaged, count = [], 0
-    for path in store.files():
-        count += 1
-        try:
-            read_file(path)
-        except DamagedError as error:
-            damaged.append(str(error))
+    for shelf in store.shelves():
+        for stem in shelf:  # every file is read, whatever the index says
+            count += 1
+            try:
+                read_data(shelf.path / f"{stem}.parquet")
+            except DamagedError as error:
+                damaged.append(str(error))
     failed = [
         {"file": str(path), "message": item.message} for path in store.failed_files() for item in read_failures(path)[1]
     ]
@@ -90,7 +94,10 @@ def _lines(document: dict[str, Any]) -> Table:
     table.add_row(
         "double precision", "works" if document["double_precision"] else Text("does not work", style="bold red")
     )
-    table.add_row("engines", Text(", ".join(document["engines"])))
+    lacking = {
+        name: f" (needs pip install 'solvable[{extra}]')" for name, extra in document["engines"].items() if extra
+    }
+    table.add_row("engines", Text(", ".join(name + lacking.get(name, "") for name in document["engines"])))
     cache = document["compilation_cache"]
     words = f"{cache['folder']} ({cache['files']} files, {cache['megabytes']:.1f} MB)" if cache["folder"] else "off"
     table.add_row("compilation cache", Text(words))

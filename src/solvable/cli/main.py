@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from solvable.cli.call import call, refuse
+from solvable.cli.call import INTERRUPTED, call, refuse
 
 app = typer.Typer(
     name="solvable",
@@ -24,6 +25,9 @@ _Experiment = Annotated[str, typer.Argument(metavar="EXPERIMENT", help="A name t
 _Set = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="NAME=VALUE[,VALUE...]", help="Set a parameter; several values make it an axis."),
+]
+_Grid = Annotated[
+    str | None, typer.Option(metavar="FILE", help="A TOML file of parameters: name = value, or name = [value, value].")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]
@@ -54,13 +58,15 @@ def show(experiment: _Experiment, json: _Json = False, debug: _Debug = False) ->
 
 
 @app.command()
-def predict(experiment: _Experiment, set_: _Set = None, json: _Json = False, debug: _Debug = False) -> int:
+def predict(
+    experiment: _Experiment, set_: _Set = None, grid: _Grid = None, json: _Json = False, debug: _Debug = False
+) -> int:
     """Theory only: the predictions that need no run."""
 
     def work():
         from solvable.cli import running
 
-        return running.predict(experiment, set_ or [])
+        return running.predict(experiment, set_ or [], grid)
 
     return call(work, json, debug)
 
@@ -69,7 +75,15 @@ def predict(experiment: _Experiment, set_: _Set = None, json: _Json = False, deb
 def run(
     experiment: _Experiment,
     set_: _Set = None,
+    grid: _Grid = None,
     replicates: Annotated[int | None, typer.Option(help="Runs a cell; more of them extend what is stored.")] = None,
+    engine: Annotated[
+        str | None, typer.Option(help="Where to compute: in-process (default), loky (with --jobs), dask or submitit.")
+    ] = None,
+    jobs: Annotated[int | None, typer.Option(help="Worker processes or SLURM jobs, one thread each.")] = None,
+    address: Annotated[
+        str | None, typer.Option(metavar="tcp://HOST:PORT", help="A Dask scheduler that runs already.")
+    ] = None,
     out: Annotated[str, typer.Option(metavar="DIR", help="Where results and figures go.")] = "solvable-results",
     json: _Json = False,
     debug: _Debug = False,
@@ -82,7 +96,8 @@ def run(
     def work():
         from solvable.cli import running
 
-        return running.run(experiment, set_ or [], replicates, out)
+        how = {"replicates": replicates, "engine": engine, "jobs": jobs, "address": address}
+        return running.run(experiment, set_ or [], grid, out, **how)
 
     interrupted = f"interrupted; what is finished is kept in {out}, and the same command resumes"
     return call(work, json, debug, interrupted)
@@ -111,4 +126,9 @@ def main() -> None:
     except _USAGE_ERROR as error:
         sentence = error.format_message()
         code = refuse(sentence, "--json" in sys.argv[1:], 2) if sentence else 2  # none: the help is printed already
+    if code == INTERRUPTED:
+        # A thread may still be in a compiled loop, and nothing is left to write: do not wait for it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
     sys.exit(code or 0)

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from rich.text import Text
 
 from solvable.cli import tables
 from solvable.cli.call import NOT_CONVERGED, Answer
 from solvable.lab import agreement, dataset, plots, runner, size_plots, sizes
+from solvable.lab import grid as grids
 from solvable.lab.chunk import safe
 from solvable.lab.registry import find
 from solvable.lab.store import parameters_text
 from solvable.lab.values import CellResult
 
 
-def settings(texts: Sequence[str]) -> dict[str, list[str]]:
-    """The grid that `--set NAME=VALUE,...` options describe; values are still texts.
+def settings(texts: Sequence[str], file: str | None = None) -> dict[str, Any]:
+    """The grid of a TOML file, then that of `--set NAME=VALUE,...` options, whose values are still texts.
 
-    Raises: ValueError naming the option that cannot be read.
+    Raises: OSError for a file that cannot be opened; ValueError naming the file or the option that cannot be read.
     """
-    grid: dict[str, list[str]] = {}
+    grid: dict[str, Any] = {}
     for text in texts:
         name, equals, values = text.partition("=")
         many = [value.strip() for value in values.split(",")]
@@ -30,13 +32,13 @@ def settings(texts: Sequence[str]) -> dict[str, list[str]]:
         if name.strip() in grid:
             raise ValueError(f"--set {name.strip()} is given twice; give all its values in one, separated by commas")
         grid[name.strip()] = many
-    return grid
+    return grid if file is None else {**grids.read(file), **grid}
 
 
-def run(name: str, options: Sequence[str], replicates: int | None, out: str) -> Answer:
-    """Simulate and predict, store, compare, draw."""
+def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: Any) -> Answer:
+    """Simulate and predict, store, compare, draw; `how` is the number of replicates and the engine."""
     experiment = find(name)
-    done = runner.execute(experiment, settings(options), replicates=replicates, out=out, progress=True)
+    done = runner.execute(experiment, settings(options, grid), out=out, progress=True, **how)
     _refuse_if_all_refused(done.results)
     data = dataset.to_dataset(experiment, done.results)
     figures = []
@@ -78,10 +80,10 @@ def run(name: str, options: Sequence[str], replicates: int | None, out: str) -> 
     return Answer(document, parts, 1 if disagree or done.failures else 0)
 
 
-def predict(name: str, options: Sequence[str]) -> Answer:
+def predict(name: str, options: Sequence[str], grid: str | None = None) -> Answer:
     """The unconditional predictions of every cell."""
     experiment = find(name)
-    results = runner.predict(experiment, settings(options))
+    results = runner.predict(experiment, settings(options, grid))
     _refuse_if_all_refused(results)
     cells = [
         {

@@ -21,20 +21,27 @@ def run(
     grid: Mapping[str, Any] | None = None,
     *,
     replicates: int | None = None,
+    engine: Any = None,
+    jobs: int | None = None,
+    address: str | None = None,
     out: str | os.PathLike[str] = "solvable-results",
 ) -> xarray.Dataset:
     """Simulate and predict every cell of `grid`, store what was missing in `out`, and return what was asked for.
 
-    `grid` maps parameters to a value or several; the experiment's defaults stand for the others.
+    `grid` maps parameters to a value or several; the experiment's defaults stand for the others. `engine` is
+    `"in-process"` (the default), `"loky"` (the default with `jobs`), `"dask"` (with `jobs` workers of its own, or the
+    `address` of a scheduler), `"submitit"`, or an executor with the `submit` of `concurrent.futures`.
 
-    Raises: ValueError for a name, value or setting that is not accepted. A cell that fails is missing.
+    Raises: ValueError for a name, value or setting that is not accepted; ImportError naming the extra that an engine
+    needs; WriteError when `out` cannot be written. A cell that fails is missing.
     """
     from solvable.lab import dataset, registry, runner
 
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
-    return dataset.to_dataset(
-        declared, runner.execute(declared, grid, replicates=replicates, out=os.fspath(out)).results
+    done = runner.execute(
+        declared, grid, replicates=replicates, engine=engine, jobs=jobs, address=address, out=os.fspath(out)
     )
+    return dataset.to_dataset(declared, done.results)
 
 
 def open(folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None) -> xarray.Dataset:

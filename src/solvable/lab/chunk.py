@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from solvable.lab.experiment import Experiment, Overlay
 from solvable.lab.values import SIMULATION, Failure, Values
@@ -53,7 +55,12 @@ class Computed:
 
 def cell_hash(cell: Experiment) -> str:
     """96 bits over the experiment's name, its canonical parameters, the version of its numbers, the store's format."""
-    text = json.dumps([FORMAT, cell.name, cell.canonical(), cell.numbers])
+    return _digest(cell, cell.numbers)
+
+
+@functools.lru_cache(maxsize=1024)  # the chunks of one cell follow each other
+def _digest(cell: Any, numbers: int) -> str:
+    text = json.dumps([FORMAT, cell.name, cell.canonical(), numbers])
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 

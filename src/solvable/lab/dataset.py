@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import os
 import typing
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvable.lab.experiment import Experiment
+from solvable.lab.files import StoreError
 from solvable.lab.registry import experiments, suggestion
-from solvable.lab.store import DamagedError, Store, StoreError, parameters_text, read_failures, read_file
-from solvable.lab.values import SIMULATION, CellResult, Values, concatenate
+from solvable.lab.store import Store, parameters_text, read_failures
+from solvable.lab.values import SIMULATION, CellResult, Failure, Values, concatenate
 
 if TYPE_CHECKING:
     import xarray
@@ -31,49 +33,60 @@ def read_results(
     Raises: StoreError when nothing is stored; ValueError when the experiment is unknown or must be named.
     """
     store = Store(folder)
-    parts: dict[tuple[str, str], dict[str, list[Values]]] = {}
-    facts: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    failures: dict[tuple[str, str], list[Any]] = {}
-    for path in store.files():
-        try:
-            stored = read_file(path)
-        except DamagedError as error:
-            warnings.warn(f"{error}; it is passed over", stacklevel=2)
-            continue
-        where = _key(stored.facts)
-        facts.setdefault(where, []).append(stored.facts)
-        for label, values in stored.values.items():
-            parts.setdefault(where, {}).setdefault(label, []).append(values)
+    cls = experiment if isinstance(experiment, type) else _choose(store, experiment)
+    found: dict[str, _Cell] = {}
+    shelf = store.shelf(cls)
+    for stem in shelf:
+        read = shelf.read(stem)
+        if read is not None:
+            facts, values = read
+            found.setdefault(stem.partition("-")[0], _Cell()).add(facts, values)
     for path in store.failed_files():
-        about, found = read_failures(path)
-        if about:
-            failures.setdefault(_key(about), []).extend(found)
-            facts.setdefault(_key(about), []).append(about)
-    cls = _choose(Path(folder), sorted({name for name, *_ in facts}), experiment)
+        facts, failures = read_failures(path)
+        if facts:
+            cell = found.setdefault(facts["chunk"].partition("-")[0], _Cell())
+            cell.add(facts, {})
+            cell.failures.extend(failures)
+    shelf.save()
     results = []
-    for where, entries in facts.items():
-        if where[0] != cls.name or entries[0]["numbers"] != cls.numbers:
+    for cell in found.values():
+        about = cell.facts[0]
+        if about["experiment"] != cls.name or about["numbers"] != cls.numbers:
             continue
-        cell = cls(**entries[0]["parameters"])
-        sources = {label: concatenate(values) for label, values in parts.get(where, {}).items()}
-        results.append(CellResult(cell, sources, failures.get(where, []), entries))
+        try:
+            made = cls(**about["parameters"])
+        except ValueError:
+            names = ", ".join(about["parameters"])
+            warnings.warn(
+                f"a cell of {cls.name} has parameters it no longer takes ({names}); it is passed over", stacklevel=2
+            )
+            continue
+        sources = {label: concatenate(values) for label, values in cell.parts.items()}
+        results.append(CellResult(made, sources, cell.failures, cell.facts))
     if not results:
         raise StoreError(f"{folder} holds no present numbers of {cls.name}; `solvable run {cls.name}` makes some")
-    axes = _axes(cls, results)
-    results.sort(key=lambda result: [values.index(getattr(result.cell, name)) for name, values in axes.items()])
+    places = {name: {value: i for i, value in enumerate(values)} for name, values in _axes(cls, results).items()}
+    results.sort(key=lambda result: [place[getattr(result.cell, name)] for name, place in places.items()])
     return cls, results
+
+
+@dataclasses.dataclass
+class _Cell:
+    """What the files of one cell hold."""
+
+    facts: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
+    parts: dict[str, list[Values]] = dataclasses.field(default_factory=dict)
+    failures: list[Failure] = dataclasses.field(default_factory=list)
+
+    def add(self, facts: Mapping[str, Any], values: Mapping[str, Values]) -> None:
+        self.facts.append(facts)
+        for label, part in values.items():
+            self.parts.setdefault(label, []).append(part)
 
 
 def stored_experiments(folder: str | os.PathLike[str]) -> list[str]:
     """The names of the experiments that `folder` holds something of."""
-    names = set()
-    store = Store(folder)
-    for path in store.files():
-        try:
-            names.add(read_file(path).facts["experiment"])
-        except DamagedError:
-            continue
-    return sorted(names | {about["experiment"] for path in store.failed_files() if (about := read_failures(path)[0])})
+    return _stored(Store(folder))
 
 
 def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> xarray.Dataset:
@@ -88,9 +101,8 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     axes = _axes(experiment, results)
     varying = {name: values for name, values in axes.items() if len(values) > 1}
     labels = [SIMULATION, *(overlay.label for overlay in experiment.overlays)]
-    numbers = sorted(
-        {int(r) for cell in results for v in cell.sources.values() if v.replicates is not None for r in v.replicates}
-    )
+    held = [v.replicates for cell in results for v in cell.sources.values() if v.replicates is not None]
+    numbers = np.unique(np.concatenate(held)).tolist() if held else []
     coordinates: dict[str, Any] = {name: np.asarray(values) for name, values in varying.items()}
     coordinates.update({name: values[0] for name, values in axes.items() if len(values) == 1 and values[0] is not None})
     own = _own_coordinates(results)
@@ -98,19 +110,25 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     if numbers:
         coordinates["replicate"] = np.asarray(numbers, dtype=np.int64)
     variables: dict[str, Any] = {}
+    index = {name: {value: i for i, value in enumerate(values)} for name, values in varying.items()}
+    places = [tuple(index[name][getattr(result.cell, name)] for name in varying) for result in results]
+    sizes = [len(values) for values in varying.values()]
     described = {observable.name: observable for observable in experiment.observables}
     for label in labels:
-        cells = [(cell, cell.sources[label]) for cell in results if label in cell.sources]
+        cells = [
+            (place, result.sources[label])
+            for place, result in zip(places, results, strict=True)
+            if label in result.sources
+        ]
         prefix = "" if label == SIMULATION else variable_prefix(experiment, label)
         for name in dict.fromkeys(name for _, values in cells for name in values.arrays):
-            dims, array = _cube(
-                [(cell, v) for cell, v in cells if name in v.arrays], name, varying, own, numbers, "arrays"
-            )
+            holding = [(place, values) for place, values in cells if name in values.arrays]
+            dims, array = _cube(holding, name, list(varying), sizes, own, numbers)
             about = described.get(name)
             attrs = {} if about is None else {"long_name": about.label, "units": about.unit}
             variables[prefix + name] = (dims, array, attrs)
     if any(reason for cell in results for values in cell.sources.values() for reason in values.reasons) and numbers:
-        variables["reason"] = _reasons(results, varying, numbers)
+        variables["reason"] = _reasons(results, places, list(varying), sizes, numbers)
     dataset = xarray.Dataset(variables, coords=coordinates, attrs=_attributes(experiment, results, axes))
     for name in varying:
         field = experiment.model_fields[name]
@@ -124,13 +142,13 @@ def variable_prefix(experiment: type[Experiment], label: str) -> str:
     return "theory_" if unconditional == [label] else f"{label}_"
 
 
-def _key(facts: Mapping[str, Any]) -> tuple[str, str]:
-    return facts["experiment"], json.dumps([facts["parameters"], facts["numbers"]], sort_keys=True)
+def _stored(store: Store) -> list[str]:
+    failed = {facts["experiment"] for path in store.failed_files() if (facts := read_failures(path)[0])}
+    return sorted(failed.union(*(shelf.experiments() for shelf in store.shelves())))
 
 
-def _choose(folder: Path, stored: list[str], wanted: str | type[Experiment] | None) -> type[Experiment]:
-    if isinstance(wanted, type):
-        return wanted
+def _choose(store: Store, wanted: str | None) -> type[Experiment]:
+    folder, stored = store.folder, _stored(store)
     if not stored:
         raise StoreError(f"{folder} holds no results; `solvable run EXPERIMENT --out {folder}` makes some")
     if wanted is None and len(stored) > 1:
@@ -159,53 +177,64 @@ def _axes(experiment: type[Experiment], results: Sequence[CellResult]) -> dict[s
 
 
 def _own_coordinates(results: Sequence[CellResult]) -> dict[str, np.ndarray]:
-    found: dict[str, np.ndarray] = {}
+    seen: dict[str, dict[bytes, np.ndarray]] = {}
     for result in results:
         for values in result.sources.values():
             for dim, positions in values.coordinates.items():
-                found[dim] = np.union1d(found[dim], positions) if dim in found else np.unique(positions)
-    return found
+                seen.setdefault(dim, {})[positions.tobytes()] = positions
+    return {dim: np.unique(np.concatenate(list(positions.values()))) for dim, positions in seen.items()}
 
 
 def _cube(
-    cells: Sequence[tuple[CellResult, Values]],
+    cells: Sequence[tuple[tuple[int, ...], Values]],
     name: str,
-    varying: Mapping[str, list[Any]],
+    varying: Sequence[str],
+    sizes: Sequence[int],
     own: Mapping[str, np.ndarray],
     numbers: Sequence[int],
-    field: str,
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """One observable of one source over all cells; NaN where nothing is stored."""
+    """One observable of one source over all cells, each with its place in the grid; NaN where nothing is stored."""
     first = cells[0][1]
     inner = first.dims[name]
     replicated = first.replicates is not None
     dims = (*varying, *inner, *(("replicate",) if replicated else ()))
-    sizes = (
-        [len(values) for values in varying.values()] + [len(own[dim]) for dim in inner] + [len(numbers)] * replicated
-    )
-    array = np.full(sizes, np.nan)
-    for result, values in cells:
-        index = tuple(axis.index(getattr(result.cell, parameter)) for parameter, axis in varying.items())
-        places = [np.searchsorted(own[dim], values.coordinates[dim]) for dim in inner]
-        block = getattr(values, field)[name]
-        if values.replicates is not None:
-            places.append(np.searchsorted(numbers, values.replicates))
-            block = np.moveaxis(block, 0, -1)
-        array[index + np.ix_(*places) if places else index] = block
+    array = np.full([*sizes, *(len(own[dim]) for dim in inner), *([len(numbers)] * replicated)], np.nan)
+    # Cells of one layout are placed together: a grid of many small cells would else spend its time on indexing.
+    alike: dict[Any, list[tuple[tuple[int, ...], Values]]] = {}
+    for place, values in cells:
+        key = (
+            values.arrays[name].shape,
+            None if values.replicates is None else values.replicates.tobytes(),
+            *(values.coordinates[dim].tobytes() for dim in inner),
+        )
+        alike.setdefault(key, []).append((place, values))
+    for group in alike.values():
+        one = group[0][1]
+        inside = [np.searchsorted(own[dim], one.coordinates[dim]) for dim in inner]
+        stacked = np.stack([values.arrays[name] for _, values in group])
+        if one.replicates is not None:
+            inside.append(np.searchsorted(numbers, one.replicates))
+            stacked = np.moveaxis(stacked, 1, -1)
+        at = np.array([place for place, _ in group], dtype=np.intp).reshape(len(group), len(sizes))
+        flat = at @ np.array([math.prod(sizes[i + 1 :]) for i in range(len(sizes))], dtype=np.intp)
+        array.reshape(-1, *array.shape[len(sizes) :])[np.ix_(flat, *inside)] = stacked
     return dims, array
 
 
 def _reasons(
-    results: Sequence[CellResult], varying: Mapping[str, list[Any]], numbers: Sequence[int]
+    results: Sequence[CellResult],
+    places: Sequence[tuple[int, ...]],
+    varying: Sequence[str],
+    sizes: Sequence[int],
+    numbers: Sequence[int],
 ) -> tuple[Any, np.ndarray]:
-    array = np.full([*(len(values) for values in varying.values()), len(numbers)], "", dtype=object)
-    for result in results:
-        index = tuple(axis.index(getattr(result.cell, parameter)) for parameter, axis in varying.items())
+    array = np.full([*sizes, len(numbers)], "", dtype=object)
+    for result, place in zip(results, places, strict=True):
         for values in result.sources.values():
-            if values.replicates is not None:
+            if values.replicates is not None and any(values.reasons):
                 for number, reason in zip(values.replicates, values.reasons, strict=True):
-                    place = (*index, int(np.searchsorted(numbers, number)))
-                    array[place] = array[place] or reason
+                    where = (*place, int(np.searchsorted(numbers, number)))
+                    array[where] = array[where] or reason
     return (*varying, "replicate"), array.astype(str)
 
 

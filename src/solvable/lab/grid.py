@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import os
+import tomllib
 import types
 import typing
 from collections.abc import Mapping, Sequence
@@ -37,6 +39,24 @@ def cells(experiment: type[E], grid: Mapping[str, Any] | None = None) -> list[E]
         for combination in itertools.product(*values.values())
     )
     return list({cell.canonical(): cell for cell in made}.values())
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The grid that a TOML file describes: `parameter = value` or `parameter = [value, value]`, one line each.
+
+    Raises: OSError when it cannot be opened; ValueError when it is not such a file.
+    """
+    try:
+        with open(path, "rb") as file:
+            grid = tomllib.load(file)
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"{os.fspath(path)} is not TOML: {error}") from None
+    for name, value in grid.items():
+        if any(isinstance(item, dict | list) for item in (value if isinstance(value, list) else [value])):
+            raise ValueError(
+                f"{name} in {os.fspath(path)} is not accepted; accepted: a value or a list of values for each parameter"
+            )
+    return grid
 
 
 def accepted(annotation: Any) -> str:

@@ -1,17 +1,19 @@
-"""Run an experiment over a grid: decide what is missing, compute and store it chunk by chunk, read back the rest."""
+"""Run an experiment over a grid: decide what is missing, have an engine compute it, store it, read back the rest."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from solvable.lab import grid as grids
-from solvable.lab.chunk import Chunk, Computed, blocks, compute
+from solvable.lab.chunk import Chunk, blocks, cell_hash, compute
+from solvable.lab.engines import Engine, engine_of
 from solvable.lab.experiment import Experiment
-from solvable.lab.store import Store
+from solvable.lab.progress import Progress
+from solvable.lab.store import Store, Stored
 from solvable.lab.values import SIMULATION, CellResult, Failure, Values, concatenate
 from solvable.numerics.validation import integer
 
@@ -34,14 +36,15 @@ class Run:
 
 
 @dataclasses.dataclass
-class _Plan:
-    """One cell: the chunks that are finished, with their content, and those to compute."""
+class Plan:
+    """One cell: the chunks that are finished and those to compute; then what came of the latter."""
 
     cell: Experiment
-    finished: dict[Chunk, Mapping[str, Values]]
-    facts: list[Mapping[str, Any]]
+    finished: list[str]
     missing: list[Chunk]
+    computed: list[Stored] = dataclasses.field(default_factory=list)
     failures: list[Failure] = dataclasses.field(default_factory=list)
+    left: int = 0
 
 
 def execute(
@@ -49,34 +52,46 @@ def execute(
     grid: Mapping[str, Any] | None = None,
     *,
     replicates: int | None = None,
+    engine: Any = None,
+    jobs: int | None = None,
+    address: str | None = None,
     out: str | Path = "solvable-results",
     progress: bool = False,
 ) -> Run:
     """Simulate and predict every cell of `grid`, computing only what `out` does not hold yet.
 
     Replicate numbers are absolute, so more replicates extend what is there. A cell that raises is recorded as failed
-    and the others are computed; failed chunks are tried again by the next run.
+    and the others are computed; failed chunks are tried again by the next run. `engine`, `jobs` and `address` say where
+    the chunks are computed, see `solvable.lab.engines`.
 
-    Raises: ValueError for a grid, a setting or a number of replicates that is not accepted.
+    Raises: ValueError for a grid, a setting, an engine or a number of replicates that is not accepted; WriteError when
+    `out` cannot be written.
     """
     count = experiment.replicates if replicates is None else integer("replicates", replicates, at_least=0)
     if experiment.replicates == 0 and count > 0:
         raise ValueError(f"replicates={count} is not accepted: {experiment.name} has no simulation; accepted: 0")
+    chosen = engine_of(engine, jobs=jobs, address=address)
     cells = grids.cells(experiment, grid)
-    check(cells)
     store = Store(out)
-    plans = _plan(store, cells, count)
-    finished = sum(len(plan.finished) for plan in plans)
-    total = sum(len(plan.missing) for plan in plans)
-    with _Progress(experiment.name, plans, visible=progress and total > 0) as advance:
-        for plan in plans:
-            for chunk in plan.missing:
-                computed = compute(chunk)
-                plan.facts.append(store.write(chunk, computed))
-                _keep(plan, chunk, computed)
-                advance(plan, chunk)
-    results = [_gather(plan, count) for plan in plans]
-    return Run(experiment, results, computed=total, reused=finished, replicates=count, folder=store.folder)
+    plans = plan(store, cells, count)
+    check([one.cell for one in plans if one.missing])
+    total = sum(len(one.missing) for one in plans)
+    try:
+        if total:
+            store.prepare(experiment)
+            # closing: an interrupt or a full disk ends the engine here and now
+            with (
+                Progress(experiment, plans, visible=progress) as shown,
+                contextlib.closing(_computed(store, plans, chosen)) as finished,
+            ):
+                for one in finished:
+                    one.left -= 1
+                    shown.advance(one, lambda one=one: _gather(store, one, count))
+        results = [_gather(store, one, count) for one in plans]
+    finally:
+        store.shelf(experiment).save()
+    reused = sum(len(one.finished) for one in plans)
+    return Run(experiment, results, computed=total, reused=reused, replicates=count, folder=store.folder)
 
 
 def predict(experiment: type[Experiment], grid: Mapping[str, Any] | None = None) -> list[CellResult]:
@@ -86,14 +101,15 @@ def predict(experiment: type[Experiment], grid: Mapping[str, Any] | None = None)
     """
     cells = grids.cells(experiment, grid)
     check(cells)
-    plans = [_Plan(cell, {}, [], _theory_chunks(cell)) for cell in cells]
-    for plan in plans:
-        for chunk in plan.missing:
-            _keep(plan, chunk, compute(chunk))
-    return [_gather(plan, 0) for plan in plans]
+    results = []
+    for cell in cells:
+        done = [compute(chunk) for chunk in _theory_chunks(cell)]
+        failures = [failure for computed in done for failure in computed.failures]
+        results.append(CellResult(cell, _sources(cell, [computed.values for computed in done], 0), failures))
+    return results
 
 
-def check(cells: Sequence[Experiment]) -> None:
+def check(cells: Iterable[Experiment]) -> None:
     """Build the task and the algorithm of every cell, so that a bound is met before anything is computed.
 
     Raises: ValueError naming the argument, its value and what is accepted.
@@ -104,97 +120,77 @@ def check(cells: Sequence[Experiment]) -> None:
                 build()
 
 
+def plan(store: Store, cells: Sequence[Experiment], count: int) -> list[Plan]:
+    """What each cell has and lacks of its predictions and its replicates below `count`: resume is decided here."""
+    shelf = store.shelf(cells[0])
+    names = shelf.stems()
+    plans = []
+    for cell in cells:
+        digest = cell_hash(cell)
+        known = _blocks(names.get(digest, ()))
+        wanted = [(chunk.name, chunk) for chunk in _theory_chunks(cell)]
+        wanted += [
+            (f"{digest}-{block.start}-{block.stop}", Chunk(cell, block)) for block in known if block.start < count
+        ]
+        one = Plan(cell, [], [])
+        for name, chunk in wanted:
+            if store.finished(chunk):
+                one.finished.append(name)
+            else:
+                one.missing.append(chunk)
+        one.missing += [Chunk(cell, block) for span in _gaps(known, count) for block in blocks(span)]
+        one.left = len(one.missing)
+        plans.append(one)
+    return plans
+
+
+def _computed(store: Store, plans: Sequence[Plan], engine: Engine) -> Generator[Plan]:
+    """Have every missing chunk computed, and store it; yields the cell of each as they finish."""
+    owners = {id(chunk): one for one in plans for chunk in one.missing}
+    with contextlib.closing(engine.run([chunk for one in plans for chunk in one.missing], store)) as stream:
+        for chunk, computed in stream:
+            one = owners[id(chunk)]
+            if computed is not None:
+                stored, failures = Stored(store.write(chunk, computed), computed.values), computed.failures
+            else:  # a worker has stored it
+                stored, failures = store.read(chunk) or Stored({}, {}), store.failures(chunk)
+            one.computed.append(stored)
+            one.failures.extend(failures)
+            yield one
+
+
 def _theory_chunks(cell: Experiment) -> list[Chunk]:
     return [Chunk(cell, overlay=overlay) for overlay in cell.applicable() if not overlay.given]
 
 
-def _plan(store: Store, cells: Sequence[Experiment], count: int) -> list[_Plan]:
-    names = store.listing(type(cells[0]))
-    plans = []
-    for cell in cells:
-        plan = _Plan(cell, {}, [], [])
-        wanted = _theory_chunks(cell)
-        known = store.blocks(cell, names)
-        wanted += [
-            chunk for block, chunk in sorted(known.items(), key=lambda item: item[0].start) if block.start < count
-        ]
-        for chunk in wanted:
-            stored = None if store.failures(chunk) else store.read(chunk)
-            if stored is None or not set(chunk.sources) <= set(stored.values):
-                plan.missing.append(chunk)
-            else:
-                plan.finished[chunk] = stored.values
-                plan.facts.append(stored.facts)
-        plan.missing += [Chunk(cell, block) for span in _gaps(known, count) for block in blocks(span)]
-        plans.append(plan)
-    return plans
+def _blocks(names: Iterable[str]) -> list[range]:
+    """The blocks of replicates among the names of a cell's chunks, in order."""
+    ends = (name.split("-") for name in names)
+    found = [range(int(pair[0]), int(pair[1])) for pair in ends if len(pair) == 2 and all(map(str.isdecimal, pair))]
+    return sorted(found, key=lambda block: (block.start, block.stop))
 
 
-def _gaps(known: Mapping[range, Chunk], count: int) -> list[range]:
+def _gaps(known: Sequence[range], count: int) -> list[range]:
     """The replicates below `count` that no known block covers."""
     gaps, start = [], 0
-    for block in sorted(known, key=lambda block: block.start):
+    for block in known:
         if start < min(block.start, count):
             gaps.append(range(start, min(block.start, count)))
         start = max(start, block.stop)
     return [*gaps, range(start, count)] if start < count else gaps
 
 
-def _keep(plan: _Plan, chunk: Chunk, computed: Computed) -> None:
-    plan.finished[chunk] = computed.values
-    plan.failures.extend(computed.failures)
+def _gather(store: Store, one: Plan, count: int) -> CellResult:
+    """A cell's results, from the store and from this run."""
+    shelf = store.shelf(one.cell)
+    stored = [Stored(*found) for name in one.finished if (found := shelf.read(name)) is not None]
+    parts = [*stored, *one.computed]
+    facts = [part.facts for part in parts if part.facts]
+    return CellResult(one.cell, _sources(one.cell, [part.values for part in parts], count), one.failures, facts)
 
 
-def _gather(plan: _Plan, count: int) -> CellResult:
-    parts: dict[str, list[Values]] = {}
-    for values in plan.finished.values():
-        for label, part in values.items():
-            parts.setdefault(label, []).append(part)
-    order = [SIMULATION, *(overlay.label for overlay in plan.cell.overlays)]
-    sources = {
-        label: concatenate(parts[label]).first(count) for label in sorted(parts, key=order.index) if label in order
-    }
-    return CellResult(plan.cell, sources, plan.failures, plan.facts)
-
-
-class _Progress:
-    """A progress bar on stderr, absent when nobody watches: cells done, chunks a second, time left."""
-
-    def __init__(self, name: str, plans: Sequence[_Plan], visible: bool) -> None:
-        self._left = {id(plan): len(plan.missing) for plan in plans}
-        self._cells = len(plans)
-        self._bar = None
-        if visible:
-            from rich.console import Console
-            from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-            console = Console(stderr=True)
-            if console.is_terminal:
-                columns = (
-                    TextColumn("{task.description}"),
-                    BarColumn(),
-                    TextColumn("{task.fields[cells]}"),
-                    TextColumn("{task.fields[rate]}"),
-                    TimeRemainingColumn(),
-                )
-                self._bar = Progress(*columns, console=console, transient=True)
-                self._task = self._bar.add_task(name, total=sum(self._left.values()), cells=self._words(), rate="")
-
-    def __enter__(self) -> Callable[[_Plan, Chunk], None]:
-        if self._bar is not None:
-            self._bar.start()
-        return self._advance
-
-    def __exit__(self, *exception: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _advance(self, plan: _Plan, chunk: Chunk) -> None:
-        self._left[id(plan)] -= 1
-        if self._bar is not None:
-            speed = self._bar.tasks[self._task].speed
-            rate = f"{speed:.1f} chunks/s" if speed else ""
-            self._bar.update(self._task, advance=1, cells=self._words(), rate=rate)
-
-    def _words(self) -> str:
-        return f"{sum(left <= 0 for left in self._left.values())} of {self._cells} cells"
+def _sources(cell: Experiment, parts: Sequence[Mapping[str, Values]], count: int) -> dict[str, Values]:
+    """The parts of each source joined, replicates below `count`, in the order: simulation, then the overlays."""
+    labels = [SIMULATION, *(overlay.label for overlay in cell.overlays)]
+    joined = {label: [part[label] for part in parts if label in part] for label in labels}
+    return {label: concatenate(values).first(count) for label, values in joined.items() if values}

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import hashlib
 import io
 import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,8 +27,17 @@ class NewerFormatError(ValueError):
     """The file's format is newer than this version knows."""
 
 
-def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Values]) -> bytes:
-    """The Parquet file of one chunk.
+@dataclasses.dataclass(frozen=True)
+class Content:
+    """What one file holds, its numbers in one flat array: what an index of many files keeps of each."""
+
+    facts: str
+    layout: str
+    numbers: np.ndarray
+
+
+def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Values]) -> tuple[bytes, Content]:
+    """The Parquet file of one chunk, and its content as `decode` gives it back.
 
     Columns: the parameters, `source`, `replicate` (null where the value holds for all), the observables' own dims (null
     where an observable has none), `observable`, `value` (null where missing), `reason`.
@@ -62,16 +74,16 @@ def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Valu
         kind = kinds_of.get(name) or _dim_type(values, name)
         columns[name] = pa.concat_arrays([chunk.cast(kind) for chunk in chunks]) if chunks else pa.array([], kind)
     table = pa.table(columns)
-    facts = {**facts, "layout": layout}
-    text = json.dumps({**facts, "checksum": _checksum(table, facts)}, allow_nan=False)
-    table = table.replace_schema_metadata({METADATA: text.encode()})
+    whole = {**facts, "layout": layout}
+    text = json.dumps({**whole, "checksum": _checksum(table, whole)}, allow_nan=False)
     buffer = io.BytesIO()
-    pq.write_table(table, buffer, compression="zstd")
-    return buffer.getvalue()
+    pq.write_table(table.replace_schema_metadata({METADATA: text.encode()}), buffer, compression="zstd")
+    flat = table["value"].combine_chunks().to_numpy(zero_copy_only=False)
+    return buffer.getvalue(), Content(json.dumps(dict(facts)), json.dumps(layout), flat)
 
 
-def decode(data: bytes) -> tuple[dict[str, Any], dict[str, Values]]:
-    """The facts and the values of each source of one file.
+def decode(data: bytes) -> Content:
+    """The content of one file.
 
     Raises: NewerFormatError; any other exception when the content is not what was written.
     """
@@ -84,29 +96,47 @@ def decode(data: bytes) -> tuple[dict[str, Any], dict[str, Values]]:
         raise NewerFormatError
     if facts.pop("checksum") != _checksum(table, facts):
         raise ValueError("its content does not match its checksum")
+    layout = facts.pop("layout")
     flat = table["value"].combine_chunks().to_numpy(zero_copy_only=False)
+    return Content(json.dumps(facts), json.dumps(layout), flat)
+
+
+def unpack(content: Content) -> dict[str, Values]:
+    """The values of each source."""
     values, offset = {}, 0
-    for label, entry in facts.pop("layout").items():
+    for label, entry in _read_layout(content.layout).items():
         arrays = {}
         for name, shape in entry["observables"].items():
-            size = int(np.prod(shape))
-            arrays[name] = np.array(flat[offset : offset + size], dtype=np.float64).reshape(shape)
+            size = math.prod(shape)
+            arrays[name] = content.numbers[offset : offset + size].reshape(shape)
             offset += size
-        replicates = entry["replicates"]
-        reasons = [""] * (1 if replicates is None else len(replicates))
-        for position, reason in entry["reasons"].items():
-            reasons[int(position)] = reason
-        values[label] = Values(
-            arrays=arrays,
-            dims={name: tuple(own) for name, own in entry["dims"].items()},
-            coordinates={dim: np.asarray(positions) for dim, positions in entry["coordinates"].items()},
-            replicates=None if replicates is None else np.asarray(replicates, dtype=np.int64),
-            reasons=reasons,
-            errors={name: np.array(error, dtype=np.float64) for name, error in entry["standard_error"].items()},
-            stats=entry["stats"],
-            dtype=entry["dtype"],
-        )
-    return facts, values
+        values[label] = dataclasses.replace(entry["rest"], arrays=arrays)
+    return values
+
+
+@functools.lru_cache(maxsize=256)  # the blocks of a sweep share a handful of layouts
+def _read_layout(text: str) -> dict[str, Any]:
+    return {
+        label: {"observables": entry["observables"], "rest": _without_arrays(entry)}
+        for label, entry in json.loads(text).items()
+    }
+
+
+def _without_arrays(entry: Mapping[str, Any]) -> Values:
+    replicates = entry["replicates"]
+    reasons = [""] * (1 if replicates is None else len(replicates))
+    for position, reason in entry["reasons"].items():
+        reasons[int(position)] = reason
+    return Values(
+        arrays={},
+        dims={name: tuple(own) for name, own in entry["dims"].items()},
+        coordinates={dim: np.asarray(positions) for dim, positions in entry["coordinates"].items()},
+        replicates=None if replicates is None else np.asarray(replicates, dtype=np.int64),
+        reasons=reasons,
+        errors={name: np.array(error, dtype=np.float64) for name, error in entry["standard_error"].items()},
+        stats=entry["stats"],
+        dtype=entry["dtype"],
+    )
 
 
 def _rows(label: str, name: str, source: Values, dims: list[str]) -> dict[str, Any]:

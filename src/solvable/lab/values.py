@@ -83,6 +83,8 @@ class Values:
         """Only the replicates numbered below `replicates`."""
         if self.replicates is None:
             return self
+        if np.all(self.replicates < replicates):
+            return self
         return self.take(np.flatnonzero(self.replicates < replicates))
 
     def take(self, index: np.ndarray) -> Values:
@@ -101,7 +103,7 @@ class Values:
 def concatenate(parts: Sequence[Values]) -> Values:
     """Blocks of replicates of one source as one, in the order of their numbers; a number met twice is kept once."""
     first = parts[0]
-    if first.replicates is None:
+    if first.replicates is None or len(parts) == 1:
         return first
     joined = dataclasses.replace(
         first,
@@ -114,7 +116,10 @@ def concatenate(parts: Sequence[Values]) -> Values:
         reasons=[reason for part in parts for reason in part.reasons],
         dtype=", ".join(sorted({part.dtype for part in parts})),
     )
-    return joined.take(np.unique(np.asarray(joined.replicates), return_index=True)[1])
+    numbers = np.asarray(joined.replicates)
+    if np.all(np.diff(numbers) > 0):
+        return joined
+    return joined.take(np.unique(numbers, return_index=True)[1])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,46 @@
+"""Dask: workers of a scheduler that runs somewhere, or of a local cluster started for the run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from distributed import Client, LocalCluster
+
+from solvable.lab.engines.pool import Pool
+from solvable.lab.engines.work import WORKER
+
+_WINDOW = 256
+
+
+class _Session:
+    """A client, and the cluster where it is ours."""
+
+    def __init__(self, address: str | None, workers: int) -> None:
+        self.cluster = None
+        if address is None:
+            self.cluster = LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", env=WORKER
+            )
+        try:
+            self.client = Client(self.cluster if address is None else address, timeout="10s", set_as_default=False)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ValueError(
+                f"address={address!r} does not answer ({reason}); accepted: the address of a Dask scheduler that runs, "
+                "such as 'tcp://127.0.0.1:8786'"
+            ) from error
+        self.executor = self.client.get_executor(pure=False)
+
+    def submit(self, *call: Any) -> Any:
+        return self.executor.submit(*call)
+
+    def stop(self, done: bool) -> None:
+        self.executor.shutdown(wait=done)
+        self.client.close(timeout=10 if done else 1)
+        if self.cluster is not None:
+            self.cluster.close(timeout=10 if done else 1)
+
+
+def engine(address: str | None, workers: int) -> Pool:
+    """Chunks of a worker that dies are given to another by the scheduler."""
+    return Pool(lambda: _Session(address, workers), _WINDOW, lambda session, done: session.stop(done))

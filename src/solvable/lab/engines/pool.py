@@ -1,0 +1,105 @@
+"""Engines around an executor of `concurrent.futures`: in this process, on workers of this machine, or one of yours."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import threading
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future
+from typing import TYPE_CHECKING, Any
+
+from solvable.lab.engines.work import WORKER, failed, leave_interrupts_to_the_driver, work
+
+if TYPE_CHECKING:
+    from solvable.lab.chunk import Chunk, Computed
+    from solvable.lab.store import Store
+
+
+class Pool:
+    """An engine around an executor, with at most `window` chunks in its hands at a time.
+
+    `stop(executor, done)` ends it, at once where `done` is False. When a worker dies, the executor is started anew, and
+    the chunks that it may have died of are tried one at a time: what kills its worker alone is recorded as failed.
+    """
+
+    def __init__(self, start: Callable[[], Any], window: int, stop: Callable[[Any, bool], Any], function=work) -> None:
+        self._start, self._window, self._stop, self._function = start, window, stop, function
+
+    def run(self, chunks: Sequence[Chunk], store: Store) -> Generator[tuple[Chunk, Computed | None]]:
+        """Each chunk with what came of it, in the order in which they finish.
+
+        Raises: BrokenExecutor when an executor of yours breaks.
+        """
+        waiting, suspects = collections.deque(chunks), collections.deque[Any]()
+        pending: dict[Future, Chunk] = {}
+        executor, done = self._start(), False
+        try:
+            while waiting or suspects or pending:
+                alone = bool(suspects)
+                queue, limit = (suspects, 1) if alone else (waiting, self._window)
+                while queue and len(pending) < limit:
+                    chunk = queue.popleft()
+                    pending[executor.submit(self._function, chunk)] = chunk
+                broken: list[tuple[Chunk, BaseException]] = []
+                for future in concurrent.futures.wait(pending, return_when=FIRST_COMPLETED).done:
+                    chunk = pending.pop(future)
+                    try:
+                        yield chunk, future.result()
+                    except BrokenExecutor as error:
+                        broken.append((chunk, error))
+                    except Exception as error:
+                        yield chunk, failed(chunk, error)
+                if broken:
+                    self._stop(executor, False)
+                    executor = self._start()
+                    if alone:
+                        yield broken[0][0], failed(*broken[0])
+                    else:
+                        suspects.extend([*(chunk for chunk, _ in broken), *pending.values()])
+                        pending.clear()
+            done = True
+        finally:
+            for future in pending:
+                future.cancel()
+            self._stop(executor, done)
+
+
+class _Thread:
+    """An executor whose work is done in a daemon thread, so that Ctrl-C reaches the main one during a compiled loop."""
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future:
+        future: Future = Future()
+
+        def call() -> None:
+            try:
+                future.set_result(function(*arguments))
+            except BaseException as error:
+                future.set_exception(error)
+
+        threading.Thread(target=call, daemon=True).start()
+        return future
+
+
+def in_process() -> Pool:
+    """One chunk after the other in this process."""
+    from solvable.lab.chunk import compute
+
+    return Pool(_Thread, 1, lambda executor, done: None, compute)
+
+
+def loky(workers: int) -> Pool:
+    """Worker processes on this machine, spawned, each with one thread."""
+
+    def start() -> Any:
+        from loky import ProcessPoolExecutor
+
+        return ProcessPoolExecutor(max_workers=workers, initializer=leave_interrupts_to_the_driver, env=WORKER)
+
+    return Pool(start, 4 * workers, lambda executor, done: executor.shutdown(kill_workers=not done))
+
+
+def borrowed(executor: Any, workers: int) -> Pool:
+    """An executor of the caller's, which is not shut down."""
+
+    return Pool(lambda: executor, 4 * workers, lambda executor, done: None)

@@ -1,0 +1,45 @@
+"""What workers are asked to do, and how they are set up. Light: a worker imports this before anything else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from concurrent.futures import BrokenExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from solvable.lab.chunk import Chunk, Computed
+
+# One thread a worker: chunks are the parallelism, and sums are then taken in one order on every machine.
+ONE_THREAD = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+# Workers that share an accelerator must not each take most of its memory.
+WORKER = {**ONE_THREAD, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+
+def work(chunk: Chunk) -> Computed:
+    """Compute one chunk."""
+    for name, value in WORKER.items():  # read when JAX starts; a worker started by others may not have them
+        os.environ.setdefault(name, value)
+    from solvable.lab.chunk import compute
+
+    return compute(chunk)
+
+
+def failed(chunk: Chunk, error: BaseException) -> Computed:
+    """What is recorded of a chunk that its worker did not survive, or that could not be sent."""
+    from solvable.lab.chunk import Computed
+    from solvable.lab.values import SIMULATION, Failure
+
+    source = SIMULATION if chunk.overlay is None else chunk.overlay.label
+    message = " ".join(str(error).split()) or "no message"
+    if isinstance(error, BrokenExecutor):
+        message = "the worker died while computing it; it may have run out of memory"
+    return Computed({}, [Failure(source, chunk.replicates, type(error).__name__, message)])
+
+
+def leave_interrupts_to_the_driver() -> None:
+    """Ignore Ctrl-C, which a terminal sends to every process of the command."""
+    import signal
+
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -1,0 +1,60 @@
+"""Files that are written whole or not at all, and read only when they are what was written."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+
+
+class StoreError(RuntimeError):
+    """What is stored is missing, damaged, or from a newer version; the message names it."""
+
+
+class DamagedError(StoreError):
+    """A file's content does not match its checksum, cannot be read, or belongs to another name."""
+
+
+class WriteError(OSError):
+    """A file cannot be written: the disk is full, the folder is read-only. What is stored is kept."""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write to a temporary name, flush it to the disk, then rename: a crash leaves the old file or the new one.
+
+    Raises: WriteError with one sentence that names the folder and the reason.
+    """
+    temporary = path.with_name(f"_{path.name.removeprefix('_')}.{secrets.token_hex(6)}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        descriptor = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)  # the new name is durable only once its folder is
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise unwritable(path.parent, error.strerror or str(error)) from error
+
+
+def unwritable(folder: Path, reason: str) -> WriteError:
+    """The error for a folder that cannot be written."""
+    return WriteError(
+        f"{folder} cannot be written ({reason}); what is stored there is kept, and the same run resumes once it can be"
+    )
+
+
+def free_name(path: Path) -> Path:
+    """`path`, or where it is taken `path` with the first free number appended."""
+    candidate, count = path, 1
+    while candidate.exists():
+        candidate, count = path.with_name(f"{path.name}.{count}"), count + 1
+    return candidate
