@@ -13,7 +13,7 @@ MAKEFLAGS += --no-print-directory
 .PHONY: help demo test test-all test-types lint docs clean environment
 
 help:
-	@echo "make demo        run the flagship experiment; leaves a figure in demo/"
+	@echo "make demo        run the flagship experiment; leaves a figure and a report in demo/"
 	@echo "make test        run the tests (test-all: the slow ones too; test-types: with shapes and types checked)"
 	@echo "make lint        ruff and basedpyright"
 	@echo "make docs        build the documentation into site/"
@@ -21,6 +21,7 @@ help:
 
 demo: $(STAMP)
 	$(VENV)/bin/solvable $(DEMO)
+	$(VENV)/bin/solvable report demo
 
 test: $(STAMP)
 	$(PYTEST) -m "not slow"

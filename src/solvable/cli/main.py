@@ -104,6 +104,26 @@ def run(
 
 
 @app.command()
+def report(
+    folder: Annotated[str, typer.Argument(metavar="DIR", help="Where results are stored.")],
+    out: Annotated[str | None, typer.Option(metavar="FILE", help="The page; DIR/report.html by default.")] = None,
+    json: _Json = False,
+    debug: _Debug = False,
+) -> int:
+    """One self-contained HTML page over everything stored in DIR.
+
+    The exit code is 0 when all agree, 1 when a comparison disagrees or a cell failed.
+    """
+
+    def work():
+        from solvable.cli import reporting
+
+        return reporting.write(folder, out)
+
+    return call(work, json, debug)
+
+
+@app.command()
 def doctor(
     folder: Annotated[str | None, typer.Argument(metavar="[DIR]", help="Results whose checksums are verified.")] = None,
     json: _Json = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from solvable.lab.agreement import Row
     from solvable.lab.experiment import Experiment
 
-__all__ = ["compare", "figure", "open", "run"]
+__all__ = ["compare", "figure", "open", "report", "run"]
 
 
 def run(
@@ -78,3 +79,13 @@ def figure(
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
     data = open(dataset, declared) if isinstance(dataset, str | os.PathLike) else dataset
     return plots.figure(declared, data), data
+
+
+def report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+    """Write one self-contained HTML page over everything stored in `folder`, to `folder`/report.html or to `out`.
+
+    Raises: StoreError when nothing is stored; WriteError when the file cannot be written.
+    """
+    from solvable.lab.page import document
+
+    return document.write(folder, out).path

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import math
 import os
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from solvable.lab.dataset import variable_prefix
-from solvable.lab.experiment import Experiment
+from solvable.lab.experiment import Experiment, Overlay
 from solvable.lab.values import SIMULATION
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ _THEORY: Any = {"lw": 1.3}
 _GIVEN: Any = {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 5.4, "mfc": "white", "mew": 0.8}
 _POINT: Any = {"ms": 4.0, "mec": "white", "mew": 0.5}
 _MOST_POINTS = 24
-_STYLE: Any = {
+_REFUSED = "refused:"
+STYLE: Any = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans"],
     "mathtext.fontset": "dejavusans",
@@ -84,7 +86,7 @@ def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
     panels = [name for name in asked if name not in observables or _shown(experiment, dataset, name)] or asked[:1]
     columns = len(panels) if len(panels) <= 3 else 2 if len(panels) == 4 else 3
     lines = math.ceil(len(panels) / columns)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         made = Figure(
             figsize=(0.35 + 2.55 * columns if columns > 1 else 3.6, 0.75 + 2.05 * lines), layout="constrained"
         )
@@ -103,6 +105,28 @@ def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
     return made
 
 
+def figures(experiment: type[Experiment], dataset: xarray.Dataset) -> tuple[int, Iterator[tuple[str, Figure]]]:
+    """The figure, or where a panel of it had more than `MOST_SERIES` series, one figure per value of some dims.
+
+    Gives their number, and each with the values it was made for in words (empty for a single figure), drawn when asked
+    for. The dims are parameters where they suffice, the fewest figures first.
+    """
+    whole = figure(experiment, dataset)
+    refused = [str(axes.get_gid())[len(_REFUSED) :] for axes in whole.axes if str(axes.get_gid()).startswith(_REFUSED)]
+    dims = _splits(experiment, dataset, refused)
+    if not dims:
+        return 1, iter([("", whole)])
+    combinations = list(itertools.product(*(dataset[dim].values.tolist() for dim in dims)))
+
+    def each() -> Iterator[tuple[str, Figure]]:
+        for values in combinations:
+            where = dict(zip(dims, values, strict=True))
+            words = ", ".join(_name(experiment, dim, value) for dim, value in where.items())
+            yield words, figure(experiment, dataset.sel(where))
+
+    return len(combinations), each()
+
+
 def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> None:
     """Draw one observable: lines for unconditional theory, points with bars for the simulation's mean and its error.
 
@@ -111,20 +135,19 @@ def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.D
     observable = next((item for item in experiment.observables if item.name == panel), None)
     if observable is None:
         raise ValueError(f"panel {panel!r} is no observable of {experiment.name}; its `draw` must draw it")
-    names = {SIMULATION: panel, **{o.label: variable_prefix(experiment, o.label) + panel for o in experiment.overlays}}
-    present = {label: dataset[name] for label, name in names.items() if name in dataset}
+    present = _present(experiment, dataset, panel)
     axis = abscissa(experiment, dataset, present.values())
     lines = series(experiment, dataset, present.values(), axis)
     unit = f" ({observable.unit})" if observable.unit else ""
     axes.set_ylabel(observable.label + unit)
     if len(lines) > MOST_SERIES:
-        _refuse(axes, len(lines))
+        _refuse(axes, len(lines), panel)
         return
     ticks, positions, logarithmic = _abscissae(experiment, dataset, axis)
     for place, one in enumerate(lines):
         for overlay in experiment.overlays:
             if overlay.label in present:
-                _draw_theory(axes, overlay.given, present[overlay.label], one, axis, positions, place)
+                _draw_theory(axes, overlay, present[overlay.label], one, axis, positions, place)
         if SIMULATION in present:
             _draw_simulation(axes, present[SIMULATION], one, axis, positions, place)
     if observable.log and any(np.nanmax(line.get_ydata(), initial=-1) > 0 for line in axes.lines):
@@ -171,23 +194,38 @@ def series(
 def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:
     """Write the figure as PNG (300 dots an inch) and PDF beside it; the paths written."""
     written = [Path(path).with_suffix(suffix) for suffix in (".png", ".pdf")]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         made.savefig(written[0], dpi=300)
         made.savefig(written[1], metadata={"CreationDate": None})
     return written
 
 
+def picture(made: Figure) -> bytes:
+    """The figure as SVG; its letters are drawn, so that it looks the same where the fonts are others."""
+    with matplotlib.rc_context({**STYLE, "svg.fonttype": "path"}):
+        buffer = io.BytesIO()
+        made.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
 def _draw_theory(
-    axes: Axes, given: bool, array: xarray.DataArray, one: Series, axis: str | None, positions: np.ndarray, place: int
+    axes: Axes,
+    overlay: Overlay,
+    array: xarray.DataArray,
+    one: Series,
+    axis: str | None,
+    positions: np.ndarray,
+    place: int,
 ) -> None:
     selected = _select(array, one, axis)
-    if not given:
+    look: Any = {"color": one.color, "label": _joined(one.label, _words(overlay))}
+    if not overlay.given:
         line = np.atleast_1d(selected.values)
-        _plot(axes, positions, line, color=one.color, zorder=2, gid=f"theory:{place}", **_THEORY)
+        _plot(axes, positions, line, zorder=2, gid=f"theory:{place}", **look, **_THEORY)
         return
     mean = np.atleast_1d(selected.mean("replicate").values)
     every = _every(len(mean))
-    _plot(axes, positions, mean, color=one.color, zorder=2.5, gid=f"given:{place}", markevery=every, **_GIVEN)
+    _plot(axes, positions, mean, zorder=2.5, gid=f"given:{place}", markevery=every, **look, **_GIVEN)
 
 
 def _draw_simulation(
@@ -210,6 +248,7 @@ def _draw_simulation(
         elinewidth=0.9,
         capsize=0,
         zorder=3,
+        label=_joined(one.label, SIMULATION),
         **_POINT,
     )
     drawn.lines[0].set_gid(f"simulation:{place}")
@@ -300,8 +339,9 @@ def _legend(
             handles.append(Line2D([], [], label=one.label, **look))
     for overlay in experiment.overlays:
         if any(variable_prefix(experiment, overlay.label) + name in dataset for name in shown):
-            words = {"theory_given": "theory given each run"}.get(overlay.label, overlay.label.replace("_", " "))
-            handles.append(Line2D([], [], color=_FAINT, label=words, **(_GIVEN if overlay.given else _THEORY)))
+            handles.append(
+                Line2D([], [], color=_FAINT, label=_words(overlay), **(_GIVEN if overlay.given else _THEORY))
+            )
     if any(name in dataset for name in shown):
         handles.append(Line2D([], [], color=_FAINT, marker="o", ls="none", label="simulation ± 1 se", **_POINT))
     widest = max((len(str(handle.get_label())) for handle in handles), default=0)
@@ -317,16 +357,45 @@ def _title(made: Figure, experiment: type[Experiment]) -> None:
     made.suptitle("\n".join(textwrap.wrap(title, across)), fontsize=8.5, color=_INK)
 
 
-def _refuse(axes: Axes, count: int) -> None:
+def _refuse(axes: Axes, count: int, panel: str) -> None:
+    axes.set_gid(_REFUSED + panel)
     text = f"{count} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values"
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=_FAINT)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
+def _splits(experiment: type[Experiment], dataset: xarray.Dataset, panels: Sequence[str]) -> list[str]:
+    """The dims to split along until each of these panels has few enough series, in the order of the dataset."""
+    chosen: set[str] = set()
+    for panel in panels:
+        arrays = list(_present(experiment, dataset, panel).values())
+        axis = abscissa(experiment, dataset, arrays)
+        used = {str(dim) for array in arrays for dim in array.dims} - {axis, "replicate"}
+        while (count := math.prod(dataset.sizes[dim] for dim in used - chosen)) > MOST_SERIES:
+            sizes = {dim: dataset.sizes[dim] for dim in used - chosen if dataset.sizes[dim] > 1}
+            sizes = {dim: size for dim, size in sizes.items() if dim in experiment.model_fields} or sizes
+            enough = {dim: size for dim, size in sizes.items() if count / size <= MOST_SERIES}
+            chosen.add(min(enough, key=enough.__getitem__) if enough else max(sizes, key=sizes.__getitem__))
+    return [str(dim) for dim in dataset.dims if dim in chosen]
+
+
+def _present(experiment: type[Experiment], dataset: xarray.Dataset, panel: str) -> dict[str, xarray.DataArray]:
+    """What the dataset holds of one observable, by source."""
+    names = {SIMULATION: panel, **{o.label: variable_prefix(experiment, o.label) + panel for o in experiment.overlays}}
+    return {label: dataset[name] for label, name in names.items() if name in dataset}
+
+
 def _shown(experiment: type[Experiment], dataset: xarray.Dataset, name: str) -> bool:
-    prefixes = ["", *(variable_prefix(experiment, overlay.label) for overlay in experiment.overlays)]
-    return any(prefix + name in dataset for prefix in prefixes)
+    return bool(_present(experiment, dataset, name))
+
+
+def _words(overlay: Overlay) -> str:
+    return {"theory_given": "theory given each run"}.get(overlay.label, overlay.label.replace("_", " "))
+
+
+def _joined(label: str, words: str) -> str:
+    return f"{label}: {words}" if label else words
 
 
 def _meaning(experiment: type[Experiment], name: str) -> str:

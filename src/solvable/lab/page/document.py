@@ -1,0 +1,251 @@
+"""The whole page: summary, contents, one section an experiment, calibration, how to read it; written in one piece.
+
+Nothing is fetched and nothing is evaluated: Plotly, the style and the pictures are inside, a content security policy
+allows the two scripts by their hashes and nothing else, and every text is escaped where it enters the page.
+"""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import os
+import re
+import warnings
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.resources import files
+from pathlib import Path
+
+from solvable.lab import agreement, calibration, dataset, sizes
+from solvable.lab.files import StoreError, WriteError, write_whole
+from solvable.lab.page.chapter import Chapter, counted, verdict
+from solvable.lab.page.figures import Graphs, figure_block, figures, over_sizes
+from solvable.lab.page.markup import Markup, inline_json, join, tag
+from solvable.lab.page.tables import (
+    agreement_parts,
+    commands,
+    environment,
+    extrapolation_table,
+    failed,
+    mark,
+    parameters,
+    predictions,
+)
+
+_WORDS = {
+    "se": "One standard error of the mean over replicates.",
+    "z": "The difference between simulation and theory in standard errors (the allowance for finite size included), "
+    "turned into a normal score. Beyond 4 the two differ.",
+    "exact": "The theory holds at the simulated sizes.",
+    "asymptotic": "The theory holds in a limit; an allowance stands for what the simulated sizes may be away from it.",
+    "bound": "The theory bounds the simulation from one side, and only that side is tested.",
+    "heuristic": "The theory is not proved.",
+    "stated": "The source states it.",
+    "derived": "It was derived for this library.",
+    "reconstruction": "The source's form or setting was not found, and this is the nearest one.",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was written: the path, the summary in words, and its numbers."""
+
+    path: Path
+    summary: str
+    experiments: int
+    comparisons: int
+    disagreeing: int
+    failed_cells: int
+    unreadable: list[str]
+
+
+def write(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Report:
+    """Write the report of everything stored in `folder`, to `folder`/report.html unless `out` names another file.
+
+    An experiment that is stored and cannot be read (it is not installed, say) has a section that says so. The file is
+    written in one piece: a reader meets the old report or the new one.
+
+    Raises: StoreError when nothing is stored; WriteError when the file cannot be written.
+    """
+    chapters, notes = read(folder)
+    path = Path(folder) / "report.html" if out is None else Path(out)
+    try:
+        write_whole(path, page(folder, chapters, notes).encode())
+    except WriteError as error:
+        reason = getattr(error.__cause__, "strerror", None) or "the reason is unknown"
+        raise WriteError(f"{path} cannot be written ({reason}); --out names another file") from error
+    rows = [row for chapter in chapters for row in chapter.tested]
+    return Report(
+        path,
+        summary(chapters),
+        len(chapters),
+        len(rows),
+        sum(row.comparison.agrees is False for row in rows),
+        sum(len(chapter.failed) for chapter in chapters),
+        [chapter.name for chapter in chapters if chapter.trouble],
+    )
+
+
+def read(folder: str | os.PathLike[str]) -> tuple[list[Chapter], list[str]]:
+    """Every stored experiment with its comparisons, and what was passed over while reading.
+
+    Raises: StoreError when nothing is stored.
+    """
+    chapters = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        names = dataset.stored_experiments(folder)
+        for name in names:
+            try:
+                experiment, results = dataset.read_results(folder, name)
+            except (ValueError, StoreError) as error:
+                chapters.append(Chapter(name, trouble=" ".join(str(error).split())))
+                continue
+            rows = agreement.rows(experiment, results)
+            chapters.append(Chapter(name, experiment, results, rows, sizes.extrapolate(experiment, results)))
+    notes = list(dict.fromkeys(str(warning.message) for warning in caught))
+    for note in notes:
+        warnings.warn(note, stacklevel=2)
+    if not chapters:
+        raise StoreError(f"{os.fspath(folder)} holds no results; `solvable run EXPERIMENT --out {folder}` makes some")
+    return chapters, notes
+
+
+def summary(chapters: Sequence[Chapter]) -> str:
+    """The report in one sentence."""
+    rows = [row for chapter in chapters for row in chapter.tested]
+    disagree = sum(row.comparison.agrees is False for row in rows)
+    broken = sum(len(chapter.failed) for chapter in chapters)
+    words = f"{counted(len(chapters), 'experiment')}, {counted(len(rows), 'comparison')}: "
+    words += f"{disagree} {'disagrees' if disagree == 1 else 'disagree'}, {counted(broken, 'cell')} failed."
+    lost = sum(bool(chapter.trouble) for chapter in chapters)
+    return words + (f" {counted(lost, 'experiment')} could not be read." if lost else "")
+
+
+def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Sequence[str] = ()) -> str:
+    """The HTML of the report."""
+    graphs = Graphs()
+    anchors = [f"experiment-{number}" for number in range(1, len(chapters) + 1)]
+    sections = [
+        _section(chapter, anchor, graphs, os.fspath(folder)) for chapter, anchor in zip(chapters, anchors, strict=True)
+    ]
+    title = f"Theory and simulation: {Path(folder).resolve().name}"
+    made = f"Made by solvable {version('solvable')} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {os.fspath(folder)}."
+    contents = None
+    if len(chapters) > 1:
+        lines = [
+            tag("li", mark(kind), " ", tag("a", chapter.name, href=f"#{anchor}"), " ", tag("span", words))
+            for chapter, anchor in zip(chapters, anchors, strict=True)
+            for kind, words in [verdict(chapter)]
+        ]
+        contents = tag("nav", tag("h2", "Contents", id="contents"), tag("ol", *lines), aria_labelledby="contents")
+    main = [
+        tag("header", tag("h1", title), tag("p", summary(chapters), class_="summary"), tag("p", made, class_="note")),
+        *(tag("p", note, class_="note") for note in notes),
+        contents,
+        *sections,
+        _calibration(chapters, graphs),
+        _reading(),
+    ]
+    early = Markup('document.documentElement.className = "js";')
+    late = Markup(_resource("page.js"))
+    plotly = Markup(_plotly())
+    policy = (
+        f"default-src 'none'; script-src {' '.join(map(_hash, (early, plotly, late)))}; "
+        "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+    head = [
+        tag("meta", charset="utf-8"),
+        tag("meta", http_equiv="Content-Security-Policy", content=policy),
+        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
+        tag("meta", name="color-scheme", content="light dark"),
+        tag("title", title),
+        tag("style", Markup(_resource("page.css"))),
+        tag("script", early),
+    ]
+    body = [
+        tag("a", "Skip to the results", href="#results", class_="skip"),
+        tag("main", *main, id="results", tabindex=-1),
+        tag("script", inline_json(graphs.content), type="application/json", id="graphs"),
+        tag("script", plotly),
+        tag("script", late),
+    ]
+    document = tag("html", tag("head", *head), "\n", tag("body", *body), lang="en")
+    return f"<!DOCTYPE html>\n{document}\n"
+
+
+def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
+    kind, words = verdict(chapter)
+    head = tag("h2", chapter.name, id=f"{anchor}-title")
+    if chapter.experiment is None:
+        parts = [head, tag("p", mark(kind), " ", chapter.trouble, class_="verdict")]
+        return tag("section", *parts, id=anchor, aria_labelledby=f"{anchor}-title")
+    lines = (chapter.experiment.__doc__ or "").strip().splitlines()
+    parts = [
+        head,
+        tag("p", lines[0] if lines else "", class_="lead"),
+        tag("p", "Source: ", _linked(chapter.experiment.source), class_="note"),
+        tag("p", mark(kind), " ", words, class_="verdict"),
+        tag("h3", "Figure"),
+        *figures(chapter, graphs),
+        *agreement_parts(chapter),
+        *_over_sizes(chapter, graphs),
+        tag("h3", "Parameters"),
+        parameters(chapter.experiment, chapter.results),
+        tag("h3", "Predictions"),
+        *predictions(chapter.experiment),
+        *failed(chapter),
+        tag("h3", "How to reproduce it"),
+        *commands(chapter, out),
+        tag("h3", "Where it was computed"),
+        environment(chapter.results),
+    ]
+    return tag("section", *parts, id=anchor, aria_labelledby=f"{anchor}-title")
+
+
+def _over_sizes(chapter: Chapter, graphs: Graphs) -> list[Markup | None]:
+    if not chapter.extrapolated:
+        return []
+    return [tag("h3", "Agreement over sizes"), over_sizes(chapter, graphs), extrapolation_table(chapter)]
+
+
+def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
+    found = calibration.scores([row for chapter in chapters for row in chapter.every])
+    parts = [tag("h2", "Calibration of all z-scores", id="calibration-title")]
+    if found:
+        words = "If theory and simulation agree and the errors are right, the z-scores of exact claims are standard "
+        parts.append(tag("p", words + "normal: the points follow the line and stay in the band."))
+        parts.append(figure_block(calibration.figure(found), graphs, "Calibration: sorted z-scores"))
+    parts += [tag("p", sentence) for sentence in calibration.sentences(found)]
+    return tag("section", *parts, id="calibration", aria_labelledby="calibration-title")
+
+
+def _reading() -> Markup:
+    entries = [tag(kind, text) for word, meaning in _WORDS.items() for kind, text in (("dt", word), ("dd", meaning))]
+    parts = [tag("h2", "The words of this report", id="words-title"), tag("dl", *entries)]
+    return tag("section", *parts, id="words", aria_labelledby="words-title")
+
+
+def _linked(source: str) -> Markup:
+    """The source with its arXiv number as a link."""
+    found = re.search(r"arXiv:(\d{4}\.\d{4,5})", source)
+    if found is None:
+        return join([source])
+    link = tag("a", found[0], href=f"https://arxiv.org/abs/{found[1]}", rel="noreferrer")
+    return join([source[: found.start()], link, source[found.end() :]])
+
+
+def _plotly() -> str:
+    from plotly.offline import get_plotlyjs
+
+    return get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, so that its hash is the same
+
+
+def _resource(name: str) -> str:
+    return (files("solvable.lab.page") / name).read_text(encoding="utf-8")
+
+
+def _hash(script: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}'"

@@ -1,0 +1,237 @@
+"""The tables of a page: agreement, parameters, predictions, failures, commands, environment."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from solvable.lab import reproduce
+from solvable.lab.agreement import Row
+from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.page.chapter import (
+    Chapter,
+    cell_text,
+    counted,
+    finite,
+    observable_text,
+    overlay_words,
+    value_text,
+    varying,
+    worst_first,
+)
+from solvable.lab.page.markup import Markup, table, tag
+from solvable.lab.values import CellResult
+
+MOST_ROWS = 2000
+_SHORT = 12
+_MOST_DIFFERING = 30
+_KINDS = {True: "agrees", False: "differs", None: "untested"}
+
+
+def mark(kind: str) -> Markup:
+    """The sign that stands before a verdict; the words beside it say the same."""
+    sign = {"agrees": "✓", "differs": "✗"}.get(kind, "\N{EN DASH}")
+    return tag("span", sign, class_=f"mark {kind}", aria_hidden="true")
+
+
+def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
+    """The comparisons of each cell: the worst ones, then all of them where there are more."""
+    rows = [row for row in worst_first(chapter.rows) if not row.failed]
+    if not rows:
+        return
+    yield tag("h3", "Agreement")
+    if len(rows) <= _SHORT:
+        yield _comparisons(chapter, rows, "Theory against simulation, the worst first")
+        return
+    first, seen = [row for row in rows if row.comparison.agrees is False][:_MOST_DIFFERING], set()
+    for row in rows:
+        if (row.observable, row.overlay) not in seen:
+            seen.add((row.observable, row.overlay))
+            first.append(row)
+    shown = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
+    caption = "The worst comparisons, at least one of each observable with each theory"
+    yield _comparisons(chapter, [row for row in rows if id(row) in shown], caption)
+    parts = [tag("summary", f"All {len(rows)} comparisons")]
+    if len(rows) > MOST_ROWS:
+        words = f"The {MOST_ROWS} worst are listed and {len(rows) - MOST_ROWS} are left out; "
+        words += "`solvable run ... --json` and the Parquet files have them all."
+        parts.append(tag("p", words, class_="note"))
+    parts.append(_comparisons(chapter, rows[:MOST_ROWS], f"All comparisons of {chapter.name}, the worst first"))
+    yield tag("details", *parts)
+
+
+def _comparisons(chapter: Chapter, rows: Sequence[Row], caption: str) -> Markup:
+    names = varying(chapter)
+    numbers = ["simulated", "± 1 se", "predicted", "z"]
+    lines = []
+    for row in rows:
+        found = row.comparison
+        lines.append(
+            [
+                observable_text(chapter, row),
+                *(value_text(row.parameters[name]) for name in names),
+                overlay_words(row.overlay),
+                row.claim,
+                finite(found.simulated),
+                finite(found.standard_error),
+                finite(found.predicted),
+                "" if found.score is None else _signed(found.score),
+                [mark(_KINDS[found.agrees]), " ", found.verdict],
+            ]
+        )
+    columns = ["observable", *names, "theory", "claim", *numbers, "verdict"]
+    return table(caption, columns, lines, numbers=numbers)
+
+
+def extrapolation_table(chapter: Chapter) -> Markup:
+    """The lines over sizes: intercept at infinite size, slope, misfit."""
+    names = [name for name in varying(chapter) if len({str(row.parameters[name]) for row in chapter.extrapolated}) > 1]
+    numbers = ["intercept", "± 1 se", "slope", "misfit", "z"]
+    lines = []
+    for row in worst_first(chapter.extrapolated)[:MOST_ROWS]:
+        found, line = row.comparison, row.extrapolation
+        lines.append(
+            [
+                observable_text(chapter, row),
+                *(value_text(row.parameters[name]) for name in names),
+                overlay_words(row.overlay),
+                row.claim,
+                "" if line is None else ", ".join(map(value_text, line.sizes)),
+                finite(found.difference),
+                finite(found.standard_error),
+                "" if line is None else finite(line.slope),
+                "" if line is None or line.misfit is None else _signed(line.misfit),
+                "" if found.score is None else _signed(found.score),
+                [mark(_KINDS[found.agrees]), " ", found.verdict],
+            ]
+        )
+    columns = ["observable", *names, "theory", "claim", "sizes", *numbers, "verdict"]
+    caption = "Simulation minus theory, extrapolated to infinite size; the worst first"
+    more = len(chapter.extrapolated) - MOST_ROWS
+    return table(caption + (f" ({more} more are left out)" if more > 0 else ""), columns, lines, numbers=numbers)
+
+
+def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
+    lines = []
+    for name, field in experiment.model_fields.items():
+        values = list(dict.fromkeys(getattr(result.cell, name) for result in results))
+        if all(isinstance(value, int | float) for value in values):
+            values.sort()
+        shown = ", ".join(value_text(value) for value in values[:40])
+        shown += f", ... ({len(values)} values)" if len(values) > 40 else ""
+        lines.append([tag("code", name), shown, field.description or ""])
+    return table("Parameters of the stored cells", ["parameter", "values", "meaning"], lines, quiet=True)
+
+
+def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
+    """What each theory claims of each observable, and what the theories are."""
+    lines, meanings = [], []
+    for overlay in experiment.overlays:
+        status, name = experiment.status(overlay), overlay_words(overlay.label)
+        meaning = _meaning(experiment, overlay, status)
+        if meaning:
+            meanings.append(tag("p", tag("b", name), f": {meaning}."))
+        for item in experiment.observables:
+            if item.name in status:
+                label = f"{item.label} ({item.unit})" if item.unit else item.label
+                compared = "yes" if overlay.compared else "no, shown only"
+                lines.append([label, name, status[item.name].claim, status[item.name].origin, compared])
+    columns = ["observable", "theory", "claim", "origin", "compared"]
+    yield table(f"What each theory claims. Source: {experiment.source}", columns, lines)
+    yield from meanings
+
+
+def failed(chapter: Chapter) -> Iterator[Markup]:
+    lines = [
+        [
+            cell_text(chapter, result.cell) or "its one cell",
+            overlay_words(failure.source),
+            "all" if failure.replicates is None else f"{failure.replicates.start} to {failure.replicates.stop - 1}",
+            f"{failure.kind}: {failure.message}",
+        ]
+        for result in chapter.failed
+        for failure in result.failures
+    ]
+    missing = Counter(
+        (source, reason)
+        for result in chapter.results
+        for source, values in result.sources.items()
+        for reason in values.reasons
+        if reason
+    )
+    if lines or missing:
+        yield tag("h3", "What failed")
+    if lines:
+        yield table(*_cut("Cells that failed", lines, ["cell", "source", "replicates", "message"]))
+    if missing:
+        gone = [[overlay_words(source), reason, str(count)] for (source, reason), count in missing.most_common()]
+        yield table("Values that are missing", ["source", "reason", "how many"], gone, numbers=["how many"])
+
+
+def _cut(caption: str, lines: list[Any], columns: list[str]) -> tuple[str, list[str], list[Any]]:
+    more = f" (the first {MOST_ROWS} of {len(lines)})" if len(lines) > MOST_ROWS else ""
+    return caption + more, columns, lines[:MOST_ROWS]
+
+
+def commands(chapter: Chapter, out: str) -> Iterator[Markup]:
+    assert chapter.experiment is not None
+    made = reproduce.commands(chapter.experiment, chapter.results, out)
+    shown = made[:20]
+    yield tag("p", "This makes the stored cells; where they are stored already it only draws and compares them again.")
+    yield _pre("\n".join(command.line for command in shown), "Commands")
+    for command in shown:
+        if command.grid:
+            yield tag("p", "with ", tag("code", command.grid_name), ":")
+            yield _pre(command.grid, command.grid_name)
+    if len(made) > len(shown):
+        yield tag("p", f"{counted(len(made) - len(shown), 'more')} commands are left out.", class_="note")
+
+
+def _pre(text: str, label: str) -> Markup:
+    return tag("pre", tag("code", text), tabindex=0, role="region", aria_label=label)
+
+
+def environment(results: Sequence[CellResult]) -> Markup:
+    facts = [entry for result in results for entry in result.facts]
+    versions: dict[str, list[str]] = {}
+    for entry in facts:
+        for package, version in entry.get("versions", {}).items():
+            versions.setdefault(str(package), []).append(str(version))
+    sources = [values for result in results for values in result.sources.values()]
+    numbers = [len(values.replicates) for values in sources if values.replicates is not None]
+    created = sorted(str(entry["created"]) for entry in facts if "created" in entry)
+    packages = (f"{package} {_distinct(found)}" for package, found in versions.items())
+    lines = [
+        ["cells", str(len(results))],
+        ["replicates a cell", _span(numbers) if numbers else "none: theory alone"],
+        ["stored", " to ".join(dict.fromkeys(map(_minute, (created[0], created[-1])))) if created else "unknown"],
+        ["device", _distinct(entry["device"] for entry in facts if "device" in entry)],
+        ["type of the numbers", _distinct(values.dtype for values in sources if values.dtype)],
+        ["versions", ", ".join(packages) or "unknown"],
+    ]
+    return table("When, on what and with which versions", ["what", "value"], lines, quiet=True)
+
+
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ") + (" UTC" if stamp.endswith("+00:00") else stamp[19:])
+
+
+def _signed(score: float) -> str:
+    return "0.0" if abs(score) < 0.05 else f"{score:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _meaning(experiment: type[Experiment], overlay: Overlay, status: Mapping[str, Any]) -> str:
+    theories = getattr(importlib.import_module(experiment.system), "theories", {})
+    theory = theories.get(overlay.theory or next(iter(theories), None))
+    return theory.meaning if theory is not None and theory.status is status else ""
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    return ", ".join(sorted({str(value) for value in values})) or "unknown"

@@ -1,0 +1,114 @@
+"""The commands of a report make exactly the cells that are stored."""
+
+import shlex
+import tomllib
+from typing import ClassVar, Literal
+
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+
+from solvable import lab
+from solvable.cli.running import settings
+from solvable.lab import dataset, reproduce
+from solvable.lab.experiment import Experiment, axis, parameter
+from solvable.lab.grid import cells
+from solvable.lab.values import CellResult, Failure, Values
+from tests.lab.toy import SampleMean, TheoryOnly
+
+
+class Anything(Experiment):
+    """Every kind of parameter."""
+
+    name: ClassVar[str] = "any thing/it's"
+    source, system, observables, x = "nowhere", __name__, (), "ratio"
+    ratio: float = axis([0.5, 1.0], "a number")
+    size: int = parameter(3, "a whole number")
+    kind: Literal["plain", "odd"] = axis(["plain", "odd"], "a word")
+    words: str = parameter("word", "a text")
+    flag: bool = parameter(False, "yes or no")
+    maybe: float | None = parameter(None, "a number or nothing")
+
+
+def result(cell, replicates):
+    numbers = np.arange(replicates)
+    values = Values({}, {}, {}, numbers, [""] * replicates, {}, {})
+    return CellResult(cell, {"simulation": values})
+
+
+def cells_of(command):
+    """The cells and the replicates that a command asks for, read as the command line reads them."""
+    words = shlex.split(command.line)
+    assert words[:3] == ["solvable", "run", Anything.name]
+    options = dict.fromkeys(words[3::2])
+    given = list(zip(words[3::2], words[4::2], strict=True))
+    assert set(options) <= {"--set", "--grid", "--replicates", "--out"}
+    grid = settings([value for name, value in given if name == "--set"])
+    if "--grid" in options:
+        assert ("--grid", command.grid_name) in given
+        grid = tomllib.loads(command.grid)
+    (replicates,) = [int(value) for name, value in given if name == "--replicates"]
+    return cells(Anything, grid), replicates
+
+
+values = {
+    "ratio": st.floats(allow_nan=False) | st.sampled_from([0.5, 1.0, 0.1, 1e-12, 1e22]),
+    "size": st.integers(-(10**6), 10**6) | st.just(3),
+    "kind": st.sampled_from(["plain", "odd"]),
+    "words": st.text(st.characters(codec="utf-8"), max_size=5)
+    | st.sampled_from(["word", "a,b", " a", "", "x=y", "'", '"$(rm)`', "\n", "\x7f", "nan-like", "7", "é"]),
+    "flag": st.booleans(),
+    # None can be asked for only by leaving the parameter at its default
+    "maybe": st.none(),
+}
+several = st.fixed_dictionaries({name: st.lists(value, min_size=1, max_size=3) for name, value in values.items()})
+
+
+@hypothesis.given(grids=st.lists(several, min_size=1, max_size=2), replicates=st.integers(1, 3), data=st.data())
+@hypothesis.settings(max_examples=60)
+def test_the_commands_make_exactly_the_stored_cells(grids, replicates, data):
+    texts = [text for grid in grids for text in grid["words"]]
+    hypothesis.assume(not any(text.strip().lower() in ("nan", "+nan", "-nan") for text in texts))
+    stored = {cell.canonical(): cell for grid in grids for cell in cells(Anything, grid)}
+    kept = data.draw(st.lists(st.sampled_from(sorted(stored)), min_size=1, unique=True))
+    results = [result(stored[key], replicates + (place % 3 == 2)) for place, key in enumerate(kept)]
+    found = []
+    for command in reproduce.commands(Anything, results, "some dir"):
+        assert command.line.endswith("--out 'some dir'")
+        made, number = cells_of(command)
+        found += [(cell.canonical(), number) for cell in made]
+    expected = [(one.cell.canonical(), len(one.sources["simulation"].replicates)) for one in results]
+    assert sorted(found) == sorted(expected)
+
+
+def test_a_full_grid_is_one_command_without_the_defaults(tmp_path):
+    lab.run(SampleMean, {"kind": ["plain", "shifted"], "location": 0.5}, replicates=2, out=tmp_path)
+    _, results = dataset.read_results(tmp_path, SampleMean)
+    (command,) = reproduce.commands(SampleMean, results, "results")
+    assert command.line == (
+        "solvable run toy/mean --set location=0.5 --set kind=plain,shifted --replicates 2 --out results"
+    )
+    assert (command.grid_name, command.grid) == ("", "")
+
+
+def test_theory_alone_has_no_replicates(tmp_path):
+    lab.run(TheoryOnly, {"samples": [4, 8]}, out=tmp_path)
+    _, results = dataset.read_results(tmp_path, TheoryOnly)
+    (command,) = reproduce.commands(TheoryOnly, results, "results")
+    assert command.line == "solvable run toy/law --set samples=4,8 --out results"
+
+
+def test_a_cell_that_failed_is_asked_for_with_its_replicates():
+    cell = SampleMean(samples=4, kind="broken")
+    failed = CellResult(cell, {}, [Failure("simulation", range(8), "RuntimeError", "broken")])
+    (command,) = reproduce.commands(SampleMean, [failed], "here")
+    assert "--set samples=4 --set kind=broken --replicates 8" in command.line
+
+
+@pytest.mark.parametrize("text", ["a,b", " padded ", "two\nlines", ""])
+def test_what_no_option_can_say_is_said_in_a_file(text):
+    (command,) = reproduce.commands(Anything, [result(Anything(words=text), 2)], "here")
+    assert "--grid grid.toml" in command.line
+    assert tomllib.loads(command.grid)["words"] == [text]
+    assert cells_of(command) == ([Anything(words=text)], 2)
