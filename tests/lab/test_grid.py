@@ -7,8 +7,8 @@ import pytest
 
 from solvable.lab import registry
 from solvable.lab.experiment import Experiment, parameter
-from solvable.lab.grid import accepted, cells
-from tests.lab.toy import Ceiling, Decay, SampleMean, TheoryOnly
+from solvable.lab.grid import accepted, cells, read
+from tests.lab.toy import Approach, Ceiling, Decay, SampleMean, TheoryOnly
 
 
 def test_defaults_and_product():
@@ -58,7 +58,7 @@ def test_accepted_words():
 
 
 def test_registry_takes_named_experiments_of_the_module_only():
-    assert registry.experiments_in("tests.lab.toy") == [SampleMean, Ceiling, TheoryOnly, Decay]
+    assert registry.experiments_in("tests.lab.toy") == [SampleMean, Ceiling, TheoryOnly, Decay, Approach]
 
 
 def test_unknown_experiment(monkeypatch):
@@ -79,4 +79,25 @@ def test_a_broken_module_does_not_hide_the_others(monkeypatch):
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
     with pytest.warns(UserWarning, match="no.such.module are left out"):
         found = registry.experiments()
-    assert list(found) == ["toy/mean", "toy/ceiling", "toy/law", "toy/decay"]
+    assert list(found) == ["toy/mean", "toy/ceiling", "toy/law", "toy/decay", "toy/approach"]
+
+
+def test_a_grid_from_a_file(tmp_path):
+    file = tmp_path / "grid.toml"
+    file.write_text('# what to run\nsamples = [4, 8]\nlocation = inf\nkind = "plain"\n')
+    assert read(file) == {"samples": [4, 8], "location": float("inf"), "kind": "plain"}
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("samples = [4,", "grid.toml is not TOML: "),
+        ("[samples]\nfirst = 4", "^samples in .*grid.toml is not accepted; accepted: a value or a list of values"),
+        ("samples = [[4]]", "^samples in .*grid.toml is not accepted"),
+    ],
+)
+def test_a_file_that_is_no_grid(tmp_path, text, sentence):
+    file = tmp_path / "grid.toml"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=sentence):
+        read(file)

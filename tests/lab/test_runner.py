@@ -1,5 +1,9 @@
 """Runs: what is stored is what was simulated, only what is missing is computed, one broken cell stops nothing."""
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import equinox
 import jax
 import numpy as np
 import pytest
@@ -148,3 +152,54 @@ def test_a_parameter_named_like_a_dim_is_refused(tmp_path):
     assert {failure.message for _, failure in done.failures} == {
         "parameter 'order' of toy/clash has the name of a dim, an observable or a column; rename it"
     }
+
+
+def test_a_replicate_that_is_nan_without_a_reason_is_a_failure(tmp_path):
+    class Lost(SampleMean):
+        name = "toy/lost"
+
+        def simulate(self, key, replicates):
+            outcome = super().simulate(key, replicates)
+            broken = self.samples == 8
+            square = np.where((np.asarray(replicates) == 2) & broken, np.nan, outcome.square)
+            return equinox.tree_at(lambda one: one.square, outcome, square)
+
+    done = runner.execute(Lost, {"samples": [4, 8]}, replicates=4, out=tmp_path)
+    ((cell, failure),) = done.failures
+    assert (cell.samples, failure.kind, failure.replicates) == (8, "NaN", range(4))
+    assert failure.message == "square is NaN in 1 of 4 replicates, although the run reports success"
+    opened = lab.open(tmp_path, Lost)
+    assert int(opened["square"].isnull().sum()) == 1
+    assert opened["reason"].sel(samples=8).values.tolist() == ["", "", "square is NaN", ""]
+    assert len(list(tmp_path.rglob("*.failed.json"))) == 1
+
+
+def test_an_executor_of_ones_own_gives_the_same_numbers(tmp_path):
+    with ThreadPoolExecutor(2) as pool:
+        threaded = lab.run(SampleMean, replicates=20, engine=pool, out=tmp_path / "threads")
+    assert threaded.identical(lab.run(SampleMean, replicates=20, out=tmp_path / "plain"))
+
+
+@pytest.mark.parametrize(
+    ("how", "sentence"),
+    [
+        ({"engine": "cluster"}, r"^engine='cluster' is unknown; accepted: 'in-process', 'loky', 'dask'"),
+        ({"engine": 3}, r"^engine=3 is not accepted; accepted: .* or an executor with `submit`$"),
+        ({"jobs": 0}, r"^jobs=0 is out of range"),
+        ({"jobs": 2, "engine": "in-process"}, r"^jobs=2 is not accepted with engine='in-process'"),
+        ({"address": "tcp://x", "engine": "loky"}, r"^address='tcp://x' is not accepted with engine='loky'"),
+        ({"address": "tcp://x", "jobs": 2}, r"^jobs=2 is not accepted with address='tcp://x'"),
+        ({"address": "nowhere"}, r"^address='nowhere' does not answer"),
+        ({"address": "tcp://127.0.0.1:1"}, r"^address='tcp://127.0.0.1:1' does not answer"),
+    ],
+)
+def test_engines_that_are_not_accepted(tmp_path, how, sentence):
+    with pytest.raises(ValueError, match=sentence):
+        lab.run(SampleMean, {"samples": 4}, replicates=1, out=tmp_path / "out", **how)
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+def test_an_engine_that_is_not_installed_names_its_extra(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ImportError, match=r"needs submitit, which is not installed: pip install 'solvable\[slurm\]'"):
+        lab.run(SampleMean, engine="submitit", out=tmp_path)

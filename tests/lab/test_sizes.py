@@ -299,12 +299,12 @@ def test_a_panel_shows_the_series_that_deviate_most(tmp_path):
 
 
 def test_declared_sizes_are_numeric_parameters_of_asymptotic_claims():
-    declared = {name: one for name, one in experiments().items() if one.size is not None}
+    declared = {name: one for name, one in experiments().items() if one.size_parameter is not None}
     assert {"sparse-tokens/error", "sparse-tokens/alignment", "sparse-tokens/rates", "sparse-tokens/surrogate"} <= set(
         declared
     )
     for experiment in declared.values():
-        assert experiment.model_fields[experiment.size].annotation in (int, float)
+        assert experiment.model_fields[experiment.size_parameter].annotation in (int, float)
         claims = {status.claim for overlay in experiment.overlays for status in experiment.status(overlay).values()}
         assert claims & {"asymptotic", "heuristic"}
 

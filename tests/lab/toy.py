@@ -174,7 +174,7 @@ class ApproachOutcome(Outcome):
 class Approach(Experiment):
     """A mean that is 2/dim off its limit, a largest fluctuation that is 1/sqrt(dim) off, against dim."""
 
-    name, source, system, size = "toy/approach", "a textbook, Fig. 2", __name__, "dim"
+    name, source, system, size_parameter = "toy/approach", "a textbook, Fig. 2", __name__, "dim"
     dim: int = axis([50, 100, 200, 400], "dimension d", log=True)
     offset: float = parameter(0.0, "error of the theory")
     kind: Literal["plain", "patchy", "broken"] = parameter("plain", "which toy")

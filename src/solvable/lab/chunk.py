@@ -11,6 +11,8 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from solvable.lab.experiment import Experiment, Overlay
 from solvable.lab.values import SIMULATION, Failure, Values
 
@@ -85,14 +87,14 @@ def compute(chunk: Chunk) -> Computed:
         assert chunk.replicates is not None
         try:
             outcome = _simulate(cell, chunk.replicates)
-            values[SIMULATION] = _named(cell, Values.of(outcome, chunk.replicates))
+            values[SIMULATION] = _checked(_named(cell, Values.of(outcome, chunk.replicates)), SIMULATION, failures)
         except Exception as error:
             return Computed({}, [_failure(SIMULATION, chunk.replicates, error)])
         overlays = [overlay for overlay in cell.applicable() if overlay.given]
     for overlay in overlays:
         try:
             predicted = Values.of(cell.predict(overlay, given=outcome), chunk.replicates)
-            values[overlay.label] = _named(cell, predicted)
+            values[overlay.label] = _checked(_named(cell, predicted), overlay.label, failures)
         except Exception as error:
             failures.append(_failure(overlay.label, chunk.replicates, error))
     return Computed(values, failures)
@@ -122,6 +124,21 @@ def _named(cell: Experiment, values: Values) -> Values:
                 f"parameter {name!r} of {cell.name} has the name of a dim, an observable or a column; rename it"
             )
     return values
+
+
+def _checked(values: Values, source: str, failures: list[Failure]) -> Values:
+    """The values, where a replicate that reports success and yet holds a NaN gets a reason, and a failure is recorded."""
+    replicated = values.replicates is not None
+    reasons = list(values.reasons)
+    for name, array in values.arrays.items():
+        lost = np.isnan(array.reshape(len(reasons), -1)).any(axis=1) & np.array([not reason for reason in reasons])
+        if lost.any():
+            amount = f" in {lost.sum()} of {len(reasons)} replicates" if replicated else ""
+            message = f"{name} is NaN{amount}, although the run reports success"
+            span = None if values.replicates is None else range(values.replicates[0], values.replicates[-1] + 1)
+            failures.append(Failure(source, span, "NaN", message))
+            reasons = [f"{name} is NaN" if gone else reason for gone, reason in zip(lost, reasons, strict=True)]
+    return dataclasses.replace(values, reasons=reasons)
 
 
 def _failure(source: str, replicates: range | None, error: Exception) -> Failure:

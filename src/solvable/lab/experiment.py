@@ -104,9 +104,9 @@ class Experiment(pydantic.BaseModel):
     `predict` and `theories`), `observables`, `overlays`, `x` (the parameter on the abscissa), `replicates` (default
     number of runs a cell; 0 for an experiment without simulation), `numbers` (raise it when the numbers a cell gives
     change, so that stored results are not mixed with new ones), `panels` (what the figure shows: names of observables,
-    or any names that an own `draw` understands; every observable when left empty), `size` (the parameter in whose
-    inverse the asymptotic claims are approached: a run over three of its values or more is extrapolated to infinity;
-    None where there is none, or where the approach is no line in its inverse).
+    or any names that an own `draw` understands; every observable when left empty), `size_parameter` (the parameter in
+    whose inverse the asymptotic claims are approached: a run over three of its values or more is extrapolated to
+    infinity; None where there is none, or where the approach is no line in its inverse).
     """
 
     # Not class keywords: those would have type checkers ask every subclass to repeat that it is frozen.
@@ -121,7 +121,7 @@ class Experiment(pydantic.BaseModel):
     replicates: ClassVar[int] = 16
     numbers: ClassVar[int] = 1
     panels: ClassVar[Sequence[str]] = ()
-    size: ClassVar[str | None] = None
+    size_parameter: ClassVar[str | None] = None
 
     def task(self) -> Any:
         """The law of problems of this cell."""

@@ -7,6 +7,7 @@ or that has changed, is read and its checksum verified. It may be deleted at any
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import json
 import os
@@ -231,6 +232,7 @@ def read_data(path: Path) -> Content:
     return content
 
 
+@functools.lru_cache(maxsize=256)
 def _labels(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
 

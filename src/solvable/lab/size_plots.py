@@ -69,7 +69,7 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
         widest = max(len(str(handle.get_label())) for handle in [*series, *meaning])
         across = max(1, min(len(series) + 2, int((columns * 62 if columns > 1 else 70) / (widest + 9))))
         made.legend(handles=[*series, *meaning], loc="outside lower center", ncols=across, frameon=False)
-        title = f"{experiment.name}: does simulation minus theory vanish at infinite {experiment.size}?"
+        title = f"{experiment.name}: does simulation minus theory vanish at infinite {experiment.size_parameter}?"
         made.suptitle("\n".join(textwrap.wrap(title, int(made.get_figwidth() * 16.5))), fontsize=8.5, color=plots._INK)
     return made
 
@@ -117,8 +117,8 @@ def _abscissa(experiment: type[Experiment], axes: Axes, sizes: Sequence[float], 
         names.append(plots._number(size) if room else "")
     axes.set_xticks(ticks, names, fontsize=6)
     axes.set_xlim(-0.05 * width, 1.06 * width)
-    scale = str(experiment.size) if order == 1.0 else f"{experiment.size}^{order:g}"
-    axes.set_xlabel(f"{experiment.size} (scale: 1/{scale})")
+    scale = str(experiment.size_parameter) if order == 1.0 else f"{experiment.size_parameter}^{order:g}"
+    axes.set_xlabel(f"{experiment.size_parameter} (scale: 1/{scale})")
 
 
 def _most_deviating(rows: Sequence[Row]) -> list[Row]:

@@ -49,7 +49,7 @@ _CLAIMS = ("asymptotic", "heuristic")
 
 
 def extrapolate(experiment: type[Experiment], results: Sequence[CellResult], limit: float = 4.0) -> list[Row]:
-    """One row per group of cells that differ in the experiment's `size` alone, compared overlay, observable and point.
+    """One row per group of cells that differ in `size_parameter` alone, compared overlay, observable and point.
 
     Only asymptotic and heuristic claims are extrapolated: an exact one holds at every size, a bound has no limit to
     reach, and where a tolerance is declared nothing is random. Two sizes always lie on a line, which nothing would
@@ -64,7 +64,7 @@ def extrapolate(experiment: type[Experiment], results: Sequence[CellResult], lim
                 status = statuses.get(observable.name)
                 if status is None or status.claim not in _CLAIMS or observable.tolerance is not None:
                     continue
-                parameters = group[-1].cell.model_dump(mode="json") | {str(experiment.size): math.inf}
+                parameters = group[-1].cell.model_dump(mode="json") | {str(experiment.size_parameter): math.inf}
                 for point, comparison, line in _compared(experiment, group, overlay, observable, limit):
                     place = (experiment.name, parameters, observable.name, point, overlay.label)
                     found.append(Row(*place, status.claim, status.origin, comparison, line))
@@ -223,13 +223,15 @@ def _misfit(contrasts: np.ndarray, differences: np.ndarray, variances: np.ndarra
 
 def _groups(experiment: type[Experiment], results: Sequence[CellResult]) -> Iterable[list[CellResult]]:
     """The cells that differ in the size alone, smallest first, where there are enough sizes."""
-    if experiment.size is None:
+    if experiment.size_parameter is None:
         return []
     groups: dict[str, list[CellResult]] = {}
     for result in results:
-        others = result.cell.model_dump(mode="json", exclude={experiment.size})
+        others = result.cell.model_dump(mode="json", exclude={experiment.size_parameter})
         groups.setdefault(json.dumps(others, sort_keys=True), []).append(result)
-    ordered = [sorted(group, key=lambda one: getattr(one.cell, str(experiment.size))) for group in groups.values()]
+    ordered = [
+        sorted(group, key=lambda one: getattr(one.cell, str(experiment.size_parameter))) for group in groups.values()
+    ]
     return [group for group in ordered if len(group) >= LEAST]
 
 
@@ -248,7 +250,7 @@ def _compared(
             continue
         there += 1
         reasons.extend(text for text in (*theory.reasons, *simulation.reasons) if text)
-        size = float(getattr(result.cell, str(experiment.size)))
+        size = float(getattr(result.cell, str(experiment.size_parameter)))
         for point, simulated, predicted, error in points(observable, simulation, theory):
             data.setdefault(tuple(point.items()), []).append((size, simulated, predicted, error))
     for point, entries in data.items():
@@ -256,7 +258,7 @@ def _compared(
             continue
         sizes, simulated, predicted, errors = zip(*entries, strict=True)
         comparison, line = compare_sizes(
-            str(experiment.size),
+            str(experiment.size_parameter),
             sizes,
             simulated,
             predicted,

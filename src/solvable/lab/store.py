@@ -38,18 +38,21 @@ class Store:
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        self._shelves: dict[Path, Shelf] = {}
+        self._shelves: dict[str, Shelf] = {}
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"out={str(folder)!r} is a file; accepted: a folder, or a name that is free")
 
     def shelf(self, experiment: type[Experiment] | Experiment) -> Shelf:
         """The files of one experiment."""
-        return self._shelf(self.folder / safe(experiment.name))
+        found = self._shelves.get(experiment.name)
+        if found is None:
+            found = self._shelves[experiment.name] = Shelf(self.folder / safe(experiment.name))
+        return found
 
     def shelves(self) -> Sequence[Shelf]:
         """The files of every experiment."""
         folders = [path for path in self.folder.iterdir() if path.is_dir()] if self.folder.is_dir() else []
-        return [self._shelf(path) for path in sorted(folders) if not path.name.startswith("_")]
+        return [Shelf(path) for path in sorted(folders) if not path.name.startswith("_")]
 
     def prepare(self, experiment: type[Experiment]) -> None:
         """Make the folder of an experiment.
@@ -116,11 +119,6 @@ class Store:
     def failures(self, chunk: Chunk) -> list[Failure]:
         """What raised when the chunk was last computed."""
         return read_failures(_failed_path(self.shelf(chunk.cell), chunk))[1]
-
-    def _shelf(self, path: Path) -> Shelf:
-        if path not in self._shelves:
-            self._shelves[path] = Shelf(path)
-        return self._shelves[path]
 
     def failed_files(self) -> list[Path]:
         """Every record of a failure."""

@@ -87,7 +87,7 @@ class ErrorAgainstRatio(SparseTokenExperiment):
     )
     panels: ClassVar[Sequence[str]] = ("test_error", "train_loss", "train_error")
     x: ClassVar[str] = "ratio"
-    size: ClassVar[str | None] = "dim"
+    size_parameter: ClassVar[str | None] = "dim"
     # Few query samples make the error steep and convex in the alignment reached, so that its mean over runs is far from
     # its value at the limit alignment: the limit is drawn for attention, the conditional theory is what must agree.
     overlays: ClassVar[Sequence[Overlay]] = (Overlay("limit"), Overlay("given_query", given=True))
@@ -141,7 +141,7 @@ class AlignmentAgainstRatio(FigureExperiment):
         "scaled_misalignment": Status("asymptotic", "derived"),
     }
     x: ClassVar[str] = "query_ratio"
-    size: ClassVar[str | None] = "dim"
+    size_parameter: ClassVar[str | None] = "dim"
 
     def algorithm(self) -> Any:
         """The two steps."""
@@ -296,7 +296,7 @@ class Rates(SparseTokenExperiment):
         Observable("scaled_excess", "ratio x (test error - limit)", allowance=_per_dim(1.0)),
     )
     x: ClassVar[str] = "ratio"
-    size: ClassVar[str | None] = "dim"
+    size_parameter: ClassVar[str | None] = "dim"
 
     def algorithm(self) -> Any:
         """The classifier, square loss."""
@@ -406,7 +406,7 @@ class Surrogate(FigureExperiment):
         "solution_spread": Status("exact", "derived"),
     }
     x: ClassVar[str] = "dim"
-    size: ClassVar[str | None] = "dim"
+    size_parameter: ClassVar[str | None] = "dim"
 
     def algorithm(self) -> Any:
         """Attention with that query."""
