@@ -44,6 +44,8 @@ from solvable.lab.looks import (
     wrapped,
 )
 
+_MOST_DECADES = 3  # of a logarithmic axis whose ticks are written as plain numbers
+
 
 @dataclasses.dataclass(frozen=True)
 class Series:
@@ -373,13 +375,24 @@ class _Translation:
     def _axis(self, axis: Any, label: str, limits: tuple[float, float], names: dict[float, str]) -> dict[str, Any]:
         logarithmic = axis.get_scale() == "log"
         span = [math.log10(end) for end in limits] if logarithmic else [float(end) for end in limits]
-        found: dict[str, Any] = {"title": {"text": wrapped(label, 46)}, "range": span, "autorange": False}
+        found: dict[str, Any] = {
+            "title": {"text": wrapped(label, 46 if axis is self.axes.xaxis else 34)},
+            "range": span,
+            "autorange": False,
+        }
         found["type"] = "log" if logarithmic else "linear"
         if names:
             found |= {"tickvals": list(names), "ticktext": [inert(name) for name in names.values()]}
         elif logarithmic and isinstance(axis.get_major_locator(), FixedLocator):
             ticks = [float(tick) for tick in axis.get_ticklocs()]
             found |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        elif logarithmic and abs(span[1] - span[0]) <= _MOST_DECADES:
+            # a few decades more than are shown, for those who zoom out
+            decades = range(math.floor(min(span)) - 3, math.ceil(max(span)) + 3)
+            ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
+            found |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+        elif logarithmic:
+            found["dtick"] = max(1, round(abs(span[1] - span[0]) / 6))
         return found
 
     def _hover(self, label: str, x: str = "%{x:.4~g}", y: str = "%{y:.4~g}", last: str = "") -> str:

@@ -69,7 +69,9 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
         words += f"{observable_text(chapter, first)} at {where}: {first.comparison.verdict}."
         return "differs", words + tail
     if tested:
-        words = f"All {len(tested)} comparisons agree." if len(tested) > 1 else "The one comparison agrees."
+        over = sum(row.extrapolation is not None for row in tested)
+        some = f" ({over} of them over sizes)" if over else ""
+        words = f"All {len(tested)} comparisons agree{some}." if len(tested) > 1 else "The one comparison agrees."
         untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
         words += f" {counted(untested, 'more')} could not be tested." if untested else ""
         return ("differs" if failed else "agrees"), words + tail
@@ -104,7 +106,7 @@ def place_text(chapter: Chapter, row: Row) -> str:
 def observable_text(chapter: Chapter, row: Row) -> str:
     assert chapter.experiment is not None
     label = next((item.label for item in chapter.experiment.observables if item.name == row.observable), row.observable)
-    inside = ", ".join(f"{dim} = {value_text(value)}" for dim, value in row.point.items())
+    inside = ", ".join(f"{dim} = {value:g}" for dim, value in row.point.items())
     return f"{label} [{inside}]" if inside else label
 
 

@@ -27,7 +27,7 @@ from solvable.lab.page.tables import (
     agreement_parts,
     commands,
     environment,
-    extrapolation_table,
+    extrapolation_parts,
     failed,
     mark,
     parameters,
@@ -200,7 +200,7 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
         tag("h3", "How to reproduce it"),
         *commands(chapter, out),
         tag("h3", "Where it was computed"),
-        environment(chapter.results),
+        environment(chapter.name, chapter.results),
     ]
     return tag("section", *parts, id=anchor, aria_labelledby=f"{anchor}-title")
 
@@ -208,7 +208,7 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
 def _over_sizes(chapter: Chapter, graphs: Graphs) -> list[Markup | None]:
     if not chapter.extrapolated:
         return []
-    return [tag("h3", "Agreement over sizes"), over_sizes(chapter, graphs), extrapolation_table(chapter)]
+    return [tag("h3", "Agreement over sizes"), over_sizes(chapter, graphs), *extrapolation_parts(chapter)]
 
 
 def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:

@@ -87,7 +87,7 @@ def figure_block(made: Figure, graphs: Graphs, what: str) -> Markup:
         note = f"Shown as a picture: {', '.join(omitted)} cannot be made interactive."
         return tag("div", picture, tag("p", note, class_="note"), class_="figure still")
     graphs_ = tag("div", _legend(interactive.legend(made)), tag("div", *drawn, class_="panels"), class_="graphs")
-    return tag("div", graphs_, picture, _numbers(panels), class_="figure")
+    return tag("div", graphs_, picture, _numbers(panels, what), class_="figure")
 
 
 def _legend(keys: Sequence[Key]) -> Markup | None:
@@ -109,7 +109,7 @@ def _legend(keys: Sequence[Key]) -> Markup | None:
     return tag("ul", *items, class_="legend")
 
 
-def _numbers(panels: Sequence[interactive.Panel]) -> Markup | None:
+def _numbers(panels: Sequence[interactive.Panel], what: str) -> Markup | None:
     made = []
     for panel in panels:
         for maps, group in itertools.groupby(panel.series, key=lambda one: one.value):
@@ -125,5 +125,5 @@ def _numbers(panels: Sequence[interactive.Panel]) -> Markup | None:
                     columns, points = columns[:3], [point[:3] for point in points]
             if len(points) > _MOST_NUMBERS:
                 caption += f" (the first {_MOST_NUMBERS} of {len(points)} points)"
-            made.append(table(caption, columns, points[:_MOST_NUMBERS], numbers=columns[0 if maps else 1 :]))
+            made.append(table(caption, columns, points[:_MOST_NUMBERS], of=what, numbers=columns[0 if maps else 1 :]))
     return tag("details", tag("summary", "The numbers behind the figure"), *made, class_="numbers") if made else None

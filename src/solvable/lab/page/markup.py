@@ -42,12 +42,14 @@ def table(
     columns: Sequence[str],
     rows: Iterable[Sequence[Any]],
     *,
+    of: str = "",
     numbers: Iterable[str] = (),
     quiet: bool = False,
 ) -> Markup:
     """A table in a region that scrolls where it is too wide; the first column names its row.
 
-    The columns named in `numbers` are set flush right. A `quiet` caption is for those who hear the page: the heading
+    `of` tells its region from those of other tables with the same caption. The columns named in `numbers` are set flush
+    right. A `quiet` caption is for those who hear the page: the heading
     above the table says the same to those who see it.
     """
     right = ["number" if column in set(numbers) else None for column in columns]
@@ -61,7 +63,9 @@ def table(
         lines.append(tag("tr", *cells))
     title = tag("caption", tag("span", caption), class_="quiet" if quiet else None)
     body = tag("table", title, tag("thead", head), tag("tbody", *lines))
-    return tag("div", body, class_="scroll", tabindex=0, role="region", aria_label=caption)
+    return tag(
+        "div", body, class_="scroll", tabindex=0, role="region", aria_label=f"{caption} ({of})" if of else caption
+    )
 
 
 def data_uri(kind: str, content: bytes) -> str:

@@ -8,6 +8,7 @@
   const config = {
     responsive: true,
     displaylogo: false,
+    doubleClick: "reset",
     modeBarButtons: [["zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d", "toImage"]],
   };
 

@@ -53,13 +53,8 @@ def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
     shown = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
     caption = "The worst comparisons, at least one of each observable with each theory"
     yield _comparisons(chapter, [row for row in rows if id(row) in shown], caption)
-    parts = [tag("summary", f"All {len(rows)} comparisons")]
-    if len(rows) > MOST_ROWS:
-        words = f"The {MOST_ROWS} worst are listed and {len(rows) - MOST_ROWS} are left out; "
-        words += "`solvable run ... --json` and the Parquet files have them all."
-        parts.append(tag("p", words, class_="note"))
-    parts.append(_comparisons(chapter, rows[:MOST_ROWS], f"All comparisons of {chapter.name}, the worst first"))
-    yield tag("details", *parts)
+    listed = _comparisons(chapter, rows[:MOST_ROWS], "All comparisons, the worst first")
+    yield tag("details", tag("summary", f"All {len(rows)} comparisons"), _left_out(len(rows)), listed)
 
 
 def _comparisons(chapter: Chapter, rows: Sequence[Row], caption: str) -> Markup:
@@ -82,15 +77,27 @@ def _comparisons(chapter: Chapter, rows: Sequence[Row], caption: str) -> Markup:
             ]
         )
     columns = ["observable", *names, "theory", "claim", *numbers, "verdict"]
-    return table(caption, columns, lines, numbers=numbers)
+    return table(caption, columns, lines, of=chapter.name, numbers=numbers)
 
 
-def extrapolation_table(chapter: Chapter) -> Markup:
-    """The lines over sizes: intercept at infinite size, slope, misfit."""
+def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
+    """The lines over sizes, with intercept, slope and misfit: the worst ones, then all of them where there are more."""
+    rows = [row for row in worst_first(chapter.extrapolated) if not row.failed]
+    used = {", ".join(map(value_text, row.extrapolation.sizes)) for row in rows if row.extrapolation}
+    common = f" from {rows[0].extrapolation.size} = {used.pop()}" if len(used) == 1 and rows[0].extrapolation else ""
+    caption = f"Simulation minus theory, extrapolated to infinite size{common}; the worst first"
+    differing = [row for row in rows if row.comparison.agrees is False]
+    yield _lines(chapter, rows[: max(_SHORT, min(len(differing), _MOST_DIFFERING))], caption, not common)
+    if len(rows) > _SHORT:
+        listed = _lines(chapter, rows[:MOST_ROWS], "All lines over sizes, the worst first", not common)
+        yield tag("details", tag("summary", f"All {len(rows)} lines"), _left_out(len(rows)), listed)
+
+
+def _lines(chapter: Chapter, rows: Sequence[Row], caption: str, sizes: bool) -> Markup:
     names = [name for name in varying(chapter) if len({str(row.parameters[name]) for row in chapter.extrapolated}) > 1]
     numbers = ["intercept", "± 1 se", "slope", "misfit", "z"]
     lines = []
-    for row in worst_first(chapter.extrapolated)[:MOST_ROWS]:
+    for row in rows:
         found, line = row.comparison, row.extrapolation
         lines.append(
             [
@@ -98,7 +105,7 @@ def extrapolation_table(chapter: Chapter) -> Markup:
                 *(value_text(row.parameters[name]) for name in names),
                 overlay_words(row.overlay),
                 row.claim,
-                "" if line is None else ", ".join(map(value_text, line.sizes)),
+                *(["" if line is None else ", ".join(map(value_text, line.sizes))] if sizes else []),
                 finite(found.difference),
                 finite(found.standard_error),
                 "" if line is None else finite(line.slope),
@@ -107,10 +114,15 @@ def extrapolation_table(chapter: Chapter) -> Markup:
                 [mark(_KINDS[found.agrees]), " ", found.verdict],
             ]
         )
-    columns = ["observable", *names, "theory", "claim", "sizes", *numbers, "verdict"]
-    caption = "Simulation minus theory, extrapolated to infinite size; the worst first"
-    more = len(chapter.extrapolated) - MOST_ROWS
-    return table(caption + (f" ({more} more are left out)" if more > 0 else ""), columns, lines, numbers=numbers)
+    columns = ["observable", *names, "theory", "claim", *(["sizes"] if sizes else []), *numbers, "verdict"]
+    return table(caption, columns, lines, of=chapter.name, numbers=numbers)
+
+
+def _left_out(count: int) -> Markup | None:
+    if count <= MOST_ROWS:
+        return None
+    words = f"The {MOST_ROWS} worst are listed and {count - MOST_ROWS} are left out; "
+    return tag("p", words + "`solvable run ... --json` and the Parquet files have them all.", class_="note")
 
 
 def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
@@ -122,7 +134,9 @@ def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> M
         shown = ", ".join(value_text(value) for value in values[:40])
         shown += f", ... ({len(values)} values)" if len(values) > 40 else ""
         lines.append([tag("code", name), shown, field.description or ""])
-    return table("Parameters of the stored cells", ["parameter", "values", "meaning"], lines, quiet=True)
+    return table(
+        "Parameters of the stored cells", ["parameter", "values", "meaning"], lines, of=experiment.name, quiet=True
+    )
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
@@ -139,7 +153,7 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
                 compared = "yes" if overlay.compared else "no, shown only"
                 lines.append([label, name, status[item.name].claim, status[item.name].origin, compared])
     columns = ["observable", "theory", "claim", "origin", "compared"]
-    yield table(f"What each theory claims. Source: {experiment.source}", columns, lines)
+    yield table(f"What each theory claims. Source: {experiment.source}", columns, lines, of=experiment.name)
     yield from meanings
 
 
@@ -164,10 +178,12 @@ def failed(chapter: Chapter) -> Iterator[Markup]:
     if lines or missing:
         yield tag("h3", "What failed")
     if lines:
-        yield table(*_cut("Cells that failed", lines, ["cell", "source", "replicates", "message"]))
+        yield table(*_cut("Cells that failed", lines, ["cell", "source", "replicates", "message"]), of=chapter.name)
     if missing:
         gone = [[overlay_words(source), reason, str(count)] for (source, reason), count in missing.most_common()]
-        yield table("Values that are missing", ["source", "reason", "how many"], gone, numbers=["how many"])
+        yield table(
+            "Values that are missing", ["source", "reason", "how many"], gone, of=chapter.name, numbers=["how many"]
+        )
 
 
 def _cut(caption: str, lines: list[Any], columns: list[str]) -> tuple[str, list[str], list[Any]]:
@@ -193,7 +209,7 @@ def _pre(text: str, label: str) -> Markup:
     return tag("pre", tag("code", text), tabindex=0, role="region", aria_label=label)
 
 
-def environment(results: Sequence[CellResult]) -> Markup:
+def environment(name: str, results: Sequence[CellResult]) -> Markup:
     facts = [entry for result in results for entry in result.facts]
     versions: dict[str, list[str]] = {}
     for entry in facts:
@@ -211,7 +227,7 @@ def environment(results: Sequence[CellResult]) -> Markup:
         ["type of the numbers", _distinct(values.dtype for values in sources if values.dtype)],
         ["versions", ", ".join(packages) or "unknown"],
     ]
-    return table("When, on what and with which versions", ["what", "value"], lines, quiet=True)
+    return table("When, on what and with which versions", ["what", "value"], lines, of=name, quiet=True)
 
 
 def _minute(stamp: str) -> str:
