@@ -54,7 +54,8 @@ def sentences(found: dict[str, np.ndarray]) -> list[str]:
             _, low, high = band(count)
             outside = int(((values < low) | (values > high)).sum())
             words += f"; {count} independent standard normal ones would have mean 0 ± {count**-0.5:.2f} and standard "
-            words += f"deviation 1 ± {(2 * (count - 1)) ** -0.5:.2f}. {outside} lie outside the 95 % band"
+            verb = "lies" if outside == 1 else "lie"
+            words += f"deviation 1 ± {(2 * (count - 1)) ** -0.5:.2f}. {outside} {verb} outside the 95 % band"
         said.append(f"{words}.")
     if OTHERS in found:
         said.append("The allowances for finite sizes make the scores of asymptotic and heuristic claims narrower.")
