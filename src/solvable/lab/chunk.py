@@ -127,7 +127,7 @@ def _named(cell: Experiment, values: Values) -> Values:
 
 
 def _checked(values: Values, source: str, failures: list[Failure]) -> Values:
-    """The values, where a replicate that reports success and yet holds a NaN gets a reason, and a failure is recorded."""
+    """The values; a replicate that reports success and yet holds a NaN gets a reason, and a failure is recorded."""
     replicated = values.replicates is not None
     reasons = list(values.reasons)
     for name, array in values.arrays.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import tomllib
 import types
@@ -38,7 +39,7 @@ def cells(experiment: type[E], grid: Mapping[str, Any] | None = None) -> list[E]
         _cell(experiment, dict(zip(values, combination, strict=True)))
         for combination in itertools.product(*values.values())
     )
-    return list({cell.canonical(): cell for cell in made}.values())
+    return list(dict.fromkeys(made))
 
 
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -85,13 +86,8 @@ def kinds(annotation: Any) -> set[type]:
 
 
 def _cell(experiment: type[E], values: dict[str, Any]) -> E:
-    for name, value in values.items():
-        if str(value).strip().lower() in ("nan", "+nan", "-nan"):
-            raise ValueError(
-                f"{name}={value!r} is not accepted; accepted: {accepted(experiment.model_fields[name].annotation)}"
-            )
     try:
-        return experiment(**values)
+        cell = experiment(**values)
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         if not first["loc"]:
@@ -105,3 +101,10 @@ def _cell(experiment: type[E], values: dict[str, Any]) -> E:
         else:
             detail = f"accepted: {accepted(field.annotation)}"
         raise ValueError(f"{name}={values[name]!r} is not accepted; {detail}") from None
+    for name, value in values.items():
+        made = getattr(cell, name)
+        if isinstance(made, float) and math.isnan(made):
+            raise ValueError(
+                f"{name}={value!r} is not accepted; accepted: {accepted(experiment.model_fields[name].annotation)}"
+            )
+    return cell

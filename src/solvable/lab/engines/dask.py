@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import signal
 from typing import Any
 
 from distributed import Client, LocalCluster
@@ -12,6 +14,11 @@ from solvable.lab.engines.work import WORKER
 _WINDOW = 256
 
 
+def dask_setup(worker: Any) -> None:
+    """Called by Dask in each worker of a cluster of ours: Ctrl-C is the driver's."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
 class _Session:
     """A client, and the cluster where it is ours."""
 
@@ -19,7 +26,13 @@ class _Session:
         self.cluster = None
         if address is None:
             self.cluster = LocalCluster(
-                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=":0", env=WORKER
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                dashboard_address=":0",
+                env=WORKER,
+                preload=[__name__],
+                silence_logs=logging.ERROR,
             )
         try:
             self.client = Client(self.cluster if address is None else address, timeout="10s", set_as_default=False)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future
 from typing import TYPE_CHECKING, Any
 
-from solvable.lab.engines.work import WORKER, failed, leave_interrupts_to_the_driver, work
+from solvable.lab.engines.work import WORKER, failed, depend_on_the_driver, work
 
 if TYPE_CHECKING:
     from solvable.lab.chunk import Chunk, Computed
@@ -60,9 +60,9 @@ class Pool:
                         pending.clear()
             done = True
         finally:
-            for future in pending:
-                future.cancel()
             self._stop(executor, done)
+            for future in pending:  # those of an executor of yours, which goes on
+                future.cancel()
 
 
 class _Thread:
@@ -94,7 +94,7 @@ def loky(workers: int) -> Pool:
     def start() -> Any:
         from loky import ProcessPoolExecutor
 
-        return ProcessPoolExecutor(max_workers=workers, initializer=leave_interrupts_to_the_driver, env=WORKER)
+        return ProcessPoolExecutor(max_workers=workers, initializer=depend_on_the_driver, env=WORKER)
 
     return Pool(start, 4 * workers, lambda executor, done: executor.shutdown(kill_workers=not done))
 

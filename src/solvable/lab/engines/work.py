@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
+import signal
+import threading
+import time
 from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
@@ -37,9 +39,14 @@ def failed(chunk: Chunk, error: BaseException) -> Computed:
     return Computed({}, [Failure(source, chunk.replicates, type(error).__name__, message)])
 
 
-def leave_interrupts_to_the_driver() -> None:
-    """Ignore Ctrl-C, which a terminal sends to every process of the command."""
-    import signal
+def depend_on_the_driver() -> None:
+    """Ignore Ctrl-C, which a terminal sends to every process of the command, and end soon after the driver's death."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    driver = os.getppid()
 
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    def watch() -> None:
+        while os.getppid() == driver:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
