@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.lab import runner, values
+from solvable.lab import dataset, runner, values
 from solvable.lab.chunk import blocks
 from solvable.lab.experiment import Overlay, parameter
 from tests.lab import toy
@@ -77,7 +77,7 @@ def test_a_failed_cell_is_recorded_retried_and_forgotten_once_it_succeeds(tmp_pa
     assert failure.message == "the toy is broken on purpose"
     assert failure.kind == "RuntimeError"
     assert "mean" in done.results[0].sources["simulation"].arrays
-    _, stored = lab.dataset.read_results(tmp_path, SampleMean)
+    _, stored = dataset.read_results(tmp_path, SampleMean)
     assert [list(result.failures) for result in stored] == [[], [failure]]
     monkeypatch.setattr(SampleMean, "algorithm", lambda self: "plain")
     toy.calls.clear()
