@@ -250,7 +250,7 @@ def test_the_keyboard_reaches_everything(visit):
     page.keyboard.press("Tab")
     assert page.evaluate("() => document.activeElement.textContent") == "Skip to the results"
     page.keyboard.press("Enter")
-    assert page.evaluate("() => document.activeElement.id") == "results"
+    assert page.evaluate("() => document.activeElement.id") == "experiment-1"
     reached = set()
     for _ in range(200):
         page.keyboard.press("Tab")

@@ -266,7 +266,7 @@ class _Translation:
             "showscale": bar is not None,
             "colorscale": [[i / 20, to_hex(drawn.cmap(i / 20))] for i in range(21)],
             "customdata": [[number(value) if np.isfinite(value) else "missing" for value in row] for row in values],
-            "hovertemplate": self._hover(label, "%{x:.4~g}", "%{y:.4~g}", f"{inert(label or 'value')} %{{customdata}}"),
+            "hovertemplate": self._hover("", last=f"{inert(label or 'value')} %{{customdata}}"),
         }
         if bar is not None:
             trace["colorbar"] = {"title": {"text": wrapped(label, 36), "side": "right"}, "thickness": 14, "len": 1}

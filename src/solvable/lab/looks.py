@@ -84,7 +84,7 @@ def line_look(line: Line2D) -> dict[str, Any]:
         },
     }
     if symbol:
-        scale = PIXELS * _LARGER * (0.6 if line.get_marker() == "." else 1)
+        scale = PIXELS * _LARGER * {".": 0.6, "^": 1.25, "v": 1.25}.get(str(line.get_marker()), 1.0)
         size: Any = round(float(line.get_markersize()) * scale, 2)
         edge, face = to_hex(line.get_markeredgecolor()), to_hex(line.get_markerfacecolor())
         width = round(float(line.get_markeredgewidth()) * PIXELS, 2)

@@ -106,23 +106,30 @@ def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
 
 
 def figures(experiment: type[Experiment], dataset: xarray.Dataset) -> tuple[int, Iterator[tuple[str, Figure]]]:
-    """The figure, or where a panel of it had more than `MOST_SERIES` series, one figure per value of some dims.
+    """The figure, or where a panel of it had more than `MOST_SERIES` series, several that share out the values of dims.
 
-    Gives their number, and each with the values it was made for in words (empty for a single figure), drawn when asked
-    for. The dims are parameters where they suffice, the fewest figures first.
+    Gives their number, and each with the values it shows in words (empty for a single figure), drawn when asked for.
+    The dims are parameters where they suffice, the fewest figures first; of the longest, a figure takes as many
+    neighbouring values as it has room for.
     """
     whole = figure(experiment, dataset)
     refused = [str(axes.get_gid())[len(_REFUSED) :] for axes in whole.axes if str(axes.get_gid()).startswith(_REFUSED)]
-    dims = _splits(experiment, dataset, refused)
+    dims, inner = _splits(experiment, dataset, refused)
     if not dims:
         return 1, iter([("", whole)])
-    combinations = list(itertools.product(*(dataset[dim].values.tolist() for dim in dims)))
+    shares = [[[value] for value in dataset[dim].values.tolist()] for dim in dims]
+    longest = max(range(len(dims)), key=lambda place: len(shares[place]))
+    values = [value for (value,) in shares[longest]]
+    count = math.ceil(len(values) / (MOST_SERIES // inner))
+    ends = [round(place * len(values) / count) for place in range(count + 1)]
+    shares[longest] = [values[start:stop] for start, stop in itertools.pairwise(ends)]
+    combinations = list(itertools.product(*shares))
 
     def each() -> Iterator[tuple[str, Figure]]:
-        for values in combinations:
-            where = dict(zip(dims, values, strict=True))
-            words = ", ".join(_name(experiment, dim, value) for dim, value in where.items())
-            yield words, figure(experiment, dataset.sel(where))
+        for combination in combinations:
+            where = dict(zip(dims, combination, strict=True))
+            part = dataset.sel({dim: some if len(some) > 1 else some[0] for dim, some in where.items()})
+            yield ", ".join(_names(experiment, dim, some) for dim, some in where.items()), figure(experiment, part)
 
     return len(combinations), each()
 
@@ -365,9 +372,10 @@ def _refuse(axes: Axes, count: int, panel: str) -> None:
     axes.set_yticks([])
 
 
-def _splits(experiment: type[Experiment], dataset: xarray.Dataset, panels: Sequence[str]) -> list[str]:
-    """The dims to split along until each of these panels has few enough series, in the order of the dataset."""
+def _splits(experiment: type[Experiment], dataset: xarray.Dataset, panels: Sequence[str]) -> tuple[list[str], int]:
+    """The dims to split along until each of these panels has few enough series, and how many it then has at most."""
     chosen: set[str] = set()
+    inner = 1
     for panel in panels:
         arrays = list(_present(experiment, dataset, panel).values())
         axis = abscissa(experiment, dataset, arrays)
@@ -377,7 +385,8 @@ def _splits(experiment: type[Experiment], dataset: xarray.Dataset, panels: Seque
             sizes = {dim: size for dim, size in sizes.items() if dim in experiment.model_fields} or sizes
             enough = {dim: size for dim, size in sizes.items() if count / size <= MOST_SERIES}
             chosen.add(min(enough, key=enough.__getitem__) if enough else max(sizes, key=sizes.__getitem__))
-    return [str(dim) for dim in dataset.dims if dim in chosen]
+        inner = max(inner, count)
+    return [str(dim) for dim in dataset.dims if dim in chosen], inner
 
 
 def _present(experiment: type[Experiment], dataset: xarray.Dataset, panel: str) -> dict[str, xarray.DataArray]:
@@ -411,6 +420,13 @@ def _name(experiment: type[Experiment], dim: str, value: Any) -> str:
     extra = experiment.model_fields[dim].json_schema_extra if dim in experiment.model_fields else None
     symbol = extra.get("symbol") if isinstance(extra, dict) else ""
     return f"{symbol or dim.replace('_', ' ')} = {_number(value)}"
+
+
+def _names(experiment: type[Experiment], dim: str, values: Sequence[Any]) -> str:
+    """Several neighbouring values: numbers by their ends, texts one by one."""
+    if len(values) > 1 and not isinstance(values[0], str):
+        return f"{_name(experiment, dim, values[0])} to {_number(values[-1])}"
+    return ", ".join(_name(experiment, dim, value) for value in values)
 
 
 def _number(value: float) -> str:

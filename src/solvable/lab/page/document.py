@@ -166,8 +166,8 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
         tag("script", early),
     ]
     body = [
-        tag("a", "Skip to the results", href="#results", class_="skip"),
-        tag("main", *main, id="results", tabindex=-1),
+        tag("a", "Skip to the results", href=f"#{anchors[0]}", class_="skip"),
+        tag("main", *main),
         tag("script", inline_json(graphs.content), type="application/json", id="graphs"),
         tag("script", plotly),
         tag("script", late),
@@ -181,7 +181,7 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
     head = tag("h2", chapter.name, id=f"{anchor}-title")
     if chapter.experiment is None:
         parts = [head, tag("p", mark(kind), " ", chapter.trouble, class_="verdict")]
-        return tag("section", *parts, id=anchor, aria_labelledby=f"{anchor}-title")
+        return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
     lines = (chapter.experiment.__doc__ or "").strip().splitlines()
     parts = [
         head,
@@ -202,7 +202,7 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
         tag("h3", "Where it was computed"),
         environment(chapter.name, chapter.results),
     ]
-    return tag("section", *parts, id=anchor, aria_labelledby=f"{anchor}-title")
+    return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
 
 
 def _over_sizes(chapter: Chapter, graphs: Graphs) -> list[Markup | None]:
