@@ -115,6 +115,19 @@ def test_a_file_is_short_and_says_what_it_is(name: str) -> None:
     assert ast.get_docstring(ast.parse(text)), f"{name} has no docstring"
 
 
+@pytest.mark.parametrize("name", [name for name in FILES if name.startswith(("solvable.lab", "solvable.cli"))])
+def test_the_lab_never_unpickles_and_never_evaluates(name: str) -> None:
+    unsafe = {"pickle", "cloudpickle", "dill", "marshal", "shelve", "joblib"}
+    tree = ast.parse(FILES[name].read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert not unsafe & {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert (node.module or "").partition(".")[0] not in unsafe
+        elif isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            assert node.func.id not in ("eval", "exec", "compile", "__import__")
+
+
 def clean_python(code: str) -> str:
     """What a fresh interpreter prints that runs `code`, warnings being errors and JAX having its own settings."""
     environment = {key: value for key, value in os.environ.items() if not key.startswith("JAX_")}
