@@ -159,7 +159,7 @@ def test_predictions_failures_and_parameters(page):
     assert [
         "samples = 4, kind = broken",
         "simulation",
-        "0 to 7",
+        "0 to 11",
         "RuntimeError: the toy is broken on purpose",
     ] in failed
     missing = found["Values that are missing (toy/mean)"]

@@ -245,6 +245,28 @@ def test_every_text_stands_out(visit, scheme):
             assert max(int(part) for part in re.findall(r"\d+", line)[:3]) > 100, line
 
 
+def test_the_colours_follow_the_scheme_while_the_page_is_open(visit):
+    page, noticed = visit()
+    axis = "() => getComputedStyle(document.querySelector('.xtitle')).fill"
+    before = page.evaluate(axis)
+    page.emulate_media(color_scheme="dark")
+    for _ in range(100):
+        if page.evaluate(axis) != before:
+            break
+        page.wait_for_timeout(50)
+    assert page.evaluate(axis) == "rgb(230, 232, 234)"
+    assert len(noticed) == 1
+
+
+def test_a_graph_can_be_kept_as_a_picture(visit):
+    page, noticed = visit()
+    page.locator(".graph").first.hover()
+    with page.expect_download() as kept:
+        page.locator(".modebar-btn[data-title^=Download]").first.click()
+    assert kept.value.suggested_filename.endswith(".png")
+    assert [text for text in noticed[1:] if not text.startswith(("data:", "blob:"))] == []
+
+
 def test_the_keyboard_reaches_everything(visit):
     page, _ = visit()
     page.keyboard.press("Tab")

@@ -1,7 +1,9 @@
 """The commands of a report make exactly the cells that are stored."""
 
 import shlex
+import tempfile
 import tomllib
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import hypothesis
@@ -47,7 +49,10 @@ def cells_of(command):
     grid = settings([value for name, value in given if name == "--set"])
     if "--grid" in options:
         assert ("--grid", command.grid_name) in given
-        grid = tomllib.loads(command.grid)
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / command.grid_name
+            file.write_text(command.grid, encoding="utf-8")
+            grid = settings([], str(file))
     (replicates,) = [int(value) for name, value in given if name == "--replicates"]
     return cells(Anything, grid), replicates
 

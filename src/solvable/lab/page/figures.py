@@ -103,7 +103,7 @@ def _legend(keys: Sequence[Key]) -> Markup | None:
             shape = _SHAPES.get(key.symbol, _SHAPES["diamond" if "diamond" in key.symbol else "circle"])
             edge = {"stroke": "currentColor", "class_": "hollow"} if key.hollow else {"fill": "currentColor"}
             parts.append(tag("path", d=shape, **edge))
-        look = {"color": key.color, "data_color": key.color, "opacity": key.opacity}
+        look = {"color": key.color, "data_color": key.color, "opacity": max(key.opacity, 0.3)}
         swatch = tag("svg", *parts, viewBox="0 0 24 16", aria_hidden="true", **look)
         items.append(tag("li", swatch, key.label))
     return tag("ul", *items, class_="legend")

@@ -158,16 +158,14 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
 
 
 def failed(chapter: Chapter) -> Iterator[Markup]:
-    lines = [
-        [
-            cell_text(chapter, result.cell) or "its one cell",
-            overlay_words(failure.source),
-            "all" if failure.replicates is None else f"{failure.replicates.start} to {failure.replicates.stop - 1}",
-            f"{failure.kind}: {failure.message}",
-        ]
-        for result in chapter.failed
-        for failure in result.failures
-    ]
+    """The cells where something raised, and the replicates that have no value."""
+    places: dict[tuple[str, str, str], list[range | None]] = {}
+    for result in chapter.failed:
+        for failure in result.failures:
+            where = cell_text(chapter, result.cell) or "its one cell"
+            key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
+            places.setdefault(key, []).append(failure.replicates)
+    lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
     missing = Counter(
         (source, reason)
         for result in chapter.results
@@ -186,6 +184,17 @@ def failed(chapter: Chapter) -> Iterator[Markup]:
         )
 
 
+def _ranges(found: Sequence[range | None]) -> str:
+    """Blocks of replicates, neighbours joined."""
+    joined: list[range] = []
+    for block in sorted((block for block in found if block is not None), key=lambda block: block.start):
+        if joined and block.start <= joined[-1].stop:
+            joined[-1] = range(joined[-1].start, max(block.stop, joined[-1].stop))
+        else:
+            joined.append(block)
+    return ", ".join(_span([block.start, block.stop - 1]) for block in joined) or "all"
+
+
 def _cut(caption: str, lines: list[Any], columns: list[str]) -> tuple[str, list[str], list[Any]]:
     more = f" (the first {MOST_ROWS} of {len(lines)})" if len(lines) > MOST_ROWS else ""
     return caption + more, columns, lines[:MOST_ROWS]
@@ -196,11 +205,11 @@ def commands(chapter: Chapter, out: str) -> Iterator[Markup]:
     made = reproduce.commands(chapter.experiment, chapter.results, out)
     shown = made[:20]
     yield tag("p", "This makes the stored cells; where they are stored already it only draws and compares them again.")
-    yield _pre("\n".join(command.line for command in shown), "Commands")
+    yield _pre("\n".join(command.line for command in shown), f"Commands ({chapter.name})")
     for command in shown:
         if command.grid:
             yield tag("p", "with ", tag("code", command.grid_name), ":")
-            yield _pre(command.grid, command.grid_name)
+            yield _pre(command.grid, f"{command.grid_name} ({chapter.name})")
     if len(made) > len(shown):
         yield tag("p", f"{counted(len(made) - len(shown), 'more')} commands are left out.", class_="note")
 
