@@ -1,6 +1,6 @@
 """The lab: what each engine adds to a cell, the speed-up of two workers, a resume over many finished chunks.
 
-    python benchmarks/lab.py [--chunks 100000] [--seconds 1]
+    python benchmarks/lab.py [--chunks 100000] [--skip-engines]
 
 Peers: joblib.Parallel over the same function, which stores nothing; pandas reading the folder, which verifies nothing.
 """
@@ -10,8 +10,10 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import equinox as eqx
@@ -69,46 +71,51 @@ def simulate_alone(setting: int, seconds: float) -> None:
 
 
 def engines(cells: int, seconds: float) -> None:
-    """Wall time of a run of so many cells on every engine, against joblib with nothing stored."""
+    """What a cell costs on every engine beyond its own work, and what starting the engine costs.
+
+    Two runs of different length: their difference is what the cells cost, the rest is the start.
+    """
     from joblib import Parallel, delayed
 
     from solvable.lab import runner
 
-    print(f"\n{cells} cells of {seconds * 1e3:g} ms (each one block of 8 replicates and one prediction)")
-    print(f"{'':34}{'wall s':>8}{'ms a cell beyond the work':>28}")
-    start = time.perf_counter()
-    for setting in range(cells):
-        simulate_alone(setting, seconds)
-    alone = time.perf_counter() - start
-    print(f"{'a Python loop, nothing stored':34}{alone:8.2f}{(alone / cells - seconds) * 1e3:28.2f}")
-    work = alone
-    for jobs in (1, 2):
-        with Parallel(n_jobs=jobs) as parallel:
-            parallel(delayed(simulate_alone)(0, 0.0) for _ in range(8))  # started before the clock
-            start = time.perf_counter()
-            parallel(delayed(simulate_alone)(setting, seconds) for setting in range(cells))
-            wall = time.perf_counter() - start
-        print(f"{f'joblib, {jobs} jobs, nothing stored':34}{wall:8.2f}{(wall - work / jobs) / cells * 1e3:28.2f}")
-    walls = {}
-    for name, workers, how in (
-        ("in process", 1, {}),
-        ("loky, 1 worker", 1, {"jobs": 1}),
-        ("loky, 2 workers", 2, {"jobs": 2}),
-        ("dask, 2 workers", 2, {"engine": "dask", "jobs": 2}),
-        ("submitit (local), 2 jobs", 2, {"engine": "submitit", "jobs": 2}),
-    ):
+    def looped(count: int) -> None:
+        for setting in range(count):
+            simulate_alone(setting, seconds)
+
+    def parallel(count: int, jobs: int) -> None:
+        Parallel(n_jobs=jobs)(delayed(simulate_alone)(setting, seconds) for setting in range(count))
+
+    def stored(count: int, how: dict[str, Any]) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            grid = {"setting": list(range(cells)), "seconds": seconds}
-            # What starting workers costs is what a run of one cell takes.
+            runner.execute(Busy, {"setting": list(range(count)), "seconds": seconds}, out=folder, **how)
+
+    runs: dict[str, tuple[int, Callable[[int], None]]] = {
+        "a Python loop, nothing stored": (1, looped),
+        "joblib, 2 jobs, nothing stored": (2, lambda count: parallel(count, 2)),
+        "in process": (1, lambda count: stored(count, {})),
+        "loky, 1 worker": (1, lambda count: stored(count, {"jobs": 1})),
+        "loky, 2 workers": (2, lambda count: stored(count, {"jobs": 2})),
+        "dask, 2 workers": (2, lambda count: stored(count, {"engine": "dask", "jobs": 2})),
+        "submitit (local), 2 jobs": (2, lambda count: stored(count, {"engine": "submitit", "jobs": 2})),
+    }
+    print(f"\nCells of {seconds * 1e3:g} ms: one block of 8 replicates and one prediction each, {cells} cells\n")
+    print("| engine | start, s | wall time a cell, ms | beyond the work, ms |")
+    print("|---|---|---|---|")
+    costs = {}
+    few = max(cells // 10, 2)
+    for name, (workers, run) in runs.items():
+        run(2)  # imports, and the pages of files
+        walls = []
+        for count in (few, cells):
             start = time.perf_counter()
-            runner.execute(Busy, {"setting": -1, "seconds": 0.0}, out=folder, **how)
-            setup = time.perf_counter() - start
-            start = time.perf_counter()
-            runner.execute(Busy, grid, out=folder, **how)
-            walls[name] = wall = time.perf_counter() - start
-        beyond = (wall - setup - work / workers) / cells * 1e3
-        print(f"{name:34}{wall:8.2f}{beyond:28.2f}   (start {setup:.2f} s)")
-    print(f"2 workers over 1 (loky): {walls['loky, 1 worker'] / walls['loky, 2 workers']:.2f} times")
+            run(count)
+            walls.append(time.perf_counter() - start)
+        costs[name] = cost = (walls[1] - walls[0]) / (cells - few)
+        beyond = cost - seconds / workers
+        start_up = max(walls[0] - few * cost, 0.0)
+        print(f"| {name} | {start_up:.2f} | {cost * 1e3:.2f} | {beyond * 1e3:.2f} |", flush=True)
+    print(f"\nTwo workers over one (loky): {costs['loky, 1 worker'] / costs['loky, 2 workers']:.2f} times")
 
 
 def resume(chunks: int) -> None:
@@ -156,6 +163,7 @@ def resume(chunks: int) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, os.getcwd())  # for the import below, here and in the workers
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--chunks", type=int, default=100_000)
     parser.add_argument("--skip-engines", action="store_true")
@@ -165,5 +173,5 @@ if __name__ == "__main__":
     print(f"{os.cpu_count()} cores")
     if not options.skip_engines:
         bench.engines(400, 0.001)
-        bench.engines(8, 1.0)
+        bench.engines(20, 1.0)
     bench.resume(options.chunks)

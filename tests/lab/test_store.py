@@ -176,3 +176,16 @@ def test_encoding_is_reversible_to_the_last_bit():
             np.testing.assert_array_equal(values[label].arrays[name], array)
         np.testing.assert_array_equal(values[label].replicates, np.arange(3, 9))
         assert list(values[label].reasons) == list(source.reasons)
+
+
+@pytest.mark.parametrize("hostile", ["../../evil", "/../evil", "..", "a/../../b\\c:d*?\n", "."])
+def test_a_hostile_name_writes_nothing_outside_the_folder(tmp_path, hostile):
+    class Evil(SampleMean):
+        name = hostile
+
+    out = tmp_path / "deep" / "out"
+    lab.run(Evil, {"samples": 4}, replicates=2, out=out)
+    assert lab.open(out, Evil).sizes["replicate"] == 2
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 2
+    assert all(path.parent.parent == out for path in files)

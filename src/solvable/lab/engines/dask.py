@@ -25,15 +25,21 @@ class _Session:
     def __init__(self, address: str | None, workers: int) -> None:
         self.cluster = None
         if address is None:
-            self.cluster = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=1,
-                processes=True,
-                dashboard_address=":0",
-                env=WORKER,
-                preload=[__name__],
-                silence_logs=logging.ERROR,
-            )
+            try:
+                self.cluster = LocalCluster(
+                    n_workers=workers,
+                    threads_per_worker=1,
+                    processes=True,
+                    dashboard_address=":0",
+                    env=WORKER,
+                    preload=[__name__],
+                    silence_logs=logging.ERROR,
+                )
+            except RuntimeError as error:
+                raise RuntimeError(
+                    "the workers of a local Dask cluster did not start; a script must make this call under "
+                    "`if __name__ == '__main__':`, because its workers import it"
+                ) from error
         try:
             self.client = Client(self.cluster if address is None else address, timeout="10s", set_as_default=False)
         except (OSError, ValueError) as error:
