@@ -143,6 +143,38 @@ def test_steps_rules_bands_points_and_notes(axes):
     assert panel.omitted == ()
 
 
+def test_words_as_coordinates(axes):
+    axes.plot(["pooled", "flat"], [1, 2], "o")
+    panel = only(axes)
+    assert panel.layout["xaxis"]["ticktext"] == ["pooled", "flat"]
+    assert [row[0] for row in panel.data[0]["customdata"]] == ["pooled", "flat"]
+    assert panel.omitted == ()
+
+
+def test_points_coloured_by_a_value(axes):
+    axes.scatter([0, 1, 2], [0, 1, 2], c=[0.0, 0.5, 1.0], s=[16, 36, 64], cmap="viridis")
+    (trace,) = only(axes).data
+    assert trace["marker"]["color"] == ["#440154", "#21918c", "#fde725"]
+    np.testing.assert_allclose(trace["marker"]["size"], np.array([4, 6, 8]) * 96 / 72, atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("draw", "kind"),
+    [
+        (lambda axes: axes.plot(np.array(["2026-01-01", "2026-01-02"], dtype="datetime64"), [1, 2]), "axis in dates"),
+        (lambda axes: axes.pcolormesh([[0, 1], [1, 2]], shading="gouraud"), "shaded map"),
+        (lambda axes: axes.fill_between([0, 1], [0, 1], facecolor="none"), "outline"),
+        (lambda axes: axes.pcolormesh([[0, 1], [0, 2]], [[0, 0], [1, 1]], [[1.0]]), "map on a bent grid"),
+        (lambda axes: axes.set_yscale("symlog"), "symlog scale"),
+        (lambda axes: axes.imshow(np.zeros((2, 2, 3))), "image in colours"),
+        (lambda axes: axes.inset_axes([0.5, 0.5, 0.4, 0.4]), "Axes"),
+    ],
+)
+def test_what_falls_back_on_the_picture(axes, draw, kind):
+    draw(axes)
+    assert [words for words in only(axes).omitted if words.startswith(kind)]
+
+
 def test_missing_values_and_asymmetric_errors(axes):
     axes.errorbar([1, 2, 3], [1.0, np.nan, 3.0], yerr=[[0.1, 0.1, 0.2], [0.3, 0.1, 0.4]], fmt="s", label="bars")
     (trace,) = only(axes).data

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import PathCollection, PolyCollection, QuadMesh
 from matplotlib.colors import LogNorm, Normalize, to_hex, to_rgba
 from matplotlib.container import ErrorbarContainer
@@ -105,6 +106,9 @@ class _Translation:
         done = {id(item) for bar in bars for item in (bar.lines[0], *bar.lines[1], *bar.lines[2])}
         scales = {self.axes.get_xscale(), self.axes.get_yscale()} - {"linear", "log"}
         self.omitted += [f"{scale} scale" for scale in sorted(scales)]
+        for axis in (self.axes.xaxis, self.axes.yaxis):
+            if axis.have_units() and not isinstance(axis.get_major_locator(), StrCategoryLocator):
+                self.omitted.append("axis in dates or units")
         # Plotly draws later traces above earlier ones
         for artist in sorted(self.axes.get_children(), key=lambda item: item.get_zorder()):
             if artist.get_visible() and id(artist) not in done:
@@ -145,7 +149,7 @@ class _Translation:
             self.omitted.append(type(artist).__name__)
 
     def _line(self, line: Line2D) -> None:
-        x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+        x, y = np.asarray(line.get_xdata(orig=False), dtype=float), np.asarray(line.get_ydata(orig=False), dtype=float)
         in_x, in_y = line.get_transform().contains_branch_seperately(self.axes.transData)
         if not (in_x and in_y):
             if len(x) == len(y) == 2 and (in_x or in_y):
@@ -168,7 +172,10 @@ class _Translation:
         look: dict[str, Any] = {"mode": "markers", "marker": {"size": 0}}
         if line is not None:
             look = line_look(line)
-            x, y = np.asarray(line.get_xdata(), dtype=float), np.asarray(line.get_ydata(), dtype=float)
+            x, y = (
+                np.asarray(line.get_xdata(orig=False), dtype=float),
+                np.asarray(line.get_ydata(orig=False), dtype=float),
+            )
         else:
             middles = [np.mean(segment, axis=0) for segment in bars[0].get_segments()]
             x, y = np.reshape(middles, (-1, 2)).T
@@ -231,6 +238,9 @@ class _Translation:
             self.omitted.append("map on a bent grid")
             return
         values = np.ma.filled(np.ma.asarray(mesh.get_array(), dtype=float), np.nan)
+        if values.ndim > 2 or values.size != (len(x) - 1) * (len(y) - 1):
+            self.omitted.append("shaded map")
+            return
         self._map(mesh, centres(x), centres(y), values.reshape(len(y) - 1, len(x) - 1))
 
     def _image(self, image: AxesImage) -> None:
@@ -307,6 +317,7 @@ class _Translation:
             )
 
     def _scatter(self, points: Any) -> None:
+        points.update_scalarmappable()  # as drawing does
         offsets = np.ma.filled(np.ma.asarray(points.get_offsets(), dtype=float), np.nan)
         colors = [to_hex(color) for color in points.get_facecolor()] or [to_hex(c) for c in points.get_edgecolor()]
         sizes = (np.sqrt(points.get_sizes()) * PIXELS).round(2).tolist()
@@ -315,6 +326,9 @@ class _Translation:
         self._scatter_trace(label_of(points), offsets[:, 0], offsets[:, 1], look, {})
 
     def _bands(self, bands: Any) -> None:
+        if not len(bands.get_facecolor()):
+            self.omitted.append("outline")
+            return
         red, green, blue, opacity = to_rgba(bands.get_facecolor()[0])
         x, y = broken([path.vertices for path in bands.get_paths()])
         color = f"rgba({red * 255:.0f},{green * 255:.0f},{blue * 255:.0f},{opacity:.3g})"

@@ -11,6 +11,7 @@ from html import escape
 from typing import Any
 
 import numpy as np
+from matplotlib.category import StrCategoryLocator
 from matplotlib.collections import Collection
 from matplotlib.colors import to_hex
 from matplotlib.legend import Legend
@@ -129,7 +130,7 @@ def label_of(artist: Any) -> str:
 
 def tick_names(axis: Any) -> dict[float, str]:
     """The texts at the ticks of an axis with named ticks; nothing where the ticks are numbers."""
-    if not isinstance(axis.get_major_locator(), FixedLocator):
+    if not isinstance(axis.get_major_locator(), FixedLocator | StrCategoryLocator):
         return {}
     ticks = [float(tick) for tick in axis.get_ticklocs()]
     names = [text(name) for name in axis.get_major_formatter().format_ticks(ticks)]
