@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable
 from typing import Any, ClassVar
 
-import equinox as eqx
 import numpy as np
 
 from solvable.lab.experiment import Experiment, Observable, Status, axis, parameter

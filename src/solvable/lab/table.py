@@ -149,7 +149,9 @@ def _rows(label: str, name: str, source: Values, dims: list[str]) -> dict[str, A
     reason = np.asarray([text or None for text in source.reasons], dtype=object)
     if leading and source.replicates is not None:
         part["replicate"] = pa.array(source.replicates[positions[0]])
-        part["reason"] = pa.array(np.where(np.isnan(array.ravel()), reason[positions[0]], None).tolist(), pa.string())
+        said = reason[positions[0]]
+        said[~np.isnan(array.ravel())] = None
+        part["reason"] = pa.array(said.tolist(), pa.string())
     elif reason[0]:
         part["reason"] = pa.array([reason[0]] * array.size, pa.string())
     for dim, position in zip(own, positions[len(leading) :], strict=True):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future
 from typing import TYPE_CHECKING, Any
 
-from solvable.lab.engines.work import WORKER, failed, depend_on_the_driver, work
+from solvable.lab.engines.work import WORKER, depend_on_the_driver, failed, work
 
 if TYPE_CHECKING:
     from solvable.lab.chunk import Chunk, Computed

@@ -87,6 +87,7 @@ def counted(count: int, noun: str) -> str:
 
 
 def varying(chapter: Chapter) -> list[str]:
+    """The parameters that differ between the compared cells."""
     cells = [json.dumps(dict(row.parameters), default=str) for row in chapter.rows]
     found = [json.loads(text) for text in dict.fromkeys(cells)]
     return [name for name in (found[0] if found else {}) if len({str(item[name]) for item in found}) > 1]
@@ -95,15 +96,17 @@ def varying(chapter: Chapter) -> list[str]:
 def cell_text(chapter: Chapter, cell: Experiment) -> str:
     """Where a cell lies, by the parameters that differ between the cells."""
     fields = type(cell).model_fields
-    varying = [name for name in fields if len({getattr(result.cell, name) for result in chapter.results}) > 1]
-    return ", ".join(f"{name} = {value_text(getattr(cell, name))}" for name in varying)
+    differing = [name for name in fields if len({getattr(result.cell, name) for result in chapter.results}) > 1]
+    return ", ".join(f"{name} = {value_text(getattr(cell, name))}" for name in differing)
 
 
 def place_text(chapter: Chapter, row: Row) -> str:
+    """Where a comparison lies, by the parameters that differ."""
     return ", ".join(f"{name} = {value_text(row.parameters[name])}" for name in varying(chapter))
 
 
 def observable_text(chapter: Chapter, row: Row) -> str:
+    """The label of a row's observable, with the point in its own dims."""
     assert chapter.experiment is not None
     label = next((item.label for item in chapter.experiment.observables if item.name == row.observable), row.observable)
     inside = ", ".join(f"{dim} = {value:g}" for dim, value in row.point.items())
@@ -111,10 +114,12 @@ def observable_text(chapter: Chapter, row: Row) -> str:
 
 
 def overlay_words(label: str) -> str:
+    """The name of a theory, or of the simulation, in words."""
     return label.replace("_", " ")
 
 
 def value_text(value: Any) -> str:
+    """The value of a parameter, with all its digits."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):
@@ -123,6 +128,7 @@ def value_text(value: Any) -> str:
 
 
 def finite(value: float) -> str:
+    """A number with four digits; nothing where there is none."""
     return number(value) if math.isfinite(value) else ""
 
 

@@ -44,6 +44,7 @@ class Graphs:
 
 
 def figures(chapter: Chapter, graphs: Graphs) -> Iterator[Markup]:
+    """The experiment's figure, or several with their headings; a sentence where it cannot be drawn."""
     assert chapter.experiment is not None
     try:
         data = to_dataset(chapter.experiment, chapter.results)
@@ -75,19 +76,20 @@ def figure_block(made: Figure, graphs: Graphs, what: str) -> Markup:
     panels = interactive.panels(made)
     omitted = sorted({kind for panel in panels for kind in panel.omitted})
     described = " ".join(panel.description for panel in panels)
-    drawn = []
-    for panel in panels:
-        title = tag("figcaption", panel.title) if panel.title else None
-        graph = tag("div", class_="graph", id=graphs.add(panel), role="img", aria_label=panel.description)
-        drawn.append(tag("figure", title, graph, _legend(panel.legend), class_="panel"))
     width, height = (round(float(size) * 96) for size in made.get_size_inches())
     source = data_uri("image/svg+xml", plots.picture(made))
     picture = tag("img", class_="picture", src=source, alt=f"{what}. {described}", width=width, height=height)
     if omitted:
         note = f"Shown as a picture: {', '.join(omitted)} cannot be made interactive."
         return tag("div", picture, tag("p", note, class_="note"), class_="figure still")
-    graphs_ = tag("div", _legend(interactive.legend(made)), tag("div", *drawn, class_="panels"), class_="graphs")
-    return tag("div", graphs_, picture, _numbers(panels, what), class_="figure")
+    drawn = []
+    for panel in panels:
+        title = tag("figcaption", panel.title) if panel.title else None
+        graph = tag("div", class_="graph", id=graphs.add(panel), role="img", aria_label=panel.description)
+        drawn.append(tag("figure", title, graph, _legend(panel.legend), class_="panel"))
+    shared = _legend(interactive.legend(made))
+    interactive_part = tag("div", shared, tag("div", *drawn, class_="panels"), class_="graphs")
+    return tag("div", interactive_part, picture, _numbers(panels, what), class_="figure")
 
 
 def _legend(keys: Sequence[Key]) -> Markup | None:

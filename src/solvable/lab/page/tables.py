@@ -126,6 +126,7 @@ def _left_out(count: int) -> Markup | None:
 
 
 def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
+    """The parameters of the stored cells: values and meaning."""
     lines = []
     for name, field in experiment.model_fields.items():
         values = list(dict.fromkeys(getattr(result.cell, name) for result in results))
@@ -201,6 +202,7 @@ def _cut(caption: str, lines: list[Any], columns: list[str]) -> tuple[str, list[
 
 
 def commands(chapter: Chapter, out: str) -> Iterator[Markup]:
+    """The commands that make the stored cells again."""
     assert chapter.experiment is not None
     made = reproduce.commands(chapter.experiment, chapter.results, out)
     shown = made[:20]
@@ -219,6 +221,7 @@ def _pre(text: str, label: str) -> Markup:
 
 
 def environment(name: str, results: Sequence[CellResult]) -> Markup:
+    """Cells, replicates, dates, devices, number types and versions, as they were stored."""
     facts = [entry for result in results for entry in result.facts]
     versions: dict[str, list[str]] = {}
     for entry in facts:
