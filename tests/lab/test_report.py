@@ -20,7 +20,7 @@ from solvable.lab.page import document, figures, tables
 from solvable.lab.page.chapter import worst_first
 from tests.lab import hostile, toy
 from tests.lab.hostile import Hostile
-from tests.lab.toy import Ceiling, SampleMean
+from tests.lab.toy import Approach, Ceiling, SampleMean
 
 HERE, HOSTILE = "tests.lab.toy", "tests.lab.hostile"
 
@@ -265,6 +265,22 @@ def test_what_is_not_installed_is_said(folder, tmp_path, monkeypatch):
     text = report.path.read_text()
     assert "experiment &#x27;toy/mean&#x27; is stored in" in text
     assert "4 experiments could not be read." in text
+
+
+def test_what_is_extrapolated_over_sizes_has_its_figure_and_its_table(tmp_path, monkeypatch):
+    hostile.install(monkeypatch, HERE)
+    lab.run(Approach, replicates=6, out=tmp_path)
+    rows = [row for row in lab.compare(tmp_path, Approach) if row.extrapolation is not None]
+    page = Page(lab.report(tmp_path).read_text())
+    assert "Agreement over sizes" in [one["text"] for one in page.all("h3")]
+    (found,) = [
+        lines for name, lines in page.tables().items() if name.startswith("Simulation minus theory, extrapolated")
+    ]
+    assert found[0][-6:] == ["intercept", "± 1 se", "slope", "misfit", "z", "verdict"]
+    assert sorted(line[-6] for line in found[1:]) == sorted(number(row.comparison.difference) for row in rows)
+    assert sorted(line[-1][2:] for line in found[1:]) == sorted(row.comparison.verdict for row in rows)
+    graphs = [one["attributes"]["aria-label"] for one in page.all("div") if one["attributes"].get("class") == "graph"]
+    assert any("simulation minus theory" in label and "∞" in label for label in graphs)
 
 
 def test_nothing_stored(tmp_path):
