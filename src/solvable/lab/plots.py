@@ -429,7 +429,7 @@ def _names(experiment: type[Experiment], dim: str, values: Sequence[Any]) -> str
     return ", ".join(_name(experiment, dim, value) for value in values)
 
 
-def _number(value: float) -> str:
+def _number(value: int | float) -> str:
     return f"{value:g}"
 
 
