@@ -257,3 +257,15 @@ def test_a_read_only_folder_is_one_sentence_before_anything_is_computed(installe
     sentence, code, *_ = done.stdout.splitlines()
     assert code == "code 2"
     assert sentence.startswith("error: /mnt/out/coins_heads cannot be written (Read-only file system)")
+
+
+def test_a_slurm_job_that_dies_leaves_its_logs_and_the_next_run_goes_on(installed, heads, tmp_path):
+    """With submitit's local executor: the one job dies of its first cell, and has stored nothing."""
+    how = ["--replicates", "8", "--engine", "submitit", "--jobs", "1", "--out", tmp_path]
+    code, out, error = sample.run(installed, "run", "coins/heads", "--set", "mischief=die", *how)
+    assert code == 1, error
+    assert "ended before it was computed; the logs in" in out
+    assert list((tmp_path / "_submitit").glob("*_log.out"))
+    code, out, error = sample.run(installed, "run", "coins/heads", "--set", "mischief=none", *how)
+    assert code == 0, error
+    assert lab.open(tmp_path, heads)["heads"].sel(mischief="none").notnull().all()

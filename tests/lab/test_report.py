@@ -354,7 +354,6 @@ def test_a_picture_that_cannot_be_interactive_is_shown_as_it_is(tmp_path, monkey
     assert any("Rectangle cannot be made interactive" in one["text"] for one in page.all("p"))
 
 
-@pytest.mark.xfail(reason="Shelf.experiments iterates over what a damaged file is taken out of", strict=False)
 def test_a_damaged_file_is_named(tmp_path, monkeypatch):
     hostile.install(monkeypatch, HERE)
     lab.run(Ceiling, {"samples": [4, 8]}, replicates=2, out=tmp_path)

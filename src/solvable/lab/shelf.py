@@ -91,7 +91,7 @@ class Shelf:
     def experiments(self) -> set[str]:
         """The names of the experiments whose chunks lie here: one, unless two names differ in punctuation alone."""
         names = {self._column("experiment")[row] for row in self._row.values()}
-        contents = (self._content(stem, False) for stem in self._stat if stem not in self._row)
+        contents = [self._content(stem, False) for stem in self if stem not in self._row]
         return names | {json.loads(content.facts)["experiment"] for content in contents if content is not None}
 
     def add(self, stem: str, data: bytes, content: Content) -> None:

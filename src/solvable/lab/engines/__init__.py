@@ -10,7 +10,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from solvable.numerics.validation import choice, integer
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 ENGINES = ("in-process", "loky", "dask", "submitit")
 
 
+@runtime_checkable
 class Engine(Protocol):
     """What computes chunks."""
 

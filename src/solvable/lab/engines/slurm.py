@@ -7,6 +7,7 @@ takes nothing with it. Partition, account and time limit are those of SLURM's ow
 
 from __future__ import annotations
 
+import random
 import shutil
 import time
 from collections.abc import Generator, Sequence
@@ -53,27 +54,32 @@ class Submitit:
         logs = store.folder / "_submitit"
         executor = submitit.AutoExecutor(folder=logs)
         executor.update_parameters(name="solvable", cpus_per_task=1)
-        shares = [part for start in range(self._jobs) if (part := chunks[start :: self._jobs])]
+        # Dealt like a shuffled deck, runs first: neighbours on the grid cost alike, and a prediction next to nothing.
+        deck = random.Random(0).sample(list(chunks), len(chunks))
+        deck.sort(key=lambda chunk: chunk.replicates is None)
+        shares = [part for start in range(self._jobs) if (part := deck[start :: self._jobs])]
         with executor.batch():
             jobs = [executor.submit(Share(str(store.folder.resolve()), share)) for share in shares]
-        done = False
+        waiting = [(job, {chunk.name: chunk for chunk in share}) for job, share in zip(jobs, shares, strict=True)]
+        done, well = False, True
         try:
-            waiting = dict(enumerate(zip(jobs, map(list, shares), strict=True)))
             while waiting:
                 time.sleep(_SECONDS)
-                for number, (job, share) in list(waiting.items()):
-                    over = job.done()
-                    for chunk in [chunk for chunk in share if store.arrived(chunk)]:
-                        share.remove(chunk)
-                        yield chunk, None
+                for entry in list(waiting):
+                    job, share = entry
+                    over = job.done()  # asked before looking, so that nothing it stored is missed
+                    for name in [name for name, chunk in share.items() if store.arrived(chunk)]:
+                        yield share.pop(name), None
                     if over:
-                        error = job.exception()
-                        for chunk in share:
-                            yield chunk, failed(chunk, error or RuntimeError("its job ended before computing it"))
-                        del waiting[number]
+                        well = well and not share
+                        for chunk in share.values():
+                            sentence = f"job {job.job_id} ended before it was computed; the logs in {logs} say why"
+                            yield chunk, failed(chunk, RuntimeError(sentence))
+                        waiting.remove(entry)
             done = True
         finally:
             if not done:
                 for job in jobs:
                     job.cancel()
-        shutil.rmtree(logs, ignore_errors=True)
+        if well:  # else the logs say what happened
+            shutil.rmtree(logs, ignore_errors=True)
