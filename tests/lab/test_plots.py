@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.lab import plots
+from solvable.lab import style
 from tests.lab.toy import Ceiling, Decay, SampleMean, TheoryOnly
 
 
@@ -41,13 +41,13 @@ def test_artists_hold_the_data(data):
 
 
 def test_series_differ_in_colour_and_marker(data):
-    lines = plots.series(SampleMean, data, [data["mean"]], "samples")
+    lines = style.series(SampleMean, data, [data["mean"]], "samples")
     assert [line.where for line in lines] == [{"kind": "plain"}, {"kind": "shifted"}]
     assert len({line.color for line in lines}) == len({line.marker for line in lines}) == 2
 
 
 def test_own_dims_become_series(data):
-    lines = plots.series(SampleMean, data, [data["moments"]], "samples")
+    lines = style.series(SampleMean, data, [data["moments"]], "samples")
     assert [line.label for line in lines] == [
         f"{kind}, order = {order}" for kind in ("plain", "shifted") for order in (0, 1)
     ]
@@ -122,7 +122,7 @@ def test_an_unknown_panel(data, monkeypatch):
 
 
 def test_saved_files_and_no_pyplot(data, tmp_path):
-    paths = plots.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
+    paths = style.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert paths[1].read_bytes().startswith(b"%PDF")

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from solvable.cli import tables
 from solvable.cli.call import NOT_CONVERGED, Answer
-from solvable.lab import agreement, dataset, plots, runner, size_plots, sizes
+from solvable.lab import agreement, dataset, plots, runner, size_plots, sizes, style
 from solvable.lab import grid as grids
 from solvable.lab.chunk import safe
 from solvable.lab.registry import find
@@ -43,12 +43,12 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
     data = dataset.to_dataset(experiment, done.results)
     figures = []
     if data.data_vars:
-        figures = plots.save(plots.figure(experiment, data), done.folder / f"{safe(experiment.name)}.png")
+        figures = style.save(plots.figure(experiment, data), done.folder / f"{safe(experiment.name)}.png")
     rows = agreement.rows(experiment, done.results)
     extrapolated = sizes.extrapolate(experiment, done.results)
     over_sizes = size_plots.figure(experiment, extrapolated)
     if over_sizes is not None:
-        figures += plots.save(over_sizes, done.folder / f"{safe(experiment.name)}-sizes.png")
+        figures += style.save(over_sizes, done.folder / f"{safe(experiment.name)}-sizes.png")
     every = [*rows, *extrapolated]
     disagree = sum(row.comparison.agrees is False for row in every)
     document = {

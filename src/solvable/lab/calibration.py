@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from scipy import special
 
 from solvable.lab.agreement import Row
-from solvable.lab.plots import STYLE
+from solvable.lab.style import STYLE
 
 EXACT, OTHERS = "exact claims", "asymptotic and heuristic claims"
 _MOST = 1000

@@ -2,81 +2,44 @@
 
 from __future__ import annotations
 
-import dataclasses
-import io
 import itertools
 import math
-import os
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from solvable.lab.dataset import variable_prefix
 from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.style import (
+    FAINT,
+    INK,
+    MOST_SERIES,
+    STYLE,
+    Series,
+    abscissa,
+    meaning,
+    names_of,
+    plain_number,
+    series,
+)
 from solvable.lab.values import SIMULATION
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-MOST_SERIES = 12
-# Okabe and Ito's colours in an order that keeps neighbours apart for every kind of colour vision, yellow left out.
-_HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
-_MARKERS = ("o", "s", "^", "v", "P", "X")
-_INK, _FAINT = "#222222", "#8a8a8a"
 _THEORY: Any = {"lw": 1.3}
 _GIVEN: Any = {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 5.4, "mfc": "white", "mew": 0.8}
 _POINT: Any = {"ms": 4.0, "mec": "white", "mew": 0.5}
 _MOST_POINTS = 24
 _REFUSED = "refused:"
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.sans-serif": ["DejaVu Sans"],
-    "mathtext.fontset": "dejavusans",
-    "font.size": 7.5,
-    "axes.labelsize": 8,
-    "axes.titlesize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.linewidth": 0.6,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
-    "xtick.minor.width": 0.4,
-    "ytick.minor.width": 0.4,
-    "xtick.major.size": 3,
-    "ytick.major.size": 3,
-    "xtick.minor.size": 1.6,
-    "ytick.minor.size": 1.6,
-    "svg.fonttype": "none",
-    "svg.hashsalt": "solvable",
-    "pdf.fonttype": 42,
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Series:
-    """One line of a panel: where it lies in the dataset, what it is called, how it looks."""
-
-    where: dict[str, Any]
-    label: str
-    color: tuple[float, float, float]
-    marker: str
 
 
 def figure(experiment: type[Experiment], dataset: xarray.Dataset) -> Figure:
@@ -129,7 +92,7 @@ def figures(experiment: type[Experiment], dataset: xarray.Dataset) -> tuple[int,
         for combination in combinations:
             where = dict(zip(dims, combination, strict=True))
             part = dataset.sel({dim: some if len(some) > 1 else some[0] for dim, some in where.items()})
-            yield ", ".join(_names(experiment, dim, some) for dim, some in where.items()), figure(experiment, part)
+            yield ", ".join(names_of(experiment, dim, some) for dim, some in where.items()), figure(experiment, part)
 
     return len(combinations), each()
 
@@ -161,58 +124,6 @@ def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.D
         _logarithmic_ordinate(axes)
     _finish_abscissa(axes, experiment, dataset, axis, ticks, positions, logarithmic)
     axes.margins(x=0.06)
-
-
-def abscissa(experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray]) -> str | None:
-    """The dim on the abscissa: the experiment's, or where that does not vary one that does; None for one point."""
-    used = {str(dim) for array in arrays for dim in array.dims} - {"replicate"}
-    varying = [str(dim) for dim in dataset.dims if dim in used]
-    if experiment.x in varying:
-        return experiment.x
-    numeric = [dim for dim in varying if dataset[dim].dtype.kind in "iuf"]
-    return next((dim for dim in numeric if dim in experiment.model_fields), next(iter([*numeric, *varying]), None))
-
-
-def series(
-    experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray], axis: str | None
-) -> list[Series]:
-    """One series per combination of the dims other than the abscissa: hue by the first, lightness by the others.
-
-    The marker tells apart the values of the second parameter, of the first where there is only one.
-    """
-    used = {str(dim) for array in arrays for dim in array.dims} - {axis, "replicate"}
-    dims = [str(dim) for dim in dataset.dims if dim in used]
-    values = [dataset[dim].values.tolist() for dim in dims]
-    inner = math.prod(len(items) for items in values[1:]) if dims else 1
-    marked = [dim for dim in dims if dim in experiment.model_fields]
-    found = []
-    for place, combination in enumerate(itertools.product(*values)):
-        outer, shade = divmod(place, inner)
-        ordered = bool(dims) and dataset[dims[0]].dtype.kind in "iuf" and len(values[0]) > 2
-        hue = _ordered(outer, len(values[0])) if ordered else to_rgb(_HUES[outer % len(_HUES)])
-        label = ", ".join(_name(experiment, dim, value) for dim, value in zip(dims, combination, strict=True))
-        where = dict(zip(dims, combination, strict=True))
-        positions = [values[dims.index(dim)].index(where[dim]) for dim in marked[1:] or marked]
-        color = _lighter(hue, 0.5 * shade / max(inner - 1, 1))
-        found.append(Series(where, label, color, _MARKERS[sum(positions) % len(_MARKERS)]))
-    return found
-
-
-def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:
-    """Write the figure as PNG (300 dots an inch) and PDF beside it; the paths written."""
-    written = [Path(path).with_suffix(suffix) for suffix in (".png", ".pdf")]
-    with matplotlib.rc_context(STYLE):
-        made.savefig(written[0], dpi=300)
-        made.savefig(written[1], metadata={"CreationDate": None})
-    return written
-
-
-def picture(made: Figure) -> bytes:
-    """The figure as SVG; its letters are drawn, so that it looks the same where the fonts are others."""
-    with matplotlib.rc_context({**STYLE, "svg.fonttype": "path"}):
-        buffer = io.BytesIO()
-        made.savefig(buffer, format="svg", metadata={"Date": None})
-    return buffer.getvalue()
 
 
 def _draw_theory(
@@ -304,31 +215,39 @@ def _finish_abscissa(
     positions: np.ndarray,
     logarithmic: bool,
 ) -> None:
-    axes.set_xlabel(_meaning(experiment, axis or experiment.x))
+    axes.set_xlabel(meaning(experiment, axis or experiment.x))
     if axis is None or dataset[axis].dtype.kind not in "iuf":
-        axes.set_xticks(positions, [_number(tick) if isinstance(tick, int | float) else str(tick) for tick in ticks])
+        names = [plain_number(tick) if isinstance(tick, int | float) else str(tick) for tick in ticks]
+        axes.set_xticks(positions, names)
         axes.set_xlim(-0.5, len(positions) - 0.5)
     elif logarithmic:
         axes.set_xscale("log")
         if len(ticks) <= 8 and max(ticks) / min(ticks) < 1e4:
             axes.xaxis.set_major_locator(FixedLocator([float(tick) for tick in ticks]))
-            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
             axes.xaxis.set_minor_locator(NullLocator())
             axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _logarithmic_ordinate(axes: Axes) -> None:
-    """Plain numbers while the axis spans few decades; labels between the decades only where it spans hardly one."""
+    """Plain numbers while the axis spans few decades; labels between the decades only where it spans hardly one.
+
+    An axis too short for two labels stays linear.
+    """
     axes.set_yscale("log")
     low, high = axes.get_ylim()
     decades = math.log10(high / low)
-    if decades < 4 and low > 1e-4 and high < 1e5:
-        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _number(value)))
     steps = (1, 2, 3, 5) if decades < 1 else (1, 2, 5) if decades < 1.6 else (1,)
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    if sum(low <= step * 10.0**power <= high for step in steps for power in powers) < 2:
+        axes.set_yscale("linear")
+        return
+    if decades < 4 and low > 1e-4 and high < 1e5:
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
 
     def between(value: float, _: int) -> str:
         mantissa = value / 10 ** math.floor(math.log10(value) + 1e-9)
-        return _number(value) if any(abs(mantissa - step) < 1e-6 for step in steps if step > 1) else ""
+        return plain_number(value) if any(abs(mantissa - step) < 1e-6 for step in steps if step > 1) else ""
 
     axes.yaxis.set_minor_formatter(FuncFormatter(between))
 
@@ -346,11 +265,9 @@ def _legend(
             handles.append(Line2D([], [], label=one.label, **look))
     for overlay in experiment.overlays:
         if any(variable_prefix(experiment, overlay.label) + name in dataset for name in shown):
-            handles.append(
-                Line2D([], [], color=_FAINT, label=_words(overlay), **(_GIVEN if overlay.given else _THEORY))
-            )
+            handles.append(Line2D([], [], color=FAINT, label=_words(overlay), **(_GIVEN if overlay.given else _THEORY)))
     if any(name in dataset for name in shown):
-        handles.append(Line2D([], [], color=_FAINT, marker="o", ls="none", label="simulation ± 1 se", **_POINT))
+        handles.append(Line2D([], [], color=FAINT, marker="o", ls="none", label="simulation ± 1 se", **_POINT))
     widest = max((len(str(handle.get_label())) for handle in handles), default=0)
     across = max(1, min(len(handles), int(columns * 62 / (widest + 9)) if columns > 1 else int(70 / (widest + 9))))
     made.legend(
@@ -361,13 +278,13 @@ def _legend(
 def _title(made: Figure, experiment: type[Experiment]) -> None:
     title = (experiment.__doc__ or experiment.name).strip().partition("\n")[0].rstrip(".")
     across = int(made.get_figwidth() * 16.5)  # letters of this size in the width
-    made.suptitle("\n".join(textwrap.wrap(title, across)), fontsize=8.5, color=_INK)
+    made.suptitle("\n".join(textwrap.wrap(title, across)), fontsize=8.5, color=INK)
 
 
 def _refuse(axes: Axes, count: int, panel: str) -> None:
     axes.set_gid(_REFUSED + panel)
     text = f"{count} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values"
-    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=_FAINT)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=FAINT)
     axes.set_xticks([])
     axes.set_yticks([])
 
@@ -405,39 +322,3 @@ def _words(overlay: Overlay) -> str:
 
 def _joined(label: str, words: str) -> str:
     return f"{label}: {words}" if label else words
-
-
-def _meaning(experiment: type[Experiment], name: str) -> str:
-    if name not in experiment.model_fields:
-        return name.replace("_", " ")
-    field = experiment.model_fields[name]
-    return field.description or name
-
-
-def _name(experiment: type[Experiment], dim: str, value: Any) -> str:
-    if isinstance(value, str):
-        return value.replace("_", " ")
-    extra = experiment.model_fields[dim].json_schema_extra if dim in experiment.model_fields else None
-    symbol = extra.get("symbol") if isinstance(extra, dict) else ""
-    return f"{symbol or dim.replace('_', ' ')} = {_number(value)}"
-
-
-def _names(experiment: type[Experiment], dim: str, values: Sequence[Any]) -> str:
-    """Several neighbouring values: numbers by their ends, texts one by one."""
-    if len(values) > 1 and not isinstance(values[0], str):
-        return f"{_name(experiment, dim, values[0])} to {_number(values[-1])}"
-    return ", ".join(_name(experiment, dim, value) for value in values)
-
-
-def _number(value: int | float) -> str:
-    return f"{value:g}"
-
-
-def _ordered(place: int, count: int) -> tuple[float, float, float]:
-    """A step on a perceptually ordered scale, its faint end left out."""
-    return matplotlib.colormaps["viridis"](0.02 + 0.74 * place / max(count - 1, 1))[:3]
-
-
-def _lighter(color: Sequence[float], share: float) -> tuple[float, float, float]:
-    red, green, blue = (channel + (1 - channel) * share for channel in color[:3])
-    return red, green, blue

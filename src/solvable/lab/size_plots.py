@@ -15,9 +15,9 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from solvable.lab import plots
 from solvable.lab.agreement import Row
 from solvable.lab.experiment import Experiment
+from solvable.lab.style import FAINT, HUES, INK, MARKERS, MOST_SERIES, STYLE, name_of, ordered, plain_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +30,7 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
     """One panel per observable of the rows of `sizes.extrapolate`; None where no row has a line that is not zero.
 
     Points are mean differences with one standard error at each size; the open marker at infinite size is the intercept
-    with its standard error, the quadrature's included. A panel shows the `plots.MOST_SERIES` series with the largest
+    with its standard error, the quadrature's included. A panel shows the `style.MOST_SERIES` series with the largest
     |z| and says so where there are more. A line whose intercept is not trusted is dotted; an intercept that differs is
     ringed in red.
     """
@@ -43,7 +43,7 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
     common = len({tuple(labels[id(row)] for row in shown[name]) for name in names}) == 1
     columns = len(names) if len(names) <= 3 else 2 if len(names) == 4 else 3
     beside = 2 if max(map(len, labels.values())) <= 12 else 1
-    with matplotlib.rc_context(plots.STYLE):
+    with matplotlib.rc_context(STYLE):
         height = 2.05 if common else 2.15 + 0.15 * math.ceil(max(map(len, shown.values())) / beside)
         size = (0.35 + 2.55 * columns if columns > 1 else 3.6, 0.85 + height * math.ceil(len(names) / columns))
         made = Figure(figsize=size, layout="constrained")
@@ -55,22 +55,22 @@ def figure(experiment: type[Experiment], rows: Sequence[Row]) -> Figure | None:
             handles = _draw(experiment, name, shown[name], labels, axes)
             total = sum(row.observable == name for row in lines)
             if len(shown[name]) < total:
-                axes.set_title(f"the {len(shown[name])} of {total} series with the largest |z|", color=plots._FAINT)
+                axes.set_title(f"the {len(shown[name])} of {total} series with the largest |z|", color=FAINT)
             if not common and len(handles) > 1:
                 below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.2), "fontsize": 6}
                 axes.legend(handles=handles, ncols=beside, frameon=False, **below)
         for axes in grid[len(names) :]:
             axes.set_axis_off()
         meaning = [
-            Line2D([], [], color=plots._FAINT, marker="o", ls="none", label="simulation minus theory ± 1 se", **_POINT),
-            Line2D([], [], color=plots._FAINT, marker="o", ls="-", label="line and intercept ± 1 se", **_INTERCEPT),
+            Line2D([], [], color=FAINT, marker="o", ls="none", label="simulation minus theory ± 1 se", **_POINT),
+            Line2D([], [], color=FAINT, marker="o", ls="-", label="line and intercept ± 1 se", **_INTERCEPT),
         ]
         series = handles if common and len(handles) > 1 else []
         widest = max(len(str(handle.get_label())) for handle in [*series, *meaning])
         across = max(1, min(len(series) + 2, int((columns * 62 if columns > 1 else 70) / (widest + 9))))
         made.legend(handles=[*series, *meaning], loc="outside lower center", ncols=across, frameon=False)
         title = f"{experiment.name}: does simulation minus theory vanish at infinite {experiment.size_parameter}?"
-        made.suptitle("\n".join(textwrap.wrap(title, int(made.get_figwidth() * 16.5))), fontsize=8.5, color=plots._INK)
+        made.suptitle("\n".join(textwrap.wrap(title, int(made.get_figwidth() * 16.5))), fontsize=8.5, color=INK)
     return made
 
 
@@ -84,7 +84,7 @@ def _draw(
     observable = next(item for item in experiment.observables if item.name == name)
     sizes = sorted({size for row in rows if row.extrapolation for size in row.extrapolation.sizes})
     width = 1.0 / sizes[0] ** observable.order
-    axes.axhline(0.0, color=plots._INK, lw=0.7, zorder=1)
+    axes.axhline(0.0, color=INK, lw=0.7, zorder=1)
     handles = []
     for place, row in enumerate(rows):
         line, found = row.extrapolation, row.comparison
@@ -114,7 +114,7 @@ def _abscissa(experiment: type[Experiment], axes: Axes, sizes: Sequence[float], 
     for size in reversed(sizes):
         ticks.append(size**-order)
         room = ticks[-1] - max(tick for tick, name in zip(ticks, names, strict=False) if name) > 0.09 * width
-        names.append(plots._number(size) if room else "")
+        names.append(plain_number(size) if room else "")
     axes.set_xticks(ticks, names, fontsize=6)
     axes.set_xlim(-0.05 * width, 1.06 * width)
     scale = str(experiment.size_parameter) if order == 1.0 else f"{experiment.size_parameter}^{order:g}"
@@ -122,7 +122,7 @@ def _abscissa(experiment: type[Experiment], axes: Axes, sizes: Sequence[float], 
 
 
 def _most_deviating(rows: Sequence[Row]) -> list[Row]:
-    worst = sorted(rows, key=lambda row: -abs(row.comparison.score or 0.0))[: plots.MOST_SERIES]
+    worst = sorted(rows, key=lambda row: -abs(row.comparison.score or 0.0))[:MOST_SERIES]
     return [row for row in rows if any(row is one for one in worst)]
 
 
@@ -133,12 +133,12 @@ def _labels(experiment: type[Experiment], rows: Sequence[Row]) -> dict[int, str]
     found = {}
     for row in rows:
         place = itertools.chain(((name, row.parameters[name]) for name in varying), row.point.items())
-        words = [plots._name(experiment, name, value) for name, value in place]
+        words = [name_of(experiment, name, value) for name, value in place]
         found[id(row)] = ", ".join([*words, *([row.overlay.replace("_", " ")] if several else [])]) or row.overlay
     return found
 
 
 def _look(place: int, count: int) -> tuple[tuple[float, float, float], str]:
-    if count > len(plots._HUES):
-        return plots._ordered(place, count), plots._MARKERS[place % len(plots._MARKERS)]
-    return to_rgb(plots._HUES[place]), plots._MARKERS[place]
+    if count > len(HUES):
+        return ordered(place, count), MARKERS[place % len(MARKERS)]
+    return to_rgb(HUES[place]), MARKERS[place]

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from solvable.lab import interactive, plots, size_plots
+from solvable.lab import interactive, plots, size_plots, style
 from solvable.lab.dataset import to_dataset
 from solvable.lab.looks import Key
 from solvable.lab.page.chapter import Chapter
@@ -77,7 +77,7 @@ def figure_block(made: Figure, graphs: Graphs, what: str) -> Markup:
     omitted = sorted({kind for panel in panels for kind in panel.omitted})
     described = " ".join(panel.description for panel in panels)
     width, height = (round(float(size) * 96) for size in made.get_size_inches())
-    source = data_uri("image/svg+xml", plots.picture(made))
+    source = data_uri("image/svg+xml", style.picture(made))
     picture = tag("img", class_="picture", src=source, alt=f"{what}. {described}", width=width, height=height)
     if omitted:
         note = f"Shown as a picture: {', '.join(omitted)} cannot be made interactive."

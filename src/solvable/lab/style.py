@@ -1,0 +1,158 @@
+"""How figures look and what is on them: colours, markers, fonts; the abscissa, the series, and their names."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import math
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+
+from solvable.lab.experiment import Experiment
+
+if TYPE_CHECKING:
+    import xarray
+
+MOST_SERIES = 12
+# Okabe and Ito's colours in an order that keeps neighbours apart for every kind of colour vision, yellow left out.
+HUES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+MARKERS = ("o", "s", "^", "v", "P", "X")
+INK, FAINT = "#222222", "#8a8a8a"
+STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.sans-serif": ["DejaVu Sans"],
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7.5,
+    "axes.labelsize": 8,
+    "axes.titlesize": 8,
+    "xtick.labelsize": 7,
+    "ytick.labelsize": 7,
+    "legend.fontsize": 7,
+    "axes.linewidth": 0.6,
+    "axes.edgecolor": INK,
+    "axes.labelcolor": INK,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "xtick.major.width": 0.6,
+    "ytick.major.width": 0.6,
+    "xtick.minor.width": 0.4,
+    "ytick.minor.width": 0.4,
+    "xtick.major.size": 3,
+    "ytick.major.size": 3,
+    "xtick.minor.size": 1.6,
+    "ytick.minor.size": 1.6,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "solvable",
+    "pdf.fonttype": 42,
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Series:
+    """One line of a panel: where it lies in the dataset, what it is called, how it looks."""
+
+    where: dict[str, Any]
+    label: str
+    color: tuple[float, float, float]
+    marker: str
+
+
+def abscissa(experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray]) -> str | None:
+    """The dim on the abscissa: the experiment's, or where that does not vary one that does; None for one point."""
+    used = {str(dim) for array in arrays for dim in array.dims} - {"replicate"}
+    varying = [str(dim) for dim in dataset.dims if dim in used]
+    if experiment.x in varying:
+        return experiment.x
+    numeric = [dim for dim in varying if dataset[dim].dtype.kind in "iuf"]
+    return next((dim for dim in numeric if dim in experiment.model_fields), next(iter([*numeric, *varying]), None))
+
+
+def series(
+    experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray], axis: str | None
+) -> list[Series]:
+    """One series per combination of the dims other than the abscissa: hue by the first, lightness by the others.
+
+    The marker tells apart the values of the second parameter, of the first where there is only one.
+    """
+    used = {str(dim) for array in arrays for dim in array.dims} - {axis, "replicate"}
+    dims = [str(dim) for dim in dataset.dims if dim in used]
+    values = [dataset[dim].values.tolist() for dim in dims]
+    inner = math.prod(len(items) for items in values[1:]) if dims else 1
+    marked = [dim for dim in dims if dim in experiment.model_fields]
+    found = []
+    for place, combination in enumerate(itertools.product(*values)):
+        outer, shade = divmod(place, inner)
+        numeric = bool(dims) and dataset[dims[0]].dtype.kind in "iuf" and len(values[0]) > 2
+        hue = ordered(outer, len(values[0])) if numeric else to_rgb(HUES[outer % len(HUES)])
+        label = ", ".join(name_of(experiment, dim, value) for dim, value in zip(dims, combination, strict=True))
+        where = dict(zip(dims, combination, strict=True))
+        positions = [values[dims.index(dim)].index(where[dim]) for dim in marked[1:] or marked]
+        color = lighter(hue, 0.5 * shade / max(inner - 1, 1))
+        found.append(Series(where, label, color, MARKERS[sum(positions) % len(MARKERS)]))
+    return found
+
+
+def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:
+    """Write the figure as PNG (300 dots an inch) and PDF beside it; the paths written."""
+    written = [Path(path).with_suffix(suffix) for suffix in (".png", ".pdf")]
+    with matplotlib.rc_context(STYLE):
+        made.savefig(written[0], dpi=300)
+        made.savefig(written[1], metadata={"CreationDate": None})
+    return written
+
+
+def picture(made: Figure) -> bytes:
+    """The figure as SVG; its letters are drawn, so that it looks the same where the fonts are others."""
+    with matplotlib.rc_context({**STYLE, "svg.fonttype": "path"}):
+        buffer = io.BytesIO()
+        made.savefig(buffer, format="svg", metadata={"Date": None})
+    return buffer.getvalue()
+
+
+def meaning(experiment: type[Experiment], name: str) -> str:
+    """What a parameter or a dim means, for an axis."""
+    if name not in experiment.model_fields:
+        return name.replace("_", " ")
+    field = experiment.model_fields[name]
+    return field.description or name
+
+
+def name_of(experiment: type[Experiment], dim: str, value: Any) -> str:
+    """One value of a parameter or a dim, for a legend."""
+    if isinstance(value, str):
+        return value.replace("_", " ")
+    extra = experiment.model_fields[dim].json_schema_extra if dim in experiment.model_fields else None
+    symbol = extra.get("symbol") if isinstance(extra, dict) else ""
+    return f"{symbol or dim.replace('_', ' ')} = {plain_number(value)}"
+
+
+def names_of(experiment: type[Experiment], dim: str, values: Sequence[Any]) -> str:
+    """Several neighbouring values: numbers by their ends, texts one by one."""
+    if len(values) > 1 and not isinstance(values[0], str):
+        return f"{name_of(experiment, dim, values[0])} to {plain_number(values[-1])}"
+    return ", ".join(name_of(experiment, dim, value) for value in values)
+
+
+def plain_number(value: int | float) -> str:
+    """A number as ticks and legends show it."""
+    return f"{value:g}"
+
+
+def ordered(place: int, count: int) -> tuple[float, float, float]:
+    """A step on a perceptually ordered scale, its faint end left out."""
+    return matplotlib.colormaps["viridis"](0.02 + 0.74 * place / max(count - 1, 1))[:3]
+
+
+def lighter(color: Sequence[float], share: float) -> tuple[float, float, float]:
+    """A colour, mixed with so much white."""
+    red, green, blue = (channel + (1 - channel) * share for channel in color[:3])
+    return red, green, blue
