@@ -165,6 +165,23 @@ def test_an_unsolved_prediction_is_exit_code_three(command):
     assert answer["failures"][0]["message"] == "the toy's equation: the solve stopped"
 
 
+def test_a_compilation_cache_and_one_thread_unless_the_user_says_otherwise(tmp_path):
+    code = (
+        "import os, sys; sys.argv = ['solvable', 'doctor', '--json']\n"
+        "from solvable.cli.main import main\n"
+        "try: main()\n"
+        "finally: print({name: os.environ.get(name) for name in ('NPROC', 'OPENBLAS_NUM_THREADS')}, file=sys.stderr)"
+    )
+    plain = {key: value for key, value in os.environ.items() if not key.startswith(("JAX_", "NPROC"))}
+    for own, threads in (({}, "1"), ({"NPROC": "2"}, "2")):
+        environment = plain | {"XDG_CACHE_HOME": str(tmp_path)} | own
+        done = subprocess.run(
+            [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert strict(done.stdout)["compilation_cache"]["folder"] == str(tmp_path / "solvable" / "jax")
+        assert done.stderr.strip() == str({"NPROC": threads, "OPENBLAS_NUM_THREADS": "1"})
+
+
 def test_doctor_finds_damage(command, tmp_path):
     command("run", "toy/law", "--out", tmp_path)
     healthy = command("doctor", tmp_path, "--json")

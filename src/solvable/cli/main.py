@@ -27,7 +27,7 @@ _Set = Annotated[
     typer.Option("--set", metavar="NAME=VALUE[,VALUE...]", help="Set a parameter; several values make it an axis."),
 ]
 _Grid = Annotated[
-    str | None, typer.Option(metavar="FILE", help="A TOML file of parameters: name = value, or name = [value, value].")
+    str | None, typer.Option(metavar="FILE", help="A TOML file: NAME = VALUE or a list of values, a line each.")
 ]
 _Json = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout.")]
 _Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks.")]

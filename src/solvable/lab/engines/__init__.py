@@ -12,8 +12,6 @@ import os
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from solvable.numerics.validation import choice, integer
-
 if TYPE_CHECKING:
     from solvable.lab.chunk import Chunk, Computed
     from solvable.lab.store import Store
@@ -38,6 +36,7 @@ def engine_of(engine: Any = None, *, jobs: int | None = None, address: str | Non
     Raises: ValueError for an engine, jobs or address that is not accepted; ImportError naming the extra to install.
     """
     from solvable.lab.engines import pool
+    from solvable.numerics.validation import choice, integer
 
     if jobs is not None:
         jobs = integer("jobs", jobs, at_least=1)
