@@ -54,7 +54,7 @@ def test_it_runs_from_a_file_extends_and_reports(installed, tmp_path):
     ("options", "code", "sentence"),
     [
         (["--set", "bias=2"], 2, "error: bias=2 is out of range"),
-        (["--grid", "nowhere.toml"], 2, "error: [Errno 2] No such file or directory: 'nowhere.toml'"),
+        (["--grid", "nowhere.toml"], 2, "error: grid='nowhere.toml' cannot be opened (No such file or directory)"),
         (["--engine", "ray"], 2, "error: engine='ray' is unknown; accepted: 'in-process', 'loky', 'dask', 'submitit'"),
         (["--jobs", "0"], 2, "error: jobs=0 is out of range"),
         (["--address", "tcp://127.0.0.1:1"], 2, "error: address='tcp://127.0.0.1:1' does not answer"),

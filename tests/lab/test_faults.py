@@ -176,6 +176,16 @@ def test_an_interrupt_stops_within_two_seconds_and_keeps_what_is_finished(instal
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
+@pytest.mark.parametrize("delay", [0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+def test_an_interrupt_while_libraries_are_imported_is_not_swallowed(installed, tmp_path, delay):
+    process = sample.start(installed, *RUN, *REPLICATES, "--jobs", "2", "--out", tmp_path)
+    time.sleep(delay)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=5)
+    assert process.returncode == 130, error
+    assert error == f"interrupted; what is finished is kept in {tmp_path}, and the same command resumes\n"
+
+
 @pytest.mark.parametrize("mischief", ["raise", "nan"])
 def test_a_cell_that_fails_is_recorded_and_the_rest_completes(installed, heads, tmp_path, mischief):
     grid = ["--set", "bias=0.2,0.5", "--set", f"mischief=none,{mischief}"]
@@ -265,7 +275,7 @@ def test_a_slurm_job_that_dies_leaves_its_logs_and_the_next_run_goes_on(installe
     code, out, error = sample.run(installed, "run", "coins/heads", "--set", "mischief=die", *how)
     assert code == 1, error
     assert "ended before it was computed; the logs in" in out
-    assert list((tmp_path / "_submitit").glob("*_log.out"))
+    assert list((tmp_path / "_submitit").glob("*/*_log.out"))
     code, out, error = sample.run(installed, "run", "coins/heads", "--set", "mischief=none", *how)
     assert code == 0, error
     assert lab.open(tmp_path, heads)["heads"].sel(mischief="none").notnull().all()

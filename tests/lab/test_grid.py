@@ -1,5 +1,6 @@
 """Grids: every combination, and one sentence for whatever is not accepted."""
 
+from types import SimpleNamespace
 from typing import Literal
 
 import numpy as np
@@ -101,3 +102,41 @@ def test_a_file_that_is_no_grid(tmp_path, text, sentence):
     file.write_text(text)
     with pytest.raises(ValueError, match=sentence):
         read(file)
+
+
+@pytest.mark.parametrize(
+    ("grid", "sentence"),
+    [
+        ({"location": True}, "location=True is not accepted; accepted: a number"),
+        ({"samples": 2**70}, f"samples={2**70} is not accepted; accepted: a whole number"),
+    ],
+)
+def test_values_that_python_would_take(grid, sentence):
+    with pytest.raises(ValueError, match=f"^{sentence}"):
+        cells(SampleMean, grid)
+
+
+def test_a_size_that_is_no_parameter():
+    class Wrong(SampleMean):
+        name = "toy/wrong"
+        size_parameter = "dim"
+
+    with pytest.raises(ValueError, match=r"^size_parameter='dim' of toy/wrong is none of its parameters$"):
+        cells(Wrong)
+
+
+def test_packages_of_others_that_are_broken_are_named_and_left_out(monkeypatch, tmp_path):
+    (tmp_path / "broken_package.py").write_text("1 / 0")
+    (tmp_path / "halfway_package.py").write_text(
+        "from solvable.lab.experiment import Experiment\nclass Half(Experiment):\n    name = 'half/way'"
+    )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    points = [SimpleNamespace(value=name) for name in ("tests.lab.toy", "broken_package", "halfway_package")]
+    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    with pytest.warns(UserWarning, match="left out") as caught:
+        assert "half/way" not in registry.experiments()
+    words = [str(one.message) for one in caught]
+    assert words == [
+        "the experiments of broken_package are left out: ZeroDivisionError: division by zero",
+        "experiment 'half/way' of halfway_package is left out: it has no source, no system, no observables, no x",
+    ]

@@ -1,6 +1,9 @@
 """Runs: what is stored is what was simulated, only what is missing is computed, one broken cell stops nothing."""
 
+import os
+import signal
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import equinox
@@ -11,7 +14,9 @@ import pytest
 from solvable import lab
 from solvable.lab import dataset, runner, values
 from solvable.lab.chunk import blocks
-from solvable.lab.experiment import Overlay, parameter
+from solvable.lab.engines import slurm
+from solvable.lab.experiment import Observable, Overlay, parameter
+from solvable.lab.store import Store
 from tests.lab import toy
 from tests.lab.toy import SampleMean, TheoryOnly
 
@@ -184,12 +189,12 @@ def test_an_executor_of_ones_own_gives_the_same_numbers(tmp_path):
     ("how", "sentence"),
     [
         ({"engine": "cluster"}, r"^engine='cluster' is unknown; accepted: 'in-process', 'loky', 'dask'"),
-        ({"engine": 3}, r"^engine=3 is not accepted; accepted: .* or an executor with `submit`$"),
+        ({"engine": 3}, r"^engine=3 is not accepted; accepted: .* or a concurrent.futures.Executor$"),
         ({"jobs": 0}, r"^jobs=0 is out of range"),
         ({"jobs": 2, "engine": "in-process"}, r"^jobs=2 is not accepted with engine='in-process'"),
         ({"address": "tcp://x", "engine": "loky"}, r"^address='tcp://x' is not accepted with engine='loky'"),
         ({"address": "tcp://x", "jobs": 2}, r"^jobs=2 is not accepted with address='tcp://x'"),
-        ({"address": "nowhere"}, r"^address='nowhere' does not answer"),
+        ({"address": "nowhere"}, r"^address='nowhere' is not accepted; accepted: such as"),
         ({"address": "tcp://127.0.0.1:1"}, r"^address='tcp://127.0.0.1:1' does not answer"),
     ],
 )
@@ -203,3 +208,93 @@ def test_an_engine_that_is_not_installed_names_its_extra(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
     with pytest.raises(ImportError, match=r"needs submitit, which is not installed: pip install 'solvable\[slurm\]'"):
         lab.run(SampleMean, engine="submitit", out=tmp_path)
+
+
+def test_a_cell_that_exits_is_a_failure(tmp_path):
+    class Exiting(SampleMean):
+        name = "toy/exiting"
+
+        def simulate(self, key, replicates):
+            sys.exit(3)
+
+    with pytest.warns(
+        UserWarning, match=r"^1 of 1 cells of toy/exiting failed, the first with: SystemExit: 3; the rec"
+    ):
+        lab.run(Exiting, {"samples": 4}, replicates=2, out=tmp_path)
+
+
+def test_observables_that_the_outcome_lacks_are_a_failure(tmp_path):
+    class Misnamed(SampleMean):
+        name = "toy/misnamed"
+        observables = (Observable("median", "median"),)
+        overlays = ()
+
+    done = runner.execute(Misnamed, {"samples": 4}, replicates=2, out=tmp_path)
+    assert done.failures[0][1].message == (
+        "toy/misnamed declares the observables 'median'; the outcome has 'first', 'mean', 'moments', 'scale', 'square'"
+    )
+
+
+def test_observables_may_come_and_go_between_runs(tmp_path, monkeypatch):
+    grid = {"samples": 4}
+    runner.execute(SampleMean, grid, replicates=8, out=tmp_path)
+    monkeypatch.setattr(SampleMean, "observables", (*SampleMean.observables[1:], Observable("first", "first draw")))
+    runner.execute(SampleMean, grid, replicates=16, out=tmp_path)
+    opened = lab.open(tmp_path, SampleMean)
+    for name, there in (("mean", slice(0, 8)), ("first", slice(8, 16)), ("scale", slice(0, 16))):
+        expected = np.zeros(16, bool)
+        expected[there] = True
+        np.testing.assert_array_equal(opened[name].notnull(), expected)
+
+
+def test_a_block_is_believed_only_where_a_run_may_have_named_it(tmp_path):
+    runner.execute(SampleMean, {"samples": 4}, replicates=8, out=tmp_path)
+    digest = next(tmp_path.rglob("*-0-8.parquet")).name.partition("-")[0]
+    for block in ("0-3000000", "4-2", "8-8", "-1-3", "8-x"):
+        (tmp_path / "toy_mean" / f"{digest}-{block}.parquet").write_bytes(b"")
+    toy.calls.clear()
+    done = runner.execute(SampleMean, {"samples": 4}, replicates=12, out=tmp_path)
+    assert toy.calls == [range(8, 12)]
+    assert not done.failures
+
+
+def test_a_worker_that_dies_while_the_driver_stores_another_chunk(tmp_path, monkeypatch):
+    write = Store.write
+
+    def slow(*arguments, **how):
+        time.sleep(0.1)
+        return write(*arguments, **how)
+
+    monkeypatch.setattr(Store, "write", slow)
+    grid = {"samples": [2, 3, 4, 5, 6, 7], "location": [0.0, 1.0]}
+    done = runner.execute(Deadly, grid, replicates=4, jobs=2, out=tmp_path)
+    assert {(cell.samples, cell.location) for cell, _ in done.failures} == {(5, 1.0)}
+    assert all("the worker died" in failure.message for _, failure in done.failures)
+    assert int(lab.open(tmp_path, Deadly)["mean"].notnull().sum()) == 11 * 4
+
+
+class Deadly(SampleMean):
+    """One cell of it kills its worker."""
+
+    name = "toy/deadly"
+
+    def simulate(self, key, replicates):
+        if (self.samples, self.location) == (5, 1.0):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().simulate(key, replicates)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("60", 60), ("90:30", 90), ("02:00:00", 120), ("1-12", 36 * 60), ("1-00:30", 1470), ("0-00:00:30", 1)],
+)
+def test_time_limits_of_slurm(monkeypatch, text, expected):
+    monkeypatch.setenv("SBATCH_TIMELIMIT", text)
+    assert slurm.minutes() == expected
+
+
+@pytest.mark.parametrize("text", ["", "soon", "1:2:3:4", "-3", "1-", "x-2"])
+def test_time_limits_that_are_none(monkeypatch, text):
+    monkeypatch.setenv("SBATCH_TIMELIMIT", text)
+    with pytest.raises(ValueError, match=rf"^the environment variable SBATCH_TIMELIMIT='{text}' is not accepted"):
+        slurm.minutes()

@@ -44,10 +44,11 @@ def test_a_run_and_an_open_after_a_run_read_no_file(folder, reads):
         lambda path: path.unlink(),
         lambda path: path.write_bytes(b""),
         lambda path: path.write_bytes(path.read_bytes()[:-20]),
-        lambda path: path.write_bytes(path.read_bytes().replace(b"index 1", b"index 9")),
+        lambda path: path.write_bytes(path.read_bytes().replace(b"index 2", b"index 9")),
         lambda path: path.write_bytes(path.read_bytes()[:200] + b"x" + path.read_bytes()[201:]),
+        lambda path: path.write_bytes(path.read_bytes()[:-200] + b"x" + path.read_bytes()[-199:]),
     ],
-    ids=["gone", "empty", "truncated", "of another version", "edited"],
+    ids=["gone", "empty", "truncated", "of another version", "edited", "edited near its end"],
 )
 def test_without_a_sound_index_the_files_are_read_and_it_is_made_anew(folder, reads, spoil):
     opened = lab.open(folder.parent, SampleMean)

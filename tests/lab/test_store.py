@@ -10,7 +10,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab import chunk, files, runner, store, table
-from solvable.lab.experiment import parameter
+from solvable.lab.experiment import Overlay, parameter
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
 
@@ -189,3 +189,33 @@ def test_a_hostile_name_writes_nothing_outside_the_folder(tmp_path, hostile):
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) == 2
     assert all(path.parent.parent == out for path in files)
+
+
+def test_a_record_of_failure_that_is_none_is_named_and_passed_over(tmp_path):
+    run(tmp_path)
+    for name, text in (("_x", '{"failures": []}'), ("_y", '{"failures": ['), ("_z", "[]")):
+        (tmp_path / "toy_mean" / f"{name}.failed.json").write_text(text)
+    with pytest.warns(UserWarning, match="is no record of a failure that can be read"):
+        assert lab.open(tmp_path, SampleMean).sizes["replicate"] == 8
+
+
+def test_a_failure_that_another_run_recorded_is_cleared_by_success(tmp_path):
+    opened = store.Store(tmp_path)
+    one = chunk.Chunk(SampleMean(samples=4), range(8))
+    assert not opened.finished(one)  # listed: nothing is there
+    record = tmp_path / "toy_mean" / f"_{one.name}.failed.json"
+    record.parent.mkdir()
+    record.write_text("{}")
+    opened.write(one, chunk.compute(one))
+    assert not record.exists()
+
+
+def test_labels_that_differ_in_punctuation_have_files_of_their_own():
+    cell = SampleMean(samples=4)
+    names = {chunk.Chunk(cell, overlay=Overlay(label)).name for label in ("a b", "a_b", "a/b", "ab")}
+    assert len(names) == 4
+
+
+def test_an_empty_name_of_a_folder():
+    with pytest.raises(ValueError, match=r"^out='' is empty; accepted: a folder"):
+        store.Store("")

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import signal
 import sys
 import traceback
 import warnings
@@ -26,6 +27,7 @@ class Answer:
 
 def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: str = "interrupted") -> int:
     """Print what `work` answers and return its exit code; an error becomes one sentence on stderr."""
+    _end_on_interrupt(interrupted, as_json)
     _prepare_jax()
     if debug:
         import logging
@@ -35,8 +37,6 @@ def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: st
     try:
         with _plain_warnings():
             answer = work()
-    except KeyboardInterrupt:
-        return refuse(interrupted, as_json, INTERRUPTED)
     except Exception as error:
         if debug:
             traceback.print_exc()
@@ -58,9 +58,30 @@ def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: st
     return answer.code
 
 
+def _end_on_interrupt(sentence: str, as_json: bool) -> None:
+    """Ctrl-C ends the process here and now.
+
+    An exception would not do: it is swallowed where it is raised in a callback of the garbage collector, and crashes a
+    library that is being imported. Nothing is lost, because files are written whole or not at all; workers end when
+    the driver has gone.
+    """
+
+    def end(*_: Any) -> None:
+        os.write(2, f"{sentence}\n".encode())
+        if as_json:
+            os.write(1, f"{strict_json({'error': sentence, 'exit_code': INTERRUPTED})}\n".encode())
+        files = sys.modules.get("solvable.lab.files")
+        for path in tuple(files.unfinished) if files is not None else ():
+            path.unlink(missing_ok=True)
+        os._exit(INTERRUPTED)
+
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGINT, end)
+
+
 def refuse(sentence: str, as_json: bool, code: int) -> int:
     """Print one sentence on stderr (and, for --json, a document on stdout) and return the code."""
-    print(sentence if code == INTERRUPTED else f"error: {sentence}", file=sys.stderr)
+    print(f"error: {sentence}", file=sys.stderr)
     if as_json:
         print(strict_json({"error": sentence, "exit_code": code}))
     return code

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import Annotated, Any
 
 import typer
 
-from solvable.cli.call import INTERRUPTED, call, refuse
+from solvable.cli.call import call, refuse
 
 app = typer.Typer(
     name="solvable",
@@ -146,9 +145,4 @@ def main() -> None:
     except _USAGE_ERROR as error:
         sentence = error.format_message()
         code = refuse(sentence, "--json" in sys.argv[1:], 2) if sentence else 2  # none: the help is printed already
-    if code == INTERRUPTED:
-        # A thread may still be in a compiled loop, and nothing is left to write: do not wait for it.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
     sys.exit(code or 0)

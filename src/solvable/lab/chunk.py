@@ -8,6 +8,7 @@ import hashlib
 import itertools
 import json
 import logging
+import platform
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,7 +36,10 @@ class Chunk:
     def name(self) -> str:
         """The name under which it is stored: the hash of its cell, then the replicates (start-stop) or the overlay."""
         if self.overlay is not None:
-            return f"{cell_hash(self.cell)}-{safe(self.overlay.label)}"
+            label = safe(self.overlay.label)
+            if label != self.overlay.label:  # which others may share
+                label += "-" + hashlib.sha256(self.overlay.label.encode()).hexdigest()[:8]
+            return f"{cell_hash(self.cell)}-{label}"
         assert self.replicates is not None
         return f"{cell_hash(self.cell)}-{self.replicates.start}-{self.replicates.stop}"
 
@@ -49,10 +53,11 @@ class Chunk:
 
 @dataclasses.dataclass(frozen=True)
 class Computed:
-    """What came of a chunk: the values of each source that succeeded and the failures of those that raised."""
+    """What came of a chunk: the values of the sources that succeeded, the failures of those that raised, and where."""
 
     values: Mapping[str, Values]
     failures: Sequence[Failure]
+    environment: Mapping[str, Any] | None = None
 
 
 def cell_hash(cell: Experiment) -> str:
@@ -89,16 +94,31 @@ def compute(chunk: Chunk) -> Computed:
         try:
             outcome = _simulate(cell, chunk.replicates)
             values[SIMULATION] = _checked(_named(cell, Values.of(outcome, chunk.replicates)), SIMULATION, failures)
-        except Exception as error:
-            return Computed({}, [_failure(SIMULATION, chunk.replicates, error)])
+        except (Exception, SystemExit) as error:
+            return Computed({}, [_failure(SIMULATION, chunk.replicates, error)], environment())
         overlays = [overlay for overlay in cell.applicable() if overlay.given]
     for overlay in overlays:
         try:
             predicted = Values.of(cell.predict(overlay, given=outcome), chunk.replicates)
             values[overlay.label] = _checked(_named(cell, predicted), overlay.label, failures)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             failures.append(_failure(overlay.label, chunk.replicates, error))
-    return Computed(values, failures)
+    return Computed(values, failures, environment())
+
+
+@functools.cache
+def environment(device: bool = True) -> Mapping[str, Any]:
+    """Versions and device, as they are stored with every chunk; without the device, JAX is not started."""
+    from importlib.metadata import version
+
+    names = ("solvable", "jax", "jaxlib", "numpy", "scipy")
+    found = {"versions": {"python": platform.python_version(), **{name: version(name) for name in names}}, "device": ""}
+    if device:
+        import jax
+
+        first = jax.devices()[0]
+        found["device"] = f"{first.platform}: {first.device_kind}"
+    return found
 
 
 def _simulate(cell: Experiment, replicates: range):
@@ -112,6 +132,9 @@ def _simulate(cell: Experiment, replicates: range):
 def _named(cell: Experiment, values: Values) -> Values:
     """The declared observables of `values`, whose names parameters, dims and the store's columns must not share."""
     declared = {observable.name for observable in cell.observables}
+    if values.arrays and not declared & values.arrays.keys():
+        names, there = (", ".join(map(repr, sorted(found))) for found in (declared, values.arrays))
+        raise ValueError(f"{cell.name} declares the observables {names}; the outcome has {there}")
     values = dataclasses.replace(
         values,
         arrays={name: array for name, array in values.arrays.items() if name in declared},
@@ -142,7 +165,9 @@ def _checked(values: Values, source: str, failures: list[Failure]) -> Values:
     return dataclasses.replace(values, reasons=reasons)
 
 
-def _failure(source: str, replicates: range | None, error: Exception) -> Failure:
+def _failure(source: str, replicates: range | None, error: BaseException) -> Failure:
     log.debug("%s failed", source, exc_info=error)
     message = " ".join(str(error).split()) or "no message"
+    if not isinstance(error, ValueError | RuntimeError):  # others say little without their name: KeyError: 'dim'
+        message = f"{type(error).__name__}: {message}"
     return Failure(source, replicates, type(error).__name__, message)

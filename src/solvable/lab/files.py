@@ -6,6 +6,9 @@ import os
 import secrets
 from pathlib import Path
 
+# The temporary files of this process, for who ends it in the middle of a write.
+unfinished: set[Path] = set()
+
 
 class StoreError(RuntimeError):
     """What is stored is missing, damaged, or from a newer version; the message names it."""
@@ -25,6 +28,7 @@ def write_whole(path: Path, data: bytes) -> None:
     Raises: WriteError with one sentence that names the folder and the reason.
     """
     temporary = path.with_name(f"_{path.name.removeprefix('_')}.{secrets.token_hex(6)}.tmp")
+    unfinished.add(temporary)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -36,6 +40,8 @@ def write_whole(path: Path, data: bytes) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
+        finally:
+            unfinished.discard(temporary)
         descriptor = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(descriptor)  # the new name is durable only once its folder is

@@ -26,6 +26,9 @@ def cells(experiment: type[E], grid: Mapping[str, Any] | None = None) -> list[E]
 
     Raises: ValueError naming the parameter, its value and what is accepted.
     """
+    size = experiment.size_parameter
+    if size is not None and size not in experiment.model_fields:
+        raise ValueError(f"size_parameter={size!r} of {experiment.name} is none of its parameters")
     values = experiment.default_grid()
     for name, given in (grid or {}).items():
         if name not in values:
@@ -50,6 +53,10 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             grid = tomllib.load(file)
+    except (FileNotFoundError, IsADirectoryError) as error:
+        raise ValueError(
+            f"grid={os.fspath(path)!r} cannot be opened ({error.strerror}); accepted: a TOML file"
+        ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{os.fspath(path)} is not TOML: {error}") from None
     for name, value in grid.items():
@@ -102,9 +109,9 @@ def _cell(experiment: type[E], values: dict[str, Any]) -> E:
             detail = f"accepted: {accepted(field.annotation)}"
         raise ValueError(f"{name}={values[name]!r} is not accepted; {detail}") from None
     for name, value in values.items():
-        made = getattr(cell, name)
-        if isinstance(made, float) and math.isnan(made):
-            raise ValueError(
-                f"{name}={value!r} is not accepted; accepted: {accepted(experiment.model_fields[name].annotation)}"
-            )
+        made, annotation = getattr(cell, name), experiment.model_fields[name].annotation
+        lost = isinstance(made, float) and math.isnan(made)
+        large = isinstance(made, int) and abs(made) >= 2**63  # more than a column holds
+        if lost or large or (isinstance(value, bool) and bool not in kinds(annotation)):
+            raise ValueError(f"{name}={value!r} is not accepted; accepted: {accepted(annotation)}")
     return cell

@@ -35,10 +35,19 @@ def experiments() -> dict[str, type[Experiment]]:
     for module_path in sorted({point.value for point in entry_points(group=GROUP)}):
         try:
             declared = experiments_in(module_path)
-        except ImportError as error:
-            warnings.warn(f"the experiments of {module_path} are left out: {error}", stacklevel=2)
+        except Exception as error:  # a package of others must not take ours down
+            warnings.warn(
+                f"the experiments of {module_path} are left out: {type(error).__name__}: {error}", stacklevel=2
+            )
             continue
         for experiment in declared:
+            lacking = [name for name in ("source", "system", "observables", "x") if not hasattr(experiment, name)]
+            if lacking:
+                warnings.warn(
+                    f"experiment {experiment.name!r} of {module_path} is left out: it has no {', no '.join(lacking)}",
+                    stacklevel=2,
+                )
+                continue
             other = found.setdefault(experiment.name, experiment)
             if other is not experiment:
                 raise ValueError(

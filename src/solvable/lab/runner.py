@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from solvable.lab import grid as grids
-from solvable.lab.chunk import Chunk, blocks, cell_hash, compute
+from solvable.lab.chunk import BLOCK, Chunk, blocks, cell_hash, compute
 from solvable.lab.engines import Engine, engine_of
 from solvable.lab.experiment import Experiment
 from solvable.lab.progress import Progress
@@ -76,20 +76,18 @@ def execute(
     plans = plan(store, cells, count)
     check([one.cell for one in plans if one.missing])
     total = sum(len(one.missing) for one in plans)
-    try:
-        if total:
-            store.prepare(experiment)
-            # closing: an interrupt or a full disk ends the engine here and now
-            with (
-                Progress(experiment, plans, visible=progress) as shown,
-                contextlib.closing(_computed(store, plans, chosen)) as finished,
-            ):
-                for one in finished:
-                    one.left -= 1
-                    shown.advance(one, lambda one=one: _gather(store, one, count))
-        results = [_gather(store, one, count) for one in plans]
-    finally:
-        store.shelf(experiment).save()
+    if total:
+        store.prepare(experiment)
+        # closing: an interrupt or a full disk ends the engine here and now
+        with (
+            Progress(experiment, plans, visible=progress) as shown,
+            contextlib.closing(_computed(store, plans, chosen)) as finished,
+        ):
+            for one in finished:
+                one.left -= 1
+                shown.advance(one, lambda one=one: _gather(store, one, count))
+    results = [_gather(store, one, count) for one in plans]
+    store.shelf(experiment).save()
     reused = sum(len(one.finished) for one in plans)
     return Run(experiment, results, computed=total, reused=reused, replicates=count, folder=store.folder)
 
@@ -167,7 +165,8 @@ def _blocks(names: Iterable[str]) -> list[range]:
     """The blocks of replicates among the names of a cell's chunks, in order."""
     ends = (name.split("-") for name in names)
     found = [range(int(pair[0]), int(pair[1])) for pair in ends if len(pair) == 2 and all(map(str.isdecimal, pair))]
-    return sorted(found, key=lambda block: (block.start, block.stop))
+    # A name is believed only where a run may have given it.
+    return sorted((block for block in found if 0 < len(block) <= BLOCK), key=lambda block: (block.start, block.stop))
 
 
 def _gaps(known: Sequence[range], count: int) -> list[range]:

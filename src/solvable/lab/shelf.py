@@ -12,9 +12,9 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -24,42 +24,66 @@ from solvable.lab.table import Content
 from solvable.lab.values import Values
 
 INDEX = "_index.arrow"
-_VERSION = b"solvable index 1\n"
-_SCHEMA = pa.schema(
+_VERSION = b"solvable index 2\n"
+# What tells whether a chunk is there, and what it holds, in two parts: a run that resumes needs the first alone.
+_LISTED = pa.schema(
     [
         ("stem", pa.string()),
         ("size", pa.int64()),
         ("changed", pa.int64()),
         ("experiment", pa.string()),
         ("sources", pa.string()),
-        ("facts", pa.string()),
-        ("layout", pa.string()),
-        ("numbers", pa.list_(pa.float64())),
     ]
+)
+_CONTENTS = pa.schema(
+    [("facts", pa.large_string()), ("layout", pa.large_string()), ("numbers", pa.large_list(pa.float64()))]
 )
 
 
 class Shelf:
-    """The data files of one folder, by stem (the name without `.parquet`)."""
+    """The data files of one folder, by stem (the name without `.parquet`), as they were when they were listed."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._stat: dict[str, tuple[int, int]] = {}
-        self.failed: dict[str, int] = {}
-        for entry in os.scandir(path) if path.is_dir() else ():
-            if entry.name.endswith(".parquet") and not entry.name.startswith("_"):
-                with contextlib.suppress(FileNotFoundError):  # another run has just set it aside
-                    stat = entry.stat()
-                    self._stat[entry.name.removesuffix(".parquet")] = (stat.st_size, stat.st_mtime_ns)
-            elif entry.name.endswith(".failed.json"):
-                with contextlib.suppress(FileNotFoundError):
-                    stem = entry.name.removeprefix("_").removesuffix(".failed.json")
-                    self.failed[stem] = entry.stat().st_mtime_ns
-        self._indexed = _load(path / INDEX)
-        self._row = self._valid_rows()
-        self._columns: dict[str, Any] = {}
         self._new: dict[str, Content] = {}
-        self._saved = len(self._row)
+        self._columns: dict[str, Any] = {}
+
+    @functools.cached_property
+    def _listing(self) -> tuple[dict[str, tuple[int, int]], dict[str, int]]:
+        """Size and time of change of every data file, time of change of every record of failure."""
+        files: dict[str, tuple[int, int]] = {}
+        failed: dict[str, int] = {}
+        for entry in os.scandir(self.path) if self.path.is_dir() else ():
+            data = entry.name.endswith(".parquet") and not entry.name.startswith("_")
+            if data or entry.name.endswith(".failed.json"):
+                with contextlib.suppress(FileNotFoundError):  # another run has just taken it away
+                    stat = entry.stat()
+                    if data and entry.is_file():
+                        files[entry.name.removesuffix(".parquet")] = (stat.st_size, stat.st_mtime_ns)
+                    elif not data:
+                        failed[entry.name.removeprefix("_").removesuffix(".failed.json")] = stat.st_mtime_ns
+        return files, failed
+
+    @property
+    def _stat(self) -> dict[str, tuple[int, int]]:
+        return self._listing[0]
+
+    @property
+    def failed(self) -> dict[str, int]:
+        """The stems of which a failure is recorded, and when it was."""
+        return self._listing[1]
+
+    @functools.cached_property
+    def _index(self) -> tuple[pa.Table, bytes]:
+        return _load(self.path / INDEX)
+
+    @functools.cached_property
+    def _row(self) -> dict[str, int]:
+        """The row in the index of every file that has not changed since."""
+        listed = self._index[0]
+        stats = zip(listed["size"].to_pylist(), listed["changed"].to_pylist(), strict=True)
+        pairs = zip(listed["stem"].to_pylist(), stats, strict=True)
+        return {stem: row for row, (stem, stat) in enumerate(pairs) if self._stat.get(stem) == stat}
 
     def __iter__(self) -> Iterator[str]:
         return iter(sorted(self._stat))
@@ -98,88 +122,104 @@ class Shelf:
         """Store one file, whole or not at all."""
         path = self._path(stem)
         write_whole(path, data)
-        stat = path.stat()
-        self._stat[stem], self._new[stem] = (stat.st_size, stat.st_mtime_ns), content
-        self._row.pop(stem, None)
-        if len(self._new) >= max(1000, self._saved // 2):  # a run that is killed leaves an index of most of its work
+        self._enter(stem, path.stat(), content)
+        if len(self._new) >= max(1000, len(self._row) // 2):  # a run that is killed leaves most of its work indexed
             self.save()
 
-    def refresh(self, stem: str) -> bool:
-        """Whether a data file has come or changed since it was listed."""
-        try:
-            stat = self._path(stem).stat()
-        except FileNotFoundError:
-            return False
-        seen, self._stat[stem] = self._stat.get(stem), (stat.st_size, stat.st_mtime_ns)
-        if seen == self._stat[stem]:
-            return False
-        self._row.pop(stem, None)
-        self._new.pop(stem, None)
-        return True
-
-    def refresh_failure(self, stem: str) -> bool:
-        """Whether a record of failure has come or changed since it was listed."""
-        try:
-            changed = (self.path / f"_{stem}.failed.json").stat().st_mtime_ns
-        except FileNotFoundError:
-            return False
-        return self.failed.get(stem) != changed
+    def arrivals(self) -> set[str]:
+        """The stems that other processes have stored, or whose failure they have recorded, since the last look."""
+        before, failed_before = self._listing
+        del self._listing
+        changed = {stem for stem, stat in self._stat.items() if before.get(stem) != stat}
+        for stem in changed:
+            self._row.pop(stem, None)
+            self._new.pop(stem, None)
+        failed = {stem for stem, time in self.failed.items() if failed_before.get(stem) != time}
+        return changed | {stem for stem in failed if not self._announced(stem)}
 
     def save(self) -> None:
-        """Bring the index up to date where it lags by more than a hundredth; a folder that refuses goes without."""
+        """Bring the index up to date where it lags by more than a hundredth.
+
+        It is a cache: whatever goes wrong with it, a full disk say, is passed over.
+        """
         if len(self._new) < max(8, len(self._stat) // 100):
             return
-        rows = [(stem, row) for stem, row in self._row.items() if stem not in self._new]
-        old = self._indexed.take(pa.array([row for _, row in rows], pa.int64()))
-        facts = [json.loads(content.facts)["experiment"] for content in self._new.values()]
-        new = pa.table(
-            {
-                "stem": list(self._new),
-                "size": [self._stat[stem][0] for stem in self._new],
-                "changed": [self._stat[stem][1] for stem in self._new],
-                "experiment": facts,
-                "sources": [json.dumps(list(json.loads(content.layout))) for content in self._new.values()],
-                "facts": [content.facts for content in self._new.values()],
-                "layout": [content.layout for content in self._new.values()],
-                "numbers": [content.numbers for content in self._new.values()],
-            },
-            schema=_SCHEMA,
-        )
-        self._indexed = pa.concat_tables([old, new]).combine_chunks()
-        self._columns.clear()
-        self._row = {stem: row for row, stem in enumerate([*(stem for stem, _ in rows), *self._new])}
+        with contextlib.suppress(Exception):
+            self._save()
+
+    def _save(self) -> None:
+        held_before = self._contents()
+        rows = [stem for stem in self._row if stem not in self._new]
+        place = pa.array([self._row[stem] for stem in rows], pa.int64())
+        contents = [self._new[stem] for stem in self._new]
+        stats = [self._stat[stem] for stem in self._new]
+        listed = {
+            "stem": list(self._new),
+            "size": [size for size, _ in stats],
+            "changed": [changed for _, changed in stats],
+            "experiment": [json.loads(content.facts)["experiment"] for content in contents],
+            "sources": [json.dumps(list(json.loads(content.layout))) for content in contents],
+        }
+        held = {name: [getattr(content, name) for content in contents] for name in _CONTENTS.names}
+        if rows:
+            parts = [self._index[0].take(place), held_before.take(place)]
+        else:
+            parts = [_LISTED.empty_table(), _CONTENTS.empty_table()]
+        listed = pa.concat_tables([parts[0], pa.table(listed, schema=_LISTED)]).combine_chunks()
+        held = pa.concat_tables([parts[1], pa.table(held, schema=_CONTENTS)]).combine_chunks()
+        first, second = _encoded(listed), _encoded(held)
+        write_whole(self.path / INDEX, b"".join([_VERSION, *first, *second]))
+        self._index, self._columns = (listed, first[1]), {}
+        self._columns["contents"] = held
+        self._row = {stem: row for row, stem in enumerate([*rows, *self._new])}
         self._new.clear()
-        self._saved = len(self._row)
-        with contextlib.suppress(OSError):
-            _save(self.path / INDEX, self._indexed)
+
+    def _contents(self) -> pa.Table:
+        """The index's second part. Where it is damaged, or was replaced by another run, no row of the first counts."""
+        if "contents" not in self._columns:
+            held = _load_contents(self.path / INDEX, self._index[1])
+            if held.num_rows != self._index[0].num_rows:
+                self._row.clear()
+            self._columns["contents"] = held
+        return self._columns["contents"]
 
     def _content(self, stem: str, mend: bool) -> Content | None:
-        row = self._row.get(stem)
-        if row is not None:
-            numbers, ends = self._column("numbers"), self._column("ends")
-            return Content(self._column("facts")[row], self._column("layout")[row], numbers[ends[row] : ends[row + 1]])
+        if self._row:
+            self._contents()  # which may find that no row counts
+        if stem in self._row:
+            row, ends = self._row[stem], self._column("ends")
+            numbers = self._column("numbers")[ends[row] : ends[row + 1]]
+            return Content(self._column("facts")[row], self._column("layout")[row], numbers)
         if stem in self._new:
             return self._new[stem]
         if stem not in self._stat:
             return None
         path = self._path(stem)
         try:
+            stat = path.stat()
             content = read_data(path)
         except FileNotFoundError:
             return None
         except DamagedError as error:
             self._damaged(path, error, mend)
             return None
-        self._new[stem] = content
+        self._enter(stem, stat, content)
         return content
 
+    def _enter(self, stem: str, stat: os.stat_result, content: Content) -> None:
+        self._stat[stem], self._new[stem] = (stat.st_size, stat.st_mtime_ns), content
+        self._row.pop(stem, None)
+
     def _damaged(self, path: Path, error: DamagedError, mend: bool) -> None:
-        self._stat.pop(path.stem, None)
+        seen = self._stat.pop(path.stem, None)
         if not mend:
             warnings.warn(f"{error}; it is passed over", stacklevel=4)
             return
         aside = free_name(path.with_name(f"_{path.name}.damaged"))
         try:
+            stat = path.stat()
+            if seen != (stat.st_size, stat.st_mtime_ns):  # another run has mended it
+                return
             os.replace(path, aside)
         except FileNotFoundError:  # another run was quicker
             return
@@ -187,24 +227,24 @@ class Shelf:
             raise StoreError(f"{error} and cannot be set aside: {reason.strerror}") from reason
         warnings.warn(f"{error}; it is set aside as {aside.name} and will be computed again", stacklevel=4)
 
+    def _announced(self, stem: str) -> Sequence[str]:
+        """The sources that a record of failure says are stored beside it."""
+        try:
+            return json.loads((self.path / f"_{stem}.failed.json").read_text())["sources"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return ()
+
     def _path(self, stem: str) -> Path:
         return self.path / f"{stem}.parquet"
-
-    def _valid_rows(self) -> dict[str, int]:
-        stems = self._indexed["stem"].to_pylist()
-        stats = zip(self._indexed["size"].to_pylist(), self._indexed["changed"].to_pylist(), strict=True)
-        return {
-            stem: row for row, (stem, stat) in enumerate(zip(stems, stats, strict=True)) if self._stat.get(stem) == stat
-        }
 
     def _column(self, name: str) -> Any:
         if name not in self._columns:
             if name in ("numbers", "ends"):
-                lists = self._indexed["numbers"].combine_chunks()
+                lists = self._contents()["numbers"].combine_chunks()
                 self._columns["ends"] = lists.offsets.to_numpy()
                 self._columns["numbers"] = lists.values.to_numpy(zero_copy_only=False)
             else:
-                self._columns[name] = self._indexed[name].to_pylist()
+                self._columns[name] = (self._index[0] if name in _LISTED.names else self._contents())[name].to_pylist()
         return self._columns[name]
 
 
@@ -237,22 +277,46 @@ def _labels(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
 
 
-def _load(path: Path) -> pa.Table:
-    empty = _SCHEMA.empty_table()
+def _load(path: Path) -> tuple[pa.Table, bytes]:
+    """The first part of the index and its digest; an empty one where there is no sound index."""
     try:
-        data = path.read_bytes()
-        digest, body = data[len(_VERSION) : len(_VERSION) + 32], memoryview(data)[len(_VERSION) + 32 :]
-        if not data.startswith(_VERSION) or hashlib.sha256(body).digest() != digest:
-            return empty
-        found = pa.ipc.open_file(pa.BufferReader(body)).read_all()
-    except (OSError, pa.ArrowInvalid):
-        return empty
-    return found.combine_chunks() if found.schema.equals(_SCHEMA) else empty
+        with open(path, "rb") as file:
+            if file.read(len(_VERSION)) == _VERSION:
+                return _decoded(file, _LISTED)
+    except (OSError, ValueError, pa.ArrowException):
+        pass
+    return _LISTED.empty_table(), b""
 
 
-def _save(path: Path, content: pa.Table) -> None:
+def _load_contents(path: Path, digest: bytes) -> pa.Table:
+    """The second part of the index whose first part has that digest; an empty one where there is none."""
+    try:
+        with open(path, "rb") as file:
+            file.seek(len(_VERSION))
+            size, found = int.from_bytes(file.read(8), "big"), file.read(32)
+            if found == digest:
+                file.seek(size, os.SEEK_CUR)
+                return _decoded(file, _CONTENTS)[0]
+    except (OSError, ValueError, pa.ArrowException):
+        pass
+    return _CONTENTS.empty_table()
+
+
+def _encoded(content: pa.Table) -> tuple[bytes, bytes, bytes]:
+    """Length, digest and body of one part."""
     sink = pa.BufferOutputStream()
     with pa.ipc.new_file(sink, content.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(content)
     body = sink.getvalue().to_pybytes()
-    write_whole(path, _VERSION + hashlib.sha256(body).digest() + body)
+    return len(body).to_bytes(8, "big"), hashlib.sha256(body).digest(), body
+
+
+def _decoded(file: BinaryIO, schema: pa.Schema) -> tuple[pa.Table, bytes]:
+    size, digest = int.from_bytes(file.read(8), "big"), file.read(32)
+    body = file.read(size)
+    if hashlib.sha256(body).digest() != digest:
+        raise ValueError("the index is damaged")
+    found = pa.ipc.open_file(pa.BufferReader(body)).read_all().combine_chunks()
+    if not found.schema.equals(schema):
+        raise ValueError("the index is of another version")
+    return found, digest

@@ -12,16 +12,16 @@ import dataclasses
 import functools
 import json
 import os
-import platform
+import warnings
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from solvable.lab.chunk import FORMAT, Chunk, Computed, safe
+from solvable.lab.chunk import FORMAT, Chunk, Computed, environment, safe
 from solvable.lab.experiment import Experiment
-from solvable.lab.files import unwritable, write_whole
-from solvable.lab.shelf import Shelf
+from solvable.lab.files import StoreError, unwritable, write_whole
+from solvable.lab.shelf import Shelf, read_data
 from solvable.lab.values import Failure, Values, plain
 
 
@@ -39,20 +39,25 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self._shelves: dict[str, Shelf] = {}
+        if not str(folder):
+            raise ValueError("out='' is empty; accepted: a folder, or a name that is free")
         if self.folder.exists() and not self.folder.is_dir():
             raise ValueError(f"out={str(folder)!r} is a file; accepted: a folder, or a name that is free")
 
     def shelf(self, experiment: type[Experiment] | Experiment) -> Shelf:
         """The files of one experiment."""
-        found = self._shelves.get(experiment.name)
+        return self._shelf(_subfolder(experiment.name))
+
+    def _shelf(self, name: str) -> Shelf:
+        found = self._shelves.get(name)
         if found is None:
-            found = self._shelves[experiment.name] = Shelf(self.folder / safe(experiment.name))
+            found = self._shelves[name] = Shelf(self.folder / name)
         return found
 
     def shelves(self) -> Sequence[Shelf]:
         """The files of every experiment."""
         folders = [path for path in self.folder.iterdir() if path.is_dir()] if self.folder.is_dir() else []
-        return [Shelf(path) for path in sorted(folders) if not path.name.startswith("_")]
+        return [self._shelf(path.name) for path in sorted(folders) if not path.name.startswith("_")]
 
     def prepare(self, experiment: type[Experiment]) -> None:
         """Make the folder of an experiment.
@@ -67,17 +72,17 @@ class Store:
         if not os.access(path, os.W_OK | os.X_OK):
             raise unwritable(path, "it is read-only")
 
-    def write(self, chunk: Chunk, computed: Computed) -> Mapping[str, Any]:
+    def write(self, chunk: Chunk, computed: Computed, *, index: bool = True) -> Mapping[str, Any]:
         """Store what came of a chunk and return the facts stored with it.
 
-        Failures are recorded beside it, and cleared once it succeeds.
+        Failures are recorded beside it, and cleared once it succeeds. Without `index`, the folder is not listed.
 
         Raises: WriteError when the folder cannot be written.
         """
         from solvable.lab import table
 
-        shelf = self.shelf(chunk.cell)
-        failed = _failed_path(shelf, chunk)
+        path = self._path(chunk)
+        failed = _failed_path(path.parent, chunk)
         facts = {
             "format": FORMAT,
             "chunk": chunk.name,
@@ -86,16 +91,21 @@ class Store:
             "numbers": chunk.cell.numbers,
             "parameters": json.loads(parameters_text(chunk.cell)),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
-            **environment(),
+            **(computed.environment or environment(device=False)),
         }
         if computed.failures:
             failures = [_failure_to_json(item) for item in computed.failures]
+            # First, and with what will follow: who waits for this chunk must not take half of it for the whole.
             record = {**facts, "sources": list(computed.values), "failures": failures}
             write_whole(failed, json.dumps(plain(record), indent=1).encode())
-        elif chunk.name in shelf.failed:
+        else:
             failed.unlink(missing_ok=True)
         if computed.values:
-            shelf.add(chunk.name, *table.encode(chunk.cell, facts, computed.values))
+            data, content = table.encode(chunk.cell, facts, computed.values)
+            if index:
+                self.shelf(chunk.cell).add(chunk.name, data, content)
+            else:
+                write_whole(path, data)
         return facts
 
     def finished(self, chunk: Chunk) -> bool:
@@ -104,12 +114,14 @@ class Store:
         stored = None if name in shelf.failed else shelf.sources(name, mend=True)
         return stored is not None and stored.issuperset(chunk.sources)
 
-    def arrived(self, chunk: Chunk) -> bool:
-        """Whether another process has stored a chunk, or recorded why it could not, since the folder was listed."""
-        shelf = self.shelf(chunk.cell)
-        return shelf.refresh(chunk.name) or (
-            shelf.refresh_failure(chunk.name) and not _stored_sources(_failed_path(shelf, chunk))
-        )
+    def holds(self, chunk: Chunk) -> bool:
+        """As `finished`, by a look at the chunk's own files: for one chunk, without a listing of the folder."""
+        path = self._path(chunk)
+        try:
+            content = None if _failed_path(path.parent, chunk).exists() else read_data(path)
+        except (FileNotFoundError, StoreError):
+            return False
+        return content is not None and set(json.loads(content.layout)).issuperset(chunk.sources)
 
     def read(self, chunk: Chunk) -> Stored | None:
         """A chunk that was stored, in whole or in part; None when there is none. A damaged file is set aside."""
@@ -118,7 +130,10 @@ class Store:
 
     def failures(self, chunk: Chunk) -> list[Failure]:
         """What raised when the chunk was last computed."""
-        return read_failures(_failed_path(self.shelf(chunk.cell), chunk))[1]
+        return read_failures(_failed_path(self._path(chunk).parent, chunk))[1]
+
+    def _path(self, chunk: Chunk) -> Path:
+        return self.folder / _subfolder(chunk.cell.name) / f"{chunk.name}.parquet"
 
     def failed_files(self) -> list[Path]:
         """Every record of a failure."""
@@ -131,27 +146,26 @@ class Store:
 
 def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
     """The facts and the failures of one failure record; nothing when there is none or it cannot be read."""
+    facts, found, known = {}, [], False
     try:
         facts = json.loads(path.read_text())
         found = [
             Failure(
-                item["source"],
+                str(item["source"]),
                 range(*item["replicates"]) if item["replicates"] else None,
                 item["kind"],
                 item["message"],
             )
             for item in facts["failures"]
         ]
-    except (OSError, ValueError, KeyError, TypeError):
+        known = {"chunk", "experiment", "parameters", "numbers", "versions", "device"} <= facts.keys()
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        pass
+    if not known:
+        if path.exists():
+            warnings.warn(f"{path} is no record of a failure that can be read; it is passed over", stacklevel=3)
         return {}, []
     return facts, found
-
-
-def _stored_sources(path: Path) -> list[str]:
-    try:
-        return json.loads(path.read_text())["sources"]
-    except (OSError, ValueError, KeyError):
-        return []
 
 
 def parameters_text(cell: Experiment) -> str:
@@ -165,23 +179,13 @@ def parameters_text(cell: Experiment) -> str:
     return json.dumps({**parameters, **infinite}, allow_nan=False)
 
 
-@functools.cache
-def environment() -> Mapping[str, Any]:
-    """Versions and device, as they are stored with every chunk."""
-    from importlib.metadata import version
-
-    import jax
-
-    names = ("solvable", "jax", "jaxlib", "numpy", "scipy")
-    device = jax.devices()[0]
-    return {
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
-        "device": f"{device.platform}: {device.device_kind}",
-    }
+@functools.lru_cache(maxsize=64)
+def _subfolder(name: str) -> str:
+    return safe(name)
 
 
-def _failed_path(shelf: Shelf, chunk: Chunk) -> Path:
-    return shelf.path / f"_{chunk.name}.failed.json"
+def _failed_path(folder: Path, chunk: Chunk) -> Path:
+    return folder / f"_{chunk.name}.failed.json"
 
 
 def _failure_to_json(failure: Failure) -> dict[str, Any]:

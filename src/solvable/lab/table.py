@@ -61,6 +61,8 @@ def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Valu
     count = sum(len(part["value"]) for part in parts)
     for name, value in json.loads(cell.canonical()).items():
         kind = _arrow_type(cell.__class__.model_fields[name].annotation)
+        if pa.types.is_string(kind) and value is not None:
+            value = str(value)  # of a parameter that takes numbers and texts
         columns[name] = pa.repeat(pa.scalar(value, kind), count)
     kinds_of = {
         "source": pa.string(),

@@ -105,11 +105,14 @@ def concatenate(parts: Sequence[Values]) -> Values:
     first = parts[0]
     if first.replicates is None or len(parts) == 1:
         return first
+    shapes = {name: array.shape[1:] for part in parts for name, array in part.arrays.items()}
     joined = dataclasses.replace(
         first,
-        arrays={name: np.concatenate([part.arrays[name] for part in parts]) for name in first.arrays},
+        arrays={name: np.concatenate([_held(part, name, shape) for part in parts]) for name, shape in shapes.items()},
+        dims={name: dims for part in parts for name, dims in part.dims.items()},
+        coordinates={dim: positions for part in parts for dim, positions in part.coordinates.items()},
         errors={
-            name: np.concatenate([part.errors.get(name, np.zeros_like(part.arrays[name])) for part in parts])
+            name: np.concatenate([part.errors.get(name, 0.0 * _held(part, name, shapes[name])) for part in parts])
             for name in sorted({name for part in parts for name in part.errors})
         },
         replicates=np.concatenate([part.replicates for part in parts if part.replicates is not None]),
@@ -120,6 +123,13 @@ def concatenate(parts: Sequence[Values]) -> Values:
     if np.all(np.diff(numbers) > 0):
         return joined
     return joined.take(np.unique(numbers, return_index=True)[1])
+
+
+def _held(part: Values, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """One observable of a block; NaN where the block was stored before the experiment had it, or after it had it."""
+    if name in part.arrays:
+        return part.arrays[name]
+    return np.full((len(part.reasons), *shape), np.nan)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,21 +29,25 @@ class Engine(Protocol):
 
 
 def engine_of(engine: Any = None, *, jobs: int | None = None, address: str | None = None) -> Engine:
-    """The engine of that name, or one around an executor of yours: an object with `submit` as in `concurrent.futures`.
+    """The engine of that name, or one around a `concurrent.futures.Executor` of yours.
 
     `jobs` is the number of workers (with loky, unless another engine is named), `address` that of a Dask scheduler.
 
     Raises: ValueError for an engine, jobs or address that is not accepted; ImportError naming the extra to install.
     """
+    from concurrent.futures import Executor
+
     from solvable.lab.engines import pool
     from solvable.numerics.validation import choice, integer
 
     if jobs is not None:
         jobs = integer("jobs", jobs, at_least=1)
     if engine is not None and not isinstance(engine, str):
-        if not callable(getattr(engine, "submit", None)):
+        if not isinstance(engine, Executor):
             names = ", ".join(map(repr, ENGINES))
-            raise ValueError(f"engine={engine!r} is not accepted; accepted: {names}, or an executor with `submit`")
+            raise ValueError(f"engine={engine!r} is not accepted; accepted: {names}, or a concurrent.futures.Executor")
+        if address is not None:
+            raise ValueError(f"address={address!r} is not accepted with an executor; accepted: engine='dask'")
         return pool.borrowed(engine, jobs or os.cpu_count() or 1)
     name = choice("engine", engine or ("dask" if address else "loky" if jobs else "in-process"), ENGINES)
     if address is not None and name != "dask":

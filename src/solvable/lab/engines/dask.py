@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import signal
 from typing import Any
 
@@ -61,5 +62,10 @@ class _Session:
 
 
 def engine(address: str | None, workers: int) -> Pool:
-    """Chunks of a worker that dies are given to another by the scheduler."""
+    """Chunks of a worker that dies are given to another by the scheduler.
+
+    Raises: ValueError for an address that is none.
+    """
+    if address is not None and not re.fullmatch(r"(\w+://)?[^/\s]+:\d+", address):
+        raise ValueError(f"address={address!r} is not accepted; accepted: such as 'tcp://127.0.0.1:8786'")
     return Pool(lambda: _Session(address, workers), _WINDOW, lambda session, done: session.stop(done))

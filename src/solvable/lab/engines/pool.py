@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
+import os
 import threading
 from collections.abc import Callable, Generator, Sequence
-from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
 from solvable.lab.engines.work import WORKER, depend_on_the_driver, failed, work
@@ -14,6 +15,9 @@ from solvable.lab.engines.work import WORKER, depend_on_the_driver, failed, work
 if TYPE_CHECKING:
     from solvable.lab.chunk import Chunk, Computed
     from solvable.lab.store import Store
+
+
+_DIED = "the worker died while computing it; it may have run out of memory"
 
 
 class Pool:
@@ -38,25 +42,35 @@ class Pool:
             while waiting or suspects or pending:
                 alone = bool(suspects)
                 queue, limit = (suspects, 1) if alone else (waiting, self._window)
-                while queue and len(pending) < limit:
-                    chunk = queue.popleft()
-                    pending[executor.submit(self._function, chunk)] = chunk
-                broken: list[tuple[Chunk, BaseException]] = []
+                broken: list[Chunk] = []
+                try:
+                    while queue and len(pending) < limit:
+                        pending[executor.submit(self._function, queue[0])] = queue[0]
+                        queue.popleft()
+                except BrokenExecutor:  # a worker has died since the last wait; the chunks that it had are pending
+                    if not pending:
+                        raise
                 for future in concurrent.futures.wait(pending, return_when=FIRST_COMPLETED).done:
                     chunk = pending.pop(future)
                     try:
-                        yield chunk, future.result()
-                    except BrokenExecutor as error:
-                        broken.append((chunk, error))
+                        computed = future.result()
+                    except BrokenExecutor:
+                        broken.append(chunk)
+                        continue
+                    except CancelledError as error:
+                        raise ConnectionError(
+                            "the engine was lost in mid-run; what is finished is kept, and the same run resumes"
+                        ) from error
                     except Exception as error:
-                        yield chunk, failed(chunk, error)
+                        computed = failed(chunk, str(error), type(error).__name__)
+                    yield chunk, computed
                 if broken:
                     self._stop(executor, False)
                     executor = self._start()
                     if alone:
-                        yield broken[0][0], failed(*broken[0])
+                        yield broken[0], failed(broken[0], _DIED, "WorkerDied")
                     else:
-                        suspects.extend([*(chunk for chunk, _ in broken), *pending.values()])
+                        suspects.extend([*broken, *pending.values()])
                         pending.clear()
             done = True
         finally:
@@ -94,7 +108,9 @@ def loky(workers: int) -> Pool:
     def start() -> Any:
         from loky import ProcessPoolExecutor
 
-        return ProcessPoolExecutor(max_workers=workers, initializer=depend_on_the_driver, env=WORKER)
+        return ProcessPoolExecutor(
+            max_workers=workers, initializer=depend_on_the_driver, initargs=(os.getpid(),), env=WORKER
+        )
 
     return Pool(start, 4 * workers, lambda executor, done: executor.shutdown(kill_workers=not done))
 

@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from concurrent.futures import BrokenExecutor
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -27,22 +26,18 @@ def work(chunk: Chunk) -> Computed:
     return compute(chunk)
 
 
-def failed(chunk: Chunk, error: BaseException) -> Computed:
+def failed(chunk: Chunk, message: str, kind: str) -> Computed:
     """What is recorded of a chunk that its worker did not survive, or that could not be sent."""
     from solvable.lab.chunk import Computed
     from solvable.lab.values import SIMULATION, Failure
 
     source = SIMULATION if chunk.overlay is None else chunk.overlay.label
-    message = " ".join(str(error).split()) or "no message"
-    if isinstance(error, BrokenExecutor):
-        message = "the worker died while computing it; it may have run out of memory"
-    return Computed({}, [Failure(source, chunk.replicates, type(error).__name__, message)])
+    return Computed({}, [Failure(source, chunk.replicates, kind, " ".join(message.split()) or "no message")])
 
 
-def depend_on_the_driver() -> None:
+def depend_on_the_driver(driver: int) -> None:
     """Ignore Ctrl-C, which a terminal sends to every process of the command, and end soon after the driver's death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    driver = os.getppid()
 
     def watch() -> None:
         while os.getppid() == driver:
