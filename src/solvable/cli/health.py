@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from solvable.cli.call import BAD_DATA, Answer
-from solvable.lab import engines
+from solvable.lab import dataset, engines
 from solvable.lab.files import DamagedError, StoreError
 from solvable.lab.shelf import read_data
-from solvable.lab.store import Store, read_failures
+from solvable.lab.store import read_failures
 
 _PACKAGES = (
     "solvable",
@@ -54,8 +54,11 @@ def examine(folder: str | None) -> Answer:
     code = 0
     if folder is not None:
         document["store"] = store = _store(folder)
+        left = store["left_over"]
         parts.append(Text(f"\n{folder}: {store['files']} files, {len(store['damaged'])} damaged", style="bold"))
         parts.extend(Text(f"damaged    {text}", style="bold red") for text in store["damaged"])
+        parts.extend(Text(f"foreign    {text}") for text in store["foreign"])
+        parts.extend(Text(f"left over  {text}: a killed run did not finish it; it may be deleted") for text in left)
         parts.extend(Text(f"set aside  {text}") for text in store["set_aside"])
         parts.extend(Text(f"failed     {item['file']}: {item['message']}", style="yellow") for item in store["failed"])
         code = BAD_DATA if store["damaged"] else 0
@@ -63,23 +66,28 @@ def examine(folder: str | None) -> Answer:
 
 
 def _store(folder: str) -> dict[str, Any]:
-    store = Store(folder)
+    store = dataset.open_store(folder)
     if not store.folder.is_dir():
         raise StoreError(f"{folder} does not exist; `solvable run EXPERIMENT --out {folder}` makes it")
-    damaged, count = [], 0
+    damaged, foreign, count = [], [], 0
     for shelf in store.shelves():
         for stem in shelf:  # every file is read, whatever the index says
             count += 1
             try:
                 read_data(shelf.path / f"{stem}.parquet")
             except DamagedError as error:
-                damaged.append(str(error))
+                if error.__cause__ is not None and not dataset.is_chunk(stem):
+                    foreign.append(f"{shelf.path / stem}.parquet: it was not written by solvable")
+                else:
+                    damaged.append(str(error))
     failed = [
         {"file": str(path), "message": item.message} for path in store.failed_files() for item in read_failures(path)[1]
     ]
     return {
         "files": count,
         "damaged": damaged,
+        "foreign": foreign,
+        "left_over": sorted(map(str, store.folder.glob("_*.tmp"))) + sorted(map(str, store.folder.glob("*/_*.tmp"))),
         "set_aside": [str(path) for path in store.damaged_files()],
         "failed": failed,
     }

@@ -11,12 +11,13 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvable.lab.agreement import Row
+from solvable.lab.agreement import Row, tally
 from solvable.lab.experiment import Experiment
 from solvable.lab.store import parameters_text
 from solvable.lab.values import CellResult, Failure
 
 _MOST_LINES = 60
+_NUMBERS = ("simulated", "predicted", "se of difference", "allowance", "z")
 
 
 def agreement_parts(rows: Sequence[Row]) -> list[Any]:
@@ -25,12 +26,13 @@ def agreement_parts(rows: Sequence[Row]) -> list[Any]:
     if not lines:
         return parts
     varying = varying_names([row.parameters for row in rows])
-    table = new_table([*varying, "observable", "theory", "claim"], ["simulated", "se", "predicted", "z"], ["verdict"])
+    table = new_table([*varying, "observable", "theory", "claim"], _NUMBERS, ["verdict"])
     for row in lines:
         found = row.comparison
         table.add_row(
             *_place(row, varying),
-            *(_number(value) for value in (found.simulated, found.standard_error, found.predicted)),
+            *(_number(value) for value in (found.simulated, found.predicted, found.standard_error)),
+            _number(found.allowance or math.nan),
             *_outcome(row),
         )
     return [*parts, table]
@@ -41,7 +43,8 @@ def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
     parts, lines = _worst(rows)
     if not lines:
         return parts
-    size = next(name for name, value in lines[0].parameters.items() if value == math.inf)
+    infinite = (name for name, value in lines[0].parameters.items() if value == math.inf)
+    size = next((row.extrapolation.size for row in rows if row.extrapolation), None) or next(infinite)
     sizes = {", ".join(f"{one:g}" for one in row.extrapolation.sizes) for row in rows if row.extrapolation}
     common = f" from {size} = {sizes.pop()}" if len(sizes) == 1 else ""
     varying = varying_names([row.parameters for row in rows])
@@ -59,6 +62,14 @@ def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
             *_outcome(row),
         )
     return [*parts, Text(f"simulated minus predicted, extrapolated to {size} = infinity{common}"), table]
+
+
+def summary(rows: Sequence[Row]) -> list[Text]:
+    """How many comparisons agree, in one line; none where none came to a verdict."""
+    count = tally(rows)
+    agreeing = f"{count.tested - count.differing} of {count.tested} comparisons agree" if count.tested else ""
+    words = ", ".join(filter(None, [agreeing, count.equal_words]))
+    return [Text(words, style="bold red" if count.differing else "green")] if words else []
 
 
 def failure_parts(failures: Sequence[tuple[Experiment, Failure]], cells: Sequence[CellResult]) -> list[Text]:
@@ -85,11 +96,13 @@ def row_document(row: Row) -> dict[str, Any]:
         "claim": row.claim,
         "origin": row.origin,
         "simulated": found.simulated,
-        "standard_error": found.standard_error,
         "predicted": found.predicted,
         "difference": found.difference,
+        "standard_error": found.standard_error,
+        "allowance": found.allowance,
         "score": found.score,
         "agrees": found.agrees,
+        "equal": found.equal,
         "verdict": found.verdict,
         "replicates": found.replicates,
         "missing": found.missing,

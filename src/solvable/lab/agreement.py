@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,9 @@ class Comparison:
     """Simulation against theory at one point.
 
     `score` is None where nothing is random or nothing could be tested; `agrees` is None where nothing could be tested.
-    `standard_error` is that of the mean difference, without the allowance and the quadrature's own error.
+    `standard_error` is that of the mean difference. `allowance` is what the score adds to it in quadrature: the
+    observable's allowance and the quadrature's own error, combined; so t = difference / hypot(standard_error,
+    allowance). `equal` says that nothing is random and both sides are one number, up to rounding.
     """
 
     simulated: float
@@ -34,6 +37,8 @@ class Comparison:
     verdict: str
     replicates: int
     missing: int
+    allowance: float = 0.0
+    equal: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,7 +120,8 @@ def compare(
             reason = "no prediction"
         mean = float(simulation.mean()) if count else np.nan
         single = float(prediction.mean()) if count else np.nan
-        return Comparison(mean, single, mean - single, np.nan, None, None, f"not tested: {reason}", count, missing)
+        verdict = f"not tested: {reason}"
+        return Comparison(mean, single, mean - single, np.nan, None, None, verdict, count, missing, extra)
     differences = simulation - prediction
     mean = float(differences.mean())
     sides = (float(simulation.mean()), float(prediction.mean()), mean)
@@ -131,7 +137,8 @@ def compare(
     if fixed or float(np.abs(differences).max()) <= rounding:
         agrees = float(one_sided.max()) <= rounding + limit * extra
         verdict = "agrees" if agrees else f"differs by {abs(mean):.2g} (neither side varies)"
-        return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing)
+        equal = fixed and float(np.abs(differences).max()) <= rounding
+        return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing, extra, bool(equal))
     error = float(differences.std(ddof=1) / np.sqrt(count))
     score = normal_score(mean / np.hypot(error, extra), count - 1)
     excess = score if bound == "above" else -score if bound == "below" else abs(score)
@@ -140,7 +147,7 @@ def compare(
         verdict = "holds"
     elif bound is not None:
         verdict = f"violated by {excess:.1f} se"
-    return Comparison(*sides, error, float(score), bool(excess <= limit), verdict, count, missing)
+    return Comparison(*sides, error, float(score), bool(excess <= limit), verdict, count, missing, extra)
 
 
 def normal_score(t: float, degrees: float) -> float:
@@ -151,6 +158,40 @@ def normal_score(t: float, degrees: float) -> float:
     tail = special.stdtr(degrees, -abs(t))
     logarithm = np.log(tail) if tail > 1e-290 else _log_tail(abs(t), degrees)
     return float(np.copysign(special.ndtri_exp(logarithm), t))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """How many comparisons came to a verdict and how many of them differ; those that are `equal` are counted apart."""
+
+    tested: int
+    differing: int
+    equal: int
+
+    @property
+    def equal_words(self) -> str:
+        """What is said of those that are equal; nothing where there are none."""
+        if not self.equal:
+            return ""
+        more, verb = " more" if self.tested else "", "is" if self.equal == 1 else "are"
+        return f"{self.equal}{more} {verb} equal on both sides and not random"
+
+
+def tally(rows: Iterable[Row]) -> Tally:
+    """The comparisons counted."""
+    found = [row.comparison for row in rows if row.comparison.agrees is not None]
+    tested = [comparison for comparison in found if not comparison.equal]
+    return Tally(len(tested), sum(one.agrees is False for one in tested), len(found) - len(tested))
+
+
+def power_text(name: str, order: float) -> str:
+    """A power of a size as it is written: dim, dim^2, dim^(2/3)."""
+    if order == 1.0:
+        return name
+    simple = Fraction(order).limit_denominator(12)
+    if abs(float(simple) - order) > 1e-6:
+        return f"{name}^{order:g}"
+    return f"{name}^{simple}" if simple.denominator == 1 else f"{name}^({simple})"
 
 
 def rows(experiment: type[Experiment], results: Sequence[CellResult], *, limit: float = 4.0) -> list[Row]:

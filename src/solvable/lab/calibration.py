@@ -41,6 +41,19 @@ def band(count: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray, np.nd
     return middle, low, high
 
 
+def introduction(found: dict[str, np.ndarray]) -> str:
+    """How the plot is read, said before it."""
+    if EXACT in found:
+        return (
+            "If theory and simulation agree and the errors are right, the z-scores of exact claims are standard "
+            "normal: the points follow the line and stay in the band."
+        )
+    return (
+        "The allowances for finite sizes make the z-scores of asymptotic and heuristic claims narrower than standard "
+        "normal ones: the points are expected to rise less steeply than the line, which is there to compare."
+    )
+
+
 def sentences(found: dict[str, np.ndarray]) -> list[str]:
     """Number, mean and standard deviation of each group in words."""
     if not found:
@@ -57,7 +70,7 @@ def sentences(found: dict[str, np.ndarray]) -> list[str]:
             verb = "lies" if outside == 1 else "lie"
             words += f"deviation 1 ± {(2 * (count - 1)) ** -0.5:.2f}. {outside} {verb} outside the 95 % band"
         said.append(f"{words}.")
-    if OTHERS in found:
+    if OTHERS in found and EXACT in found:
         said.append("The allowances for finite sizes make the scores of asymptotic and heuristic claims narrower.")
     if EXACT in found:
         said.append("Scores of one run are not independent of each other, so that the band is a guide and not a test.")
@@ -67,16 +80,19 @@ def sentences(found: dict[str, np.ndarray]) -> list[str]:
 
 
 def figure(found: dict[str, np.ndarray]) -> Figure:
-    """One panel per group: sorted scores against normal quantiles, the line they should follow, and its 95 % band."""
+    """One panel per group: sorted scores against normal quantiles, and the line of standard normal ones.
+
+    Exact claims, which should follow it, have its 95 % band.
+    """
     with matplotlib.rc_context(STYLE):
         made = Figure(figsize=(0.35 + 2.9 * len(found), 2.8), layout="constrained")
         FigureCanvasAgg(made)
         for axes, (group, values) in zip(made.subplots(1, len(found), squeeze=False)[0], found.items(), strict=True):
             middle, low, high = band(len(values))
             shown = _thinned(len(values))
-            axes.fill_between(
-                middle[shown], low[shown], high[shown], color="#0072B2", alpha=0.15, lw=0, label="95 % band"
-            )
+            if group == EXACT:
+                ends = middle[shown], low[shown], high[shown]
+                axes.fill_between(*ends, color="#0072B2", alpha=0.15, lw=0, label="95 % band")
             ends = middle[[0, -1]] if len(values) > 1 else np.array([-1.0, 1.0])
             axes.plot(ends, ends, color="#8a8a8a", lw=1.0, label="standard normal")
             axes.plot(

@@ -6,14 +6,15 @@ import dataclasses
 import json
 import math
 import os
+import re
 import typing
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvable.lab.experiment import Experiment
+from solvable.lab.experiment import Experiment, Observable
 from solvable.lab.files import StoreError
 from solvable.lab.registry import experiments, suggestion
 from solvable.lab.store import Store, parameters_text, read_failures
@@ -22,17 +23,21 @@ from solvable.lab.values import SIMULATION, CellResult, Failure, Values, concate
 if TYPE_CHECKING:
     import xarray
 
+_SPARSE, _MOST_NUMBERS = 20, 20_000_000
+
 
 def read_results(
-    folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None
+    folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None, *, store: Store | None = None
 ) -> tuple[type[Experiment], list[CellResult]]:
     """Every stored cell of one experiment (it may be left out where `folder` holds only one).
 
     A damaged file is named in a warning and passed over. Only numbers of the experiment's present version are read.
+    With a `store` of `folder`, what it has listed and read already is not read again.
 
-    Raises: StoreError when nothing is stored; ValueError when the experiment is unknown or must be named.
+    Raises: StoreError when nothing is stored, or no installed package declares the experiment; ValueError when
+    `folder` is a file, when the experiment is not stored or must be named.
     """
-    store = Store(folder)
+    store = store or open_store(folder)
     cls = experiment if isinstance(experiment, type) else _choose(store, experiment)
     found: dict[str, _Cell] = {}
     shelf = store.shelf(cls)
@@ -42,7 +47,7 @@ def read_results(
             facts, values = read
             found.setdefault(stem.partition("-")[0], _Cell()).add(facts, values)
     for path in store.failed_files():
-        facts, failures = read_failures(path)
+        facts, failures = read_failures(path) if path.parent == shelf.path else ({}, [])
         if facts:
             cell = found.setdefault(facts["chunk"].partition("-")[0], _Cell())
             cell.add(facts, {})
@@ -84,9 +89,41 @@ class _Cell:
             self.parts.setdefault(label, []).append(part)
 
 
-def stored_experiments(folder: str | os.PathLike[str]) -> list[str]:
-    """The names of the experiments that `folder` holds something of."""
-    return _stored(Store(folder))
+def open_store(folder: str | os.PathLike[str]) -> Store:
+    """The store of a folder that is to be read.
+
+    Raises: ValueError when it is a file.
+    """
+    if os.path.isfile(folder):
+        raise ValueError(f"{os.fspath(folder)!r} is a file; accepted for DIR: a folder of stored results")
+    return Store(folder)
+
+
+def stored_experiments(store: Store) -> list[str]:
+    """The names of the experiments that a store holds something of."""
+    failed = {facts["experiment"] for path in store.failed_files() if (facts := read_failures(path)[0])}
+    return sorted(failed.union(*(shelf.experiments() for shelf in store.shelves())))
+
+
+def not_installed(folder: str | os.PathLike[str], name: str) -> str:
+    """The sentence on an experiment that is stored and that nothing declares."""
+    return f"{name} is stored in {os.fspath(folder)}, but no installed package declares it; install that package"
+
+
+def damaged_files(notes: Iterable[str]) -> list[str]:
+    """Those of the warnings of `read_results` that tell of a damaged file; a foreign one is not our data."""
+    broken = re.compile(r"(.*) is (damaged \(|no record of a failure that can be read)")
+    return [note for note in notes if (found := broken.match(note)) and is_chunk(os.path.basename(found[1]))]
+
+
+def is_chunk(name: str) -> bool:
+    """Whether a file has the name that the store gives a chunk, or the record of its failure."""
+    return re.match(r"_?[0-9a-f]{24}-", name) is not None
+
+
+def is_sparse(experiment: type[Experiment], results: Sequence[CellResult]) -> bool:
+    """Whether the cells are a small part of the grid of all their values, as those of several sweeps are."""
+    return math.prod(map(len, _axes(experiment, results).values())) > _SPARSE * len(results)
 
 
 def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> xarray.Dataset:
@@ -95,6 +132,8 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     An observable of the simulation keeps its name and has the dims (varying parameters, own dims, replicate). A
     prediction is named `theory_<observable>` where the experiment has one unconditional overlay, `<label>_<observable>`
     otherwise, and has `replicate` where it was conditioned on the run. `reason` says why a replicate is missing.
+
+    Raises: ValueError when the cells are few in the grid of all their values and that grid is very large.
     """
     import xarray
 
@@ -113,6 +152,8 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     index = {name: {value: i for i, value in enumerate(values)} for name, values in varying.items()}
     places = [tuple(index[name][getattr(result.cell, name)] for name in varying) for result in results]
     sizes = [len(values) for values in varying.values()]
+    if math.prod(sizes) > _SPARSE * len(results):
+        _refuse_if_large(experiment, results, sizes, own, len(numbers))
     described = {observable.name: observable for observable in experiment.observables}
     for label in labels:
         cells = [
@@ -125,7 +166,7 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
             holding = [(place, values) for place, values in cells if name in values.arrays]
             dims, array = _cube(holding, name, list(varying), sizes, own, numbers)
             about = described.get(name)
-            attrs = {} if about is None else {"long_name": about.label, "units": about.unit}
+            attrs = {} if about is None else _described(about, label)
             variables[prefix + name] = (dims, array, attrs)
     if any(reason for cell in results for values in cell.sources.values() for reason in values.reasons) and numbers:
         variables["reason"] = _reasons(results, places, list(varying), sizes, numbers)
@@ -142,13 +183,35 @@ def variable_prefix(experiment: type[Experiment], label: str) -> str:
     return "theory_" if unconditional == [label] else f"{label}_"
 
 
-def _stored(store: Store) -> list[str]:
-    failed = {facts["experiment"] for path in store.failed_files() if (facts := read_failures(path)[0])}
-    return sorted(failed.union(*(shelf.experiments() for shelf in store.shelves())))
+def _described(observable: Observable, label: str) -> dict[str, str]:
+    source = "" if label == SIMULATION else f" ({label.replace('_', ' ')})"
+    return {"long_name": observable.label + source} | ({"units": observable.unit} if observable.unit else {})
+
+
+def _refuse_if_large(
+    experiment: type[Experiment],
+    results: Sequence[CellResult],
+    sizes: Sequence[int],
+    own: Mapping[str, np.ndarray],
+    replicates: int,
+) -> None:
+    inner = {
+        (*(len(own[dim]) for dim in values.dims[name]), *([replicates] if values.replicates is not None else []))
+        for result in results
+        for values in result.sources.values()
+        for name in values.arrays
+    }
+    shape = (*sizes, *max(inner, key=math.prod, default=()))
+    if math.prod(shape) > _MOST_NUMBERS:
+        words = " x ".join(map(str, shape))
+        raise ValueError(
+            f"{experiment.name} in one dataset would have arrays of {words} numbers for {len(results)} cells; read the "
+            "Parquet files, or keep sweeps in folders of their own"
+        )
 
 
 def _choose(store: Store, wanted: str | None) -> type[Experiment]:
-    folder, stored = store.folder, _stored(store)
+    folder, stored = store.folder, stored_experiments(store)
     if not stored:
         raise StoreError(f"{folder} holds no results; `solvable run EXPERIMENT --out {folder}` makes some")
     if wanted is None and len(stored) > 1:
@@ -158,7 +221,7 @@ def _choose(store: Store, wanted: str | None) -> type[Experiment]:
         raise ValueError(f"experiment {name!r} is not stored in {folder}; {suggestion(name, stored)}")
     known = experiments()
     if name not in known:
-        raise ValueError(f"experiment {name!r} is stored in {folder} but not installed; {suggestion(name, known)}")
+        raise StoreError(not_installed(folder, name))
     return known[name]
 
 

@@ -86,15 +86,15 @@ def figures(experiment: type[Experiment], dataset: xarray.Dataset) -> tuple[int,
     count = math.ceil(len(values) / (MOST_SERIES // inner))
     ends = [round(place * len(values) / count) for place in range(count + 1)]
     shares[longest] = [values[start:stop] for start, stop in itertools.pairwise(ends)]
-    combinations = list(itertools.product(*shares))
-
-    def each() -> Iterator[tuple[str, Figure]]:
-        for combination in combinations:
-            where = dict(zip(dims, combination, strict=True))
-            part = dataset.sel({dim: some if len(some) > 1 else some[0] for dim, some in where.items()})
-            yield ", ".join(names_of(experiment, dim, some) for dim, some in where.items()), figure(experiment, part)
-
-    return len(combinations), each()
+    parts = []
+    for combination in itertools.product(*shares):
+        where = dict(zip(dims, combination, strict=True))
+        part = dataset.sel({dim: some if len(some) > 1 else some[0] for dim, some in where.items()})
+        if any(
+            bool(array.notnull().any()) for panel in refused for array in _present(experiment, part, panel).values()
+        ):
+            parts.append((", ".join(names_of(experiment, dim, some) for dim, some in where.items()), part))
+    return len(parts), ((words, figure(experiment, part)) for words, part in parts)
 
 
 def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> None:

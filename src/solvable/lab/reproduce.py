@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import math
 import shlex
 import typing
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import pydantic
@@ -19,7 +21,10 @@ _Key = tuple[tuple[str, ...], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Command:
-    """One line for the shell, and the TOML file it reads where a value cannot be written on a command line."""
+    """One line for the shell, and the TOML file it reads where a value cannot be written on a command line.
+
+    None can be written in neither: where it is not the default, the line calls Python.
+    """
 
     line: str
     grid_name: str = ""
@@ -40,6 +45,9 @@ def commands(experiment: type[Experiment], results: Sequence[CellResult], out: s
         for grid in grids(experiment, cells):
             end = [] if replicates is None else ["--replicates", str(replicates)]
             end += ["--out", out]
+            if any(None in values for values in grid.values()):
+                made.append(Command(_python(experiment, grid, replicates, out)))
+                continue
             options = [f"{name}={','.join(map(_text, values))}" for name, values in grid.items()]
             if all(_reads_back(cells, name, value) for name, values in grid.items() for value in values):
                 words = [word for option in options for word in ("--set", option)]
@@ -53,32 +61,44 @@ def commands(experiment: type[Experiment], results: Sequence[CellResult], out: s
 
 
 def grids(experiment: type[Experiment], cells: Sequence[Experiment]) -> list[dict[str, list[Any]]]:
-    """Grids whose products are together exactly `cells`, without the parameters that take their default values."""
+    """Grids whose products are together exactly `cells`, without the parameters that take their default values.
+
+    A parameter that is None in some cells has None in a grid of its own.
+    """
+    defaults = _defaults(experiment)
+    found = []
+    for block in blocks(experiment, cells):
+        shares = []
+        for name, values in block.items():
+            others = [value for value in values if value is not None]
+            apart = None in values and others and _keys(values) != defaults[name]
+            shares.append([(name, some) for some in ([[None], others] if apart else [values])])
+        for grid in itertools.product(*shares):
+            found.append({name: values for name, values in grid if _keys(values) != defaults[name]})
+    return found
+
+
+def blocks(experiment: type[Experiment], cells: Sequence[Experiment]) -> list[dict[str, list[Any]]]:
+    """Grids whose products are together exactly `cells`, with the values of every parameter."""
     names = list(experiment.model_fields)
     values: dict[tuple[str, str], Any] = {}
-    blocks: list[_Key] = []
+    found: list[_Key] = []
     for cell in cells:
         place = [json.dumps(value) for value in cell.model_dump(mode="json").values()]
         values.update(((name, key), getattr(cell, name)) for name, key in zip(names, place, strict=True))
-        blocks.append(tuple((key,) for key in place))
-    blocks = list(dict.fromkeys(blocks))
+        found.append(tuple((key,) for key in place))
+    found = list(dict.fromkeys(found))
     for place, name in enumerate(names):
         merged: dict[_Key, list[str]] = {}
-        for block in blocks:
+        for block in found:
             merged.setdefault(block[:place] + block[place + 1 :], []).extend(block[place])
         order = _order(experiment, name, values)
-        blocks = [
+        found = [
             (*rest[:place], tuple(sorted(dict.fromkeys(keys), key=order)), *rest[place:])
             for rest, keys in merged.items()
         ]
-    defaults = _defaults(experiment)
     return [
-        {
-            name: [values[name, key] for key in keys]
-            for name, keys in zip(names, block, strict=True)
-            if set(keys) != defaults[name]
-        }
-        for block in blocks
+        {name: [values[name, key] for key in keys] for name, keys in zip(names, block, strict=True)} for block in found
     ]
 
 
@@ -108,10 +128,24 @@ def _defaults(experiment: type[Experiment]) -> dict[str, set[str]]:
     for name, values in grid.items():
         try:
             cells = [experiment(**{**first, name: value}) for value in values]
-            found[name] = {json.dumps(cell.model_dump(mode="json")[name]) for cell in cells}
+            found[name] = _keys(getattr(cell, name) for cell in cells)
         except pydantic.ValidationError:  # defaults that only go together with others: name the parameter
             found[name] = set()
     return found
+
+
+def _keys(values: Iterable[Any]) -> set[str]:
+    return {json.dumps(value) for value in values}
+
+
+def _python(experiment: type[Experiment], grid: Mapping[str, Sequence[Any]], replicates: int | None, out: str) -> str:
+    def one(value: Any) -> str:
+        return f"float('{value}')" if isinstance(value, float) and math.isinf(value) else repr(value)
+
+    written = ", ".join(f"{name!r}: [{', '.join(map(one, values))}]" for name, values in grid.items())
+    end = "" if replicates is None else f", replicates={replicates}"
+    code = f"from solvable import lab; lab.run({experiment.name!r}, {{{written}}}{end}, out={out!r})"
+    return shlex.join(["python", "-c", code])
 
 
 def _reads_back(cells: Sequence[Experiment], name: str, value: Any) -> bool:

@@ -15,7 +15,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from solvable.lab.agreement import Row
+from solvable.lab.agreement import Row, power_text
 from solvable.lab.experiment import Experiment
 from solvable.lab.style import FAINT, HUES, INK, MARKERS, MOST_SERIES, STYLE, name_of, ordered, plain_number
 
@@ -117,7 +117,7 @@ def _abscissa(experiment: type[Experiment], axes: Axes, sizes: Sequence[float], 
         names.append(plain_number(size) if room else "")
     axes.set_xticks(ticks, names, fontsize=6)
     axes.set_xlim(-0.05 * width, 1.06 * width)
-    scale = str(experiment.size_parameter) if order == 1.0 else f"{experiment.size_parameter}^{order:g}"
+    scale = power_text(str(experiment.size_parameter), order)
     axes.set_xlabel(f"{experiment.size_parameter} (scale: 1/{scale})")
 
 

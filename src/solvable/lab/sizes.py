@@ -40,7 +40,7 @@ from typing import Any
 import numpy as np
 from scipy import linalg, special
 
-from solvable.lab.agreement import ROUNDING, Comparison, Extrapolation, Row, normal_score, points, why
+from solvable.lab.agreement import ROUNDING, Comparison, Extrapolation, Row, normal_score, points, power_text, why
 from solvable.lab.experiment import Experiment, Observable, Overlay
 from solvable.lab.values import SIMULATION, CellResult
 
@@ -113,7 +113,9 @@ def compare_sizes(
     intercepts = [float(value) for value in at_infinity @ sides]
     intercept = intercepts[2]
 
-    def answer(error: float, score: float | None, agrees: bool | None, verdict: str, misfit: float | None):
+    def answer(
+        error: float, score: float | None, agrees: bool | None, verdict: str, misfit: float | None, equal: bool = False
+    ):
         line = Extrapolation(
             size=size,
             order=order,
@@ -126,15 +128,18 @@ def compare_sizes(
             misfit=misfit,
         )
         simulated, predicted, difference = intercepts
-        return Comparison(simulated, predicted, difference, error, score, agrees, verdict, total, missing), line
+        return Comparison(
+            simulated, predicted, difference, error, score, agrees, verdict, total, missing, extra, equal
+        ), line
 
-    scale = size if order == 1.0 else f"{size}^{order:g}"
+    scale = power_text(size, order)
     varies = variances > 0.0
     if not varies.any():
         tolerated = max(one.rounding for one in used) + limit * math.hypot(allowance, extra)
         worst = float(np.abs(differences - design @ (coefficients @ differences)).max())
         if abs(intercept) <= tolerated:
-            return answer(0.0, None, True, "agrees", None)
+            equal = bool(np.abs(differences).max() <= max(one.rounding for one in used))
+            return answer(0.0, None, True, "agrees", None, equal)
         if worst > tolerated:
             return answer(0.0, None, None, f"not tested: not a line in 1/{scale} (off by {worst:.2g})", None)
         return answer(0.0, None, False, f"differs by {abs(intercept):.2g} (no run varies)", None)

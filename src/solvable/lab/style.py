@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
+import numpy as np
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
@@ -79,26 +80,42 @@ def abscissa(experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iter
 def series(
     experiment: type[Experiment], dataset: xarray.Dataset, arrays: Iterable[xarray.DataArray], axis: str | None
 ) -> list[Series]:
-    """One series per combination of the dims other than the abscissa: hue by the first, lightness by the others.
+    """One series per combination of the dims other than the abscissa that has a value: hue by the first dim, lightness
+    by the others.
 
     The marker tells apart the values of the second parameter, of the first where there is only one.
     """
+    arrays = list(arrays)
     used = {str(dim) for array in arrays for dim in array.dims} - {axis, "replicate"}
     dims = [str(dim) for dim in dataset.dims if dim in used]
     values = [dataset[dim].values.tolist() for dim in dims]
     inner = math.prod(len(items) for items in values[1:]) if dims else 1
     marked = [dim for dim in dims if dim in experiment.model_fields]
+    there = _there(arrays, dims, [len(items) for items in values])
     found = []
     for place, combination in enumerate(itertools.product(*values)):
+        if not there[place]:
+            continue
         outer, shade = divmod(place, inner)
         numeric = bool(dims) and dataset[dims[0]].dtype.kind in "iuf" and len(values[0]) > 2
         hue = ordered(outer, len(values[0])) if numeric else to_rgb(HUES[outer % len(HUES)])
         label = ", ".join(name_of(experiment, dim, value) for dim, value in zip(dims, combination, strict=True))
         where = dict(zip(dims, combination, strict=True))
-        positions = [values[dims.index(dim)].index(where[dim]) for dim in marked[1:] or marked]
+        by = marked[1] if len(marked) > 1 else marked[0] if marked else None
+        marker = 0 if by is None else values[dims.index(by)].index(where[by])
         color = lighter(hue, 0.5 * shade / max(inner - 1, 1))
-        found.append(Series(where, label, color, MARKERS[sum(positions) % len(MARKERS)]))
+        found.append(Series(where, label, color, MARKERS[marker % len(MARKERS)]))
     return found
+
+
+def _there(arrays: Sequence[xarray.DataArray], dims: Sequence[str], sizes: Sequence[int]) -> np.ndarray:
+    """Whether any array has a value, for each combination of the dims in order."""
+    found = np.zeros(sizes, bool)
+    for array in arrays:
+        own = [dim for dim in dims if dim in array.dims]
+        held = array.notnull().any([dim for dim in array.dims if dim not in own]).transpose(*own).values
+        found |= held.reshape([size if dim in own else 1 for dim, size in zip(dims, sizes, strict=True)])
+    return found.ravel()
 
 
 def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:
@@ -142,9 +159,9 @@ def names_of(experiment: type[Experiment], dim: str, values: Sequence[Any]) -> s
     return ", ".join(name_of(experiment, dim, value) for value in values)
 
 
-def plain_number(value: int | float) -> str:
-    """A number as ticks and legends show it."""
-    return f"{value:g}"
+def plain_number(value: Any) -> str:
+    """A number as ticks and legends show it; true, false and none in words."""
+    return str(value).lower() if value is None or isinstance(value, bool) else f"{value:g}"
 
 
 def ordered(place: int, count: int) -> tuple[float, float, float]:

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from solvable.lab.agreement import Row
+from solvable.lab.agreement import Row, Tally, tally
 from solvable.lab.experiment import Experiment
 from solvable.lab.looks import number
 from solvable.lab.values import CellResult
@@ -31,9 +31,9 @@ class Chapter:
         return [*self.rows, *self.extrapolated]
 
     @property
-    def tested(self) -> list[Row]:
-        """The comparisons that came to a verdict."""
-        return [row for row in self.every if row.comparison.agrees is not None]
+    def tally(self) -> Tally:
+        """The comparisons counted."""
+        return tally(self.every)
 
     @property
     def differing(self) -> list[Row]:
@@ -60,21 +60,24 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     """One sentence on an experiment, and its kind: agrees, differs or untested."""
     if chapter.trouble:
         return "untested", "It cannot be shown."
-    tested, differing, failed = chapter.tested, chapter.differing, len(chapter.failed)
-    tail = f" {counted(failed, 'cell')} failed." if failed else ""
+    count, differing, failed = chapter.tally, chapter.differing, len(chapter.failed)
+    tail = f" {count.equal_words}." if count.equal else ""
+    tail += f" {counted(failed, 'cell')} failed." if failed else ""
     if differing:
         first = differing[0]
-        words = f"{len(differing)} of {counted(len(tested), 'comparison')} {_differ(len(differing))}, at worst "
+        words = f"{len(differing)} of {counted(count.tested, 'comparison')} {_differ(len(differing))}, at worst "
         where = place_text(chapter, first) or "its one cell"
         words += f"{observable_text(chapter, first)} at {where}: {first.comparison.verdict}."
         return "differs", words + tail
-    if tested:
-        over = sum(row.extrapolation is not None for row in tested)
+    if count.tested:
+        over = tally(chapter.extrapolated).tested
         some = f" ({over} of them over sizes)" if over else ""
-        words = f"All {len(tested)} comparisons agree{some}." if len(tested) > 1 else "The one comparison agrees."
+        words = f"All {count.tested} comparisons agree{some}." if count.tested > 1 else "The one comparison agrees."
         untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
         words += f" {counted(untested, 'more')} could not be tested." if untested else ""
         return ("differs" if failed else "agrees"), words + tail
+    if count.equal:
+        return ("differs" if failed else "agrees"), tail.strip()
     if chapter.experiment is not None and chapter.experiment.replicates == 0:
         return ("differs" if failed else "untested"), "Theory alone: nothing is simulated, nothing is compared." + tail
     return ("differs" if failed else "untested"), "Nothing could be compared." + tail
@@ -93,11 +96,15 @@ def varying(chapter: Chapter) -> list[str]:
     return [name for name in (found[0] if found else {}) if len({str(item[name]) for item in found}) > 1]
 
 
-def cell_text(chapter: Chapter, cell: Experiment) -> str:
-    """Where a cell lies, by the parameters that differ between the cells."""
-    fields = type(cell).model_fields
-    differing = [name for name in fields if len({getattr(result.cell, name) for result in chapter.results}) > 1]
-    return ", ".join(f"{name} = {value_text(getattr(cell, name))}" for name in differing)
+def differing_parameters(results: Sequence[CellResult]) -> list[str]:
+    """The parameters that differ between the cells."""
+    fields = type(results[0].cell).model_fields if results else ()
+    return [name for name in fields if len({getattr(result.cell, name) for result in results}) > 1]
+
+
+def cell_text(names: Iterable[str], cell: Experiment) -> str:
+    """Where a cell lies, by the parameters of these names."""
+    return ", ".join(f"{name} = {value_text(getattr(cell, name))}" for name in names)
 
 
 def place_text(chapter: Chapter, row: Row) -> str:

@@ -18,7 +18,8 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from solvable.lab import agreement, calibration, dataset, sizes
+from solvable.lab import agreement, calibration, dataset, registry, sizes
+from solvable.lab.experiment import Experiment
 from solvable.lab.files import StoreError, WriteError, write_whole
 from solvable.lab.page.chapter import Chapter, counted, verdict
 from solvable.lab.page.figures import Graphs, figure_block, figures, over_sizes
@@ -34,10 +35,15 @@ from solvable.lab.page.tables import (
     predictions,
 )
 
+_MOST_WARNINGS = 20
 _WORDS = {
-    "se": "One standard error of the mean over replicates.",
-    "z": "The difference between simulation and theory in standard errors (the allowance for finite size included), "
-    "turned into a normal score. Beyond 4 the two differ.",
+    "se of difference": "One standard error of the mean of simulated minus predicted over replicates. Where the theory "
+    "was given each run it is that of the paired differences, and not that of the simulated mean.",
+    "allowance": "What the two may differ by without disagreeing: the observable's allowance for finite size and the "
+    "error of the prediction's own quadrature, as one standard deviation. Nothing where it is zero.",
+    "z": "The mean difference divided by the root of the sum of squares of its se and the allowance, turned into a "
+    "normal score by Student's t. Beyond 4 the two differ.",
+    "equal": "Nothing is random and both sides are the same number; this is not counted as an agreement.",
     "exact": "The theory holds at the simulated sizes.",
     "asymptotic": "The theory holds in a limit; an allowance stands for what the simulated sizes may be away from it.",
     "bound": "The theory bounds the simulation from one side, and only that side is tested.",
@@ -50,56 +56,76 @@ _WORDS = {
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What was written: the path, the summary in words, and its numbers."""
+    """What was written: the path, the summary in words, and its numbers.
+
+    `unreadable` names the experiments that are stored and cannot be shown, `damaged` counts the damaged files.
+    """
 
     path: Path
     summary: str
     experiments: int
     comparisons: int
     disagreeing: int
+    equal: int
     failed_cells: int
     unreadable: list[str]
+    damaged: int
 
 
-def write(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Report:
+def write(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    experiments: Sequence[type[Experiment]] = (),
+) -> Report:
     """Write the report of everything stored in `folder`, to `folder`/report.html unless `out` names another file.
 
-    An experiment that is stored and cannot be read (it is not installed, say) has a section that says so. The file is
-    written in one piece: a reader meets the old report or the new one.
+    `experiments` are classes that no installed package declares. An experiment that is stored and cannot be read (it is
+    not installed, say) has a section that says so. The file is written in one piece: a reader meets the old report or
+    the new one.
 
-    Raises: StoreError when nothing is stored; WriteError when the file cannot be written.
+    Raises: StoreError when nothing is stored or nothing of it can be read; ValueError when `folder` is a file or `out`
+    names no file in a folder that exists; WriteError when the file cannot be written.
     """
-    chapters, notes = read(folder)
-    path = Path(folder) / "report.html" if out is None else Path(out)
+    path = Path(folder) / "report.html" if out is None else _accepted(out)
+    chapters, notes = read(folder, experiments)
     try:
         write_whole(path, page(folder, chapters, notes).encode())
     except WriteError as error:
         reason = getattr(error.__cause__, "strerror", None) or "the reason is unknown"
         raise WriteError(f"{path} cannot be written ({reason}); --out names another file") from error
-    rows = [row for chapter in chapters for row in chapter.tested]
+    count = agreement.tally(row for chapter in chapters for row in chapter.every)
     return Report(
         path,
-        summary(chapters),
+        summary(chapters, notes),
         len(chapters),
-        len(rows),
-        sum(row.comparison.agrees is False for row in rows),
+        count.tested,
+        count.differing,
+        count.equal,
         sum(len(chapter.failed) for chapter in chapters),
         [chapter.name for chapter in chapters if chapter.trouble],
+        len(dataset.damaged_files(notes)),
     )
 
 
-def read(folder: str | os.PathLike[str]) -> tuple[list[Chapter], list[str]]:
+def read(
+    folder: str | os.PathLike[str], experiments: Sequence[type[Experiment]] = ()
+) -> tuple[list[Chapter], list[str]]:
     """Every stored experiment with its comparisons, and what was passed over while reading.
 
-    Raises: StoreError when nothing is stored.
+    Raises: StoreError when nothing is stored or nothing of it can be read; ValueError when `folder` is a file.
     """
     chapters = []
+    store = dataset.open_store(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
-        names = dataset.stored_experiments(folder)
+        names = dataset.stored_experiments(store)
+        known = {**registry.experiments(), **{experiment.name: experiment for experiment in experiments}}
         for name in names:
+            if name not in known:
+                chapters.append(Chapter(name, trouble=dataset.not_installed(folder, name)))
+                continue
             try:
-                experiment, results = dataset.read_results(folder, name)
+                experiment, results = dataset.read_results(folder, known[name], store=store)
             except (ValueError, StoreError) as error:
                 chapters.append(Chapter(name, trouble=" ".join(str(error).split())))
                 continue
@@ -108,18 +134,25 @@ def read(folder: str | os.PathLike[str]) -> tuple[list[Chapter], list[str]]:
     notes = list(dict.fromkeys(str(warning.message) for warning in caught))
     for note in notes:
         warnings.warn(note, stacklevel=2)
+    damaged = len(dataset.damaged_files(notes))
+    if not chapters and damaged:
+        raise StoreError(f"{os.fspath(folder)} holds nothing that can be read: {counted(damaged, 'file')} damaged")
     if not chapters:
         raise StoreError(f"{os.fspath(folder)} holds no results; `solvable run EXPERIMENT --out {folder}` makes some")
+    if all(chapter.trouble for chapter in chapters):
+        others = f"; {counted(len(chapters) - 1, 'more')} cannot be read either" if len(chapters) > 1 else ""
+        raise StoreError(chapters[0].trouble + others)
     return chapters, notes
 
 
-def summary(chapters: Sequence[Chapter]) -> str:
-    """The report in one sentence."""
-    rows = [row for chapter in chapters for row in chapter.tested]
-    disagree = sum(row.comparison.agrees is False for row in rows)
-    broken = sum(len(chapter.failed) for chapter in chapters)
-    words = f"{counted(len(chapters), 'experiment')}, {counted(len(rows), 'comparison')}: "
-    words += f"{disagree} {'disagrees' if disagree == 1 else 'disagree'}, {counted(broken, 'cell')} failed."
+def summary(chapters: Sequence[Chapter], notes: Sequence[str] = ()) -> str:
+    """The report in one sentence; `notes` are the warnings of reading."""
+    count = agreement.tally(row for chapter in chapters for row in chapter.every)
+    broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
+    words = f"{counted(len(chapters), 'experiment')}, {counted(count.tested, 'comparison')}: "
+    words += f"{count.differing} {'disagrees' if count.differing == 1 else 'disagree'}, "
+    words += f"{count.equal_words}, " if count.equal else ""
+    words += f"{counted(broken, 'cell')} failed" + (f", {counted(damaged, 'file')} damaged." if damaged else ".")
     lost = sum(bool(chapter.trouble) for chapter in chapters)
     return words + (f" {counted(lost, 'experiment')} could not be read." if lost else "")
 
@@ -142,8 +175,13 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
         ]
         contents = tag("nav", tag("h2", "Contents", id="contents"), tag("ol", *lines), aria_labelledby="contents")
     main = [
-        tag("header", tag("h1", title), tag("p", summary(chapters), class_="summary"), tag("p", made, class_="note")),
-        *(tag("p", note, class_="note") for note in notes),
+        tag(
+            "header",
+            tag("h1", title),
+            tag("p", summary(chapters, notes), class_="summary"),
+            tag("p", made, class_="note"),
+        ),
+        _warnings(notes),
         contents,
         *sections,
         _calibration(chapters, graphs),
@@ -174,6 +212,24 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
     ]
     document = tag("html", tag("head", *head), "\n", tag("body", *body), lang="en")
     return f"<!DOCTYPE html>\n{document}\n"
+
+
+def _accepted(out: str | os.PathLike[str]) -> Path:
+    path = Path(out)
+    if not os.fspath(out) or path.is_dir():
+        raise ValueError(f"out={os.fspath(out)!r} is a folder; accepted: the name of a file")
+    if not path.parent.is_dir():
+        raise ValueError(f"out={os.fspath(out)!r} lies in no folder that exists; accepted: a file in one that does")
+    return path
+
+
+def _warnings(notes: Sequence[str]) -> Markup | None:
+    if not notes:
+        return None
+    lines = [tag("p", tag("strong", "Warning: "), note) for note in notes[:_MOST_WARNINGS]]
+    if len(notes) > _MOST_WARNINGS:
+        lines.append(tag("p", f"{counted(len(notes) - _MOST_WARNINGS, 'more')} warnings are left out."))
+    return tag("div", *lines, class_="warnings", role="note", aria_label="Warnings")
 
 
 def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
@@ -215,8 +271,7 @@ def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
     found = calibration.scores([row for chapter in chapters for row in chapter.every])
     parts = [tag("h2", "Calibration of all z-scores", id="calibration-title")]
     if found:
-        words = "If theory and simulation agree and the errors are right, the z-scores of exact claims are standard "
-        parts.append(tag("p", words + "normal: the points follow the line and stay in the band."))
+        parts.append(tag("p", calibration.introduction(found)))
         parts.append(figure_block(calibration.figure(found), graphs, "Calibration: sorted z-scores"))
     parts += [tag("p", sentence) for sentence in calibration.sentences(found)]
     return tag("section", *parts, id="calibration", aria_labelledby="calibration-title")

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from solvable.lab import interactive, plots, size_plots, style
-from solvable.lab.dataset import to_dataset
+from solvable.lab import interactive, plots, reproduce, size_plots, style
+from solvable.lab.dataset import is_sparse, to_dataset
 from solvable.lab.looks import Key
 from solvable.lab.page.chapter import Chapter
 from solvable.lab.page.markup import Markup, data_uri, table, tag
+from solvable.lab.values import CellResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -46,22 +48,44 @@ class Graphs:
 def figures(chapter: Chapter, graphs: Graphs) -> Iterator[Markup]:
     """The experiment's figure, or several with their headings; a sentence where it cannot be drawn."""
     assert chapter.experiment is not None
+    count = 0
     try:
-        data = to_dataset(chapter.experiment, chapter.results)
-        if not data.data_vars:
-            yield tag("p", "There is nothing to draw: no cell has a value.")
-            return
-        count, made = plots.figures(chapter.experiment, data)
-        for heading, figure in itertools.islice(made, _MOST_FIGURES):
-            if heading:
-                yield tag("h4", heading)
-            yield figure_block(figure, graphs, f"Figure of {chapter.name}{f', {heading}' if heading else ''}")
+        for words, results in _parts(chapter):
+            if count >= _MOST_FIGURES:
+                count += 1
+                continue
+            data = to_dataset(chapter.experiment, results)
+            if not data.data_vars:
+                continue
+            number, made = plots.figures(chapter.experiment, data)
+            for heading, figure in itertools.islice(made, _MOST_FIGURES - count):
+                heading = "; ".join(filter(None, [words, heading]))
+                if heading:
+                    yield tag("h4", heading)
+                yield figure_block(figure, graphs, f"Figure of {chapter.name}{f', {heading}' if heading else ''}")
+            count += number
     except Exception as error:  # an experiment's own `draw` is anyone's code, and the tables below stand without it
         yield tag("p", f"The figure could not be drawn: {type(error).__name__}: {error}", class_="note")
         return
+    if not count:
+        yield tag("p", "There is nothing to draw: no cell has a value.")
     if count > _MOST_FIGURES:
         words = f"{count - _MOST_FIGURES} more of these figures are left out; a run with fewer values draws them."
         yield tag("p", words, class_="note")
+
+
+def _parts(chapter: Chapter) -> Iterator[tuple[str, Sequence[CellResult]]]:
+    """All cells; where they are few in the grid of their values, those of each full grid, and what sets it apart."""
+    experiment, results = chapter.experiment, chapter.results
+    assert experiment is not None
+    if not is_sparse(experiment, results):
+        yield "", results
+        return
+    blocks = reproduce.blocks(experiment, [result.cell for result in results])
+    apart = [name for name in experiment.model_fields if len({str(block[name]) for block in blocks}) > 1]
+    for block in sorted(blocks, key=lambda block: -math.prod(map(len, block.values()))):
+        words = ", ".join(style.names_of(experiment, name, block[name]) for name in apart)
+        yield words, [one for one in results if all(getattr(one.cell, name) in block[name] for name in apart)]
 
 
 def over_sizes(chapter: Chapter, graphs: Graphs) -> Markup | None:

@@ -10,10 +10,12 @@ from typing import Any
 from solvable.lab import reproduce
 from solvable.lab.agreement import Row
 from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.looks import text
 from solvable.lab.page.chapter import (
     Chapter,
     cell_text,
     counted,
+    differing_parameters,
     finite,
     observable_text,
     overlay_words,
@@ -27,6 +29,7 @@ from solvable.lab.values import CellResult
 MOST_ROWS = 2000
 _SHORT = 12
 _MOST_DIFFERING = 30
+_OUTCOME = ("observable", "verdict", "z")
 _KINDS = {True: "agrees", False: "differs", None: "untested"}
 
 
@@ -59,25 +62,24 @@ def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
 
 def _comparisons(chapter: Chapter, rows: Sequence[Row], caption: str) -> Markup:
     names = varying(chapter)
-    numbers = ["simulated", "± 1 se", "predicted", "z"]
+    numbers = ["simulated", "predicted", "se of difference", "allowance"]
     lines = []
     for row in rows:
         found = row.comparison
         lines.append(
             [
-                observable_text(chapter, row),
+                *_outcome(chapter, row),
                 *(value_text(row.parameters[name]) for name in names),
                 overlay_words(row.overlay),
                 row.claim,
                 finite(found.simulated),
-                finite(found.standard_error),
                 finite(found.predicted),
-                "" if found.score is None else _signed(found.score),
-                [mark(_KINDS[found.agrees]), " ", found.verdict],
+                finite(found.standard_error),
+                finite(found.allowance) if found.allowance else "",
             ]
         )
-    columns = ["observable", *names, "theory", "claim", *numbers, "verdict"]
-    return table(caption, columns, lines, of=chapter.name, numbers=numbers)
+    columns = [*_OUTCOME, *names, "theory", "claim", *numbers]
+    return table(caption, columns, lines, of=chapter.name, numbers=["z", *numbers])
 
 
 def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
@@ -95,13 +97,13 @@ def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
 
 def _lines(chapter: Chapter, rows: Sequence[Row], caption: str, sizes: bool) -> Markup:
     names = [name for name in varying(chapter) if len({str(row.parameters[name]) for row in chapter.extrapolated}) > 1]
-    numbers = ["intercept", "± 1 se", "slope", "misfit", "z"]
+    numbers = ["intercept", "± 1 se", "slope", "misfit"]
     lines = []
     for row in rows:
         found, line = row.comparison, row.extrapolation
         lines.append(
             [
-                observable_text(chapter, row),
+                *_outcome(chapter, row),
                 *(value_text(row.parameters[name]) for name in names),
                 overlay_words(row.overlay),
                 row.claim,
@@ -110,12 +112,18 @@ def _lines(chapter: Chapter, rows: Sequence[Row], caption: str, sizes: bool) -> 
                 finite(found.standard_error),
                 "" if line is None else finite(line.slope),
                 "" if line is None or line.misfit is None else _signed(line.misfit),
-                "" if found.score is None else _signed(found.score),
-                [mark(_KINDS[found.agrees]), " ", found.verdict],
             ]
         )
-    columns = ["observable", *names, "theory", "claim", *(["sizes"] if sizes else []), *numbers, "verdict"]
-    return table(caption, columns, lines, of=chapter.name, numbers=numbers)
+    columns = [*_OUTCOME, *names, "theory", "claim", *(["sizes"] if sizes else []), *numbers]
+    return table(caption, columns, lines, of=chapter.name, numbers=["z", *numbers])
+
+
+def _outcome(chapter: Chapter, row: Row) -> tuple[Any, ...]:
+    """What is compared and what came of it: the columns that a narrow screen shows without scrolling."""
+    found = row.comparison
+    words = "equal" if found.equal else found.verdict
+    score = "" if found.score is None else _signed(found.score)
+    return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], score
 
 
 def _left_out(count: int) -> Markup | None:
@@ -127,17 +135,23 @@ def _left_out(count: int) -> Markup | None:
 
 def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
     """The parameters of the stored cells: values and meaning."""
-    lines = []
+    lines, symbols = [], {name: _symbol(experiment, name) for name in experiment.model_fields}
     for name, field in experiment.model_fields.items():
         values = list(dict.fromkeys(getattr(result.cell, name) for result in results))
         if all(isinstance(value, int | float) for value in values):
             values.sort()
         shown = ", ".join(value_text(value) for value in values[:40])
         shown += f", ... ({len(values)} values)" if len(values) > 40 else ""
-        lines.append([tag("code", name), shown, field.description or ""])
-    return table(
-        "Parameters of the stored cells", ["parameter", "values", "meaning"], lines, of=experiment.name, quiet=True
-    )
+        symbol = [symbols[name]] if any(symbols.values()) else []
+        lines.append([tag("code", name), *symbol, shown, field.description or ""])
+    columns = ["parameter", *(["symbol"] if any(symbols.values()) else []), "values", "meaning"]
+    return table("Parameters of the stored cells", columns, lines, of=experiment.name, quiet=True)
+
+
+def _symbol(experiment: type[Experiment], name: str) -> str:
+    """What a legend calls a parameter, where that is not its name."""
+    extra = experiment.model_fields[name].json_schema_extra
+    return text(str(extra.get("symbol") or "")) if isinstance(extra, dict) else ""
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
@@ -161,9 +175,10 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
 def failed(chapter: Chapter) -> Iterator[Markup]:
     """The cells where something raised, and the replicates that have no value."""
     places: dict[tuple[str, str, str], list[range | None]] = {}
+    names = differing_parameters(chapter.results)
     for result in chapter.failed:
+        where = cell_text(names, result.cell) or "its one cell"
         for failure in result.failures:
-            where = cell_text(chapter, result.cell) or "its one cell"
             key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
             places.setdefault(key, []).append(failure.replicates)
     lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
