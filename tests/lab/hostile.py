@@ -45,8 +45,10 @@ def install(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
 def fill(folder: Path) -> None:
     """Cells that agree, that differ, that fail and that lack replicates; a bound, theory alone, a path; the attack."""
     kinds = ["plain", "shifted", "patchy", "broken"]
-    lab.run(toy.SampleMean, {"samples": [4, 64], "kind": kinds}, replicates=12, out=folder)
+    with pytest.warns(UserWarning, match="2 of 8 cells"):
+        lab.run(toy.SampleMean, {"samples": [4, 64], "kind": kinds}, replicates=12, out=folder)
     lab.run(toy.Ceiling, {"samples": [4, 8]}, replicates=6, out=folder)
     lab.run(toy.TheoryOnly, {"samples": [4, 8]}, out=folder)
     lab.run(toy.Decay, {"rate": [0.1, 0.3]}, replicates=3, out=folder)
-    lab.run(Hostile, replicates=4, out=folder)
+    with pytest.warns(UserWarning, match="1 of 4 cells"):
+        lab.run(Hostile, replicates=4, out=folder)

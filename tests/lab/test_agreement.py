@@ -5,7 +5,7 @@ import pytest
 from scipy import integrate, stats
 
 from solvable import lab
-from solvable.lab.agreement import compare, normal_score, rows
+from solvable.lab.agreement import Row, Tally, compare, normal_score, rows, tally
 from solvable.lab.experiment import Observable, Status
 from solvable.lab.runner import execute
 from tests.lab.toy import Ceiling, SampleMean
@@ -63,6 +63,8 @@ def test_allowance_and_quadrature_enter_in_quadrature():
     found = compare(simulated, np.asarray(1.0), allowance=0.3, quadrature=0.4)
     assert found.score == pytest.approx(stats.norm.ppf(stats.t.cdf(t, 15)), rel=1e-10)
     assert found.standard_error == pytest.approx(error)
+    assert found.allowance == pytest.approx(0.5)
+    assert t == pytest.approx(found.difference / np.hypot(found.standard_error, found.allowance))
 
 
 def test_what_both_sides_fix_is_compared_by_equality():
@@ -73,6 +75,15 @@ def test_what_both_sides_fix_is_compared_by_equality():
     assert off.verdict == "differs by 0.0001 (neither side varies)"
     assert compare(fixed, np.asarray(0.3001), allowance=1e-4).agrees is True
     assert compare(np.zeros(8), np.zeros(8)).agrees is True
+    equal = [compare(np.zeros(8), np.zeros(8)), compare(fixed, np.asarray(0.1 + 0.2))]
+    apart = [compare(fixed, np.asarray(0.3001), allowance=1e-4), compare(np.array([1.0, 2.0]), np.array([1.0, 2.0]))]
+    assert [found.equal for found in (*equal, *apart)] == [True, True, False, False]
+    every = [Row("toy", {}, "mean", {}, "theory", "exact", "derived", found) for found in (*equal, *apart, off)]
+    count = tally(every)
+    assert count == Tally(tested=3, differing=1, equal=2)
+    assert count.equal_words == "2 more are equal on both sides and not random"
+    assert tally(every[:1]).equal_words == "1 is equal on both sides and not random"
+    assert tally(every[2:]).equal_words == ""
     assert compare(1e-9 * np.ones(8), np.asarray(3e-9)).agrees is False
 
 

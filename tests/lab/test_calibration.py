@@ -67,9 +67,19 @@ def test_the_numbers_in_words():
     assert "Exact claims: 4 z-scores, mean \N{MINUS SIGN}1.75, standard deviation 4.87" in words
     assert "mean 0 ± 0.50 and standard deviation 1 ± 0.41. 1 lies outside the 95 % band." in words
     assert "narrower" not in words
-    words = " ".join(calibration.sentences({calibration.OTHERS: np.array([0.5])}))
-    assert "Asymptotic and heuristic claims: 1 z-score, mean +0.50." in words
-    assert "narrower" in words
+    both = {calibration.EXACT: np.array([0.0, 1.0]), calibration.OTHERS: np.array([0.5])}
+    assert "narrower" in " ".join(calibration.sentences(both))
+    others = {calibration.OTHERS: np.array([0.5])}
+    assert "Asymptotic and heuristic claims: 1 z-score, mean +0.50." in " ".join(calibration.sentences(others))
+    assert "follow the line and stay in the band" in calibration.introduction(both)
+    assert calibration.introduction(others).startswith("The allowances for finite sizes make the z-scores")
+
+
+def test_only_exact_claims_have_a_band():
+    values = np.array([-1.0, 0.0, 1.0])
+    exact, others = interactive.panels(calibration.figure({calibration.EXACT: values, calibration.OTHERS: values}))
+    assert [trace["name"] for trace in exact.data] == ["95 % band", "standard normal", "z-scores"]
+    assert [trace["name"] for trace in others.data] == ["standard normal", "z-scores"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 100_000])

@@ -29,6 +29,9 @@ def test_dims_coordinates_and_attributes(tmp_path):
     assert "jax" in json.loads(made.attrs["versions"])
     assert made.attrs["device"].startswith("cpu")
     assert made["mean"].attrs["long_name"] == "sample mean"
+    assert "units" not in made["mean"].attrs
+    assert made["theory_mean"].attrs["long_name"] == "sample mean (theory)"
+    assert made["given_first_mean"].attrs["long_name"] == "sample mean (given first)"
     assert made["samples"].attrs["long_name"] == "samples n"
 
 
@@ -67,3 +70,9 @@ def test_the_dataset_goes_to_other_tools(tmp_path):
     frame = made["mean"].to_dataframe()
     assert len(frame) == 16
     json.dumps(made.to_dict(encoding=False)["attrs"])
+
+
+def test_a_file_is_no_folder_of_results(tmp_path):
+    (tmp_path / "afile").write_text("not a folder")
+    with pytest.raises(ValueError, match=r"afile' is a file; accepted for DIR: a folder of stored results"):
+        lab.open(tmp_path / "afile")

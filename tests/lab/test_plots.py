@@ -54,6 +54,23 @@ def test_own_dims_become_series(data):
     assert len({line.color for line in lines}) == 4
 
 
+def test_only_series_with_data_are_in_the_legend_and_the_marker_tells_one_parameter(tmp_path):
+    for grid in ({"location": [0.0, 1.0, 2.0]}, {"location": 0.0, "kind": ["plain", "shifted"]}):
+        lab.run(Ceiling, {"samples": [4, 8]} | grid, replicates=2, out=tmp_path)
+    figure, data = lab.figure(Ceiling, tmp_path)
+    words = [text.get_text() for text in figure.legends[0].get_texts()]
+    stored = ["location = 0, plain", "location = 0, shifted", "location = 1, plain", "location = 2, plain"]
+    assert words == [*stored, "ceiling", "simulation ± 1 se"]
+    lines = style.series(Ceiling, data, [data["mean"]], "samples")
+    kinds = {line.where["kind"]: line.marker for line in lines}
+    assert [line.marker for line in lines] == [kinds[line.where["kind"]] for line in lines]
+    assert kinds["plain"] != kinds["shifted"]
+
+
+def test_truth_and_nothing_have_names():
+    assert [style.plain_number(value) for value in (True, None, 2.0)] == ["true", "none", "2"]
+
+
 def test_too_many_series_are_refused_in_words(tmp_path):
     data = lab.run(Ceiling, {"samples": [4, 8], "location": list(range(13))}, replicates=2, out=tmp_path)
     figure, _ = lab.figure(Ceiling, data)
@@ -96,7 +113,8 @@ def test_one_cell_and_theory_alone(tmp_path):
 
 
 def test_missing_cells_leave_gaps(tmp_path):
-    data = lab.run(SampleMean, {"kind": ["plain", "broken"]}, replicates=3, out=tmp_path)
+    with pytest.warns(UserWarning, match="3 of 6 cells"):
+        data = lab.run(SampleMean, {"kind": ["plain", "broken"]}, replicates=3, out=tmp_path)
     axes = lab.figure(SampleMean, data)[0].axes[0]
     assert [line.get_gid() for line in axes.lines if str(line.get_gid()).startswith("simulation")] == ["simulation:0"]
 

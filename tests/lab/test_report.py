@@ -13,11 +13,11 @@ import pytest
 
 from solvable import lab
 from solvable.cli import main
-from solvable.lab import dataset, plots
+from solvable.lab import dataset, plots, shelf
 from solvable.lab.files import StoreError, WriteError
 from solvable.lab.looks import number
 from solvable.lab.page import document, figures, tables
-from solvable.lab.page.chapter import worst_first
+from solvable.lab.page.chapter import Chapter, worst_first
 from tests.lab import hostile, toy
 from tests.lab.hostile import Hostile
 from tests.lab.toy import Approach, Ceiling, SampleMean
@@ -98,12 +98,16 @@ def stored_rows(folder, experiment):
 
 def test_the_summary_counts_what_is_stored(folder, written, page):
     every = [lab.compare(folder, one) for one in (SampleMean, Ceiling, toy.TheoryOnly, toy.Decay, Hostile)]
-    tested = [row for rows in every for row in rows if row.comparison.agrees is not None]
+    random = [row for rows in every for row in rows if not row.comparison.equal]
+    equal = sum(map(len, every)) - len(random)
+    tested = [row for row in random if row.comparison.agrees is not None]
     differing = sum(row.comparison.agrees is False for row in tested)
     assert (written.experiments, written.comparisons, written.disagreeing) == (5, len(tested), differing)
     assert written.failed_cells == 3
+    assert written.equal == equal > 1
     assert differing > 1
-    sentence = f"5 experiments, {len(tested)} comparisons: {differing} disagree, 3 cells failed."
+    sentence = f"5 experiments, {len(tested)} comparisons: {differing} disagree, "
+    sentence += f"{equal} more are equal on both sides and not random, 3 cells failed."
     assert written.summary == sentence
     assert [one["text"] for one in page.all("p") if one["attributes"].get("class") == "summary"] == [sentence]
     assert written.path == folder / "report.html"
@@ -112,9 +116,8 @@ def test_the_summary_counts_what_is_stored(folder, written, page):
 def test_each_experiment_has_its_verdict_in_words(folder, page):
     verdicts = [one["text"] for one in page.all("p") if one["attributes"].get("class") == "verdict"]
     worst = stored_rows(folder, SampleMean)[0].comparison.verdict
-    assert any(
-        re.search(rf"differ, at worst .* kind = shifted: {re.escape(worst)}\. 2 cells failed", v) for v in verdicts
-    )
+    words = rf"differ, at worst .* kind = shifted: {re.escape(worst)}\. \d+ more are equal .* random\. 2 cells failed"
+    assert any(re.search(words, verdict) for verdict in verdicts)
     assert any("All 2 comparisons agree." in verdict for verdict in verdicts)
     assert any("Theory alone: nothing is simulated" in verdict for verdict in verdicts)
 
@@ -124,18 +127,19 @@ def test_the_table_of_all_comparisons_is_the_agreement(folder, page, experiment)
     rows = stored_rows(folder, experiment)
     kind = "All comparisons" if len(rows) > 12 else "Theory against simulation"
     head, *lines = page.tables()[f"{kind}, the worst first ({experiment.name})"]
-    assert head[-5:] == ["simulated", "± 1 se", "predicted", "z", "verdict"]
+    assert head[:3] == ["observable", "verdict", "z"]
+    assert head[-4:] == ["simulated", "predicted", "se of difference", "allowance"]
     assert len(lines) == len(rows)
     for line, row in zip(lines, rows, strict=True):
         found = row.comparison
-        expected = [number(v) if v == v else "" for v in (found.simulated, found.standard_error, found.predicted)]
-        assert line[-5:-2] == expected
-        assert line[-1].endswith(found.verdict)
-        assert line[-1][0] == {True: "✓", False: "✗", None: "\N{EN DASH}"}[found.agrees]
+        expected = [number(v) if v == v else "" for v in (found.simulated, found.predicted, found.standard_error)]
+        assert line[-4:] == [*expected, number(found.allowance) if found.allowance else ""]
+        assert line[1][2:] == ("equal" if found.equal else found.verdict)
+        assert line[1][0] == {True: "✓", False: "✗", None: "\N{EN DASH}"}[found.agrees]
         assert line[head.index("claim")] == row.claim
         for name in set(head) & set(row.parameters):
             assert line[head.index(name)] == str(row.parameters[name])
-    scores = [line[-2] for line in lines if line[-2]]
+    scores = [line[2] for line in lines if line[2]]
     shown = [row.comparison.score for row in rows if row.comparison.score is not None]
     assert [float(score.replace("\N{MINUS SIGN}", "-")) for score in scores] == pytest.approx(shown, abs=0.051)
 
@@ -146,7 +150,7 @@ def test_the_first_table_shows_what_differs_and_each_observable(folder, page):
     for label in ("sample mean", "moments [order = 0]", "scale"):
         assert label in text
     differing = [row for row in stored_rows(folder, SampleMean) if row.comparison.agrees is False]
-    assert sum("✗" in line[-1] for line in lines) == len(differing)
+    assert sum("✗" in line[1] for line in lines) == len(differing)
 
 
 def test_predictions_failures_and_parameters(page):
@@ -263,7 +267,7 @@ def test_what_is_not_installed_is_said(folder, tmp_path, monkeypatch):
     report = document.write(folder, tmp_path / "part.html")
     assert report.unreadable == ["toy/ceiling", "toy/decay", "toy/law", "toy/mean"]
     text = report.path.read_text()
-    assert "experiment &#x27;toy/mean&#x27; is stored in" in text
+    assert f"toy/mean is stored in {folder}, but no installed package declares it; install that package" in text
     assert "4 experiments could not be read." in text
 
 
@@ -276,9 +280,12 @@ def test_what_is_extrapolated_over_sizes_has_its_figure_and_its_table(tmp_path, 
     (found,) = [
         lines for name, lines in page.tables().items() if name.startswith("Simulation minus theory, extrapolated")
     ]
-    assert found[0][-6:] == ["intercept", "± 1 se", "slope", "misfit", "z", "verdict"]
-    assert sorted(line[-6] for line in found[1:]) == sorted(number(row.comparison.difference) for row in rows)
-    assert sorted(line[-1][2:] for line in found[1:]) == sorted(row.comparison.verdict for row in rows)
+    assert found[0][:3] == ["observable", "verdict", "z"]
+    assert found[0][-4:] == ["intercept", "± 1 se", "slope", "misfit"]
+    assert sorted(line[-4] for line in found[1:]) == sorted(number(row.comparison.difference) for row in rows)
+    verdicts = sorted("equal" if row.comparison.equal else row.comparison.verdict for row in rows)
+    assert sorted(line[1][2:] for line in found[1:]) == verdicts
+    assert "equal" in verdicts
     graphs = [one["attributes"]["aria-label"] for one in page.all("div") if one["attributes"].get("class") == "graph"]
     assert any("simulation minus theory" in label and "∞" in label for label in graphs)
 
@@ -290,10 +297,8 @@ def test_nothing_stored(tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="a folder cannot be made read-only this way")
 def test_a_page_that_cannot_be_written_is_one_sentence(folder, tmp_path, installed):
-    blocked = tmp_path / "file"
-    blocked.write_text("in the way")
-    with pytest.raises(WriteError, match=r"report.html cannot be written \(.*\); --out names another file"):
-        lab.report(folder, blocked / "report.html")
+    with pytest.raises(WriteError, match=r"x.html cannot be written \(.*\); --out names another file"):
+        lab.report(folder, tmp_path / f"{'x' * 300}.html")
 
 
 def test_many_series_become_several_figures(tmp_path, monkeypatch):
@@ -359,8 +364,107 @@ def test_a_damaged_file_is_named(tmp_path, monkeypatch):
     lab.run(Ceiling, {"samples": [4, 8]}, replicates=2, out=tmp_path)
     next(tmp_path.glob("*/*-0-2.parquet")).write_bytes(b"PAR1 no more")
     with pytest.warns(UserWarning, match="is damaged"):
-        path = lab.report(tmp_path)
-    assert any("is damaged" in one["text"] for one in Page(path.read_text()).all("p"))
+        written = document.write(tmp_path)
+    assert written.summary == "1 experiment, 1 comparison: 0 disagree, 0 cells failed, 1 file damaged."
+    assert written.damaged == 1
+    (warnings,) = [one for one in Page(written.path.read_text()).all("div") if one["attributes"].get("role") == "note"]
+    assert warnings["text"].startswith("Warning: ")
+    assert "is damaged" in warnings["text"]
+
+
+def test_damage_and_what_is_not_installed_are_exit_code_four(tmp_path, monkeypatch, capsys):
+    hostile.install(monkeypatch, HERE)
+    lab.run(Ceiling, {"samples": [4, 8]}, replicates=2, out=tmp_path)
+    first, second = tmp_path.glob("*/*-0-2.parquet")
+    first.write_bytes(b"PAR1 no more")
+    (first.parent / "other.parquet").write_bytes(b"not ours")
+    code, said = called(monkeypatch, capsys, tmp_path, "--json")
+    assert (code, json.loads(said.out)["damaged"]) == (4, 1)
+    good = (tmp_path / "report.html").read_bytes()
+    second.write_bytes(b"PAR1 no more")
+    for path in tmp_path.glob("*/*-ceiling.parquet"):
+        path.write_bytes(b"")
+    (tmp_path / "toy_ceiling" / "_index.arrow").unlink(missing_ok=True)
+    code, said = called(monkeypatch, capsys, tmp_path)
+    assert code == 4
+    assert f"error: {tmp_path} holds nothing that can be read: 4 files damaged" in said.err
+    assert (tmp_path / "report.html").read_bytes() == good
+
+
+def test_what_is_nowhere_declared_leaves_the_report_alone_and_a_class_can_be_given(tmp_path, monkeypatch, capsys):
+    hostile.install(monkeypatch)
+    lab.run(Ceiling, {"samples": [4, 8]}, replicates=2, out=tmp_path)
+    path = lab.report(tmp_path, experiments=[Ceiling])
+    good = path.read_bytes()
+    assert b"All 2 comparisons agree." in good
+    code, said = called(monkeypatch, capsys, tmp_path)
+    assert code == 4
+    assert said.err == (
+        f"error: toy/ceiling is stored in {tmp_path}, but no installed package declares it; install that package\n"
+    )
+    assert path.read_bytes() == good
+    lab.run(SampleMean, {"samples": 4}, replicates=2, out=tmp_path)
+    hostile.install(monkeypatch, HOSTILE)
+    with pytest.raises(StoreError, match=r"toy/ceiling is stored .*; 1 more cannot be read either"):
+        document.read(tmp_path)
+    assert document.write(tmp_path, experiments=[SampleMean]).unreadable == ["toy/ceiling"]
+    assert called(monkeypatch, capsys, tmp_path)[0] == 4
+
+
+def test_only_what_is_equal_is_said_to_be_equal(tmp_path, monkeypatch):
+    hostile.install(monkeypatch, HERE)
+    lab.run(SampleMean, {"samples": [4, 8]}, replicates=2, out=tmp_path)
+    monkeypatch.setattr(SampleMean, "observables", SampleMean.observables[2:3])
+    monkeypatch.setattr(SampleMean, "panels", ())
+    report = document.write(tmp_path)
+    assert (report.comparisons, report.equal) == (0, 2)
+    assert "2 are equal on both sides and not random." in report.path.read_text()
+
+
+def test_sweeps_that_fill_little_of_their_grid_are_drawn_apart(tmp_path, monkeypatch):
+    hostile.install(monkeypatch, HERE)
+    monkeypatch.setattr(dataset, "_SPARSE", 2)
+    monkeypatch.setattr(dataset, "_MOST_NUMBERS", 40)
+    for grid in ({"samples": [4, 8, 16, 32, 64]}, {"samples": 4, "location": [0.25, 1, 2, 3, 4]}):
+        lab.run(Ceiling, grid, replicates=2, out=tmp_path)
+    sentence = r"arrays of 5 x 5 x 2 numbers for 9 cells; read the Parquet files, or keep sweeps"
+    with pytest.raises(ValueError, match=sentence):
+        lab.open(tmp_path, Ceiling)
+    page = Page(lab.report(tmp_path).read_text())
+    headings = [one["text"] for one in page.all("h4")]
+    assert headings == ["samples = 4 to 64, location = 0.25", "samples = 4, location = 1 to 4"]
+    assert not any("could not be drawn" in one["text"] for one in page.all("p"))
+
+
+def test_each_file_is_read_once(tmp_path, monkeypatch):
+    hostile.install(monkeypatch, HERE)
+    for experiment in (Ceiling, SampleMean, toy.TheoryOnly):
+        lab.run(experiment, {"samples": 4}, replicates=2 if experiment.replicates else None, out=tmp_path)
+    for index in tmp_path.glob("*/_index.arrow"):
+        index.unlink()
+    found = []
+    read = shelf.read_data
+    monkeypatch.setattr(shelf, "read_data", lambda path: found.append(path) or read(path))
+    document.read(tmp_path)
+    assert sorted(found) == sorted(tmp_path.glob("*/[!_]*.parquet"))
+
+
+def test_where_a_failed_cell_lies_is_found_once(tmp_path, monkeypatch):
+    with pytest.warns(UserWarning, match="cells of"):
+        lab.run(SampleMean, {"samples": [4, 8, 16], "kind": "broken"}, replicates=2, out=tmp_path)
+    count = []
+    chapter = Chapter("toy/mean", *dataset.read_results(tmp_path, SampleMean))
+    counting = tables.differing_parameters
+    monkeypatch.setattr(tables, "differing_parameters", lambda results: count.append(1) or counting(results))
+    assert "samples = 16" in "".join(tables.failed(chapter))
+    assert len(count) == 1
+
+
+def test_symbols_stand_beside_the_names_of_parameters(tmp_path, monkeypatch):
+    hostile.install(monkeypatch, HERE)
+    lab.run(toy.Decay, {"rate": [0.1, 0.3]}, replicates=3, out=tmp_path)
+    found = Page(lab.report(tmp_path).read_text()).tables()["Parameters of the stored cells (toy/decay)"]
+    assert found == [["parameter", "symbol", "values", "meaning"], ["rate", "k", "0.1, 0.3", "decay rate"]]
 
 
 def called(monkeypatch, capsys, *words):
@@ -371,12 +475,12 @@ def called(monkeypatch, capsys, *words):
 
 
 def test_the_verb(folder, tmp_path, monkeypatch, capsys, installed):
-    code, said = called(monkeypatch, capsys, folder, "--out", tmp_path / "new" / "page.html", "--json")
+    code, said = called(monkeypatch, capsys, folder, "--out", tmp_path / "page.html", "--json")
     found = json.loads(said.out)
     assert code == 1
-    assert found["report"] == str(tmp_path / "new" / "page.html")
+    assert found["report"] == str(tmp_path / "page.html")
     assert found["failed_cells"] == 3
-    assert (tmp_path / "new" / "page.html").stat().st_size > 1e6
+    assert (tmp_path / "page.html").stat().st_size > 1e6
     lab.run(Ceiling, {"samples": [4, 8]}, replicates=3, out=tmp_path / "good")
     code, said = called(monkeypatch, capsys, tmp_path / "good")
     assert code == 0
@@ -384,12 +488,24 @@ def test_the_verb(folder, tmp_path, monkeypatch, capsys, installed):
     assert "report.html" in said.out
 
 
-@pytest.mark.parametrize(("place", "code", "words"), [("empty", 4, "holds no results"), ("good/file/x", 2, "")])
+@pytest.mark.parametrize(
+    ("place", "code", "words"),
+    [
+        ("empty", 4, "holds no results"),
+        ("good/file/x", 2, "lies in no folder that exists"),
+        ("good/new/x", 2, "lies in no folder that exists"),
+        ("good", 2, "is a folder; accepted: the name of a file"),
+        ("", 2, "out='' is a folder; accepted: the name of a file"),
+        ("good/file", 2, "is a file; accepted for DIR: a folder of stored results"),
+    ],
+)
 def test_the_verb_refuses_in_one_sentence(tmp_path, monkeypatch, capsys, installed, place, code, words):
     lab.run(Ceiling, {"samples": [4, 8]}, replicates=2, out=tmp_path / "good")
     (tmp_path / "good" / "file").write_text("in the way")
     (tmp_path / "empty").mkdir()
-    options = (tmp_path / "empty",) if place == "empty" else (tmp_path / "good", "--out", tmp_path / place)
+    options = (tmp_path / "good", "--out", place and tmp_path / place)
+    if place in ("empty", "good/file"):
+        options = (tmp_path / place,)
     found, said = called(monkeypatch, capsys, *options)
     assert found == code
     assert said.err.startswith("error: ")

@@ -4,6 +4,7 @@ import shlex
 import tempfile
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import ClassVar, Literal
 
 import hypothesis
@@ -31,6 +32,7 @@ class Anything(Experiment):
     words: str = parameter("word", "a text")
     flag: bool = parameter(False, "yes or no")
     maybe: float | None = parameter(None, "a number or nothing")
+    given: float | None = parameter(1.0, "a number, or nothing when asked")
 
 
 def result(cell, replicates):
@@ -39,9 +41,24 @@ def result(cell, replicates):
     return CellResult(cell, {"simulation": values})
 
 
+def called(code):
+    asked = []
+
+    def run(name, grid, *, replicates, out):
+        assert (name, out) == (Anything.name, "some dir")
+        asked.append((cells(Anything, grid), replicates))
+
+    line, import_ = code.removeprefix("from solvable import lab; "), code.startswith("from solvable import lab; ")
+    assert import_
+    exec(line, {"lab": SimpleNamespace(run=run)})
+    return asked[0]
+
+
 def cells_of(command):
     """The cells and the replicates that a command asks for, read as the command line reads them."""
     words = shlex.split(command.line)
+    if words[:2] == ["python", "-c"]:
+        return called(words[2])
     assert words[:3] == ["solvable", "run", Anything.name]
     options = dict.fromkeys(words[3::2])
     given = list(zip(words[3::2], words[4::2], strict=True))
@@ -64,8 +81,8 @@ values = {
     "words": st.text(st.characters(codec="utf-8"), max_size=5)
     | st.sampled_from(["word", "a,b", " a", "", "x=y", "'", '"$(rm)`', "\n", "\x7f", "nan-like", "7", "é"]),
     "flag": st.booleans(),
-    # None can be asked for only by leaving the parameter at its default
-    "maybe": st.none(),
+    "maybe": st.none() | st.sampled_from([0.5, 1.0]),
+    "given": st.none() | st.sampled_from([1.0, 2.0]),
 }
 several = st.fixed_dictionaries({name: st.lists(value, min_size=1, max_size=3) for name, value in values.items()})
 
@@ -80,7 +97,6 @@ def test_the_commands_make_exactly_the_stored_cells(grids, replicates, data):
     results = [result(stored[key], replicates + (place % 3 == 2)) for place, key in enumerate(kept)]
     found = []
     for command in reproduce.commands(Anything, results, "some dir"):
-        assert command.line.endswith("--out 'some dir'")
         made, number = cells_of(command)
         found += [(cell.canonical(), number) for cell in made]
     expected = [(one.cell.canonical(), len(one.sources["simulation"].replicates)) for one in results]
@@ -117,3 +133,19 @@ def test_what_no_option_can_say_is_said_in_a_file(text):
     assert "--grid grid.toml" in command.line
     assert tomllib.loads(command.grid)["words"] == [text]
     assert cells_of(command) == ([Anything(words=text)], 2)
+
+
+def test_nothing_is_left_out_where_it_is_the_default_and_said_in_python_elsewhere():
+    some = [result(Anything(maybe=maybe), 2) for maybe in (None, 0.5)]
+    lines = [command.line for command in reproduce.commands(Anything, some, "some dir")]
+    assert lines == [
+        "solvable run 'any thing/it'\"'\"'s' --set ratio=0.5 --set kind=plain --replicates 2 --out 'some dir'",
+        "solvable run 'any thing/it'\"'\"'s' --set ratio=0.5 --set kind=plain --set maybe=0.5 --replicates 2 "
+        "--out 'some dir'",
+    ]
+    (command,) = reproduce.commands(Anything, [result(Anything(given=None, ratio=float("inf")), 2)], "some dir")
+    assert shlex.split(command.line)[2] == (
+        """from solvable import lab; lab.run("any thing/it's", {'ratio': [float('inf')], 'kind': ['plain'], """
+        """'given': [None]}, replicates=2, out='some dir')"""
+    )
+    assert cells_of(command) == ([Anything(given=None, ratio=float("inf"))], 2)

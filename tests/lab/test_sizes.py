@@ -278,7 +278,7 @@ def test_the_figure(tmp_path):
     found = extrapolate(Approach, done.results)
     made = figure(Approach, found)
     panels = [axes for axes in made.axes if axes.get_xlabel()]
-    assert [axes.get_xlabel() for axes in panels] == ["dim (scale: 1/dim)", "dim (scale: 1/dim^0.5)"]
+    assert [axes.get_xlabel() for axes in panels] == ["dim (scale: 1/dim)", "dim (scale: 1/dim^(1/2))"]
     shown = [row for row in found if row.observable == "value"]
     drawn = [line for line in panels[0].lines if str(line.get_gid()).startswith("intercept:")]
     assert [line.get_ydata()[0] for line in drawn] == [row.comparison.difference for row in shown]

@@ -70,11 +70,7 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
         *tables.extrapolation_parts(extrapolated),
         *tables.failure_parts(done.failures, done.results),
     ]
-    tested = sum(row.comparison.agrees is not None for row in every)
-    if tested:
-        parts.append(
-            Text(f"{tested - disagree} of {tested} comparisons agree", style="green" if not disagree else "bold red")
-        )
+    parts += tables.summary(every)
     parts.append(Text(f"results  {document['results']}  ({done.computed} chunks computed, {done.reused} were there)"))
     parts.extend(Text(f"figure   {path}") for path in figures)
     return Answer(document, parts, 1 if disagree or done.failures else 0)

@@ -216,9 +216,9 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
 
 def _accepted(out: str | os.PathLike[str]) -> Path:
     path = Path(out)
-    if not os.fspath(out) or path.is_dir():
+    if not os.fspath(out) or os.path.isdir(path):
         raise ValueError(f"out={os.fspath(out)!r} is a folder; accepted: the name of a file")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise ValueError(f"out={os.fspath(out)!r} lies in no folder that exists; accepted: a file in one that does")
     return path
 
