@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,7 @@ def run(
     `address` of a scheduler), `"submitit"`, or an executor with the `submit` of `concurrent.futures`.
 
     Raises: ValueError for a name, value or setting that is not accepted; ImportError naming the extra that an engine
-    needs; WriteError when `out` cannot be written. A cell that fails is missing.
+    needs; WriteError when `out` cannot be written. A cell that fails is missing, and a warning says so.
     """
     from solvable.lab import dataset, registry, runner
 
@@ -42,6 +43,13 @@ def run(
     done = runner.execute(
         declared, grid, replicates=replicates, engine=engine, jobs=jobs, address=address, out=os.fspath(out)
     )
+    if done.failures:
+        cells = len({cell.canonical() for cell, _ in done.failures})
+        warnings.warn(
+            f"{cells} of {len(done.results)} cells of {declared.name} failed, the first with: "
+            f"{done.failures[0][1].message}; the records are in {os.fspath(out)}",
+            stacklevel=2,
+        )
     return dataset.to_dataset(declared, done.results)
 
 
@@ -81,11 +89,18 @@ def figure(
     return plots.figure(declared, data), data
 
 
-def report(folder: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+def report(
+    folder: str | os.PathLike[str],
+    out: str | os.PathLike[str] | None = None,
+    experiments: Sequence[type[Experiment]] = (),
+) -> Path:
     """Write one self-contained HTML page over everything stored in `folder`, to `folder`/report.html or to `out`.
 
-    Raises: StoreError when nothing is stored; WriteError when the file cannot be written.
+    `experiments` are classes that no installed package declares.
+
+    Raises: StoreError when nothing is stored or nothing of it can be read; ValueError when `folder` is a file or `out`
+    names no file in a folder that exists; WriteError when the file cannot be written.
     """
     from solvable.lab.page import document
 
-    return document.write(folder, out).path
+    return document.write(folder, out, experiments).path
