@@ -46,8 +46,8 @@ def read_results(
         if read is not None:
             facts, values = read
             found.setdefault(stem.partition("-")[0], _Cell()).add(facts, values)
-    for path in store.failed_files():
-        facts, failures = read_failures(path) if path.parent == shelf.path else ({}, [])
+    for path in sorted(shelf.path.glob("_*.failed.json")):
+        facts, failures = read_failures(path)
         if facts:
             cell = found.setdefault(facts["chunk"].partition("-")[0], _Cell())
             cell.add(facts, {})
