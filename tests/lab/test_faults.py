@@ -261,12 +261,17 @@ def test_a_read_only_folder_is_one_sentence_before_anything_is_computed(installe
         f"""mount -o remount,ro $D
         s {arguments} 2>&1 && exit 9; echo code $?
         mount -o remount,rw $D; s {arguments} >/dev/null; mount -o remount,ro $D
-        s report $D/out --out /tmp/report-$$.html | tail -1; rm /tmp/report-$$.html""",
+        s report $D/out --out /tmp/report-$$.html | tail -1; rm /tmp/report-$$.html
+        s {arguments} 2>&1 | grep -v coins_heads.png""",
     )
     assert done.returncode == 0, done.stderr + done.stdout
-    sentence, code, *_ = done.stdout.splitlines()
+    sentence, code, *rest = done.stdout.splitlines()
     assert code == "code 2"
     assert sentence.startswith("error: /mnt/out/coins_heads cannot be written (Read-only file system)")
+    assert rest[0].startswith("report")
+    # Everything is there: the comparisons are printed, and a warning says that no figure could be written.
+    assert "warning: no figure: /mnt/out cannot be written (Read-only file system)" in "\n".join(rest)
+    assert "comparisons agree" in "\n".join(rest)
 
 
 def test_a_slurm_job_that_dies_leaves_its_logs_and_the_next_run_goes_on(installed, heads, tmp_path):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.text import Text
@@ -12,7 +14,10 @@ from solvable.cli import tables
 from solvable.cli.call import NOT_CONVERGED, Answer
 from solvable.lab import agreement, dataset, plots, runner, size_plots, sizes, style
 from solvable.lab import grid as grids
+from solvable.lab.agreement import Row
 from solvable.lab.chunk import safe
+from solvable.lab.experiment import Experiment
+from solvable.lab.files import WriteError
 from solvable.lab.registry import find
 from solvable.lab.store import parameters_text
 from solvable.lab.values import CellResult
@@ -21,7 +26,7 @@ from solvable.lab.values import CellResult
 def settings(texts: Sequence[str], file: str | None = None) -> dict[str, Any]:
     """The grid of a TOML file, then that of `--set NAME=VALUE,...` options, whose values are still texts.
 
-    Raises: OSError for a file that cannot be opened; ValueError naming the file or the option that cannot be read.
+    Raises: ValueError naming the file or the option that cannot be read.
     """
     grid: dict[str, Any] = {}
     for text in texts:
@@ -40,15 +45,9 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
     experiment = find(name)
     done = runner.execute(experiment, settings(options, grid), out=out, progress=True, **how)
     _refuse_if_all_refused(done.results)
-    data = dataset.to_dataset(experiment, done.results)
-    figures = []
-    if data.data_vars:
-        figures = style.save(plots.figure(experiment, data), done.folder / f"{safe(experiment.name)}.png")
     rows = agreement.rows(experiment, done.results)
     extrapolated = sizes.extrapolate(experiment, done.results)
-    over_sizes = size_plots.figure(experiment, extrapolated)
-    if over_sizes is not None:
-        figures += style.save(over_sizes, done.folder / f"{safe(experiment.name)}-sizes.png")
+    figures = _figures(experiment, done, extrapolated)
     every = [*rows, *extrapolated]
     disagree = sum(row.comparison.agrees is False for row in every)
     document = {
@@ -74,6 +73,21 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
     parts.append(Text(f"results  {document['results']}  ({done.computed} chunks computed, {done.reused} were there)"))
     parts.extend(Text(f"figure   {path}") for path in figures)
     return Answer(document, parts, 1 if disagree or done.failures else 0)
+
+
+def _figures(experiment: type[Experiment], done: runner.Run, extrapolated: Sequence[Row]) -> list[Path]:
+    """Draw what the run asked for; a folder that can only be read keeps no one from the numbers."""
+    data = dataset.to_dataset(experiment, done.results)
+    named = done.folder / safe(experiment.name)
+    made = {f"{named}.png": plots.figure(experiment, data) if data.data_vars else None}
+    made[f"{named}-sizes.png"] = size_plots.figure(experiment, extrapolated)
+    written: list[Path] = []
+    try:
+        for path, figure in made.items():
+            written += style.save(figure, path) if figure is not None else []
+    except WriteError as error:
+        warnings.warn(f"no figure: {error}", stacklevel=2)
+    return written
 
 
 def predict(name: str, options: Sequence[str], grid: str | None = None) -> Answer:

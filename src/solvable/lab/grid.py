@@ -48,7 +48,7 @@ def cells(experiment: type[E], grid: Mapping[str, Any] | None = None) -> list[E]
 def read(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The grid that a TOML file describes: `parameter = value` or `parameter = [value, value]`, one line each.
 
-    Raises: OSError when it cannot be opened; ValueError when it is not such a file.
+    Raises: ValueError when it cannot be opened or is not such a file.
     """
     try:
         with open(path, "rb") as file:

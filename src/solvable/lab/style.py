@@ -17,6 +17,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
 from solvable.lab.experiment import Experiment
+from solvable.lab.files import write_whole
 
 if TYPE_CHECKING:
     import xarray
@@ -119,11 +120,18 @@ def _there(arrays: Sequence[xarray.DataArray], dims: Sequence[str], sizes: Seque
 
 
 def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:
-    """Write the figure as PNG (300 dots an inch) and PDF beside it; the paths written."""
-    written = [Path(path).with_suffix(suffix) for suffix in (".png", ".pdf")]
-    with matplotlib.rc_context(STYLE):
-        made.savefig(written[0], dpi=300)
-        made.savefig(written[1], metadata={"CreationDate": None})
+    """Write the figure as PNG (300 dots an inch) and PDF beside it, each whole or not at all; the paths written.
+
+    Raises: WriteError when they cannot be written.
+    """
+    written = []
+    forms: dict[str, Any] = {".png": {"dpi": 300}, ".pdf": {"metadata": {"CreationDate": None}}}
+    for suffix, options in forms.items():
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            made.savefig(buffer, format=suffix[1:], **options)
+        written.append(Path(path).with_suffix(suffix))
+        write_whole(written[-1], buffer.getvalue())
     return written
 
 
