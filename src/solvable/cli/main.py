@@ -111,7 +111,8 @@ def report(
 ) -> int:
     """One self-contained HTML page over everything stored in DIR.
 
-    The exit code is 0 when all agree, 1 when a comparison disagrees or a cell failed.
+    The exit code is 0 when all agree, 1 when a comparison disagrees or a cell failed, 4 when something stored could not
+    be read.
     """
 
     def work():

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvable.lab.experiment import Experiment, Observable
-from solvable.lab.files import StoreError
+from solvable.lab.files import DamageWarning, StoreError
 from solvable.lab.registry import experiments, suggestion
 from solvable.lab.store import Store, parameters_text, read_failures
 from solvable.lab.values import SIMULATION, CellResult, Failure, Values, concatenate
@@ -110,10 +110,9 @@ def not_installed(folder: str | os.PathLike[str], name: str) -> str:
     return f"{name} is stored in {os.fspath(folder)}, but no installed package declares it; install that package"
 
 
-def damaged_files(notes: Iterable[str]) -> list[str]:
+def damaged_files(notes: Iterable[Warning]) -> list[DamageWarning]:
     """Those of the warnings of `read_results` that tell of a damaged file; a foreign one is not our data."""
-    broken = re.compile(r"(.*) is (damaged \(|no record of a failure that can be read)")
-    return [note for note in notes if (found := broken.match(note)) and is_chunk(os.path.basename(found[1]))]
+    return [note for note in notes if isinstance(note, DamageWarning) and is_chunk(note.name)]
 
 
 def is_chunk(name: str) -> bool:

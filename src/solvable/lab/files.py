@@ -18,6 +18,14 @@ class DamagedError(StoreError):
     """A file's content does not match its checksum, cannot be read, or belongs to another name."""
 
 
+class DamageWarning(UserWarning):
+    """A stored file was passed over or set aside: `name` is the file's."""
+
+    def __init__(self, sentence: str, name: str) -> None:
+        super().__init__(sentence)
+        self.name = name
+
+
 class WriteError(OSError):
     """A file cannot be written: the disk is full, the folder is read-only. What is stored is kept."""
 

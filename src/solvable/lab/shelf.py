@@ -19,7 +19,7 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 
 from solvable.lab import table
-from solvable.lab.files import DamagedError, StoreError, free_name, write_whole
+from solvable.lab.files import DamagedError, DamageWarning, StoreError, free_name, write_whole
 from solvable.lab.table import Content
 from solvable.lab.values import Values
 
@@ -213,7 +213,7 @@ class Shelf:
     def _damaged(self, path: Path, error: DamagedError, mend: bool) -> None:
         seen = self._stat.pop(path.stem, None)
         if not mend:
-            warnings.warn(f"{error}; it is passed over", stacklevel=4)
+            warnings.warn(DamageWarning(f"{error}; it is passed over", path.name), stacklevel=4)
             return
         aside = free_name(path.with_name(f"_{path.name}.damaged"))
         try:
@@ -225,7 +225,8 @@ class Shelf:
             return
         except OSError as reason:
             raise StoreError(f"{error} and cannot be set aside: {reason.strerror}") from reason
-        warnings.warn(f"{error}; it is set aside as {aside.name} and will be computed again", stacklevel=4)
+        sentence = f"{error}; it is set aside as {aside.name} and will be computed again"
+        warnings.warn(DamageWarning(sentence, path.name), stacklevel=4)
 
     def _announced(self, stem: str) -> Sequence[str]:
         """The sources that a record of failure says are stored beside it."""

@@ -20,7 +20,7 @@ from typing import Any
 
 from solvable.lab.chunk import FORMAT, Chunk, Computed, environment, safe
 from solvable.lab.experiment import Experiment
-from solvable.lab.files import StoreError, unwritable, write_whole
+from solvable.lab.files import DamageWarning, StoreError, unwritable, write_whole
 from solvable.lab.shelf import Shelf, read_data
 from solvable.lab.values import Failure, Values, plain
 
@@ -163,7 +163,8 @@ def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
         pass
     if not known:
         if path.exists():
-            warnings.warn(f"{path} is no record of a failure that can be read; it is passed over", stacklevel=3)
+            sentence = f"{path} is no record of a failure that can be read; it is passed over"
+            warnings.warn(DamageWarning(sentence, path.name), stacklevel=3)
         return {}, []
     return facts, found
 

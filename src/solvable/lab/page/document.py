@@ -109,7 +109,7 @@ def write(
 
 def read(
     folder: str | os.PathLike[str], experiments: Sequence[type[Experiment]] = ()
-) -> tuple[list[Chapter], list[str]]:
+) -> tuple[list[Chapter], list[Warning]]:
     """Every stored experiment with its comparisons, and what was passed over while reading.
 
     Raises: StoreError when nothing is stored or nothing of it can be read; ValueError when `folder` is a file.
@@ -131,7 +131,7 @@ def read(
                 continue
             rows = agreement.rows(experiment, results)
             chapters.append(Chapter(name, experiment, results, rows, sizes.extrapolate(experiment, results)))
-    notes = list(dict.fromkeys(str(warning.message) for warning in caught))
+    notes = list({str(one.message): one.message for one in caught if isinstance(one.message, Warning)}.values())
     for note in notes:
         warnings.warn(note, stacklevel=2)
     damaged = len(dataset.damaged_files(notes))
@@ -145,7 +145,7 @@ def read(
     return chapters, notes
 
 
-def summary(chapters: Sequence[Chapter], notes: Sequence[str] = ()) -> str:
+def summary(chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
     """The report in one sentence; `notes` are the warnings of reading."""
     count = agreement.tally(row for chapter in chapters for row in chapter.every)
     broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
@@ -157,7 +157,7 @@ def summary(chapters: Sequence[Chapter], notes: Sequence[str] = ()) -> str:
     return words + (f" {counted(lost, 'experiment')} could not be read." if lost else "")
 
 
-def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Sequence[str] = ()) -> str:
+def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
     """The HTML of the report."""
     graphs = Graphs()
     anchors = [f"experiment-{number}" for number in range(1, len(chapters) + 1)]
@@ -223,10 +223,10 @@ def _accepted(out: str | os.PathLike[str]) -> Path:
     return path
 
 
-def _warnings(notes: Sequence[str]) -> Markup | None:
+def _warnings(notes: Sequence[Warning]) -> Markup | None:
     if not notes:
         return None
-    lines = [tag("p", tag("strong", "Warning: "), note) for note in notes[:_MOST_WARNINGS]]
+    lines = [tag("p", tag("strong", "Warning: "), str(note)) for note in notes[:_MOST_WARNINGS]]
     if len(notes) > _MOST_WARNINGS:
         lines.append(tag("p", f"{counted(len(notes) - _MOST_WARNINGS, 'more')} warnings are left out."))
     return tag("div", *lines, class_="warnings", role="note", aria_label="Warnings")
