@@ -11,6 +11,7 @@ import pytest
 from solvable import lab
 from solvable.lab import registry
 from solvable.lab.experiment import Observable, axis, parameter
+from solvable.lab.page import document
 from tests.lab import toy
 
 IMAGE = "<img src=x onerror=alert(2)>"
@@ -40,6 +41,15 @@ def install(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """The experiments of these modules are the installed ones."""
     points = [SimpleNamespace(value=module) for module in modules]
     monkeypatch.setattr(registry, "entry_points", lambda group: points)
+
+
+def written(factory: pytest.TempPathFactory) -> document.Report:
+    """The report over such a folder, where it lies."""
+    folder = factory.mktemp("stored")
+    fill(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        install(patch, "tests.lab.toy", "tests.lab.hostile")
+        return document.write(folder)
 
 
 def fill(folder: Path) -> None:

@@ -22,17 +22,13 @@ from tests.lab.toy import Approach, Ceiling, SampleMean
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("stored")
-    hostile.fill(made)
-    return made
+def written(tmp_path_factory):
+    return hostile.written(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def written(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        hostile.install(patch, HERE, HOSTILE)
-        return document.write(folder)
+def folder(written):
+    return written.path.parent
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.lab.page import document
 from tests.lab import hostile
 from tests.lab.hostile import Hostile
 from tests.lab.toy import Ceiling, Decay, SampleMean
@@ -28,17 +27,18 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "is_mobile": True, "has_touc
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    made = tmp_path_factory.mktemp("stored")
-    hostile.fill(made)
-    return made
+def written(tmp_path_factory):
+    return hostile.written(tmp_path_factory)
 
 
 @pytest.fixture(scope="module")
-def address(folder):
-    with pytest.MonkeyPatch.context() as patch:
-        hostile.install(patch, "tests.lab.toy", "tests.lab.hostile")
-        return document.write(folder).path.as_uri()
+def folder(written):
+    return written.path.parent
+
+
+@pytest.fixture(scope="module")
+def address(written):
+    return written.path.as_uri()
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
 
 import equinox
 import jax
@@ -13,8 +13,9 @@ import pytest
 
 from solvable import lab
 from solvable.lab import dataset, runner, values
-from solvable.lab.chunk import blocks
+from solvable.lab.chunk import Chunk, blocks
 from solvable.lab.engines import slurm
+from solvable.lab.engines.pool import Pool
 from solvable.lab.experiment import Observable, Overlay, parameter
 from solvable.lab.store import Store
 from tests.lab import toy
@@ -298,3 +299,32 @@ def test_time_limits_that_are_none(monkeypatch, text):
     monkeypatch.setenv("SBATCH_TIMELIMIT", text)
     with pytest.raises(ValueError, match=rf"^the environment variable SBATCH_TIMELIMIT='{text}' is not accepted"):
         slurm.minutes()
+
+
+def test_a_pool_whose_idle_worker_died_is_started_anew_and_one_that_never_works_is_given_up(tmp_path):
+    class Dying(ThreadPoolExecutor):
+        """Breaks once it has done so many chunks and has nothing to do, as a pool does that loses an idle worker."""
+
+        def __init__(self, good):
+            super().__init__(1)
+            self.good = good
+
+        def submit(self, function, /, *arguments, **options):
+            if self.good == 0:
+                raise BrokenExecutor("a worker is gone")
+            self.good -= 1
+            return super().submit(function, *arguments, **options)
+
+    chunks = [Chunk(SampleMean(samples=4), block) for block in blocks(range(32))]
+    started = []
+
+    def start(good):
+        started.append(Dying(good))
+        return started[-1]
+
+    engine = Pool(lambda: start(1), 1, lambda executor, done: executor.shutdown())
+    assert [chunk for chunk, _ in engine.run(chunks, Store(tmp_path))] == chunks
+    assert len(started) == 4
+    engine = Pool(lambda: start(0), 1, lambda executor, done: executor.shutdown())
+    with pytest.raises(BrokenExecutor, match="a worker is gone"):
+        list(engine.run(chunks, Store(tmp_path)))

@@ -100,7 +100,10 @@ def _code(error: Exception) -> int:
         return NOT_CONVERGED
     if "solvable.lab.files.StoreError" in names:
         return BAD_DATA
-    return BAD_INPUT if isinstance(error, ValueError | OSError | ImportError) else UNEXPECTED
+    lacking = isinstance(error, ImportError) and not isinstance(
+        error, ModuleNotFoundError
+    )  # an extra, named by an engine
+    return BAD_INPUT if lacking or isinstance(error, ValueError | OSError) else UNEXPECTED
 
 
 def _prepare_jax() -> None:

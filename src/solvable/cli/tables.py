@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvable.lab.agreement import Row, tally
+from solvable.lab.agreement import Row, badness, tally
 from solvable.lab.experiment import Experiment
 from solvable.lab.store import parameters_text
 from solvable.lab.values import CellResult, Failure
@@ -169,7 +169,7 @@ def _worst(rows: Sequence[Row]) -> tuple[list[Any], list[Row]]:
     worst: dict[tuple, Row] = {}
     for row in rows:
         key = (json.dumps(row.parameters), row.overlay, row.observable)
-        if key not in worst or _badness(row) > _badness(worst[key]):
+        if key not in worst or badness(row) > badness(worst[key]):
             worst[key] = row
     lines = [row for row in worst.values() if not row.failed]
     if len(lines) <= _MOST_LINES:
@@ -177,15 +177,10 @@ def _worst(rows: Sequence[Row]) -> tuple[list[Any], list[Row]]:
     keep: dict[tuple, Row] = {}
     for row in lines:
         key = (row.overlay, row.observable)
-        if key not in keep or _badness(row) > _badness(keep[key]):
+        if key not in keep or badness(row) > badness(keep[key]):
             keep[key] = row
     words = f"the worst of {len(lines)} comparisons for each observable (--json prints them all)"
     return [Text(words)], list(keep.values())
-
-
-def _badness(row: Row) -> tuple[bool, bool, float]:
-    found = row.comparison
-    return found.agrees is False, found.agrees is None, abs(found.score or 0.0)
 
 
 def _place(row: Row, varying: Sequence[str]) -> list[Text]:

@@ -88,6 +88,12 @@ class Row:
         return self.claim == "exact" and self.comparison.score is not None
 
 
+def badness(row: Row) -> tuple[bool, bool, float]:
+    """What to sort by for the worst to be last: disagreeing ones, those that could not be tested, then large scores."""
+    found = row.comparison
+    return found.agrees is False, found.agrees is None, abs(found.score or 0.0)
+
+
 def compare(
     simulated: Any,
     predicted: Any,

@@ -37,7 +37,7 @@ class Pool:
         """
         waiting, suspects = collections.deque(chunks), collections.deque[Any]()
         pending: dict[Future, Chunk] = {}
-        executor, done = self._start(), False
+        executor, fresh, done = self._start(), True, False
         try:
             while waiting or suspects or pending:
                 alone = bool(suspects)
@@ -47,9 +47,15 @@ class Pool:
                     while queue and len(pending) < limit:
                         pending[executor.submit(self._function, queue[0])] = queue[0]
                         queue.popleft()
-                except BrokenExecutor:  # a worker has died since the last wait; the chunks that it had are pending
-                    if not pending:
+                        fresh = False
+                except BrokenExecutor:
+                    # A worker has died since the last wait. It had a pending chunk, or it was idle.
+                    if not pending and fresh:
                         raise
+                    if not pending:
+                        self._stop(executor, False)
+                        executor, fresh = self._start(), True
+                        continue
                 for future in concurrent.futures.wait(pending, return_when=FIRST_COMPLETED).done:
                     chunk = pending.pop(future)
                     try:
@@ -66,7 +72,7 @@ class Pool:
                     yield chunk, computed
                 if broken:
                     self._stop(executor, False)
-                    executor = self._start()
+                    executor, fresh = self._start(), True
                     if alone:
                         yield broken[0], failed(broken[0], _DIED, "WorkerDied")
                     else:

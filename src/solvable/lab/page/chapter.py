@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from solvable.lab.agreement import Row, Tally, tally
+from solvable.lab.agreement import Row, Tally, badness, tally
 from solvable.lab.experiment import Experiment
 from solvable.lab.looks import number
 from solvable.lab.values import CellResult
@@ -48,11 +48,6 @@ class Chapter:
 
 def worst_first(rows: Iterable[Row]) -> list[Row]:
     """Disagreeing ones, then those that could not be tested, then by the size of the score."""
-
-    def badness(row: Row) -> tuple[bool, bool, float]:
-        found = row.comparison
-        return found.agrees is False, found.agrees is None, abs(found.score or 0.0)
-
     return sorted(rows, key=badness, reverse=True)
 
 
