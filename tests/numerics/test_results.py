@@ -19,6 +19,7 @@ def test_codes_are_the_stored_ones():
         "ONE_CLASS": 5,
         "ZERO_QUERY": 6,
         "FAILED": 7,
+        "INFEASIBLE": 8,
     }
 
 

@@ -20,6 +20,7 @@ class Result(enum.IntEnum):
     ONE_CLASS = 5
     ZERO_QUERY = 6
     FAILED = 7
+    INFEASIBLE = 8
 
     @property
     def message(self) -> str:
@@ -41,6 +42,8 @@ _MESSAGES = {
     "positive_rate nearer to 1/2",
     Result.ZERO_QUERY: "the query stayed at zero because the loss gradient vanishes, so its direction is undefined",
     Result.FAILED: "the run raised an error",
+    Result.INFEASIBLE: "the constraints cannot all be met, which the returned multipliers prove; relax or drop rows, "
+    "or use a larger dimension",
 }
 
 
