@@ -21,6 +21,9 @@ class Result(enum.IntEnum):
     ZERO_QUERY = 6
     FAILED = 7
     INFEASIBLE = 8
+    ZERO_GRADIENT = 9
+    UNSATURATED = 10
+    NOT_LOCALLY_OPTIMAL = 11
 
     @property
     def message(self) -> str:
@@ -44,6 +47,12 @@ _MESSAGES = {
     Result.FAILED: "the run raised an error",
     Result.INFEASIBLE: "the constraints cannot all be met, which the returned multipliers prove; relax or drop rows, "
     "or use a larger dimension",
+    Result.ZERO_GRADIENT: "the loss gradient is zero at the start, so nothing moves; start elsewhere, or give the "
+    "tokens different scores",
+    Result.UNSATURATED: "the attention has not saturated (its mean largest weight is below 0.99), so no token counts "
+    "as selected yet; train for more steps",
+    Result.NOT_LOCALLY_OPTIMAL: "the selected tokens are not locally optimal (a support token scores at least as "
+    "high), so the theory predicts no direction; train for more steps or from another start",
 }
 
 

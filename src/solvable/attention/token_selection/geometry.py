@@ -1,0 +1,66 @@
+"""Norms and directions: how far trained weights point from a reference."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.validation import number
+from solvable.optim.mirror_map import mirror_map
+
+
+def mirror_exponent(p: Any) -> float:
+    """p as a float for which mirror descent is defined.
+
+    Raises: ValueError for p <= 1, an infinite p, or no number.
+    """
+    return float(number("p", p, above=1.0))
+
+
+def power_norm(array: Float[Array, "..."], p: float, axes: tuple[int, ...] | None = None) -> Float[Array, "..."]:
+    """(sum |a|^p)^(1/p) over `axes` (all when None), without overflow or underflow on the way."""
+    size = jnp.abs(array)
+    largest = jnp.max(size, axis=axes, keepdims=True)
+    scale = jnp.where(largest > 0.0, largest, 1.0)
+    total = jnp.sum(power(size / scale, p), axis=axes, keepdims=True)
+    norm = scale * total ** (1.0 / p)
+    return jnp.squeeze(norm, axis=axes)
+
+
+def power(size: Float[Array, "..."], exponent: float) -> Float[Array, "..."]:
+    """size^exponent of non-negative numbers, by products and roots where the exponent allows."""
+    if exponent == 1.5:
+        return size * jnp.sqrt(size)
+    if exponent == 3.0:
+        return size * size * size
+    return size**exponent
+
+
+@float64
+def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Array, "..."]:
+    """1 - <grad psi(B), A> of the unit-norm A = reference/|.|_p, B = weights/|.|_p; grad psi(B) = sign(B)|B|^(p-1).
+
+    The Bregman divergence of psi = |.|_p^p / p between the two directions (arXiv:2410.14581): in [0, 2], 0 exactly for
+    one direction, and 1 - cosine at p = 2. `weights` may have leading axes that `reference` lacks.
+
+    Raises: ValueError for p <= 1 or infinite, or shapes that do not fit.
+    """
+    p = mirror_exponent(p)
+    a, b = as_float64(reference), as_float64(weights)
+    if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
+        raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")
+    axes = tuple(range(b.ndim - a.ndim, b.ndim))
+    a = (a / power_norm(a, p)).reshape((1,) * (b.ndim - a.ndim) + a.shape)
+    b = b / jnp.expand_dims(power_norm(b, p, axes), axes)
+    if p == 2.0:  # the same number, without the cancellation
+        return 0.5 * jnp.sum((a - b) ** 2, axis=axes)
+    return jnp.maximum(1.0 - jnp.sum(mirror_map(b, p) * a, axis=axes), 0.0)
+
+
+@float64
+def correlation(reference: Any, weights: Any) -> Float[Array, "..."]:
+    """<A, B>/(|A|_F |B|_F), the measure of arXiv:2308.16898; `weights` may have leading axes."""
+    return 1.0 - directional_divergence(reference, weights, 2.0)

@@ -1,0 +1,149 @@
+"""The loss, its excess over the saturated one, and its gradient in the form that survives saturation.
+
+With the attention s_it of the token t and r the token attended to most, the gradient in W (here for one query) is
+
+    (1/n) sum_i loss'(y_i f_i) sum_{t != r} s_it (delta_it - mean_i) (x_it - x_ir) z_i^T,
+    delta_it = gamma_it - gamma_ir,    mean_i = sum_t s_it delta_it.
+
+Differentiating the softmax as it is written computes gamma_ir - sum_t s_it gamma_it by cancellation: once 1 - s_ir is
+below the machine's precision the winner's coefficient is rounding noise while the losers' are right, so a normalised
+step walks in a wrong direction. Here the winner's coefficient is minus the sum of the losers', and all coefficients are
+computed as logarithms and share one factored-out scale, so that nothing underflows however large W is.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from solvable.attention.token_selection.losses import DecreasingLoss
+from solvable.attention.token_selection.task import SelectionProblem
+
+
+class Scaled(NamedTuple):
+    """The number or array exp(log_scale) * value, of which value has a normal size."""
+
+    value: Float[Array, "..."]
+    log_scale: Float[Array, ""]
+
+
+class Gradients(NamedTuple):
+    """The loss gradients in W (d, d) and v (d,), each scaled by itself."""
+
+    weights: Scaled
+    decoder: Scaled
+
+
+def attention_logits(problem: SelectionProblem, weights: Float[Array, "d d"]) -> Float[Array, "n m T"]:
+    """h_it = x_it^T W z_i, for every query."""
+    turned = jnp.einsum("de,nme->nmd", weights, problem.query_sets)
+    return jnp.einsum("nmd,ntd->nmt", turned, problem.tokens)
+
+
+def loss_value(
+    problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
+) -> Float[Array, ""]:
+    """(1/n) sum_i loss(y_i f_i), as it is written."""
+    attention = jax.nn.softmax(attention_logits(problem, weights), axis=-1)
+    outputs = jnp.mean(jnp.sum(attention * problem.scores(decoder)[:, None, :], axis=-1), axis=-1)
+    return jnp.mean(loss.value(outputs))
+
+
+def autodiff_gradients(
+    problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
+) -> Gradients:
+    """What automatic differentiation of the loss gives: exact until the attention saturates, then noise."""
+    found = jax.grad(loss_value, argnums=(1, 2))(problem, weights, decoder, loss)
+    return Gradients(*(Scaled(value, jnp.zeros((), value.dtype)) for value in found))
+
+
+def stable_gradients(
+    problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
+) -> Gradients:
+    """The gradients at any margin, in single precision too."""
+    scores = problem.scores(decoder)[:, None, :]  # (n, 1, T)
+    logits = attention_logits(problem, weights)  # (n, m, T)
+    winner = jnp.argmax(logits, axis=-1, keepdims=True)
+    loses = jnp.arange(logits.shape[-1])[None, None, :] != winner
+    # log s_t of the losers, from differences to the winner
+    behind = logits - jnp.max(logits, axis=-1, keepdims=True)
+    rest = jnp.where(loses, jnp.exp(behind), 0.0)
+    total = jnp.sum(rest, axis=-1, keepdims=True)
+    log_attention, attention = behind - jnp.log1p(total), rest / (1.0 + total)
+    best = jnp.sum(jnp.where(loses, 0.0, scores), axis=-1, keepdims=True)
+    delta = scores - best
+    mean = jnp.sum(attention * delta, axis=-1, keepdims=True)
+    margins = jnp.mean((best + mean)[..., 0], axis=-1)  # y_i f_i
+    log_slope = loss.log_slope(margins)  # (n,)
+    # gradient in W; the coefficient of a token is attention * slope * difference of scores
+    difference = jnp.where(loses, delta - mean, 0.0)
+    exponent = jnp.where(difference != 0.0, log_attention + log_slope[:, None, None], -jnp.inf)
+    largest = jnp.max(exponent)
+    shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
+    losers = jnp.exp(exponent - shift) * difference
+    coefficients = jnp.where(loses, losers, -jnp.sum(losers, axis=-1, keepdims=True))
+    pulled = jnp.einsum("nmt,ntd->nmd", coefficients, problem.tokens)
+    count = logits.shape[0] * logits.shape[1]
+    in_weights = -jnp.einsum("nmd,nme->de", pulled, problem.query_sets) / count
+    # gradient in v: slope times the attended token, whose own scale is that of the largest slope
+    slopes = jnp.exp(log_slope - jnp.max(log_slope)) * problem.labels
+    share = jnp.where(loses, attention, 1.0 / (1.0 + total))
+    attended = jnp.einsum("nt,ntd->nd", jnp.mean(share, axis=1), problem.tokens)
+    in_decoder = -jnp.einsum("n,nd->d", slopes, attended) / logits.shape[0]
+    return Gradients(Scaled(in_weights, shift), Scaled(in_decoder, jnp.max(log_slope)))
+
+
+def excess_loss(
+    problem: SelectionProblem,
+    weights: Float[Array, "d d"],
+    selected: Int[Array, "n"] | Int[Array, "n m"],
+    loss: DecreasingLoss,
+    decoder: Float[Array, "d"] | None = None,
+) -> Scaled:
+    """L(W) minus the loss of attention that is saturated on the selected tokens, to relative accuracy.
+
+    (1/n) sum_i [loss(gamma_i - fall_i) - loss(gamma_i)], gamma_i the mean score of the selected tokens,
+    fall_i = sum_{t != selected} s_it (gamma_i,selected - gamma_it). Negative where the rest scores higher.
+    """
+    scores = problem.scores(decoder)[:, None, :]
+    logits = attention_logits(problem, weights)
+    place = selected_of_queries(problem, selected)[..., None]
+    rest = jnp.arange(logits.shape[-1])[None, None, :] != place
+    log_attention = jax.nn.log_softmax(logits, axis=-1)
+    best = jnp.take_along_axis(jnp.broadcast_to(scores, logits.shape), place, axis=-1)
+    gaps = jnp.where(rest, best - scores, 0.0)
+    exponent = jnp.where(gaps != 0.0, log_attention, -jnp.inf)
+    largest = jnp.max(exponent)
+    shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
+    falls = jnp.mean(jnp.sum(jnp.exp(exponent - shift) * gaps, axis=-1), axis=-1)  # (n,), in units of exp(shift)
+    gamma = jnp.mean(best[..., 0], axis=-1)
+    # below the square of the precision the drop is linear in the fall, whose own scale would underflow
+    tiny = shift < 2.0 * jnp.log(jnp.finfo(logits.dtype).eps)
+    scale = jnp.exp(jnp.where(tiny, 0.0, shift))
+    linear = jnp.exp(loss.log_slope(gamma)) * falls
+    return Scaled(jnp.mean(jnp.where(tiny, linear, loss.drop(gamma, scale * falls) / scale)), shift)
+
+
+def selected_of_queries(problem: SelectionProblem, selected: Any) -> Int[Array, "n m"]:
+    """The selected token of every query, from one a sequence or one a query."""
+    selected = jnp.asarray(selected)
+    n, m = problem.query_sets.shape[:2]
+    return jnp.broadcast_to(selected[:, None] if selected.ndim == 1 else selected, (n, m))
+
+
+def attention_maps(problem: SelectionProblem, weights: Float[Array, "d d"]) -> Float[Array, "n m T"]:
+    """softmax_t of the logits."""
+    return jax.nn.softmax(attention_logits(problem, weights), axis=-1)
+
+
+def log_unselected(
+    problem: SelectionProblem, weights: Float[Array, "d d"], selected: Int[Array, "n"] | Int[Array, "n m"]
+) -> Float[Array, "n m"]:
+    """log(1 - s_i,selected), to relative accuracy."""
+    logits = attention_logits(problem, weights)
+    place = selected_of_queries(problem, selected)[..., None]
+    rest = jnp.where(jnp.arange(logits.shape[-1])[None, None, :] != place, logits, -jnp.inf)
+    return jax.nn.logsumexp(rest, axis=-1) - jax.nn.logsumexp(logits, axis=-1)

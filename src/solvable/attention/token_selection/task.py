@@ -1,0 +1,194 @@
+"""The problems: sequences of tokens with a query and a decoder, and three laws that draw them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from solvable.numerics.precision import float64
+from solvable.numerics.results import is_traced
+from solvable.numerics.validation import integer
+
+
+class SelectionProblem(eqx.Module):
+    """n sequences of T tokens for one layer of softmax attention with a linear decoder.
+
+    With the key-query matrix W the attention of sequence i is s_i = softmax_t(x_it^T W z_i), and its output the mean of
+    v^T X_i^T s_i over the sequence's queries. The score of a token is gamma_it = y_i v^T x_it.
+
+    Arguments: tokens X (n, T, d), T >= 2; queries z (n, d), or (n, m, d) for m queries a sequence (self-attention);
+    labels y (n,) in {-1, +1}; decoder v (d,). Training follows the dtype of the tokens; whole numbers become float64.
+    Raises: ValueError for shapes that disagree, values that are not finite, a zero query, labels other than -1 and +1.
+    """
+
+    tokens: Float[Array, "n T d"]
+    queries: Float[Array, "n d"] | Float[Array, "n m d"]
+    labels: Float[Array, "n"]
+    decoder: Float[Array, "d"]
+
+    def __init__(self, tokens: Any, queries: Any, labels: Any, decoder: Any) -> None:
+        tokens = _floating("tokens", tokens)
+        if tokens.ndim != 3 or 0 in tokens.shape:
+            raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, T, d) with at least one sequence")
+        n, length, dim = tokens.shape
+        if length < 2:
+            raise ValueError(f"tokens has T={length} token a sequence; accepted: at least 2, or nothing is selected")
+        queries = _floating("queries", queries, tokens.dtype)
+        if queries.ndim not in (2, 3) or queries.shape[0] != n or queries.shape[-1] != dim or 0 in queries.shape:
+            raise ValueError(f"queries has shape {queries.shape}; accepted: ({n}, {dim}) or ({n}, m, {dim})")
+        if not is_traced(queries):
+            zero = np.argwhere(~np.any(np.asarray(queries) != 0, axis=-1))
+            if zero.size:
+                raise ValueError(
+                    f"queries is zero for sequence {zero[0][0]}, which then attends to nothing; accepted: non-zero rows"
+                )
+        labels = _floating("labels", labels, tokens.dtype)
+        if labels.shape != (n,):
+            raise ValueError(f"labels has shape {labels.shape}; accepted: ({n},), one label a sequence")
+        if not is_traced(labels):
+            wrong = np.setdiff1d(np.unique(np.asarray(labels)), [-1, 1])
+            if wrong.size:
+                raise ValueError(f"labels holds {wrong[0]:g}; accepted: -1 and +1 (map 0/1 labels with 2 * labels - 1)")
+        decoder = _floating("decoder", decoder, tokens.dtype)
+        if decoder.shape != (dim,):
+            raise ValueError(f"decoder has shape {decoder.shape}; accepted: ({dim},), the dimension of the tokens")
+        self.tokens, self.queries, self.labels, self.decoder = tokens, queries, labels, decoder
+
+    def sample(self, key: jax.Array | None = None) -> SelectionProblem:
+        """Itself: a problem is the task that always draws itself."""
+        del key
+        return self
+
+    @property
+    def query_sets(self) -> Float[Array, "n m d"]:
+        """The queries with their middle axis, m = 1 where there is one query a sequence."""
+        return self.queries if self.queries.ndim == 3 else self.queries[:, None, :]
+
+    def scores(self, decoder: Any = None) -> Float[Array, "n T"]:
+        """gamma_it = y_i v^T x_it, for the problem's decoder or another one."""
+        vector = self.decoder if decoder is None else decoder
+        # a sum of products, not a matrix product: it works alike on NumPy, JAX and traced arrays
+        return self.labels[:, None] * (self.tokens * vector[None, None, :]).sum(-1)
+
+    def optimal_tokens(self, decoder: Any = None) -> Int[Array, "n"]:
+        """The token of the highest score in each sequence."""
+        return jnp.argmax(self.scores(decoder), axis=-1)
+
+
+class RandomSelection(eqx.Module):
+    """Random problems: tokens, queries and decoder uniform on the unit sphere, labels fair signs (arXiv:2410.14581).
+
+    Arguments: samples n >= 1 sequences, length T >= 2 tokens a sequence, dim d >= 1.
+    """
+
+    samples: int = eqx.field(static=True)
+    length: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+
+    def __init__(self, samples: int = 6, length: int = 8, dim: int = 10) -> None:
+        self.samples, self.length, self.dim = _sizes(samples, length, dim)
+
+    @float64
+    def sample(self, key: jax.Array) -> SelectionProblem:
+        """Draw one problem, in float64."""
+        token_key, query_key, label_key, decoder_key = jax.random.split(key, 4)
+        return SelectionProblem(
+            _unit(token_key, (self.samples, self.length, self.dim)),
+            _unit(query_key, (self.samples, self.dim)),
+            jax.random.rademacher(label_key, (self.samples,), jnp.float64),
+            _unit(decoder_key, (self.dim,)),
+        )
+
+
+class EqualScores(eqx.Module):
+    """Sequences with one token of score 1, all others of score 0, and nearly orthogonal tokens; dim > samples * length.
+
+    Then gradient descent reaches the optimal tokens from anywhere (the scenario of arXiv:2402.05738; this recipe is a
+    reconstruction). The decoder is the least-norm v with y_i v^T x_it = 1 for the one token and 0 for the others;
+    the query is the sequence's first token, or with `every_query` every token of it.
+
+    Arguments: samples n, length T >= 2, dim d > n T; `orthonormal` tokens, or Gaussian ones of variance 1/d.
+    """
+
+    samples: int = eqx.field(static=True)
+    length: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+    orthonormal: bool = eqx.field(static=True)
+    every_query: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        samples: int = 8,
+        length: int = 4,
+        dim: int = 40,
+        orthonormal: bool = True,
+        every_query: bool = False,
+    ) -> None:
+        self.samples, self.length, self.dim = _sizes(samples, length, dim)
+        if self.dim <= self.samples * self.length:
+            raise ValueError(
+                f"dim={self.dim} is too small for samples={self.samples} of length={self.length}; accepted: more than "
+                f"{self.samples * self.length}"
+            )
+        self.orthonormal, self.every_query = bool(orthonormal), bool(every_query)
+
+    @float64
+    def sample(self, key: jax.Array) -> SelectionProblem:
+        """Draw one problem, in float64."""
+        token_key, label_key, place_key = jax.random.split(key, 3)
+        count = self.samples * self.length
+        columns = jax.random.normal(token_key, (self.dim, count), jnp.float64)
+        columns = jnp.linalg.qr(columns)[0] if self.orthonormal else columns * self.dim**-0.5
+        tokens = columns.T.reshape(self.samples, self.length, self.dim)
+        labels = jax.random.rademacher(label_key, (self.samples,), jnp.float64)
+        best = jax.random.randint(place_key, (self.samples,), 0, self.length)
+        wanted = labels[:, None] * jax.nn.one_hot(best, self.length, dtype=jnp.float64)
+        decoder = jnp.linalg.lstsq(columns.T, wanted.reshape(count))[0]
+        return SelectionProblem(tokens, tokens if self.every_query else tokens[:, 0], labels, decoder)
+
+
+def two_sequences() -> SelectionProblem:
+    """The example of two sequences of three tokens in the plane that is trained jointly with its decoder.
+
+    Its decoder is zero, for training starts there (arXiv:2410.14581, the joint experiment of the authors' code).
+    """
+    tokens = np.array([[[-2.7, 1.2], [1.4, 2.1], [1.3, -0.1]], [[0.4, -2.2], [-1.1, -0.4], [0.9, 0.1]]])
+    return SelectionProblem(tokens, tokens[:, 0], [1.0, -1.0], np.zeros(2))
+
+
+Task = SelectionProblem | RandomSelection | EqualScores
+
+
+def _sizes(samples: Any, length: Any, dim: Any) -> tuple[int, int, int]:
+    return (
+        integer("samples", samples, at_least=1),
+        integer("length", length, at_least=2),
+        integer("dim", dim, at_least=1),
+    )
+
+
+def _unit(key: jax.Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
+    normal = jax.random.normal(key, shape, jnp.float64)
+    return normal / jnp.linalg.norm(normal, axis=-1, keepdims=True)
+
+
+def _floating(name: str, value: Any, dtype: Any = None) -> Any:
+    """`value` as a finite floating array (of `dtype` where that is given); whole numbers become float64."""
+    if not isinstance(value, jax.Array):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{name} is a ragged list; accepted: one rectangular array") from None
+    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
+    if dtype is not None or value.dtype.kind in "biu":
+        value = value.astype(np.float64 if dtype is None else dtype)
+    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
+        where = tuple(int(place) for place in np.argwhere(~np.isfinite(np.asarray(value)))[0])
+        raise ValueError(f"{name} holds {np.asarray(value)[where]} at {where}; accepted: finite numbers")
+    return value
