@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from solvable.attention.token_selection.task import SelectionProblem
-from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
+from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm
 from solvable.numerics.results import Result
 from solvable.numerics.validation import number
 
@@ -77,6 +77,8 @@ def max_margin(
     if isinstance(p, str):
         if p != "nuclear":
             raise ValueError(f"p={p!r} is no norm; accepted: a number from 1 to inf, or 'nuclear'")
+        from solvable.numerics.minimum_norm import minimum_nuclear_norm
+
         found = minimum_nuclear_norm(rows, targets=targets, throw=throw)
     else:
         found = minimum_norm(rows.reshape(len(rows), -1), p, targets=targets, throw=throw)
