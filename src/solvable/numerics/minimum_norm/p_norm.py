@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.optimize import nnls
 
 from solvable.numerics.minimum_norm.least_distance import reached
@@ -12,9 +13,10 @@ from solvable.numerics.minimum_norm.pivoting import nonnegative_quadratic
 
 RIDGE = 1e-13
 # The curvature of |x|^r is floored where x^(r-1) falls below this share of the largest: such entries carry no weight.
-NEGLIGIBLE = 1e-12
+NEGLIGIBLE = 1e-9
 # An intermediate exponent of the continuation is left at this gap.
 ROUGH = 0.05
+EXACT = 1e-13
 
 
 class Bracket(NamedTuple):
@@ -32,7 +34,7 @@ class Bracket(NamedTuple):
         return 1.0 - self.lower / self.upper
 
 
-def p_norm(
+def solve_p_norm(
     rows: np.ndarray,
     targets: np.ndarray,
     p: float,
@@ -60,19 +62,22 @@ def p_norm(
         if last:
             exponent = p
         goal, allowed = (tolerance, max_steps - steps) if last else (ROUGH, 6)
-        weights, multipliers, taken = _sequence(rows, targets, exponent, weights, multipliers, goal, allowed)
+        weights, multipliers, taken = _sequence(
+            rows, targets, exponent, weights, multipliers, goal, min(goal, EXACT) if last else goal, allowed
+        )
         steps += taken
     return weights, multipliers, steps
 
 
-def _sequence(rows, targets, p, weights, multipliers, tolerance, max_steps):
+def _sequence(rows, targets, p, weights, multipliers, tolerance, exact, max_steps):
     q = p / (p - 1.0)
     primal = p >= 2.0
     bracket = _improved(None, rows, targets, p, weights, multipliers)
     weights, multipliers = bracket.weights, bracket.multipliers
     working = np.zeros(targets.size, bool)
     step = stalled = 0
-    while bracket.gap > tolerance and step < max_steps and stalled <= 8:
+    # Steps go on below the tolerance while they help: two more make a gap of rounding, the reward of Newton's method.
+    while step < max_steps and bracket.gap > exact and stalled < (1 if bracket.gap <= tolerance else 10):
         step += 1
         # Homogeneity: the unit of w (of lambda) is free, so that its largest entry (of A^T lambda) is 1 here.
         if primal:
@@ -114,7 +119,7 @@ def _power(values: np.ndarray, exponent: float) -> np.ndarray:
     return np.sign(values) * np.abs(values) ** exponent
 
 
-def norm(values: np.ndarray, p: float) -> float:
+def p_norm(values: np.ndarray, p: float) -> float:
     """||values||_p without overflow or underflow, for 1 <= p <= inf."""
     largest = float(np.max(np.abs(values)))
     if largest == 0.0 or np.isinf(p):
@@ -124,8 +129,8 @@ def norm(values: np.ndarray, p: float) -> float:
 
 def _improved(bracket, rows, targets, p, weights, multipliers) -> Bracket:
     reach = reached(rows, targets, weights)
-    upper = norm(weights, p) / reach if reach > 0.0 else np.inf
-    length = norm(rows.T @ multipliers, p / (p - 1.0))
+    upper = p_norm(weights, p) / reach if reach > 0.0 else np.inf
+    length = p_norm(rows.T @ multipliers, p / (p - 1.0))
     lower = float(targets @ multipliers) / length if length > 0.0 else 0.0
     if bracket is None:
         return Bracket(weights / reach, upper, multipliers, lower)
@@ -165,9 +170,25 @@ def _quadratic_step(rows, goals, weights, centre, inverse, multipliers, working)
         new_weights = centre + inverse * (rows.T @ new_multipliers)
         missing = ~working & (rows @ new_weights < goals - 1e-12 * size)
         if not np.any(missing):
-            return new_weights, new_multipliers, working
+            return _feasible_again(rows, goals, new_weights, new_multipliers), new_multipliers, working
         working = working | missing
         support = (new_multipliers > 0.0) | missing
+
+
+def _feasible_again(rows, goals, weights, multipliers):
+    """The nearest weights that meet the rows with multipliers exactly, where rounding in A^T lambda has moved them.
+
+    A large inverse curvature (p > 2) magnifies that rounding; a Euclidean correction knows nothing of the curvature.
+    """
+    support = multipliers > 0.0
+    active = rows[support]
+    missed = goals[support] - active @ weights
+    if np.max(np.abs(missed), initial=0.0) <= 1e-13 * np.max(goals):
+        return weights
+    kernel = active @ active.T
+    kernel[np.diag_indices_from(kernel)] += RIDGE * float(np.trace(kernel)) / missed.size
+    _, change, failed = dposv(kernel, missed)
+    return weights if failed else weights + change @ active
 
 
 def _least_squares(scaled, asked):
@@ -195,12 +216,12 @@ def _length(point, change, p):
 
 def _dual_length(forces, change, value, gain, q):
     """A step length that lowers log ||forces + length change||_q - log(value + length gain) (Armijo)."""
-    start = np.log(norm(forces, q)) - np.log(value)
+    start = np.log(p_norm(forces, q)) - np.log(value)
     slope = float(change @ _power(forces, q - 1.0)) / np.sum(np.abs(forces) ** q) - gain / value
     length = 1.0
     while length > 1e-10:
         if value + length * gain > 0.0:
-            moved = norm(forces + length * change, q)
+            moved = p_norm(forces + length * change, q)
             if moved == 0.0 or np.log(moved) - np.log(value + length * gain) <= start + 1e-4 * length * slope + 1e-16:
                 return length
         length *= 0.5

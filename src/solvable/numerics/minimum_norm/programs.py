@@ -1,0 +1,188 @@
+"""The public hard-margin programs: minimise a norm of w subject to A w >= h, with a certified gap or a certificate that
+nothing is feasible."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from solvable.numerics.minimum_norm.least_distance import LeastDistance, reached, solve_least_distance
+from solvable.numerics.minimum_norm.linear import solve_linear
+from solvable.numerics.minimum_norm.nuclear import nuclear_norm, solve_nuclear
+from solvable.numerics.minimum_norm.p_norm import p_norm, solve_p_norm
+from solvable.numerics.results import Result, raise_unless_successful
+from solvable.numerics.validation import number
+
+# Steps allowed: about ten suffice for 1.1 <= p <= 5, and about fifty for the nuclear norm.
+P_NORM_STEPS, NUCLEAR_STEPS = 200, 400
+
+
+@dataclasses.dataclass(frozen=True)
+class MinimumNorm:
+    """Solution and certificate.
+
+    weights: (D,), or (d1, d2) for the nuclear norm; feasible, min a_j.w/h_j = 1; NaN for an infeasible program.
+    norm: ||w||; inf for an infeasible program.
+    margin: min over the rows with h_j > 0 of a_j.w/(h_j ||w||) = 1/norm.
+    multipliers: (m,) lambda >= 0. For 1 < p < inf in the scale of grad psi(w) = A^T lambda, psi = ||.||_p^p/p, hence
+        h.lambda = ||w||_p^p; for p = 1, p = inf and the nuclear norm in the scale of h.lambda = ||w||. For an
+        infeasible program Farkas' certificate: sum lambda = 1, A^T lambda = 0, h.lambda > 0.
+    gap: no feasible weights have a norm below (1 - gap) norm, by h.lambda <= ||A^T lambda||_dual ||w||; 0 for an
+        infeasible program, inf where it stayed undecided.
+    result: how the solve ended. stats: `steps` taken, and for an infeasible program `residual` = ||A^T lambda||_2.
+    """
+
+    weights: np.ndarray
+    norm: float
+    margin: float
+    multipliers: np.ndarray
+    gap: float
+    result: Result
+    stats: dict[str, float]
+
+
+def minimum_norm(
+    rows: ArrayLike,
+    p: float = 2.0,
+    *,
+    targets: ArrayLike | None = None,
+    tolerance: float | None = None,
+    throw: bool = True,
+) -> MinimumNorm:
+    """min ||w||_p subject to A w >= h; runs on the host, not jit-able.
+
+    Arguments: `rows` A (m, D); 1 <= `p` <= inf; `targets` h (m,) >= 0, ones by default, zeros for relaxed rows.
+    `tolerance` bounds the gap; None is 1e-9 for 1.1 <= p <= 5 and p = 1, inf, else 1e-8. The weights of p = 1 and
+    p = inf need not be unique. A program whose margin is below 1e-12 of its largest row counts as infeasible, which is
+    an answer with `result` INFEASIBLE and never raises; a margin below about 1e-6 of it may miss the tolerance for want
+    of precision. The programs for 1 < p < inf are those of arXiv:2410.14581.
+    Raises: ValueError for rows, p, targets or a tolerance that are not accepted; SolveError when the gap misses its
+    tolerance, unless `throw` is False.
+    """
+    p = _exponent(p)
+    if tolerance is None:
+        tolerance = 1e-9 if 1.1 <= p <= 5.0 or p in (1.0, np.inf) else 1e-8
+    tolerance = float(number("tolerance", tolerance, above=0.0))
+    flat, targets = _checked(rows, targets, 2)
+    dual = np.inf if p == 1.0 else 1.0 if np.isinf(p) else p / (p - 1.0)
+
+    def solve(scaled: np.ndarray, goals: np.ndarray, start: LeastDistance) -> tuple[np.ndarray, np.ndarray, int]:
+        if p in (1.0, np.inf):
+            return solve_linear(scaled, goals, p, start.weights, start.multipliers)
+        if p == 2.0:
+            return start.weights, start.multipliers, 0
+        return solve_p_norm(scaled, goals, p, start.weights, start.multipliers, tolerance, P_NORM_STEPS)
+
+    power = p if 1.0 < p < np.inf else 1.0
+    found = _certified(flat, targets, solve, lambda w: p_norm(w, p), lambda u: p_norm(u, dual), power, tolerance)
+    if throw and found.result is not Result.INFEASIBLE:
+        raise_unless_successful(found.result, f"minimum_norm(p={p:g})", f" (gap {found.gap:.1e})")
+    return found
+
+
+def minimum_nuclear_norm(
+    rows: ArrayLike, *, targets: ArrayLike | None = None, tolerance: float = 1e-6, throw: bool = True
+) -> MinimumNorm:
+    """min ||W||_* subject to <A_j, W> >= h_j, for `rows` (m, d1, d2); runs on the host, not jit-able.
+
+    `targets` h (m,) >= 0, ones by default, zeros for relaxed rows; `tolerance` bounds the gap. The weights need not be
+    unique. Infeasible programs as in `minimum_norm`. The program of the (K, Q) parameterisation in arXiv:2308.16898.
+    Raises: ValueError for rows, targets or a tolerance that are not accepted; SolveError when the gap misses its
+    tolerance, unless `throw` is False.
+    """
+    tolerance = float(number("tolerance", tolerance, above=0.0))
+    stack, targets = _checked(rows, targets, 3)
+    m, high, wide = stack.shape
+
+    def solve(scaled: np.ndarray, goals: np.ndarray, start: LeastDistance) -> tuple[np.ndarray, np.ndarray, int]:
+        matrices = scaled.reshape(stack.shape)
+        return solve_nuclear(matrices, goals, start.weights, start.multipliers, 0.5 * tolerance, NUCLEAR_STEPS)
+
+    found = _certified(
+        stack.reshape(m, -1),
+        targets,
+        solve,
+        lambda w: nuclear_norm(w.reshape(high, wide)),
+        lambda u: float(np.linalg.norm(u.reshape(high, wide), 2)),
+        1.0,
+        tolerance,
+    )
+    found = dataclasses.replace(found, weights=found.weights.reshape(high, wide))
+    if throw and found.result is not Result.INFEASIBLE:
+        raise_unless_successful(found.result, "minimum_nuclear_norm", f" (gap {found.gap:.1e})")
+    return found
+
+
+def _certified(
+    rows: np.ndarray,
+    targets: np.ndarray,
+    solve: Callable[[np.ndarray, np.ndarray, LeastDistance], tuple[np.ndarray, np.ndarray, int]],
+    norm: Callable[[np.ndarray], float],
+    dual_norm: Callable[[np.ndarray], float],
+    power: float,
+    tolerance: float,
+) -> MinimumNorm:
+    """Solve in units in which the largest row and the largest target are 1, and certify in the caller's.
+
+    Whatever `solve` returns, the gap is right: it is computed from the feasible weights and the multipliers alone.
+    """
+    scale = float(np.max(np.linalg.norm(rows, axis=1))) or 1.0
+    scaled, goals = rows / scale, targets / np.max(targets)
+    start = solve_least_distance(scaled, goals)
+    if not start.feasible:
+        shares = start.multipliers / np.sum(start.multipliers)
+        result, gap = (Result.INFEASIBLE, 0.0) if start.feasible is False else (Result.MAX_STEPS, np.inf)
+        stats = {"steps": start.steps, "residual": float(np.linalg.norm(rows.T @ shares))}
+        return MinimumNorm(np.full(rows.shape[1], np.nan), np.inf, 0.0, shares, gap, result, stats)
+    weights, multipliers, steps = solve(scaled, goals, start)
+    # A solve that went wrong may have left the feasible set, which the Euclidean start is in.
+    if reached(scaled, goals, weights) <= 0.0 or float(goals @ multipliers) <= 0.0:
+        weights, multipliers = start.weights, start.multipliers
+    unit = np.max(targets) / scale
+    weights = weights * (unit / reached(scaled, goals, weights))
+    length = norm(weights)
+    bound = unit * float(goals @ multipliers) / dual_norm(scaled.T @ multipliers)
+    gap = abs(1.0 - bound / length)  # below 0 by rounding alone
+    # With the norm's power p: h.lambda = ||w||^p.
+    with np.errstate(over="ignore"):
+        multipliers = multipliers * (length**power / float(targets @ multipliers))
+    result = Result.SUCCESSFUL if gap <= tolerance else Result.MAX_STEPS
+    if not np.all(np.isfinite(multipliers)):
+        result = Result.NONFINITE
+    return MinimumNorm(weights, length, 1.0 / length, multipliers, gap, result, {"steps": start.steps + steps})
+
+
+def _exponent(p: Any) -> float:
+    """`p` as a float in [1, inf]."""
+    if isinstance(p, float | np.floating) and np.isposinf(p):
+        return np.inf
+    try:
+        return float(number("p", p, at_least=1.0))
+    except ValueError:
+        raise ValueError(f"p={p!r} is not the exponent of a norm; accepted: a number >= 1 or inf") from None
+
+
+def _checked(rows: ArrayLike, targets: ArrayLike | None, axes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and targets as float64 arrays; raises ValueError for shapes and values that are not accepted."""
+    rows = np.asarray(rows, np.float64)
+    if rows.ndim != axes or rows.size == 0:
+        raise ValueError(
+            f"rows has the shape {rows.shape}; accepted: {axes} axes, the first for rows, none of length 0"
+        )
+    if not np.all(np.isfinite(rows)):
+        raise ValueError(f"rows holds {rows[~np.isfinite(rows)][0]}; accepted: finite numbers")
+    if targets is None:
+        return rows, np.ones(rows.shape[0])
+    targets = np.asarray(targets, np.float64)
+    if targets.shape != rows.shape[:1]:
+        raise ValueError(f"targets has the shape {targets.shape}; accepted: one number a row, {rows.shape[:1]}")
+    wrong = ~(np.isfinite(targets) & (targets >= 0.0))
+    if np.any(wrong):
+        raise ValueError(f"targets holds {targets[wrong][0]}; accepted: finite numbers >= 0")
+    if not np.any(targets > 0.0):
+        raise ValueError("targets holds 0 only, so that w = 0 is the answer; accepted: at least one number above 0")
+    return rows, targets
