@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
-from scipy.optimize import nnls
 
 from solvable.numerics.minimum_norm.least_distance import reached
-from solvable.numerics.minimum_norm.pivoting import nonnegative_quadratic
+from solvable.numerics.minimum_norm.newton_step import newton_step
 
-RIDGE = 1e-13
-# The curvature of |x|^r is floored where x^(r-1) falls below this share of the largest: such entries carry no weight.
+# The curvature of |x|^r is floored where |x|^(r-1) falls below this share of the largest: those carry no weight.
 NEGLIGIBLE = 1e-9
-# An intermediate exponent of the continuation is left at this gap.
-ROUGH = 0.05
+# An exponent on the way to p is left at this gap, or after so many steps.
+ROUGH, ROUGH_STEPS = 0.05, 6
+# At p the steps go on below the tolerance while they help, down to EXACT: it takes Newton's method one or two more.
 EXACT = 1e-13
+# A step that lowers the gap by less than a tenth is idle; so many in a row end the solve.
+IDLE = 10
 
 
 class Bracket(NamedTuple):
-    """The best weights (feasible) and the best multipliers so far, with their norm and dual value: the optimum lies
-    between `lower` and `upper`."""
+    """The best feasible weights and the best multipliers so far; the optimal norm lies between `lower` and `upper`."""
 
     weights: np.ndarray
     upper: float
@@ -43,80 +43,23 @@ def solve_p_norm(
     tolerance: float,
     max_steps: int,
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Weights and multipliers of min ||w||_p subject to A w >= h, and the steps taken.
+    """Weights and multipliers of min ||w||_p subject to A w >= h, and the steps taken, from the solution at p = 2.
 
     With psi = ||.||_p^p/p, q = p/(p-1), u = grad psi(w) and r = 1/psi''(w) = (q-1)|u|^(q-2), each step solves
-        min sum_i (x_i - w_i + r_i u_i)^2/(2 r_i)  subject to  A x >= h,
-    Newton's quadratic program, in its dual over multipliers lambda >= 0. For p >= 2 it is Newton's step of the primal
-    and w moves towards x; for p < 2 of the dual max h.lambda - ||A^T lambda||_q^q/q, and lambda moves, u = A^T lambda,
-    so that the function being modelled is always the smooth one of the two powers. The exponent max(p, q) starts from
-    the solution at 2 and is at most doubled at a time. Rows join the program when they come near to being active.
+        min sum_i (x_i - w_i + r_i u_i)^2/(2 r_i)  subject to  A x >= h
+    with its multipliers. For p > 2 this is Newton's quadratic program of the primal, and w moves towards x. For p < 2
+    it is that of the dual max h.lambda - ||A^T lambda||_q^q/q, where u = A^T lambda, and lambda moves. So of the two
+    powers, whose curvatures are inverse to each other, the smooth one is modelled. max(p, q) - 1 is at most doubled at
+    a time on its way from 1. The pair that is handed back is the best seen, not the last.
     """
     steps = 0
-    power = max(p, p / (p - 1.0))
-    stages = int(np.ceil(np.log2(power - 1.0) - 1e-12)) if power > 2.0 else 1
-    for stage in range(max(stages, 1)):
-        last = stage >= stages - 1
-        here = power if last else 1.0 + 2.0 ** (stage + 1)
-        exponent = here if p >= 2.0 else here / (here - 1.0)
-        if last:
-            exponent = p
-        goal, allowed = (tolerance, max_steps - steps) if last else (ROUGH, 6)
-        weights, multipliers, taken = _sequence(
-            rows, targets, exponent, weights, multipliers, goal, min(goal, EXACT) if last else goal, allowed
-        )
-        steps += taken
+    for exponent in _continuation(p):
+        last = exponent == p
+        goal, allowed = (tolerance, max_steps - steps) if last else (ROUGH, ROUGH_STEPS)
+        solve = _primal if p > 2.0 else _dual
+        bracket, taken = solve(rows, targets, exponent, weights, multipliers, goal, allowed, EXACT if last else goal)
+        weights, multipliers, steps = bracket.weights, bracket.multipliers, steps + taken
     return weights, multipliers, steps
-
-
-def _sequence(rows, targets, p, weights, multipliers, tolerance, exact, max_steps):
-    q = p / (p - 1.0)
-    primal = p >= 2.0
-    bracket = _improved(None, rows, targets, p, weights, multipliers)
-    weights, multipliers = bracket.weights, bracket.multipliers
-    working = np.zeros(targets.size, bool)
-    step = stalled = 0
-    # Steps go on below the tolerance while they help: two more make a gap of rounding, the reward of Newton's method.
-    while step < max_steps and bracket.gap > exact and stalled < (1 if bracket.gap <= tolerance else 10):
-        step += 1
-        # Homogeneity: the unit of w (of lambda) is free, so that its largest entry (of A^T lambda) is 1 here.
-        if primal:
-            scale = np.max(np.abs(weights))
-            weights, goals = weights / scale, targets / scale
-            forces = _power(weights, p - 1.0)
-            floor = NEGLIGIBLE ** (1.0 / (p - 1.0))
-            inverse = 1.0 / ((p - 1.0) * np.maximum(np.abs(weights), floor) ** (p - 2.0))
-            multipliers = multipliers * (np.sum(np.abs(weights) ** p) / (goals @ multipliers))
-        else:
-            forces = rows.T @ multipliers
-            scale = np.max(np.abs(forces))
-            forces, multipliers = forces / scale, multipliers / scale
-            weights = _power(forces, q - 1.0)
-            goals = targets * (np.sum(np.abs(forces) ** q) / (targets @ multipliers))
-            floor = NEGLIGIBLE ** (1.0 / (q - 1.0))
-            inverse = (q - 1.0) * np.maximum(np.abs(forces), floor) ** (q - 2.0)
-        new_weights, new_multipliers, working = _quadratic_step(
-            rows, goals, weights, weights - inverse * forces, inverse, multipliers, working
-        )
-        if new_weights is None:
-            break
-        before = bracket.gap
-        bracket = _improved(bracket, rows, targets, p, new_weights, new_multipliers)
-        if primal:
-            weights = weights + _length(weights, new_weights - weights, p) * (new_weights - weights)
-            weights = weights / reached(rows, targets, weights)
-            multipliers = new_multipliers
-        else:
-            change = new_multipliers - multipliers
-            length = _dual_length(forces, rows.T @ change, targets @ multipliers, targets @ change, q)
-            multipliers = multipliers + length * change
-            bracket = _improved(bracket, rows, targets, p, _power(rows.T @ multipliers, q - 1.0), multipliers)
-        stalled = 0 if bracket.gap < 0.9 * before else stalled + 1
-    return bracket.weights, bracket.multipliers, step
-
-
-def _power(values: np.ndarray, exponent: float) -> np.ndarray:
-    return np.sign(values) * np.abs(values) ** exponent
 
 
 def p_norm(values: np.ndarray, p: float) -> float:
@@ -127,102 +70,98 @@ def p_norm(values: np.ndarray, p: float) -> float:
     return largest * float(np.sum(np.abs(values / largest) ** p)) ** (1.0 / p)
 
 
-def _improved(bracket, rows, targets, p, weights, multipliers) -> Bracket:
-    reach = reached(rows, targets, weights)
-    upper = p_norm(weights, p) / reach if reach > 0.0 else np.inf
-    length = p_norm(rows.T @ multipliers, p / (p - 1.0))
-    lower = float(targets @ multipliers) / length if length > 0.0 else 0.0
-    if bracket is None:
-        return Bracket(weights / reach, upper, multipliers, lower)
-    if upper < bracket.upper:
-        bracket = bracket._replace(weights=weights / reach, upper=upper)
-    if lower > bracket.lower:
-        bracket = bracket._replace(multipliers=multipliers, lower=lower)
-    return bracket
+def _continuation(p: float) -> Iterator[float]:
+    """Exponents on the way from 2 to p, ending with p: max(p, q) = 3, 5, 9, ..."""
+    power, larger = 3.0, max(p, p / (p - 1.0))
+    while power < larger - 1e-9:
+        yield power if p > 2.0 else power / (power - 1.0)
+        power = 2.0 * power - 1.0
+    yield p
 
 
-def _quadratic_step(rows, goals, weights, centre, inverse, multipliers, working):
-    """argmin sum (x - centre)^2/(2 inverse) subject to A x >= goals, on rows that are or become near-active."""
-    size = np.max(goals)
-    near = rows @ weights < goals + 0.3 * size
-    working = near | (multipliers > 0.0)
-    asked = goals - rows @ centre
-    root = np.sqrt(inverse)
-    support = multipliers > 0.0
-    while True:
-        chosen = np.flatnonzero(working)
-        scaled = rows[chosen] * root
-        kernel = scaled @ scaled.T
-        ridge = RIDGE * float(np.trace(kernel)) / chosen.size
-        part = None
-        for _ in range(3):
-            ridged = kernel + ridge * np.eye(chosen.size)
-            part, _ = nonnegative_quadratic(ridged, asked[chosen] + ridge * multipliers[chosen], support[chosen])
-            if part is not None:
+def _primal(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tuple[Bracket, int]:
+    """Newton's steps on ||w||_p^p/p over the feasible w."""
+    bracket = _bracket(rows, targets, p, weights, multipliers)
+    weights = bracket.weights
+    floor = NEGLIGIBLE ** (1.0 / (p - 1.0))
+    step = idle = 0
+    while step < max_steps and bracket.gap > exact and idle < (1 if bracket.gap <= goal else IDLE):
+        # By homogeneity the unit of w is free: its largest entry is 1 here, and the multipliers follow.
+        scale = np.max(np.abs(weights))
+        weights, goals = weights / scale, targets / scale
+        multipliers = multipliers * (np.sum(np.abs(weights) ** p) / (goals @ multipliers))
+        inverse = 1.0 / ((p - 1.0) * np.maximum(np.abs(weights), floor) ** (p - 2.0))
+        forces = _signed_power(weights, p - 1.0)
+        found = newton_step(rows, goals, weights, weights - inverse * forces, inverse, multipliers)
+        step += 1
+        if found is None:
+            break
+        improved = _bracket(rows, targets, p, *found, bracket)
+        moved, multipliers = found
+        value, slope = np.sum(np.abs(weights) ** p), p * float((moved - weights) @ forces)
+        length, trial = 1.0, moved
+        # Armijo's rule, with room for rounding.
+        while length > 1e-9 and np.sum(np.abs(trial) ** p) > value * (1.0 + 1e-15) + 1e-4 * length * slope:
+            length *= 0.5
+            trial = weights + length * (moved - weights)
+        reach = reached(rows, targets, trial)
+        weights = trial / reach if reach > 0.0 else improved.weights
+        idle = 0 if improved.gap < 0.9 * bracket.gap else idle + 1
+        bracket = improved
+    return bracket, step
+
+
+def _dual(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tuple[Bracket, int]:
+    """Newton's steps on ||A^T lambda||_q^q/q - h.lambda over lambda >= 0."""
+    q = p / (p - 1.0)
+    bracket = _bracket(rows, targets, p, weights, multipliers)
+    floor = NEGLIGIBLE ** (1.0 / (q - 1.0))
+    step = idle = 0
+    while step < max_steps and bracket.gap > exact and idle < (1 if bracket.gap <= goal else IDLE):
+        forces = rows.T @ multipliers
+        # By homogeneity the unit of lambda is free: A^T lambda has the largest entry 1 here, and the targets follow.
+        scale = np.max(np.abs(forces))
+        forces, multipliers = forces / scale, multipliers / scale
+        weights = _signed_power(forces, q - 1.0)
+        goals = targets * (np.sum(np.abs(forces) ** q) / (targets @ multipliers))
+        inverse = (q - 1.0) * np.maximum(np.abs(forces), floor) ** (q - 2.0)
+        found = newton_step(rows, goals, weights, weights - inverse * forces, inverse, multipliers)
+        step += 1
+        if found is None:
+            break
+        improved = _bracket(rows, targets, p, *found, bracket)
+        change = found[1] - multipliers
+        along, gain, value = rows.T @ change, targets @ change, targets @ multipliers
+        # The scale-free objective log ||A^T lambda||_q - log h.lambda has this slope along the change.
+        start = np.log(p_norm(forces, q)) - np.log(value)
+        slope = float(along @ weights) / np.sum(np.abs(forces) ** q) - gain / value
+        length = 1.0
+        while length > 1e-9:
+            moved = p_norm(forces + length * along, q)
+            there = np.log(moved) - np.log(value + length * gain) if min(moved, value + length * gain) > 0.0 else np.inf
+            if there <= start + 1e-15 + 1e-4 * length * slope:
                 break
-            ridge *= 100.0
-        if part is None:
-            part = _least_squares(scaled, asked[chosen])
-            if part is None:
-                return None, None, working
-        new_multipliers = np.zeros_like(multipliers)
-        new_multipliers[chosen] = part
-        new_weights = centre + inverse * (rows.T @ new_multipliers)
-        missing = ~working & (rows @ new_weights < goals - 1e-12 * size)
-        if not np.any(missing):
-            return _feasible_again(rows, goals, new_weights, new_multipliers), new_multipliers, working
-        working = working | missing
-        support = (new_multipliers > 0.0) | missing
+            length *= 0.5
+        multipliers = multipliers + length * change
+        improved = _bracket(rows, targets, p, _signed_power(rows.T @ multipliers, q - 1.0), multipliers, improved)
+        idle = 0 if improved.gap < 0.9 * bracket.gap else idle + 1
+        bracket = improved
+    return bracket, step
 
 
-def _feasible_again(rows, goals, weights, multipliers):
-    """The nearest weights that meet the rows with multipliers exactly, where rounding in A^T lambda has moved them.
-
-    A large inverse curvature (p > 2) magnifies that rounding; a Euclidean correction knows nothing of the curvature.
-    """
-    support = multipliers > 0.0
-    active = rows[support]
-    missed = goals[support] - active @ weights
-    if np.max(np.abs(missed), initial=0.0) <= 1e-13 * np.max(goals):
-        return weights
-    kernel = active @ active.T
-    kernel[np.diag_indices_from(kernel)] += RIDGE * float(np.trace(kernel)) / missed.size
-    _, change, failed = dposv(kernel, missed)
-    return weights if failed else weights + change @ active
+def _signed_power(values: np.ndarray, exponent: float) -> np.ndarray:
+    return np.sign(values) * np.abs(values) ** exponent
 
 
-def _least_squares(scaled, asked):
-    system = np.vstack([scaled.T, asked])
-    goal = np.zeros(system.shape[0])
-    goal[-1] = 1.0
-    try:
-        found, _ = nnls(system, goal, maxiter=30 * asked.size)
-    except RuntimeError:
-        return None
-    rest = 1.0 - asked @ found
-    return found / rest if rest > 1e-14 else None
-
-
-def _length(point, change, p):
-    """A step length that lowers ||point + length change||_p (Armijo)."""
-    value, slope = np.sum(np.abs(point) ** p) / p, float(change @ _power(point, p - 1.0))
-    length = 1.0
-    while length > 1e-10:
-        if np.sum(np.abs(point + length * change) ** p) / p <= value + 1e-4 * length * slope + 1e-16 * value:
-            return length
-        length *= 0.5
-    return 0.0
-
-
-def _dual_length(forces, change, value, gain, q):
-    """A step length that lowers log ||forces + length change||_q - log(value + length gain) (Armijo)."""
-    start = np.log(p_norm(forces, q)) - np.log(value)
-    slope = float(change @ _power(forces, q - 1.0)) / np.sum(np.abs(forces) ** q) - gain / value
-    length = 1.0
-    while length > 1e-10:
-        if value + length * gain > 0.0:
-            moved = p_norm(forces + length * change, q)
-            if moved == 0.0 or np.log(moved) - np.log(value + length * gain) <= start + 1e-4 * length * slope + 1e-16:
-                return length
-        length *= 0.5
-    return 0.0
+def _bracket(rows, targets, p, weights, multipliers, known: Bracket | None = None) -> Bracket:
+    """What is known, with whatever of the weights and the multipliers is better."""
+    reach, value = reached(rows, targets, weights), float(targets @ multipliers)
+    upper = p_norm(weights, p) / reach if reach > 0.0 else np.inf
+    lower = value / p_norm(rows.T @ multipliers, p / (p - 1.0)) if value > 0.0 else 0.0
+    if known is None:
+        return Bracket(weights / reach, upper, multipliers, lower)
+    if upper < known.upper:
+        known = known._replace(weights=weights / reach, upper=upper)
+    if lower > known.lower:
+        known = known._replace(multipliers=multipliers, lower=lower)
+    return known
