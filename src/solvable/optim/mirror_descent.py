@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import number
-from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
+from solvable.optim.mirror_map import inverse_mirror_map, mirror_exponent, mirror_map, power
 
 
 @jax.tree_util.register_static
@@ -118,10 +118,12 @@ def normalized(gradient: Float[Array, "..."], p: float) -> Float[Array, "..."]:
         return gradient
     wide = gradient.astype(jnp.float32) if gradient.dtype.itemsize < 4 else gradient
     largest = jnp.max(jnp.abs(wide))
-    scaled = wide / jnp.where(largest == 0, jnp.ones_like(largest), largest)
-    q = p / (p - 1)
-    norm = jnp.sum(jnp.abs(scaled) ** jnp.asarray(q, wide.dtype)) ** jnp.asarray(1 / q, wide.dtype)
-    return (scaled / jnp.where(largest == 0, jnp.ones_like(norm), norm)).astype(gradient.dtype)
+    # 1 where the gradient is 0 (or below the smallest normal number), so that neither 1 / largest nor a power overflows
+    inverse = 1 / jnp.where(largest < jnp.finfo(wide.dtype).tiny, jnp.ones_like(largest), largest)
+    q = 1 + 1 / mirror_exponent(p)
+    norm = power(jnp.sum(power(jnp.abs(wide * inverse), q)), 1 / q)
+    # the norm of what is scaled is at least 1, but for such a gradient
+    return (wide * (inverse / jnp.maximum(norm, jnp.ones_like(norm)))).astype(gradient.dtype)
 
 
 def _dual(params: optax.Params, p: float) -> Any:

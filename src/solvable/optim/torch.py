@@ -1,0 +1,159 @@
+"""Mirror descent with the potential (1/p) sum |w|^p for torch: the twin of `solvable.optim.mirror_descent`."""
+
+# torch is an extra, and its foreach functions are private by name although its documentation lists them
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from solvable.numerics.validation import number
+from solvable.optim.mirror_map import mirror_exponent
+
+try:
+    import torch
+except ImportError as error:
+    raise ImportError(
+        "solvable.optim.torch needs torch, which is not installed: pip install 'solvable[torch]'"
+    ) from error
+
+
+class MirrorDescent(torch.optim.Optimizer):
+    """w <- sign(u)|u|^(1/(p-1)) after u <- u - lr g, with u = sign(w)|w|^(p-1) kept in `state[param]["dual"]`.
+
+    g is the gradient or, with `normalize`, each parameter's gradient over its own q-norm, q = p/(p-1) (a parameter
+    whose gradient is 0 does not move). p = 2 is `torch.optim.SGD`, to the last bit, and keeps no state. `lr`, `p` and
+    `normalize` may differ between parameter groups; schedulers may change them. After parameters were changed by other
+    means (clipping, averages, loading weights) call `resync`.
+
+    `step` checks one sum per parameter, about a tenth of its time on a CPU and one wait for the device on a GPU.
+
+    Raises: ValueError unless p is finite and above 1 and lr is finite and not negative; from `step` RuntimeError for
+    sparse or complex gradients and FloatingPointError for parameters that are no longer finite.
+    Source: arXiv:2410.14581; the dual state is ours.
+    """
+
+    def __init__(self, params: Any, lr: float, p: float = 2.0, normalize: bool = False) -> None:
+        super().__init__(params, {"lr": lr, "p": p, "normalize": normalize})
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Add parameters, with an lr, p and normalize of their own if given.
+
+        Raises: ValueError for values out of range, as the class does.
+        """
+        group = {**self.defaults, **param_group}
+        number("p", group["p"], above=1)
+        number("lr", group["lr"], at_least=0)
+        if not isinstance(group["normalize"], bool):
+            raise ValueError(f"normalize={group['normalize']!r} is no switch; accepted: True, False")
+        super().add_param_group(param_group)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Move every parameter that has a gradient; returns what `closure` returns, which is called first if given.
+
+        Raises: RuntimeError for sparse or complex gradients (nothing has moved then); FloatingPointError if a parameter
+        is not finite after the step.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        moving = [[w for w in group["params"] if w.grad is not None] for group in self.param_groups]
+        for w in (w for params in moving for w in params):
+            if w.grad.is_sparse or w.grad.is_complex():
+                kind = "sparse" if w.grad.is_sparse else "complex"
+                raise RuntimeError(
+                    f"a gradient of shape {tuple(w.shape)} is {kind}; accepted: dense and real gradients"
+                )
+        for group, params in zip(self.param_groups, moving, strict=True):
+            self._move(group, params)
+        self._check(moving)
+        return loss
+
+    def resync(self) -> None:
+        """Forget the dual variables, so that the next step computes them anew from the parameters."""
+        for state in self.state.values():
+            state.pop("dual", None)
+
+    def _move(self, group: dict[str, Any], params: list[torch.Tensor]) -> None:
+        rate, p = float(group["lr"]), float(group["p"])
+        norms = [_dual_norm(w, p) if group["normalize"] else 1.0 for w in params]
+        # what cannot move is left alone: the rounding of the maps would move it a little
+        moving = [(w, norm) for w, norm in zip(params, norms, strict=True) if rate != 0 and norm != 0]
+        # the foreach functions are fast for lists of one device and one dtype
+        for kind in {(w.device, w.dtype) for w, _ in moving}:
+            batch = [w for w, _ in moving if (w.device, w.dtype) == kind]
+            gradients = [w.grad for w in batch if w.grad is not None]
+            if group["normalize"]:
+                gradients = torch._foreach_div(gradients, [norm for w, norm in moving if (w.device, w.dtype) == kind])
+            dual = batch if p == 2 else [self._dual(w, p) for w in batch]
+            torch._foreach_add_(dual, gradients, alpha=-rate)
+            if p != 2:
+                _signed_power(batch, dual, 1 / mirror_exponent(p))
+
+    def _dual(self, w: torch.Tensor, p: float) -> torch.Tensor:
+        """The dual variables of w, made at its first step, after `resync`, and when its group got another p."""
+        state = self.state[w]
+        if "dual" not in state or state["p"] != p:
+            state["p"], state["dual"] = p, torch.empty_like(w, memory_format=torch.preserve_format)
+            _signed_power([state["dual"]], [w], mirror_exponent(p))
+        return state["dual"]
+
+    def _check(self, moved: list[list[torch.Tensor]]) -> None:
+        every = [w for params in moved for w in params]
+        # a sum is not finite if an entry is not, and costs one pass; one transfer for all of them
+        sums = [w.sum(dtype=torch.promote_types(w.dtype, torch.float32)).double() for w in every]
+        if not every or torch.isfinite(torch.stack([each.to(sums[0].device) for each in sums])).all():
+            return
+        for index, (group, params) in enumerate(zip(self.param_groups, moved, strict=True)):
+            for w in params:
+                wrong = int((~torch.isfinite(w)).sum())
+                if wrong:
+                    raise FloatingPointError(
+                        f"a parameter of shape {tuple(w.shape)} in group {index} has {wrong} values that are not "
+                        f"finite after the step; accepted: finite values, so take a smaller lr (it is "
+                        f"{float(group['lr']):g}) or a p further from 1 (it is {float(group['p']):g})"
+                    )
+
+
+def _dual_norm(w: torch.Tensor, p: float) -> float:
+    """||gradient||_q, q = p/(p-1); scaled by the largest entry first, so that no power over- or underflows."""
+    if w.grad is None or w.numel() == 0:
+        return 0.0
+    wide = w.grad.to(torch.promote_types(w.dtype, torch.float32))
+    largest = max(abs(float(bound)) for bound in torch.aminmax(wide))
+    return largest * float(torch.linalg.vector_norm(wide / largest, 1 + 1 / mirror_exponent(p))) if largest else 0.0
+
+
+def _signed_power(out: list[torch.Tensor], x: list[torch.Tensor], exponent: float) -> None:
+    """out <- sign(x)|x|^exponent, in place and without a temporary; 16-bit entries go through float32."""
+    if x[0].element_size() < 4:
+        wide = [entry.float() for entry in x]
+        powers = [torch.empty_like(entry) for entry in wide]
+        _signed_power(powers, wide, exponent)
+        torch._foreach_copy_(out, powers)
+        return
+    torch._foreach_copy_(out, x)
+    whole = round(exponent)
+    if exponent == whole and whole <= 16:
+        # squares and products along the binary digits of an odd power, which keeps the sign
+        for digit in bin(whole - 1 + whole % 2)[3:]:
+            torch._foreach_mul_(out, out)
+            if digit == "1":
+                torch._foreach_mul_(out, x)
+        if whole % 2 == 0:
+            torch._foreach_abs_(out)
+            torch._foreach_mul_(out, x)
+        return
+    # x |x|^(exponent - 1) needs no sign; the clamp keeps 0 * inf out
+    torch._foreach_abs_(out)
+    torch._foreach_clamp_min_(out, torch.finfo(out[0].dtype).tiny)
+    if exponent == 0.5:
+        torch._foreach_rsqrt_(out)
+    elif exponent == 1.5:
+        torch._foreach_sqrt_(out)
+    else:
+        torch._foreach_pow_(out, exponent - 1)
+    torch._foreach_mul_(out, x)
