@@ -279,8 +279,6 @@ def test_wrong_arguments_are_answered():
     for rate in (-0.1, np.nan, np.inf):
         with pytest.raises(ValueError, match=r"^learning_rate="):
             mirror_descent(rate, 1.5)
-    with pytest.raises(ValueError, match=r"^normalize="):
-        mirror_descent(0.1, 1.5, normalize="yes")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match=r"params\['n'\] has dtype int32; accepted: real floating point"):
         mirror_descent(0.1, 1.5).init({"n": jnp.arange(3)})
 

@@ -35,9 +35,7 @@ class MirrorDescentState(NamedTuple):
     p: Exponent
 
 
-def mirror_descent(
-    learning_rate: optax.ScalarOrSchedule, p: float, normalize: bool = False
-) -> optax.GradientTransformationExtraArgs:
+def mirror_descent(learning_rate: Any, p: Any, normalize: bool = False) -> optax.GradientTransformationExtraArgs:
     """w <- sign(u)|u|^(1/(p-1)) after u <- u - learning_rate g, with u = sign(w)|w|^(p-1) kept in the state.
 
     g is the gradient or, with `normalize`, each leaf's gradient over its own q-norm, q = p/(p-1) (a leaf whose gradient
@@ -56,11 +54,9 @@ def mirror_descent(
             f"p={p!r} is traced; accepted: a finite number > 1 known before compilation "
             "(optax.inject_hyperparams takes it in static_args)"
         )
-    p = float(number("p", p, above=1))
-    if not isinstance(normalize, bool):
-        raise ValueError(f"normalize={normalize!r} is no switch; accepted: True, False")
+    p = float(number("p", p, above=1.0))
     if not callable(learning_rate):
-        number("learning_rate", learning_rate, at_least=0)
+        number("learning_rate", learning_rate, at_least=0.0)
 
     def init(params: optax.Params) -> Any:
         return MirrorDescentState(jnp.zeros((), jnp.int32), _dual(params, p), Exponent(p))

@@ -38,7 +38,7 @@ def mirror_exponent(p: Any) -> Any:
 
     Raises: ValueError unless p is finite and above 1. Source: arXiv:2410.14581.
     """
-    p = number("p", p, above=1)
+    p = number("p", p, above=1.0)
     if is_traced(p):
         return p - 1
     inverse = 1 / float(p - 1)

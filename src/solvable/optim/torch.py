@@ -34,19 +34,17 @@ class MirrorDescent(torch.optim.Optimizer):
     Source: arXiv:2410.14581; the dual state is ours.
     """
 
-    def __init__(self, params: Any, lr: float, p: float = 2.0, normalize: bool = False) -> None:
+    def __init__(self, params: Any, lr: Any, p: Any = 2.0, normalize: bool = False) -> None:
         super().__init__(params, {"lr": lr, "p": p, "normalize": normalize})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters, with an lr, p and normalize of their own if given.
+        """Add parameters, with lr, p and normalize of their own if given.
 
         Raises: ValueError for values out of range, as the class does.
         """
         group = {**self.defaults, **param_group}
-        number("p", group["p"], above=1)
-        number("lr", group["lr"], at_least=0)
-        if not isinstance(group["normalize"], bool):
-            raise ValueError(f"normalize={group['normalize']!r} is no switch; accepted: True, False")
+        number("p", group["p"], above=1.0)
+        number("lr", group["lr"], at_least=0.0)
         super().add_param_group(param_group)
 
     @torch.no_grad()
