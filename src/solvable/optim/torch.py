@@ -1,7 +1,8 @@
 """Mirror descent with the potential (1/p) sum |w|^p for torch: the twin of `solvable.optim.mirror_descent`."""
 
-# torch is an extra, and its foreach functions are private by name although its documentation lists them
-# pyright: reportMissingImports=false, reportPrivateImportUsage=false
+# torch is an extra: where it is missing, the type checker takes this very file for it. The foreach functions are
+# private by name although the documentation of torch lists them.
+# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 from __future__ import annotations
 
