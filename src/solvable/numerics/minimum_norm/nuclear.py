@@ -9,6 +9,8 @@ from solvable.numerics.minimum_norm.least_distance import reached
 
 # How much the barrier falls at once, and the Newton decrement below which it may.
 SHRINK, CENTRED = 0.1, 1.0
+# So close to ||U||_op = 1 rounding decides.
+BOUNDARY = 1e-13
 
 
 def solve_nuclear(
@@ -41,7 +43,7 @@ def solve_nuclear(
         value = float(targets @ multipliers) / float(values[0])
         if value > lower:
             best_multipliers, lower = multipliers, value
-        if 1.0 - lower / upper <= tolerance:
+        if 1.0 - lower / upper <= tolerance or values[0] > 1.0 - BOUNDARY:
             break
         turned = np.matmul(np.matmul(left.T, rows), right.T)
         features = _features(turned, values)

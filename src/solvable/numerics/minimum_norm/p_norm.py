@@ -17,7 +17,7 @@ ROUGH, ROUGH_STEPS = 0.05, 6
 # At p the steps go on below the tolerance while they help, down to EXACT: it takes Newton's method one or two more.
 EXACT = 1e-13
 # A step that lowers the gap by less than a tenth is idle; so many in a row end the solve.
-IDLE = 10
+IDLE = 40
 
 
 class Bracket(NamedTuple):
@@ -115,6 +115,8 @@ def _dual(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tup
     """Newton's steps on ||A^T lambda||_q^q/q - h.lambda over lambda >= 0."""
     q = p / (p - 1.0)
     bracket = _bracket(rows, targets, p, weights, multipliers)
+    # x is only handed back in need: near p = 1 its small entries may be far from grad psi(x) = A^T lambda.
+    spare = bracket
     floor = NEGLIGIBLE ** (1.0 / (q - 1.0))
     step = idle = 0
     while step < max_steps and bracket.gap > exact and idle < (1 if bracket.gap <= goal else IDLE):
@@ -129,7 +131,6 @@ def _dual(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tup
         step += 1
         if found is None:
             break
-        improved = _bracket(rows, targets, p, *found, bracket)
         change = found[1] - multipliers
         along, gain, value = rows.T @ change, targets @ change, targets @ multipliers
         # The scale-free objective log ||A^T lambda||_q - log h.lambda has this slope along the change.
@@ -143,10 +144,11 @@ def _dual(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tup
                 break
             length *= 0.5
         multipliers = multipliers + length * change
-        improved = _bracket(rows, targets, p, _signed_power(rows.T @ multipliers, q - 1.0), multipliers, improved)
-        idle = 0 if improved.gap < 0.9 * bracket.gap else idle + 1
+        improved = _bracket(rows, targets, p, _signed_power(rows.T @ multipliers, q - 1.0), multipliers, bracket)
+        before, spare = spare.gap, _bracket(rows, targets, p, *found, spare)
+        idle = 0 if improved.gap < 0.9 * bracket.gap or spare.gap < 0.9 * before else idle + 1
         bracket = improved
-    return bracket, step
+    return (bracket if bracket.gap <= goal else spare), step
 
 
 def _signed_power(values: np.ndarray, exponent: float) -> np.ndarray:

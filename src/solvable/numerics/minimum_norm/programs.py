@@ -80,7 +80,9 @@ def minimum_norm(
     power = p if 1.0 < p < np.inf else 1.0
     found = _certified(flat, targets, solve, lambda w: p_norm(w, p), lambda u: p_norm(u, dual), power, tolerance)
     if throw and found.result is not Result.INFEASIBLE:
-        raise_unless_successful(found.result, f"minimum_norm(p={p:g})", f" (gap {found.gap:.1e})")
+        raise_unless_successful(
+            found.result, f"minimum_norm(p={p:g})", f" (gap {found.gap:.1e} for a tolerance of {tolerance:.1e})"
+        )
     return found
 
 
@@ -113,7 +115,9 @@ def minimum_nuclear_norm(
     )
     found = dataclasses.replace(found, weights=found.weights.reshape(high, wide))
     if throw and found.result is not Result.INFEASIBLE:
-        raise_unless_successful(found.result, "minimum_nuclear_norm", f" (gap {found.gap:.1e})")
+        raise_unless_successful(
+            found.result, "minimum_nuclear_norm", f" (gap {found.gap:.1e} for a tolerance of {tolerance:.1e})"
+        )
     return found
 
 
