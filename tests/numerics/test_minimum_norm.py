@@ -126,6 +126,19 @@ def test_relaxed_rows_against_cvxpy():
         assert found.weights == pytest.approx(weights.value, rel=1e-3, abs=1e-4)
 
 
+@smooth_p
+def test_opposite_relaxed_rows_are_an_equality(p):
+    """a.w >= 0 and -a.w >= 0: the same as the program on the null space of a."""
+    rng = np.random.default_rng(5)
+    rows = rng.normal(size=(6, 9))
+    equality = np.eye(9)[2:3]
+    targets = np.r_[np.ones(6), 0.0, 0.0]
+    found = minimum_norm(np.vstack([rows, equality, -equality]), p, targets=targets)
+    without = minimum_norm(np.delete(rows, 2, axis=1), p)
+    assert found.norm == pytest.approx(without.norm, rel=2e-9)
+    assert abs(found.weights[2]) <= 1e-12 * np.max(np.abs(found.weights))
+
+
 # ---------------------------------------------------------------- certificates
 
 

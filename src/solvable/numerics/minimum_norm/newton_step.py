@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
+from scipy.linalg.lapack import dpotrf, dpotrs  # pyright: ignore[reportAttributeAccessIssue]
 from scipy.optimize import nnls
 
 from solvable.numerics.minimum_norm.pivoting import nonnegative_quadratic
@@ -79,10 +79,15 @@ def _met(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray, support: np
     A large inverse curvature magnifies that rounding; a Euclidean correction knows nothing of the curvature.
     """
     active = rows[support]
+    rounding = 1e-14 * (np.abs(active) @ np.abs(weights))
     missed = targets[support] - active @ weights
-    if np.max(np.abs(missed), initial=0.0) <= 1e-13 * float(np.max(targets)):
+    if np.all(np.abs(missed) <= rounding):
         return weights
     kernel = active @ active.T
     kernel[np.diag_indices_from(kernel)] += RIDGE * float(np.trace(kernel)) / missed.size
-    _, change, failed = dposv(kernel, missed)
-    return weights if failed else weights + change @ active
+    factor, failed = dpotrf(kernel)
+    # The second turn takes away what the ridge has left.
+    for _ in range(0 if failed else 2):
+        weights = weights + dpotrs(factor, missed)[0] @ active
+        missed = targets[support] - active @ weights
+    return weights

@@ -63,6 +63,8 @@ def solve_nuclear(
         if reach > 0.0 and nuclear_norm(candidate) / reach < upper:
             best_weights, upper = candidate.ravel(), nuclear_norm(candidate) / reach
         length = _length(multipliers, change, values, moved, float(targets @ change) / barrier, decrement)
+        if length == 0.0:
+            break
         multipliers = multipliers + length * change
         if decrement < CENTRED:
             barrier *= SHRINK
@@ -81,11 +83,8 @@ def _features(turned: np.ndarray, values: np.ndarray) -> np.ndarray:
     singular values) and g = s/(1 - s^2); the sums and differences of B_ab and B_ba make it a sum of squares.
     """
     m, high, wide = turned.shape
-    small = values.size
-    inverse = 1.0 / (1.0 - values**2)
-    p, q = np.ones(high), np.ones(wide)
-    p[:small], q[:small] = inverse, inverse
-    features = turned * np.sqrt(2.0 * np.outer(p, q))
+    small, inverse = values.size, 1.0 / (1.0 - values**2)
+    features = turned * np.sqrt(2.0 * _outer(inverse, high, wide))
     block = turned[:, :small, :small]
     flipped = block.transpose(0, 2, 1)
     products, ratios = np.outer(inverse, inverse), np.outer(values, values)
@@ -100,15 +99,19 @@ def _features(turned: np.ndarray, values: np.ndarray) -> np.ndarray:
 def _linearised(moved: np.ndarray, values: np.ndarray, barrier: float) -> np.ndarray:
     """2 mu (P U + d(P U)[moved]) in the singular basis of U, with d(P U)[B] = P B Q + (P U) B^T (P U)."""
     high, wide = moved.shape
-    small = values.size
-    inverse = 1.0 / (1.0 - values**2)
-    p, q = np.ones(high), np.ones(wide)
-    p[:small], q[:small] = inverse, inverse
+    small, inverse = values.size, 1.0 / (1.0 - values**2)
     gains = values * inverse
-    change = moved * np.outer(p, q)
+    change = moved * _outer(inverse, high, wide)
     change[:small, :small] += np.outer(gains, gains) * moved[:small, :small].T
     change[np.arange(small), np.arange(small)] += gains
     return 2.0 * barrier * change
+
+
+def _outer(inverse: np.ndarray, high: int, wide: int) -> np.ndarray:
+    """p_a q_b, where both are `inverse` and 1 beyond it."""
+    ones = np.ones(max(high, wide) - inverse.size)
+    longer = np.concatenate([inverse, ones])
+    return np.outer(longer[:high], longer[:wide])
 
 
 def _length(multipliers, change, values, moved, gain, decrement):

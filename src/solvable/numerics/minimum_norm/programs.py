@@ -91,8 +91,10 @@ def minimum_nuclear_norm(
 ) -> MinimumNorm:
     """min ||W||_* subject to <A_j, W> >= h_j, for `rows` (m, d1, d2); runs on the host, not jit-able.
 
-    `targets` h (m,) >= 0, ones by default, zeros for relaxed rows; `tolerance` bounds the gap. The weights need not be
-    unique. Infeasible programs as in `minimum_norm`. The program of the (K, Q) parameterisation in arXiv:2308.16898.
+    `targets` h (m,) >= 0, ones by default, zeros for relaxed rows; `tolerance` bounds the gap, 1e-7 is about the least
+    that can be had. The weights need not be unique. Relaxed rows that together force an equality leave the barrier no
+    interior and end uncertified. Infeasible programs as in `minimum_norm`. The program of the (K, Q) parameterisation
+    in arXiv:2308.16898.
     Raises: ValueError for rows, targets or a tolerance that are not accepted; SolveError when the gap misses its
     tolerance, unless `throw` is False.
     """
