@@ -123,7 +123,12 @@ def _dual_norm(w: torch.Tensor, p: float) -> float:
         return 0.0
     wide = w.grad.to(torch.promote_types(w.dtype, torch.float32))
     largest = max(abs(float(bound)) for bound in torch.aminmax(wide))
-    return largest * float(torch.linalg.vector_norm(wide / largest, 1 + 1 / mirror_exponent(p))) if largest else 0.0
+    if largest == 0:
+        return 0.0
+    q, scaled = 1 + 1 / mirror_exponent(p), torch.abs(wide / largest)
+    powers = torch.empty_like(scaled)
+    _signed_power([powers], [scaled], q)
+    return largest * float(powers.sum()) ** (1 / q)
 
 
 def _signed_power(out: list[torch.Tensor], x: list[torch.Tensor], exponent: float) -> None:
