@@ -44,7 +44,7 @@ def check(rows, found, p, tolerance=1e-9, targets=None):
     targets = np.ones(len(rows)) if targets is None else targets
     assert found.result is Result.SUCCESSFUL
     reach = rows @ found.weights
-    slack = 1e-12 * (np.abs(rows) @ np.abs(found.weights))
+    slack = 1e-12 * np.linalg.norm(rows, axis=1) * np.linalg.norm(found.weights)
     assert np.all(reach >= targets - slack)
     asked = targets > 0
     assert np.min(reach[asked] / targets[asked]) == pytest.approx(1.0, rel=1e-12)

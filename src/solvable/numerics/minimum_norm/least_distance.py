@@ -14,7 +14,7 @@ RIDGE = 1e-13
 # A best margin below the first (of a largest row of norm 1) is called none; an answer is trusted to a relative gap of
 # the second, else a slower method has its turn.
 NO_MARGIN, TRUSTED = 1e-12, 1e-11
-# What a relaxed row, a_j.w >= 0, may miss of sum_i |a_ji w_i|: where it is active, a_j.w is rounding of either sign.
+# What a relaxed row, a_j.w >= 0, may miss of ||a_j|| ||w||: where it is active, a_j.w is rounding of either sign.
 RELAXED = 1e-12
 
 
@@ -58,8 +58,10 @@ def solve_least_distance(rows: np.ndarray, targets: np.ndarray) -> LeastDistance
 def reached(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> float:
     """The largest c with a_j.w >= c h_j on every row with h_j > 0; 0 when a row with h_j = 0 has a_j.w < 0."""
     values, asked = rows @ weights, targets > 0.0
-    if not np.all(asked) and np.any(values[~asked] < -RELAXED * (np.abs(rows[~asked]) @ np.abs(weights))):
-        return 0.0
+    if not np.all(asked):
+        lengths = np.linalg.norm(rows[~asked], axis=1) * np.linalg.norm(weights)
+        if np.any(values[~asked] < -RELAXED * lengths):
+            return 0.0
     return float(np.min(values[asked] / targets[asked]))
 
 

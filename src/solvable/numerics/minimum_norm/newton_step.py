@@ -79,7 +79,7 @@ def _met(rows: np.ndarray, targets: np.ndarray, weights: np.ndarray, support: np
     A large inverse curvature magnifies that rounding; a Euclidean correction knows nothing of the curvature.
     """
     active = rows[support]
-    rounding = 1e-14 * (np.abs(active) @ np.abs(weights))
+    rounding = 1e-14 * np.linalg.norm(active, axis=1) * np.linalg.norm(weights)
     missed = targets[support] - active @ weights
     if np.all(np.abs(missed) <= rounding):
         return weights
