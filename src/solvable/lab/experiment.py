@@ -66,6 +66,14 @@ class Observable:
 
 
 @dataclasses.dataclass(frozen=True)
+class Dimension:
+    """How figures show a dim that is no parameter, such as the steps `at`: what it means; a logarithmic axis or not."""
+
+    meaning: str
+    log: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Overlay:
     """One theory drawn over the simulation. With `given`, it is conditioned on each simulated run.
 
@@ -106,7 +114,8 @@ class Experiment(pydantic.BaseModel):
     change, so that stored results are not mixed with new ones), `panels` (what the figure shows: names of observables,
     or any names that an own `draw` understands; every observable when left empty), `size_parameter` (the parameter in
     whose inverse the asymptotic claims are approached: a run over three of its values or more is extrapolated to
-    infinity; None where there is none, or where the approach is no line in its inverse).
+    infinity; None where there is none, or where the approach is no line in its inverse), `dimensions` (how figures
+    show the observables' own dims; a dim on the abscissa is named by `x` too).
     """
 
     # Not class keywords: those would have type checkers ask every subclass to repeat that it is frozen.
@@ -122,6 +131,7 @@ class Experiment(pydantic.BaseModel):
     numbers: ClassVar[int] = 1
     panels: ClassVar[Sequence[str]] = ()
     size_parameter: ClassVar[str | None] = None
+    dimensions: ClassVar[Mapping[str, Dimension]] = {}
 
     def task(self) -> Any:
         """The law of problems of this cell."""
@@ -191,3 +201,33 @@ class Experiment(pydantic.BaseModel):
         """63 bits from the experiment's name and its canonical parameters: the root of all randomness of the cell."""
         digest = hashlib.sha256(f"{self.name}\n{self.canonical()}".encode()).digest()
         return int.from_bytes(digest[:8], "big") >> 1
+
+
+class FigureExperiment(Experiment):
+    """A figure whose two sides are functions of their own: `system`.`module` holds `simulate_NAME` and `predict_NAME`.
+
+    NAME is the module's. `statuses` says what its one theory claims of each observable.
+    """
+
+    module: ClassVar[str]
+    statuses: ClassVar[Mapping[str, Status]]
+
+    def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
+        """Run the cell."""
+        run = getattr(self._module(), f"simulate_{self.module}")
+        return run(self.task(), self.algorithm(), **self.shared(), **self.sizes(), key=key, replicates=replicates)
+
+    def predict(self, overlay: Overlay, given: Outcome | Mapping[str, Any] | None = None) -> Outcome:
+        """Predict the cell."""
+        options = {} if given is None else {"given": given}
+        return getattr(self._module(), f"predict_{self.module}")(
+            self.task(), self.algorithm(), **self.shared(), **options
+        )
+
+    @classmethod
+    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
+        """The status of each observable."""
+        return cls.statuses
+
+    def _module(self) -> Any:
+        return importlib.import_module(f"{self.system}.{self.module}")

@@ -24,6 +24,7 @@ from solvable.lab.style import (
     STYLE,
     Series,
     abscissa,
+    logarithmic,
     meaning,
     names_of,
     plain_number,
@@ -201,9 +202,7 @@ def _abscissae(
     ticks = dataset[axis].values.tolist()
     if dataset[axis].dtype.kind not in "iuf":
         return ticks, np.arange(len(ticks), dtype=float), False
-    extra = experiment.model_fields[axis].json_schema_extra if axis in experiment.model_fields else None
-    logarithmic = isinstance(extra, dict) and bool(extra.get("log")) and min(ticks) > 0
-    return ticks, np.asarray(ticks, dtype=float), logarithmic
+    return ticks, np.asarray(ticks, dtype=float), logarithmic(experiment, axis) and min(ticks) > 0
 
 
 def _finish_abscissa(

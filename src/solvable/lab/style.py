@@ -145,10 +145,20 @@ def picture(made: Figure) -> bytes:
 
 def meaning(experiment: type[Experiment], name: str) -> str:
     """What a parameter or a dim means, for an axis."""
+    if name in experiment.dimensions:
+        return experiment.dimensions[name].meaning
     if name not in experiment.model_fields:
         return name.replace("_", " ")
     field = experiment.model_fields[name]
     return field.description or name
+
+
+def logarithmic(experiment: type[Experiment], name: str) -> bool:
+    """Whether a parameter or a dim asks for a logarithmic axis."""
+    if name in experiment.dimensions:
+        return experiment.dimensions[name].log
+    extra = experiment.model_fields[name].json_schema_extra if name in experiment.model_fields else None
+    return isinstance(extra, dict) and bool(extra.get("log"))
 
 
 def name_of(experiment: type[Experiment], dim: str, value: Any) -> str:

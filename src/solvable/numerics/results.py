@@ -35,8 +35,8 @@ _MESSAGES = {
     Result.SUCCESSFUL: "",
     Result.MAX_STEPS: "the solve stopped before its residual met the tolerance; raise the ridge or move the setting "
     "away from an interpolation or separability threshold",
-    Result.NONFINITE: "a value that is not finite appeared; take smaller steps, raise the ridge or move the setting away "
-    "from its boundary",
+    Result.NONFINITE: "a value that is not finite appeared; take smaller steps, raise the ridge or move the setting "
+    "away from its boundary",
     Result.NO_MINIMISER: "the training loss has no finite minimiser because the data are separable; use a ridge above "
     "0 (1e-9 gives the maximum margin for hinge) or a ratio above the capacity",
     Result.UNDER_RESOLVED: "the quadrature is under-resolved, a finer rule moves the result by more than its "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens.limits import excess
 from solvable.attention.sparse_tokens.simulate import sample_counts
-from solvable.lab.experiment import Experiment, Observable, Overlay, Status, axis, parameter
+from solvable.lab.experiment import Experiment, FigureExperiment, Observable, Overlay, Status, axis, parameter
 
 if TYPE_CHECKING:
     import xarray
@@ -34,30 +33,6 @@ class SparseTokenExperiment(Experiment):
     def task(self) -> Any:
         """The bags."""
         return st.SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
-
-
-class FigureExperiment(SparseTokenExperiment):
-    """A figure whose two sides are functions of their own: `module` holds `simulate_NAME` and `predict_NAME`."""
-
-    module: ClassVar[str]
-    statuses: ClassVar[Mapping[str, Status]]
-
-    def simulate(self, key: Any, replicates: int | range) -> Any:
-        """Run the cell."""
-        run = getattr(self._module(), f"simulate_{self.module}")
-        return run(self.task(), self.algorithm(), **self.shared(), **self.sizes(), key=key, replicates=replicates)
-
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
-        """Predict the cell."""
-        return getattr(self._module(), f"predict_{self.module}")(self.task(), self.algorithm(), **self.shared())
-
-    @classmethod
-    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
-        """The status of each observable."""
-        return cls.statuses
-
-    def _module(self) -> Any:
-        return importlib.import_module(f"{self.system}.{self.module}")
 
 
 def _per_dim(b: float) -> Any:
@@ -114,7 +89,7 @@ class ErrorAgainstRatio(SparseTokenExperiment):
         return (Overlay("limit"),)
 
 
-class AlignmentAgainstRatio(FigureExperiment):
+class AlignmentAgainstRatio(SparseTokenExperiment, FigureExperiment):
     """Cosine of the two-step query with the signal against query samples per dimension, and its approach to 1."""
 
     name: ClassVar[str] = "sparse-tokens/alignment"
@@ -162,7 +137,7 @@ class AlignmentAgainstRatio(FigureExperiment):
         return {"dim": self.dim}
 
 
-class Capacity(FigureExperiment):
+class Capacity(SparseTokenExperiment, FigureExperiment):
     """Share of linearly separable draws around the predicted capacity."""
 
     name: ClassVar[str] = "sparse-tokens/capacity"
@@ -220,7 +195,7 @@ class Capacity(FigureExperiment):
         return True
 
 
-class PhaseDiagram(FigureExperiment):
+class PhaseDiagram(SparseTokenExperiment, FigureExperiment):
     """Where attention beats the linear baselines with unlimited data, and where a badly aligned query loses to them."""
 
     name: ClassVar[str] = "sparse-tokens/phase-diagram"
@@ -330,7 +305,7 @@ class Rates(SparseTokenExperiment):
         return excess(outcome, float(st.limit_error(self.task(), self.algorithm())), self.ratio)
 
 
-class Representation(FigureExperiment):
+class Representation(SparseTokenExperiment, FigureExperiment):
     """The least error of each representation as bags grow long, at strength = growth x log(length)."""
 
     name: ClassVar[str] = "sparse-tokens/representation"
@@ -377,7 +352,7 @@ class Representation(FigureExperiment):
     panels: ClassVar[Sequence[str]] = ("errors",)
 
 
-class Surrogate(FigureExperiment):
+class Surrogate(SparseTokenExperiment, FigureExperiment):
     """The training objective profiled over the orthogonal weights against the scalar problem that it becomes."""
 
     name: ClassVar[str] = "sparse-tokens/surrogate"

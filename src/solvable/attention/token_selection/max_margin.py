@@ -9,9 +9,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from solvable.attention.token_selection.task import SelectionProblem
-from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm
+from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result
-from solvable.numerics.validation import number
 
 SUPPORT = 1e-6
 Norm = float | Literal["nuclear"]
@@ -21,10 +20,10 @@ Norm = float | Literal["nuclear"]
 class MaxMargin:
     """The least-norm weights that separate the selected tokens by a margin of 1, with their certificate.
 
-    `weights` (d, d), NaN when nothing separates, (d,) for the decoder; `norm` |weights|_p; `margin` = 1/norm the largest
-    margin of weights of unit norm. `multipliers` lambda >= 0 of the constraints, with the shape of the attention maps
-    (zero at the selected tokens), or (n,) for the decoder: grad psi(weights) = A^T lambda. `gap`: at most this share
-    of the norm can be saved (certified by duality). `result` is SUCCESSFUL or INFEASIBLE; for the latter
+    `weights` (d, d), NaN when nothing separates, (d,) for the decoder; `norm` |weights|_p; `margin` = 1/norm the
+    largest margin of weights of unit norm. `multipliers` lambda >= 0 of the constraints, with the shape of the
+    attention maps (zero at the selected tokens), or (n,) for the decoder: grad psi(weights) = A^T lambda. `gap`: at
+    most this share of the norm can be saved (certified by duality). `result` is SUCCESSFUL or INFEASIBLE; for the latter
     `multipliers` are the certificate: they sum to 1 and A^T lambda = 0. `stats` counts the solver's work.
     """
 
@@ -77,8 +76,6 @@ def max_margin(
     if isinstance(p, str):
         if p != "nuclear":
             raise ValueError(f"p={p!r} is no norm; accepted: a number from 1 to inf, or 'nuclear'")
-        from solvable.numerics.minimum_norm import minimum_nuclear_norm
-
         found = minimum_nuclear_norm(rows, targets=targets, throw=throw)
     else:
         found = minimum_norm(rows.reshape(len(rows), -1), p, targets=targets, throw=throw)
@@ -88,9 +85,7 @@ def max_margin(
     return _answer(found, found.weights.reshape(dim, dim), shaped, chosen, p)
 
 
-def decoder_max_margin(
-    problem: SelectionProblem, selected: Any, p: float = 2.0, *, throw: bool = True
-) -> MaxMargin:
+def decoder_max_margin(problem: SelectionProblem, selected: Any, p: float = 2.0, *, throw: bool = True) -> MaxMargin:
     """min |v|_p subject to y_i x_i,selected^T v >= 1: the direction of a decoder trained along with the attention.
 
     With several queries a sequence the mean of their selected tokens stands for x_i,selected. The rest is as for
@@ -173,7 +168,5 @@ def _gaps(problem: SelectionProblem, weights: Any, selected: Any) -> tuple[np.nd
 
 
 def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, p: Any) -> MaxMargin:
-    norm = p if isinstance(p, str) else float(number("p", p, at_least=1.0) if np.isfinite(p) else p)
-    return MaxMargin(
-        weights, found.norm, found.margin, multipliers, found.gap, found.result, chosen, norm, found.stats
-    )
+    norm: Any = p if isinstance(p, str) else float(p)
+    return MaxMargin(weights, found.norm, found.margin, multipliers, found.gap, found.result, chosen, norm, found.stats)

@@ -5,13 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from jaxtyping import Float, Int
-
-from solvable.attention.token_selection.task import SelectionProblem
 from solvable.attention.token_selection.theories import OBSERVABLES, OVER_STEPS
-from solvable.lab.outcome import AnyArray, Outcome
+from solvable.lab.outcome import Outcome
 
-Observable = Float[AnyArray, "..."] | None
+Observable = Any  # Float[AnyArray, "..."], or None on the side that does not speak of it
 
 
 class SelectionOutcome(Outcome):
@@ -47,13 +44,13 @@ class SelectionOutcome(Outcome):
     locally_optimal: Observable = None
     globally_optimal: Observable = None
     decoder_divergence: Observable = None
-    at: Int[AnyArray, "K"] | None = None
-    problem: SelectionProblem | None = None
-    selected: Int[AnyArray, "..."] | None = None
+    at: Any = None
+    problem: Any = None
+    selected: Any = None
     decoder: Any = None
 
     observables: ClassVar[tuple[str, ...]] = OBSERVABLES
     dims: ClassVar[Mapping[str, tuple[str, ...]]] = {
-        **{name: ("at",) for name in OVER_STEPS},
+        **dict.fromkeys(OVER_STEPS, ("at",)),
         "direction": ("row", "column"),
     }

@@ -70,7 +70,7 @@ def regularization_path(
     if selected is not None:
         solution = max_margin(problem, selected, p)
         if solution.result == Result.INFEASIBLE:
-            raise ValueError("selected holds tokens that nothing separates from the others; accepted: another selection")
+            raise ValueError("selected holds tokens that nothing separates from the rest; accepted: another selection")
         start = solution.weights * (found[0] / solution.norm)
     path = _path(p, get_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
     if throw:

@@ -21,7 +21,7 @@ from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import attention_logits, attention_maps, excess_loss, log_unselected
 from solvable.attention.token_selection.max_margin import MaxMargin, decoder_max_margin, locally_optimal, max_margin
 from solvable.attention.token_selection.outcome import SelectionOutcome
-from solvable.attention.token_selection.task import EqualScores, RandomSelection, SelectionProblem, Task
+from solvable.attention.token_selection.task import SelectionProblem, Task
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
 from solvable.numerics.validation import integer, number
@@ -44,8 +44,8 @@ def simulate(
     """Draw problems, train on each, and measure the runs (see `SelectionOutcome`).
 
     All problems are trained together; then each run's max-margin program is solved on the host. `replicates` is a
-    count or a range of replicate numbers: replicate r depends on `key` and r alone. `at` are steps (None: about 13 up to
-    `algorithm.steps`). Training starts at W = `init_scale` times standard normals (0: from zero; the factored form
+    count or a range of replicate numbers: replicate r depends on `key` and r alone. `at` are steps (None: about 13 up
+    to `algorithm.steps`). Training starts at W = `init_scale` times standard normals (0: from zero; the factored form
     then has Q = 0 and K normal). A run whose selected tokens cannot be separated, or whose weights are not finite, is
     NaN with its reason in `.result`.
 
@@ -59,25 +59,27 @@ def simulate(
     at = measured_steps(algorithm, at)
     key = jax.random.key(0) if key is None else key
     problems, runs = trained(task, algorithm, key, numbers, _recorded(algorithm, at), scale)
-    solutions = [
-        solve(algorithm, pick(problems, r), runs.selected[r], runs.decoder[r]) for r in range(len(numbers))
-    ]
+    solutions = [solve(algorithm, pick(problems, r), runs.selected[r], runs.decoder[r]) for r in range(len(numbers))]
     return _outcome(algorithm, problems, runs, solutions, at)
 
 
 def trained(
-    task: Task, algorithm: MirrorDescent, key: jax.Array, numbers: range, stops: np.ndarray, scale: Any
+    task: Task, algorithm: MirrorDescent, key: jax.Array, numbers: range, stops: np.ndarray, scale: Any, run: int = 0
 ) -> tuple[SelectionProblem, SelectionRun]:
-    """The problems and the runs of the replicates with these numbers, stacked along a leading axis, as NumPy arrays."""
-    problems, starts = _drawn(task, algorithm, key, jnp.asarray(numbers), scale)
+    """The problems and the runs of the replicates with these numbers, stacked along a leading axis, as NumPy arrays.
+
+    Another number of the `run` gives other starts on the same problems.
+    """
+    problems, starts = _drawn(task, algorithm, key, jnp.asarray(numbers), scale, run)
     runs = train_batch(algorithm.rule, problems, starts, jnp.asarray(stops))
     return jax.tree_util.tree_map(np.asarray, (problems, runs))
 
 
 @eqx.filter_jit
-def _drawn(task: Task, algorithm: MirrorDescent, key: jax.Array, numbers: Any, scale: Any) -> Any:
+def _drawn(task: Task, algorithm: MirrorDescent, key: jax.Array, numbers: Any, scale: Any, run: int) -> Any:
     def one(number: Any) -> Any:
         draw_key, start_key = jax.random.split(jax.random.fold_in(key, number))
+        start_key = jax.random.fold_in(start_key, run)
         problem = task.sample(draw_key)
         start = start_of(algorithm, problem, None, start_key)
         if not isinstance(scale, float) or scale > 0.0:
@@ -272,7 +274,7 @@ def _ends(steps: np.ndarray, logarithm: np.ndarray, middle: int) -> np.ndarray:
     return (logarithm[:, -1] - logarithm[:, middle]) / max(steps[-1] - steps[middle], 1)
 
 
-def _masked(value: np.ndarray, code: np.ndarray) -> np.ndarray:
+def _masked(value: Any, code: np.ndarray) -> np.ndarray:
     """NaN for the runs that are missing."""
     value = np.array(value, np.float64)
     value[code != int(Result.SUCCESSFUL)] = np.nan

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
 
 from solvable.attention.token_selection.algorithms import LinearGrowth, MirrorDescent
-from solvable.attention.token_selection.max_margin import MaxMargin, locally_optimal
+from solvable.attention.token_selection.given import GivenRuns
+from solvable.attention.token_selection.max_margin import MaxMargin
 from solvable.attention.token_selection.outcome import SelectionOutcome
-from solvable.attention.token_selection.simulate import known, learning_rates_summed, measured_steps, pick, solve
+from solvable.attention.token_selection.simulate import known, learning_rates_summed, measured_steps
 from solvable.attention.token_selection.task import SelectionProblem, Task
-from solvable.attention.token_selection.theories import GIVEN, theories
+from solvable.attention.token_selection.theories import theories
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import choice
-
-SATURATED = 0.99
 
 
 @float64
@@ -51,78 +48,23 @@ def predict(
             f"given=None is not accepted with theory={name!r}, which holds for the tokens a run selected; accepted: an "
             "outcome of simulate, or a mapping with 'selected'"
         )
-    runs = None if given is None else _Given(task, algorithm, given)
+    runs = None if given is None else GivenRuns(task, algorithm, given)
     outcome = _THEORIES[name](algorithm, runs, at)
     if throw and runs is not None:
         raise_unless_successful(np.where(runs.result == Result.MAX_STEPS, runs.result, 0), f"predict, {name!r}")
     return outcome
 
 
-class _Given:
-    """The runs that a prediction is given, with their max-margin solutions and reasons why there is none."""
-
-    def __init__(self, task: Task, algorithm: MirrorDescent, given: Any) -> None:
-        read = given if isinstance(given, Mapping) else {k: getattr(given, k) for k in GIVEN if hasattr(given, k)}
-        if read.get("selected") is None:
-            raise ValueError(
-                f"given={type(given).__name__} lacks 'selected'; accepted: an outcome of simulate, or a mapping with "
-                "selected"
-            )
-        selected = np.asarray(read["selected"])
-        problems = read.get("problem")
-        if problems is None and not isinstance(task, SelectionProblem):
-            raise ValueError(
-                f"given lacks 'problem', which {type(task).__name__} draws anew every time; accepted: a mapping with "
-                "the problems, stacked"
-            )
-        count = len(selected)
-        self.problems: list[SelectionProblem] = [
-            task if problems is None else pick(problems, r)  # type: ignore[misc]
-            for r in range(count)
-        ]
-        decoders = read.get("decoder")
-        if decoders is None and algorithm.train_decoder:
-            raise ValueError("given lacks 'decoder', which was trained; accepted: a mapping with decoder")
-        own = getattr(given, "result", None)
-        codes = np.zeros(count, int) if own is None else np.array(own, int)
-        last = read.get("saturation")
-        saturation = np.ones(count) if last is None else np.asarray(last).reshape(count, -1)[:, -1]
-        self.solutions: list[MaxMargin | None] = []
-        for r, problem in enumerate(self.problems):
-            decoder = problem.decoder if decoders is None else decoders[r]
-            found = None
-            if codes[r] == Result.SUCCESSFUL and not saturation[r] >= SATURATED:
-                codes[r] = Result.UNSATURATED
-            if codes[r] == Result.SUCCESSFUL:
-                found, _ = solve(algorithm, problem, selected[r], decoder)
-                codes[r] = found.result
-                if found.result == Result.SUCCESSFUL and not locally_optimal(problem, found, decoder):
-                    codes[r] = Result.NOT_LOCALLY_OPTIMAL
-            self.solutions.append(found if codes[r] == Result.SUCCESSFUL else None)
-        self.result = codes
-
-    def each(self, value: Any) -> Float[np.ndarray, "R ..."]:
-        """value(problem, solution) of every run, NaN for those that are missing."""
-        pairs = zip(self.problems, self.solutions, strict=True)
-        found = [None if solution is None else np.asarray(value(problem, solution)) for problem, solution in pairs]
-        shape = next((one.shape for one in found if one is not None), ())
-        return np.stack([np.full(shape, np.nan) if one is None else one for one in found])
-
-    @property
-    def norms(self) -> Float[np.ndarray, "R 1"]:
-        """|W_mm|, as a column."""
-        return self.each(lambda _, solution: solution.norm)[:, None]
-
-
 def _max_margin(algorithm: MirrorDescent, runs: Any, at: np.ndarray) -> SelectionOutcome:
     if algorithm.parameterization == "factored" and algorithm.p != 2.0:
         raise ValueError(
-            f"p={algorithm.p:g} has no known direction with parameterization='factored'; accepted: p=2, whose direction "
-            "is that of the nuclear norm"
+            f"p={algorithm.p:g} has no known direction with parameterization='factored'; accepted: p=2, whose "
+            "direction is that of the nuclear norm"
         )
     p = algorithm.p
     exact = algorithm.parameterization == "matrix"
     over = np.ones((len(runs.result), len(at)))
+    shape = (runs.problems[0].tokens.shape[-1],) * 2
 
     def steps(limit: float) -> np.ndarray:
         return np.where(runs.result[:, None] == Result.SUCCESSFUL, limit * over, np.nan)
@@ -130,7 +72,7 @@ def _max_margin(algorithm: MirrorDescent, runs: Any, at: np.ndarray) -> Selectio
     return _outcome(
         runs,
         at,
-        direction=runs.each(lambda _, s: s.weights / np.linalg.norm(s.weights.ravel(), p)),
+        direction=runs.each(lambda _, s: s.weights / np.linalg.norm(s.weights.ravel(), p), shape),
         divergence=steps(0.0),
         # the margin is measured in the entrywise norm, in which the nuclear solution's is not the largest
         margin_ratio=steps(1.0) if exact else None,

@@ -21,10 +21,10 @@ AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors'
 class Parameters(NamedTuple):
     """What is trained: W or its factors K and Q with W = K Q^T, and the decoder (None: kept as the problem has it)."""
 
-    weights: Float[Array, "d d"] | None
-    key_matrix: Float[Array, "d k"] | None
-    query_matrix: Float[Array, "d k"] | None
-    decoder: Float[Array, "d"] | None
+    weights: Any
+    key_matrix: Any
+    query_matrix: Any
+    decoder: Any
 
     def product(self) -> Float[Array, "d d"]:
         """W."""
@@ -49,12 +49,12 @@ class Rule(eqx.Module):
         differentiate = stable_gradients if self.gradient == "stable" else autodiff_gradients
         found = differentiate(problem, parameters.product(), decoder, self.loss)
         value, scale = found.weights
-        trained: Any = (
-            (found.weights, None, None)
-            if parameters.weights is not None
-            else (None, Scaled(value @ parameters.query_matrix, scale), Scaled(value.T @ parameters.key_matrix, scale))
-        )
-        return Parameters(*trained, None if parameters.decoder is None else found.decoder)
+        in_decoder = None if parameters.decoder is None else found.decoder
+        if parameters.weights is not None:
+            return Parameters(found.weights, None, None, in_decoder)
+        in_key = Scaled(value @ parameters.query_matrix, scale)
+        in_query = Scaled(value.T @ parameters.key_matrix, scale)
+        return Parameters(None, in_key, in_query, in_decoder)
 
     def rate(self, count: Int[Array, ""], dtype: Any) -> Float[Array, ""]:
         """The learning rate of the step with this number, the first being 0."""

@@ -1,0 +1,46 @@
+"""Panels that the figures of token selection draw in their own way."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+COLORS = ("#4a2377", "#1b7f79", "#d1662b", "#8a8a8a")
+
+
+def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
+    """The divergence over steps of training with the p at this place, one line a reference, and its limits dashed."""
+    divergence = dataset.get("divergence")
+    if divergence is None or set(divergence.dims) - {"replicate", "p", "at", "reference"}:
+        return False
+    values = np.atleast_1d(dataset.p.values)
+    if place >= len(values):
+        axes.set_axis_off()
+        return True
+    p = float(values[place])
+    chosen = divergence.sel(p=p) if "p" in divergence.dims else divergence
+    limits = dataset.get("theory_given_final_divergence")
+    for reference, color in zip(dataset.reference.values, COLORS, strict=False):
+        curve = chosen.sel(reference=reference).transpose("replicate", "at")
+        steps = curve["at"].values
+        count = curve.notnull().sum("replicate")
+        mean, error = curve.mean("replicate"), curve.std("replicate", ddof=1) / np.sqrt(count)
+        there = np.isfinite(mean.values)
+        label = f"r = {float(reference):g}" + (" (own)" if float(reference) == p else "")
+        drawn = np.nan_to_num(error.values[there])
+        axes.errorbar(steps[there], mean.values[there], drawn, color=color, marker="o", ms=3, lw=1, label=label)
+        if limits is None:
+            continue
+        limit = limits.sel(p=p) if "p" in limits.dims else limits
+        level = float(limit.sel(reference=reference).mean())
+        if level > 1e-12:
+            axes.axhline(level, color=color, ls=(0, (4, 2)), lw=0.8)
+    axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="divergence from the p = r solution")
+    axes.set_title(f"trained with p = {p:g} (dashed: limits)", fontsize="medium")
+    axes.legend(frameon=False, fontsize="small")
+    return True
