@@ -61,7 +61,7 @@ def read(path: Path) -> Sentences:
             continue
         front, tab, back = line.rpartition("\t")
         label, words = (back.strip(), front) if tab else line.strip().partition(" ")[::2]
-        if label not in ("0", "1") or not words.strip():
+        if label not in ("0", "1"):
             form = "accepted: `label text` or `text<TAB>label` with label 0 or 1"
             raise ValueError(f"{path.name}, line {number}: {line.strip()[:40]!r} is no labelled sentence; {form}")
         sentences.append((words, int(label)))

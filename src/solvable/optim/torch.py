@@ -78,17 +78,14 @@ class MirrorDescent(torch.optim.Optimizer):
 
     def _move(self, group: dict[str, Any], params: list[torch.Tensor]) -> None:
         rate, p = float(group["lr"]), float(group["p"])
-        norms = [_dual_norm(w, p) if group["normalize"] else 1.0 for w in params]
-        # what cannot move is left alone: the rounding of the maps would move it a little
-        moving = [(w, norm) for w, norm in zip(params, norms, strict=True) if rate != 0 and norm != 0]
-        # the foreach functions are fast for lists of one device and one dtype
-        for kind in {(w.device, w.dtype) for w, _ in moving}:
-            batch = [w for w, _ in moving if (w.device, w.dtype) == kind]
-            gradients = [w.grad for w in batch if w.grad is not None]
-            if group["normalize"]:
-                gradients = torch._foreach_div(gradients, [norm for w, norm in moving if (w.device, w.dtype) == kind])
+        if rate == 0:  # what cannot move is left alone: the rounding of the maps would move it a little
+            return
+        for batch in [[w] for w in params] if group["normalize"] else _batches(params):
+            norm = _dual_norm(batch[0], p) if group["normalize"] else 1.0
+            if norm == 0:
+                continue
             dual = batch if p == 2 else [self._dual(w, p) for w in batch]
-            torch._foreach_add_(dual, gradients, alpha=-rate)
+            torch._foreach_add_(dual, [w.grad for w in batch if w.grad is not None], alpha=-rate / norm)
             if p != 2:
                 _signed_power(batch, dual, 1 / mirror_exponent(p))
 
@@ -115,6 +112,16 @@ class MirrorDescent(torch.optim.Optimizer):
                         f"finite after the step; accepted: finite values, so take a smaller lr (it is "
                         f"{float(group['lr']):g}) or a p further from 1 (it is {float(group['p']):g})"
                     )
+
+
+def _batches(params: list[torch.Tensor]) -> list[list[torch.Tensor]]:
+    """Lists of one device and dtype, for which the foreach functions are fast; on a CPU, lists that fit in a cache."""
+    batches: dict[Any, list[torch.Tensor]] = {}
+    entries = 0
+    for w in params:
+        entries += w.numel()
+        batches.setdefault((w.device, w.dtype, entries // 2**18 if w.device.type == "cpu" else 0), []).append(w)
+    return list(batches.values())
 
 
 def _dual_norm(w: torch.Tensor, p: float) -> float:

@@ -1,0 +1,89 @@
+"""The examples run: on data in `shared/data` beside the checkout where they need some, quickly."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+DATA = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture
+def sentiment():
+    """The module examples/sentiment_transformer.py."""
+    spec = importlib.util.spec_from_file_location(
+        "sentiment_transformer", ROOT / "examples" / "sentiment_transformer.py"
+    )
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def as_users_have_it():
+    """JAX with its own settings: an example follows the user's."""
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        yield
+
+
+def data(folder):
+    """The path of a data set; skips the test where it is absent."""
+    if not (DATA / folder).is_dir():
+        pytest.skip(f"shared/data/{folder} is not beside this checkout")
+    return DATA / folder
+
+
+def test_the_sentiment_example(sentiment, as_users_have_it, tmp_path, capsys):
+    folder = data("sentiment_uci_sentences")
+    sentiment.main([str(folder), "--quick", "--out", str(tmp_path / "weights.png")])
+    table = capsys.readouterr().out
+    rows = {
+        line[:24].strip(): line[24:].split() for line in table.splitlines() if re.match(r"(mirror|Adam|word)", line)
+    }
+    assert list(rows) == [*sentiment.OPTIMISERS, "word counts"]
+    for name, row in rows.items():
+        assert 0.35 < float(row[0]) <= 1, name
+        assert len(row) == (3 if name == "word counts" else 10)
+    assert (tmp_path / "weights.png").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize(
+    ("folder", "train", "test"),
+    [("sentiment_uci_sentences", 2250, 750), ("sentiment_customer_reviews", 2831, 944), ("sentiment_sst2", 6920, 1821)],
+)
+def test_real_files_are_read(folder, train, test, sentiment):
+    parts = sentiment.load(data(folder), np.random.default_rng(0))
+    assert [len(part) for part in parts] == [train, test]
+    assert all(0.4 < np.mean([label for _, label in part]) < 0.7 for part in parts)
+
+
+def test_messy_files_are_answered_or_read(sentiment, tmp_path):
+    path = tmp_path / "lines.txt"
+    path.write_bytes("1 très bon\r\n\r\n  \nbad, bad\t0\r\n0 one\x85line\n".encode("latin-1"))
+    assert sentiment.read(path) == [("très bon", 1), ("bad, bad", 0), ("one\x85line", 0)]
+    path.write_text("1 good\n\nwhat is this\n")
+    with pytest.raises(ValueError, match=r"lines.txt, line 3: 'what is this' is no labelled sentence; accepted: "):
+        sentiment.read(path)
+    for text in ("1 good\n1 fine\n", ""):
+        path.write_text(text)
+        with pytest.raises(SystemExit, match=r"^path=.* has \d training sentences; accepted: some of either label"):
+            sentiment.main([str(path)])
+    with pytest.raises(SystemExit, match=r"nowhere"):
+        sentiment.main([str(tmp_path / "nowhere")])
+
+
+def test_attention_skips_what_is_past_the_end(sentiment, as_users_have_it):
+    params = sentiment.initial(jax.random.key(0), 10)
+    short = np.zeros((1, sentiment.LENGTH), np.int32)
+    short[0, :5] = [2, 3, 4, 5, 6]
+    logit, attention = sentiment.forward(params, short)
+    np.testing.assert_allclose(attention[0, :, :, 5:], 0)
+    np.testing.assert_allclose(attention.sum(axis=-1), 1, rtol=1e-5)
+    with_rubbish = dict(params, words=params["words"].at[0].set(7.0))
+    np.testing.assert_allclose(sentiment.forward(with_rubbish, short)[0], logit, rtol=1e-5)
