@@ -8,7 +8,7 @@ from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIs
 from solvable.numerics.minimum_norm.least_distance import reached
 
 # How much the barrier falls at once, and the Newton decrement below which it may.
-SHRINK, CENTRED = 0.1, 1.0
+SHRINK, CENTRED = 0.3, 1.0
 # So close to ||U||_op = 1 rounding decides.
 BOUNDARY = 1e-13
 
