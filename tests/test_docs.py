@@ -4,17 +4,24 @@ import re
 import sys
 from pathlib import Path
 
+import jax
 import numpy as np
+import pytest
 
 from solvable import lab
 from solvable.lab import registry
 
-PAGE = Path(__file__).parents[1] / "docs" / "sweeps.md"
+DOCS = Path(__file__).parents[1] / "docs"
+
+
+def code_of(page: str) -> list[str]:
+    """The Python blocks of a page."""
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_an_experiment_of_your_own(tmp_path, monkeypatch):
-    blocks = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    (code,) = [block for block in blocks if "class LargestEigenvalue" in block]
+    (code,) = [block for block in code_of("sweeps.md") if "class LargestEigenvalue" in block]
     (tmp_path / "wishart_of_the_docs.py").write_text(code)
     monkeypatch.syspath_prepend(str(tmp_path))
     (declared,) = registry.experiments_in("wishart_of_the_docs")
@@ -25,3 +32,24 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch):
     assert len(rows) == 6 + 2
     assert all(row.comparison.agrees for row in rows)
     sys.modules.pop("wishart_of_the_docs")
+
+
+def test_mirror_descent_as_its_page_shows_it():
+    names = {}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for block in code_of("mirror_descent.md"):
+            if "torch" not in block:
+                exec(block, names)
+    assert names["loss"] < 0.3
+    assert float(abs(names["weights"]["w"]).max()) == 1.0
+    assert hasattr(names["optimiser"], "update")
+
+
+def test_mirror_descent_in_torch_as_its_page_shows_it():
+    torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
+    torch.manual_seed(0)
+    (block,) = [block for block in code_of("mirror_descent.md") if "torch" in block]
+    names = {}
+    exec(block, names)
+    loss = torch.nn.functional.softplus(-names["labels"] * names["model"](names["inputs"])).mean()
+    assert loss < 0.3

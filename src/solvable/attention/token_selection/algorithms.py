@@ -194,7 +194,8 @@ def start_of(algorithm: MirrorDescent, problem: SelectionProblem, init: Any, key
     if not isinstance(init, tuple) or len(init) != 2 or np.ndim(init[0]) != 2:
         raise ValueError("init is no pair; accepted for the factored form: (key matrix, query matrix)")
     inner = np.shape(init[0])[1]
-    return Parameters(None, *(_start("factor", factor, (dim, inner), dtype) for factor in init), decoder)
+    keys, queries = (_start("factor", factor, (dim, inner), dtype) for factor in init)
+    return Parameters(None, keys, queries, decoder)
 
 
 def recorded_steps(steps: int, at: Any = None) -> np.ndarray:

@@ -152,8 +152,8 @@ class Rates(SelectionExperiment):
     source: ClassVar[str] = f"{RATES} and {MIRROR} (setting and laws: reconstruction and derived here)"
     replicates: ClassVar[int] = 30
 
-    rule: Literal["fixed", "normalized", "linear growth", "polyak"] = axis(
-        ["fixed", "normalized", "linear growth", "polyak"], "step rule"
+    rule: Literal["fixed", "normalized", "growing", "polyak"] = axis(
+        ["fixed", "normalized", "growing", "polyak"], "step rule (growing: linear growth of the norm)"
     )
     samples: int = parameter(8, "sequences", symbol="n")
     length: int = parameter(4, "tokens a sequence", symbol="T")
@@ -171,8 +171,8 @@ class Rates(SelectionExperiment):
 
     observables: ClassVar[Sequence[Observable]] = (
         Observable("divergence", "divergence from the max margin", log=True),
-        Observable("log_unselected", "log of attention off the selection"),
-        Observable("divergence_slope", "slope of log divergence in log steps", allowance=allow(0.3)),
+        Observable("decay", "-log of attention off the selection", log=True),
+        Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.3)),
         Observable("gap_slope", "fall of log attention a step", allowance=lambda cell: 0.01 / cell.constant),
         Observable("growth", "norm over its law", allowance=allow(0.05)),
         Observable("scaled_excess", "excess loss over its law", allowance=allow(0.05)),
@@ -184,7 +184,7 @@ class Rates(SelectionExperiment):
         Overlay("excess_loss", given=True),
         Overlay("polyak"),
     )
-    panels: ClassVar[Sequence[str]] = ("divergence", "log_unselected", "divergence_slope", "gap_slope")
+    panels: ClassVar[Sequence[str]] = ("divergence", "decay", "divergence_slope", "gap_slope")
     x: ClassVar[str] = "at"
     dimensions: ClassVar[Mapping[str, Dimension]] = OVER_STEPS
 
@@ -196,7 +196,7 @@ class Rates(SelectionExperiment):
 
     def algorithm(self) -> Any:
         """Mirror descent with the step rule."""
-        if self.rule == "linear growth":
+        if self.rule == "growing":
             return ts.MirrorDescent(self.p, ts.linear_growth(self.speed, self.p), self.steps)
         if self.rule == "fixed":
             return ts.MirrorDescent(self.p, self.fixed_rate, self.steps, "fixed")
@@ -222,7 +222,7 @@ class Rates(SelectionExperiment):
         return {
             "fixed": (excess,),
             "normalized": (growth, rate),
-            "linear growth": (growth, rate) if self.p >= 2.0 else (growth,),
+            "growing": (growth, rate) if self.p >= 2.0 else (growth,),
             "polyak": (growth, rate, polyak),
         }[self.rule]
 
@@ -270,11 +270,11 @@ class GlobalLocal(SelectionExperiment, FigureExperiment):
     name: ClassVar[str] = "token-selection/global-local"
     source: ClassVar[str] = f"{TRANSFORMERS}, global against local convergence (figure: reconstruction)"
     module: ClassVar[str] = "shares"
-    replicates: ClassVar[int] = 200
+    replicates: ClassVar[int] = 100
 
-    dim: int = axis([2, 3, 4, 6, 10, 20, 40, 80], "dimension of a token", symbol="d", log=True)
+    dim: int = axis([2, 3, 4, 6, 10, 20, 40], "dimension of a token", symbol="d", log=True)
     p: float = parameter(2.0, "p of mirror descent")
-    steps: int = parameter(4000, "steps", log=True)
+    steps: int = parameter(2000, "steps", log=True)
     start_scale: float = parameter(0.0, "standard deviation of the entries of W at the start")
 
     observables: ClassVar[Sequence[Observable]] = (
@@ -306,7 +306,7 @@ class Rank(SelectionExperiment, FigureExperiment):
     module: ClassVar[str] = "rank"
     replicates: ClassVar[int] = 50
 
-    dim: int = axis([2, 3, 4, 5, 10, 15, 20], "dimension of a token", symbol="d")
+    dim: int = axis([2, 3, 4, 5, 10, 15, 20], "dimension of a token", symbol="d", log=True)
     infeasible: Literal["drop", "rank one"] = parameter(
         "drop", "problems whose optimal tokens nothing separates ('rank one': as published)"
     )
@@ -330,7 +330,7 @@ class Rank(SelectionExperiment, FigureExperiment):
 
 
 class Path(SelectionExperiment, FigureExperiment):
-    """Regularisation path: the direction of the least loss in a ball tends to the max margin like 1/radius^2."""
+    """Regularisation path: the least loss in a ball points to the max margin, up to 1/radius^2."""
 
     name: ClassVar[str] = "token-selection/path"
     source: ClassVar[str] = f"{MIRROR}, regularisation path (rate derived here)"
@@ -342,7 +342,7 @@ class Path(SelectionExperiment, FigureExperiment):
 
     observables: ClassVar[Sequence[Observable]] = (
         Observable("divergence", "divergence from the max margin", log=True),
-        Observable("divergence_slope", "slope of log divergence in log radius", allowance=allow(0.2)),
+        Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.2)),
     )
     statuses: ClassVar[Mapping[str, Status]] = {"divergence_slope": Status("asymptotic", "derived")}
     x: ClassVar[str] = "radius"
@@ -365,7 +365,7 @@ class Sparsity(SelectionExperiment, FigureExperiment):
     module: ClassVar[str] = "sparsity"
     replicates: ClassVar[int] = 50
 
-    p: float = axis([1.25, 1.5, 1.75, 2.0, 3.0, 5.0], "p of mirror descent", log=True)
+    p: float = axis([1.5, 1.75, 2.0, 3.0, 5.0], "p of mirror descent", log=True)
     speed: float = parameter(0.1, "growth of the norm a step", log=True)
     steps: int = parameter(4000, "steps", log=True)
 

@@ -37,10 +37,7 @@ class GivenRuns:
             )
         count = len(selected)
         self.selected = selected
-        self.problems: list[SelectionProblem] = [
-            task if problems is None else pick(problems, r)  # type: ignore[misc]
-            for r in range(count)
-        ]
+        self.problems: list[Any] = [task if problems is None else pick(problems, r) for r in range(count)]
         decoders = read.get("decoder")
         if decoders is None and algorithm.train_decoder:
             raise ValueError("given lacks 'decoder', which was trained; accepted: a mapping with decoder")

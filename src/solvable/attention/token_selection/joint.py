@@ -54,11 +54,9 @@ def simulate_joint(
     for r in range(len(outcome.result)):
         problem: SelectionProblem = pick(outcome.problem, r)
         start = (np.zeros((problem.tokens.shape[-1],) * 2), np.zeros(problem.tokens.shape[-1]))
-        path: Any = algorithm.train(problem, start, at=at, throw=False).path
-        found = [
-            _probabilities(problem, *state, outcome.selected[r])
-            for state in zip(path.weights, path.decoder, strict=True)
-        ]
+        path: Any = algorithm.train(problem, start, at=at.tolist(), throw=False).path
+        states = zip(path.weights, path.decoder, strict=True)
+        found = [_probabilities(problem, weights, decoder, outcome.selected[r]) for weights, decoder in states]
         attention.append([one for one, _ in found])
         label.append([other for _, other in found])
     return JointOutcome(

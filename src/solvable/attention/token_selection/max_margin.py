@@ -23,8 +23,8 @@ class MaxMargin:
     `weights` (d, d), NaN when nothing separates, (d,) for the decoder; `norm` |weights|_p; `margin` = 1/norm the
     largest margin of weights of unit norm. `multipliers` lambda >= 0 of the constraints, with the shape of the
     attention maps (zero at the selected tokens), or (n,) for the decoder: grad psi(weights) = A^T lambda. `gap`: at
-    most this share of the norm can be saved (certified by duality). `result` is SUCCESSFUL or INFEASIBLE; for the latter
-    `multipliers` are the certificate: they sum to 1 and A^T lambda = 0. `stats` counts the solver's work.
+    most this share of the norm can be saved (certified by duality). `result` is SUCCESSFUL or INFEASIBLE; for the
+    latter `multipliers` are the certificate: they sum to 1 and A^T lambda = 0. `stats` counts the solver's work.
     """
 
     weights: Float[np.ndarray, "d d"] | Float[np.ndarray, "d"]

@@ -10,12 +10,12 @@ from solvable.lab.outcome import Outcome
 
 
 class RatesOutcome(Outcome):
-    """Of `SelectionOutcome`: `divergence` and `log_unselected` over the steps, the two slopes, and of the measures over
-    steps the last values, `growth`, `scaled_excess` and `offset`.
+    """Of `SelectionOutcome`: `divergence` and `decay` = -`log_unselected` over the steps, the two slopes, and of the
+    measures over steps the last values, `growth`, `scaled_excess` and `offset`.
     """
 
     divergence: Observable = None
-    log_unselected: Observable = None
+    decay: Observable = None
     divergence_slope: Observable = None
     gap_slope: Observable = None
     growth: Observable = None
@@ -26,14 +26,14 @@ class RatesOutcome(Outcome):
 
     observables: ClassVar[tuple[str, ...]] = (
         "divergence",
-        "log_unselected",
+        "decay",
         "divergence_slope",
         "gap_slope",
         "growth",
         "scaled_excess",
         "offset",
     )
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"divergence": ("at",), "log_unselected": ("at",)}
+    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"divergence": ("at",), "decay": ("at",)}
 
 
 def at_the_end(outcome: SelectionOutcome) -> RatesOutcome:
@@ -46,7 +46,7 @@ def at_the_end(outcome: SelectionOutcome) -> RatesOutcome:
         outcome.result,
         outcome.stats,
         divergence=outcome.divergence,
-        log_unselected=outcome.log_unselected,
+        decay=None if outcome.log_unselected is None else -outcome.log_unselected,
         divergence_slope=outcome.divergence_slope,
         gap_slope=outcome.gap_slope,
         at=outcome.at,

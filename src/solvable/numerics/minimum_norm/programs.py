@@ -42,12 +42,12 @@ class MinimumNorm:
     multipliers: np.ndarray
     gap: float
     result: Result
-    stats: dict[str, float]
+    stats: dict[str, int | float]
 
 
 def minimum_norm(
     rows: ArrayLike,
-    p: float = 2.0,
+    p: float | int = 2.0,
     *,
     targets: ArrayLike | None = None,
     tolerance: float | None = None,
