@@ -20,6 +20,9 @@ def test_codes_are_the_stored_ones():
         "ZERO_QUERY": 6,
         "FAILED": 7,
         "INFEASIBLE": 8,
+        "ZERO_GRADIENT": 9,
+        "UNSATURATED": 10,
+        "NOT_LOCALLY_OPTIMAL": 11,
     }
 
 
