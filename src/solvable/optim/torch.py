@@ -61,8 +61,9 @@ class MirrorDescent(torch.optim.Optimizer):
                 loss = closure()
         moving = [[w for w in group["params"] if w.grad is not None] for group in self.param_groups]
         for w in (w for params in moving for w in params):
-            if w.grad.is_sparse or w.grad.is_complex():
-                kind = "sparse" if w.grad.is_sparse else "complex"
+            sparse = w.grad.layout != torch.strided
+            if sparse or w.grad.is_complex():
+                kind = "sparse" if sparse else "complex"
                 raise RuntimeError(
                     f"a gradient of shape {tuple(w.shape)} is {kind}; accepted: dense and real gradients"
                 )
@@ -162,7 +163,8 @@ def _signed_power(out: list[torch.Tensor], x: list[torch.Tensor], exponent: floa
     torch._foreach_abs_(out)
     torch._foreach_clamp_min_(out, torch.finfo(out[0].dtype).tiny)
     if exponent == 0.5:
-        torch._foreach_rsqrt_(out)
+        torch._foreach_sqrt_(out)
+        torch._foreach_reciprocal_(out)
     elif exponent == 1.5:
         torch._foreach_sqrt_(out)
     else:
