@@ -187,6 +187,20 @@ def test_dtypes_follow_the_parameters(p, normalize):
 
 
 @pytest.mark.parametrize("p", [1.1, 1.3, 3.0])
+@pytest.mark.parametrize("p", [1.5, 2.0])
+def test_plain_numbers_and_numpy_arrays_are_parameters_too(p):
+    params = {"number": 0.5, "numpy": np.full(2, 0.5, np.float32)}
+    after, _ = trained(mirror_descent(0.1, p), params, lambda w: w, steps=1, jit=False)
+    np.testing.assert_allclose(after["numpy"], after["number"], rtol=1e-6)
+
+
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16])
+def test_p_of_2_is_sgd_in_half_precision_too(kind):
+    ours, _ = trained(mirror_descent(0.1, 2), start(dtype=kind))
+    theirs, _ = trained(optax.sgd(0.1), start(dtype=kind))
+    np.testing.assert_array_equal(np.asarray(ours, np.float32), np.asarray(theirs, np.float32))
+
+
 def test_compiled_or_not_it_is_the_same(p):
     ours, _ = trained(mirror_descent(0.02, p, True), start(), steps=10)
     theirs, _ = trained(mirror_descent(0.02, p, True), start(), steps=10, jit=False)

@@ -66,7 +66,7 @@ def mirror_descent(learning_rate: Any, p: Any, normalize: bool = False) -> optax
         if params is None:
             raise ValueError("params=None was given to update; accepted: the parameters, as what returns is new - old")
         rate = learning_rate(state.count) if callable(learning_rate) else learning_rate
-        directions = jax.tree.map(lambda g: normalized(g, p), updates) if normalize else updates
+        directions = jax.tree.map(lambda g: normalized(jnp.asarray(g), p) if normalize else jnp.asarray(g), updates)
         steps = jax.tree.map(lambda g: -jnp.asarray(rate, g.dtype) * g, directions)
         count = optax.safe_increment(state.count)
         if state.dual is None:
