@@ -163,7 +163,7 @@ class MirrorDescent(eqx.Module):
         Raises: ValueError for an init or steps that do not fit; SolveError, unless throw=False, for weights that are
         not finite or a start where every gradient is zero.
         """
-        start = start_of(self, problem, init, key)
+        start = start_of(self.parameterization, self.train_decoder, problem, init, key)
         stops = recorded_steps(self.steps, at)
         run = _train(self.rule, problem, start, jnp.asarray(stops))
         if throw:
@@ -176,16 +176,18 @@ class MirrorDescent(eqx.Module):
         return Rule(self.p, self.step, self.gradient, self.learning_rate, self.polyak_constant, self.loss)
 
 
-def start_of(algorithm: MirrorDescent, problem: SelectionProblem, init: Any, key: jax.Array | None) -> Parameters:
+def start_of(
+    parameterization: str, train_decoder: bool, problem: SelectionProblem, init: Any, key: jax.Array | None
+) -> Parameters:
     """The parameters where training starts (see `MirrorDescent.train`)."""
     dtype, dim = problem.tokens.dtype, problem.tokens.shape[-1]
     decoder = None
-    if algorithm.train_decoder:
+    if train_decoder:
         if init is not None and (not isinstance(init, tuple) or len(init) != 2):
             raise ValueError("init is no pair; accepted with train_decoder: (weights, decoder)")
         init, decoder = (None, np.zeros(dim)) if init is None else init
         decoder = _start("decoder", decoder, (dim,), dtype)
-    if algorithm.parameterization == "matrix":
+    if parameterization == "matrix":
         weights = np.zeros((dim, dim)) if init is None else init
         return Parameters(_start("weights", weights, (dim, dim), dtype), None, None, decoder)
     if init is None:

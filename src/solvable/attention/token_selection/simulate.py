@@ -22,6 +22,7 @@ from solvable.attention.token_selection.gradients import attention_logits, atten
 from solvable.attention.token_selection.max_margin import MaxMargin, decoder_max_margin, locally_optimal, max_margin
 from solvable.attention.token_selection.outcome import SelectionOutcome
 from solvable.attention.token_selection.task import SelectionProblem, Task
+from solvable.attention.token_selection.training import Parameters
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
 from solvable.numerics.validation import integer, number
@@ -70,26 +71,27 @@ def trained(
 
     Another number of the `run` gives other starts on the same problems.
     """
-    problems, starts = _drawn(task, algorithm, key, jnp.asarray(numbers), scale, run)
+    noisy = None if scale == 0.0 else scale
+    layout = (algorithm.parameterization, algorithm.train_decoder)
+    problems, starts = _drawn(task, layout, key, jnp.asarray(numbers), noisy, run)
     runs = train_batch(algorithm.rule, problems, starts, jnp.asarray(stops))
     return jax.tree_util.tree_map(np.asarray, (problems, runs))
 
 
 @eqx.filter_jit
-def _drawn(task: Task, algorithm: MirrorDescent, key: jax.Array, numbers: Any, scale: Any, run: int) -> Any:
+def _drawn(task: Task, layout: tuple[str, bool], key: jax.Array, numbers: Any, scale: Any, run: int) -> Any:
     def one(number: Any) -> Any:
         draw_key, start_key = jax.random.split(jax.random.fold_in(key, number))
-        start_key = jax.random.fold_in(start_key, run)
         problem = task.sample(draw_key)
-        start = start_of(algorithm, problem, None, start_key)
-        if not isinstance(scale, float) or scale > 0.0:
-            first, second, third = jax.random.split(start_key, 3)
-            noise = [
-                None if tensor is None else scale * jax.random.normal(own_key, tensor.shape, tensor.dtype)
-                for tensor, own_key in zip(start[:3], (first, second, third), strict=True)
-            ]
-            start = start._replace(weights=noise[0], key_matrix=noise[1], query_matrix=noise[2])
-        return problem, start
+        start_key = jax.random.fold_in(start_key, run)
+        start = start_of(*layout, problem, None, start_key)
+        if scale is None:
+            return problem, start
+        trained = [tensor for tensor in start[:3] if tensor is not None]
+        noise = scale * jax.random.normal(start_key, (len(trained), *trained[0].shape), trained[0].dtype)
+        drawn = iter(noise)
+        first, second, third = (None if tensor is None else next(drawn) for tensor in start[:3])
+        return problem, Parameters(first, second, third, start.decoder)
 
     return jax.vmap(one)(numbers)
 

@@ -71,10 +71,11 @@ class SelectionProblem(eqx.Module):
 
     def scores(self, decoder: Any = None) -> Float[Array, "n T"]:
         """gamma_it = y_i v^T x_it, for the problem's decoder or another one."""
-        vector = self.decoder if decoder is None else decoder
+        vector = self.decoder if decoder is None else _floating("decoder", decoder, self.tokens.dtype)
         # a sum of products, not a matrix product: it works alike on NumPy, JAX and traced arrays
         return self.labels[:, None] * (self.tokens * vector[None, None, :]).sum(-1)
 
+    @float64
     def optimal_tokens(self, decoder: Any = None) -> Int[Array, "n"]:
         """The token of the highest score in each sequence."""
         return jnp.argmax(self.scores(decoder), axis=-1)
@@ -96,13 +97,14 @@ class RandomSelection(eqx.Module):
     @float64
     def sample(self, key: jax.Array) -> SelectionProblem:
         """Draw one problem, in float64."""
-        token_key, query_key, label_key, decoder_key = jax.random.split(key, 4)
-        return SelectionProblem(
-            _unit(token_key, (self.samples, self.length, self.dim)),
-            _unit(query_key, (self.samples, self.dim)),
-            jax.random.rademacher(label_key, (self.samples,), jnp.float64),
-            _unit(decoder_key, (self.dim,)),
-        )
+        rows = self.samples * (self.length + 1) + 1
+        # one call draws everything: each call of the normal costs a second to compile
+        normal = jax.random.normal(key, (rows * self.dim + self.samples,), jnp.float64)
+        vectors = normal[self.samples :].reshape(rows, self.dim)
+        vectors = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
+        labels = jnp.where(normal[: self.samples] < 0.0, -1.0, 1.0)
+        tokens = vectors[: self.samples * self.length].reshape(self.samples, self.length, self.dim)
+        return SelectionProblem(tokens, vectors[self.samples * self.length : -1], labels, vectors[-1])
 
 
 class EqualScores(eqx.Module):
@@ -170,11 +172,6 @@ def _sizes(samples: Any, length: Any, dim: Any) -> tuple[int, int, int]:
         integer("length", length, at_least=2),
         integer("dim", dim, at_least=1),
     )
-
-
-def _unit(key: jax.Array, shape: tuple[int, ...]) -> Float[Array, "..."]:
-    normal = jax.random.normal(key, shape, jnp.float64)
-    return normal / jnp.linalg.norm(normal, axis=-1, keepdims=True)
 
 
 def _floating(name: str, value: Any, dtype: Any = None) -> Any:

@@ -1,0 +1,125 @@
+"""simulate and predict: the same observables, what a prediction is given, and when it refuses."""
+
+import jax
+import numpy as np
+import pytest
+
+from solvable.attention import token_selection as ts
+from solvable.numerics.results import Result
+
+TASK = ts.RandomSelection()
+ALGORITHM = ts.MirrorDescent(steps=1000)
+
+
+@pytest.fixture(scope="module")
+def outcome():
+    return ts.simulate(TASK, ALGORITHM, key=jax.random.key(5), replicates=4, at=[10, 1000])
+
+
+def test_replicates_are_numbered(outcome):
+    last = ts.simulate(TASK, ALGORITHM, key=jax.random.key(5), replicates=range(2, 6), at=[10, 1000])
+    for name, values in last.present().items():
+        np.testing.assert_allclose(values[:2], getattr(outcome, name)[2:], rtol=1e-9, err_msg=name)
+
+
+def test_the_dataset_has_its_dims(outcome):
+    dataset = outcome.to_dataset()
+    assert dataset.divergence.dims == ("replicate", "at")
+    assert dataset.direction.dims == ("replicate", "row", "column")
+    assert set(outcome.present()) <= set(ts.SelectionOutcome.observables)
+    assert outcome.scaled_excess is None
+
+
+def test_the_direction_is_predicted_given_the_tokens(outcome):
+    predicted = ts.predict(TASK, ALGORITHM, given=outcome, at=[10, 1000])
+    assert predicted.leading == ("replicate",)
+    assert np.all(predicted.result == Result.SUCCESSFUL)
+    np.testing.assert_allclose(outcome.direction, predicted.direction, atol=0.05)
+    assert predicted.divergence.shape == (4, 2)
+    assert ts.theories["max_margin"].status["direction"].origin == "stated"
+
+
+def test_a_mapping_is_given(outcome):
+    problem = jax.tree_util.tree_map(lambda leaf: leaf[1], outcome.problem)
+    found = ts.predict(problem, ALGORITHM, given={"selected": outcome.selected[1:2]})
+    expected = ts.predict(TASK, ALGORITHM, given=outcome).direction[1]
+    np.testing.assert_allclose(found.direction[0], expected, rtol=1e-12)
+    own = ts.simulate(problem, ALGORITHM, replicates=4, at=[10, 1000])
+    np.testing.assert_allclose(own.direction[0], own.direction[1])
+    np.testing.assert_allclose(own.direction[0], outcome.direction[1], rtol=1e-9)
+
+
+def test_a_run_that_has_not_saturated_is_not_predicted():
+    early = ts.MirrorDescent(steps=20)
+    outcome = ts.simulate(TASK, early, key=jax.random.key(0), replicates=2)
+    predicted = ts.predict(TASK, early, given=outcome)
+    assert set(predicted.result) == {Result.UNSATURATED}
+    assert np.isnan(predicted.direction).all()
+    assert "train for more steps" in predicted.reasons()[0]
+
+
+def test_a_selection_that_is_not_locally_optimal_is_not_predicted(outcome):
+    problem = jax.tree_util.tree_map(lambda leaf: leaf[0], outcome.problem)
+    worst = np.argmin(problem.scores(), axis=1)
+    predicted = ts.predict(problem, ALGORITHM, given={"selected": worst[None]})
+    assert predicted.result[0] == Result.NOT_LOCALLY_OPTIMAL
+
+
+def test_a_selection_that_nothing_separates_is_missing_with_its_reason():
+    task = ts.RandomSelection(dim=2)
+    given = [np.asarray(task.sample(jax.random.key(seed)).optimal_tokens()) for seed in range(6)]
+    problem = jax.tree_util.tree_map(
+        lambda *leaves: np.stack(leaves), *[task.sample(jax.random.key(s)) for s in range(6)]
+    )
+    predicted = ts.predict(task, ALGORITHM, given={"problem": problem, "selected": np.stack(given)})
+    assert Result.INFEASIBLE in set(predicted.result)
+    assert predicted.direction.shape == (6, 2, 2)
+
+
+def test_unconditional_theories():
+    grown = ts.predict(TASK, ALGORITHM, theory="growth", at=[10, 1000])
+    np.testing.assert_allclose(grown.norm, [1.0, 100.0])
+    assert grown.leading == ()
+    polyak = ts.MirrorDescent(step="polyak", polyak_constant=4.0)
+    assert ts.predict(TASK, polyak, theory="polyak").gap_slope == -0.25
+    assert ts.predict(TASK, polyak, theory="rate").divergence_slope == -2.0
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "options", "words"),
+    [
+        (ALGORITHM, {}, "given=None is not accepted with theory='max_margin'"),
+        (ALGORITHM, {"theory": "limit"}, "theory='limit' is unknown"),
+        (ALGORITHM, {"theory": "polyak"}, "theory='polyak' does not speak of step='normalized'"),
+        (ALGORITHM, {"theory": "excess_loss", "given": {"selected": [[0] * 6]}}, "given lacks 'problem'"),
+        (ALGORITHM, {"given": {"attention": 1}}, "lacks 'selected'"),
+        (ts.MirrorDescent(step="fixed"), {"theory": "rate"}, "has no power law in the steps"),
+        (ts.MirrorDescent(step="polyak"), {"theory": "growth"}, "given=None is not accepted with theory='growth'"),
+        (ts.MirrorDescent(parameterization="factored"), {"theory": "rate"}, "speaks of W trained alone"),
+        (ALGORITHM, {"theory": "growth", "at": [2000]}, "at="),
+    ],
+)
+def test_what_cannot_be_predicted_is_said(algorithm, options, words):
+    with pytest.raises(ValueError, match=words):
+        ts.predict(TASK, algorithm, **options)
+
+
+def test_excess_loss_needs_fixed_steps(outcome):
+    with pytest.raises(ValueError, match="theory='excess_loss' does not speak of step='normalized'"):
+        ts.predict(TASK, ALGORITHM, theory="excess_loss", given=outcome)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [({"replicates": 0}, "replicates=0"), ({"init_scale": -1.0}, "init_scale=-1"), ({"at": [0.5]}, "at=")],
+)
+def test_bad_arguments_of_simulate_are_named(options, words):
+    with pytest.raises(ValueError, match=words):
+        ts.simulate(TASK, ALGORITHM, **options)
+
+
+def test_other_systems_are_refused():
+    with pytest.raises(TypeError, match="task=int is not accepted"):
+        ts.simulate(3, ALGORITHM)
+    with pytest.raises(TypeError, match="algorithm=str has no theory"):
+        ts.predict(TASK, "gd")
