@@ -34,6 +34,15 @@ def test_an_experiment_of_your_own(tmp_path, monkeypatch):
     sys.modules.pop("wishart_of_the_docs")
 
 
+def test_token_selection_as_its_page_shows_it(capsys):
+    names = {}
+    for block in code_of("systems/token_selection.md"):
+        exec(block, names)
+    assert names["ts"].directional_divergence(names["solution"].weights, names["run"].weights, 3.0) < 1e-4
+    assert "True" in capsys.readouterr().out
+    assert np.nanmin(names["cosines"]) > 0.98
+
+
 def test_mirror_descent_as_its_page_shows_it():
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

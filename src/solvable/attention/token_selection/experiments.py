@@ -153,7 +153,7 @@ class Rates(SelectionExperiment):
     replicates: ClassVar[int] = 30
 
     rule: Literal["fixed", "normalized", "growing", "polyak"] = axis(
-        ["fixed", "normalized", "growing", "polyak"], "step rule (growing: linear growth of the norm)"
+        ["fixed", "normalized", "growing", "polyak"], "step rule"
     )
     samples: int = parameter(8, "sequences", symbol="n")
     length: int = parameter(4, "tokens a sequence", symbol="T")
