@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.token_selection.geometry import mirror_exponent
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
 from solvable.attention.token_selection.task import SelectionProblem
@@ -44,7 +43,7 @@ def linear_growth(speed: float, p: float) -> LinearGrowth:
 
     Raises: ValueError for speed <= 0 or p that has no mirror map.
     """
-    return LinearGrowth(number("speed", speed, above=0.0), mirror_exponent(p))
+    return LinearGrowth(number("speed", speed, above=0.0), float(number("p", p, above=1.0)))
 
 
 class Path(eqx.Module):
@@ -118,7 +117,7 @@ class MirrorDescent(eqx.Module):
         polyak_constant: float = 2.0,
         loss: str | DecreasingLoss = "logistic",
     ) -> None:
-        self.p = mirror_exponent(p)
+        self.p = float(number("p", p, above=1.0))
         self.learning_rate = (
             learning_rate if callable(learning_rate) else number("learning_rate", learning_rate, above=0.0)
         )

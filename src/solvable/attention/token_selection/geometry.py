@@ -9,15 +9,7 @@ from jaxtyping import Array, Float
 
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.validation import number
-from solvable.optim.mirror_map import mirror_map
-
-
-def mirror_exponent(p: Any) -> float:
-    """p as a float for which mirror descent is defined.
-
-    Raises: ValueError for p <= 1, an infinite p, or no number.
-    """
-    return float(number("p", p, above=1.0))
+from solvable.optim.mirror_map import mirror_map, power
 
 
 def power_norm(array: Float[Array, "..."], p: float, axes: tuple[int, ...] | None = None) -> Float[Array, "..."]:
@@ -30,15 +22,6 @@ def power_norm(array: Float[Array, "..."], p: float, axes: tuple[int, ...] | Non
     return jnp.squeeze(norm, axis=axes)
 
 
-def power(size: Float[Array, "..."], exponent: float) -> Float[Array, "..."]:
-    """size^exponent of non-negative numbers, by products and roots where the exponent allows."""
-    if exponent == 1.5:
-        return size * jnp.sqrt(size)
-    if exponent == 3.0:
-        return size * size * size
-    return size**exponent
-
-
 @float64
 def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Array, "..."]:
     """1 - <grad psi(B), A> of the unit-norm A = reference/|.|_p, B = weights/|.|_p; grad psi(B) = sign(B)|B|^(p-1).
@@ -48,7 +31,7 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
 
     Raises: ValueError for p <= 1 or infinite, or shapes that do not fit.
     """
-    p = mirror_exponent(p)
+    p = float(number("p", p, above=1.0))
     a, b = as_float64(reference), as_float64(weights)
     if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
         raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")

@@ -11,13 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.token_selection.geometry import mirror_exponent, power_norm
+from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import attention_maps, stable_gradients
 from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
 from solvable.attention.token_selection.max_margin import max_margin
 from solvable.attention.token_selection.task import SelectionProblem
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, raise_unless_successful
+from solvable.numerics.validation import number
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
 FIRST_STEP = 0.3  # of the first round, relative to the radius; a round that does not gain halves it
@@ -62,7 +63,7 @@ def regularization_path(
     Raises: ValueError for radii that are not positive and increasing, or a selection that nothing separates;
     SolveError, unless throw=False, where the optimality conditions are not met (a minimum inside the ball too).
     """
-    p = mirror_exponent(p)
+    p = float(number("p", p, above=1.0))
     found = np.atleast_1d(np.asarray(radii, np.float64))
     if found.ndim != 1 or not found.size or not np.all(np.isfinite(found)) or np.any(np.diff(found, prepend=0) <= 0):
         raise ValueError(f"radii={radii!r} is not accepted; accepted: increasing numbers > 0")
