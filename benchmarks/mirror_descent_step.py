@@ -94,11 +94,8 @@ def measured(steps: dict[str, Callable[[], None]], repeats: int) -> dict[str, fl
     return {name: float(np.median(each)) for name, each in times.items()}
 
 
-def main() -> None:
-    """Measure, print."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("--repeats", type=int, default=40)
-    repeats = parser.parse_args().repeats
+def report(repeats: int) -> dict[str, dict[str, float]]:
+    """Measure and print the table: the ratios to plain SGD of each library."""
     ours = {
         "SGD": compiled(optax.sgd(RATE)),
         "SGD, momentum 0.9": compiled(optax.sgd(RATE, momentum=0.9)),
@@ -106,12 +103,24 @@ def main() -> None:
     }
     for normalize in (False, True):
         ours |= {label(p, normalize): compiled(mirror_descent(RATE, p, normalize)) for p in EXPONENTS}
-    in_optax, in_torch = measured(ours, repeats), measured(torch_steps(), repeats)
+    spent = {"optax": measured(ours, repeats), "torch": measured(torch_steps(), repeats)}
+    ratios = {library: {name: each / times["SGD"] for name, each in times.items()} for library, times in spent.items()}
     print("| step | optax, ms | ratio to SGD | torch, ms | ratio to SGD |\n|---|---|---|---|---|")
-    for name, spent in in_optax.items():
-        cells = [f"{spent:.1f}", f"{spent / in_optax['SGD']:.1f}"]
-        cells += [f"{in_torch[name]:.1f}", f"{in_torch[name] / in_torch['SGD']:.1f}"] if in_torch else ["", ""]
+    for name in ours:
+        cells = [
+            cell
+            for library, times in spent.items()
+            for cell in ([f"{times[name]:.1f}", f"{ratios[library][name]:.1f}"] if times else ["", ""])
+        ]
         print(f"| {name} | " + " | ".join(cells) + " |")
+    return {library: ratio for library, ratio in ratios.items() if ratio}
+
+
+def main() -> None:
+    """Measure, print."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--repeats", type=int, default=40)
+    report(parser.parse_args().repeats)
 
 
 if __name__ == "__main__":
