@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from solvable.attention.token_selection.losses import DecreasingLoss
 from solvable.attention.token_selection.task import SelectionProblem
@@ -64,36 +64,46 @@ def stable_gradients(
     problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
 ) -> Gradients:
     """The gradients at any margin, in single precision too."""
-    scores = problem.scores(decoder)[:, None, :]  # (n, 1, T)
-    logits = attention_logits(problem, weights)  # (n, m, T)
-    winner = jnp.argmax(logits, axis=-1, keepdims=True)
-    loses = jnp.arange(logits.shape[-1])[None, None, :] != winner
-    # log s_t of the losers, from differences to the winner
-    behind = logits - jnp.max(logits, axis=-1, keepdims=True)
+    n, length = problem.labels.shape[0], problem.tokens.shape[1]
+    logits = attention_logits(problem, weights)
+    queries = logits.shape[1]
+    # tokens along the leading axis, sequences and their queries along one other: a CPU then works on whole vectors
+    logits = logits.reshape(n * queries, length).T
+    scores = jnp.repeat(problem.scores(decoder), queries, axis=0).T
+    behind = logits - jnp.max(logits, axis=0)[None]
+    loses = jnp.arange(length)[:, None] != first_where(behind == 0.0, axis=0)[None]
     rest = jnp.where(loses, jnp.exp(behind), 0.0)
-    total = jnp.sum(rest, axis=-1, keepdims=True)
-    log_attention, attention = behind - jnp.log1p(total), rest / (1.0 + total)
-    best = jnp.sum(jnp.where(loses, 0.0, scores), axis=-1, keepdims=True)
-    delta = scores - best
-    mean = jnp.sum(attention * delta, axis=-1, keepdims=True)
-    margins = jnp.mean((best + mean)[..., 0], axis=-1)  # y_i f_i
-    log_slope = loss.log_slope(margins)  # (n,)
-    # gradient in W; the coefficient of a token is attention * slope * difference of scores
-    difference = jnp.where(loses, delta - mean, 0.0)
-    exponent = jnp.where(difference != 0.0, log_attention + log_slope[:, None, None], -jnp.inf)
+    total = 1.0 + jnp.sum(rest, axis=0)
+    best = jnp.sum(jnp.where(loses, 0.0, scores), axis=0)
+    output = best + jnp.sum(rest * (scores - best[None]), axis=0) / total
+    log_slope = loss.log_slope(jnp.mean(output.reshape(n, queries), axis=1))
+    # gradient in W: the coefficient of a loser is attention * slope * difference of scores, the winner's the rest to 0;
+    # a logarithm needs no relative accuracy, so log(total), not log1p
+    difference = jnp.where(loses, scores - output[None], 0.0)
+    level = jnp.repeat(log_slope, queries) - jnp.log(total)
+    exponent = jnp.where(difference != 0.0, behind + level[None], -jnp.inf)
     largest = jnp.max(exponent)
     shift = jnp.where(jnp.isfinite(largest), largest, 0.0)
     losers = jnp.exp(exponent - shift) * difference
-    coefficients = jnp.where(loses, losers, -jnp.sum(losers, axis=-1, keepdims=True))
+    coefficients = jnp.where(loses, losers, -jnp.sum(losers, axis=0)[None]).T.reshape(n, queries, length)
     pulled = jnp.einsum("nmt,ntd->nmd", coefficients, problem.tokens)
-    count = logits.shape[0] * logits.shape[1]
-    in_weights = -jnp.einsum("nmd,nme->de", pulled, problem.query_sets) / count
+    in_weights = -jnp.einsum("nmd,nme->de", pulled, problem.query_sets) / (n * queries)
     # gradient in v: slope times the attended token, whose own scale is that of the largest slope
     slopes = jnp.exp(log_slope - jnp.max(log_slope)) * problem.labels
-    share = jnp.where(loses, attention, 1.0 / (1.0 + total))
-    attended = jnp.einsum("nt,ntd->nd", jnp.mean(share, axis=1), problem.tokens)
-    in_decoder = -jnp.einsum("n,nd->d", slopes, attended) / logits.shape[0]
+    share = jnp.mean((jnp.where(loses, rest, 1.0) / total[None]).T.reshape(n, queries, length), axis=1)
+    attended = jnp.einsum("nt,ntd->nd", share, problem.tokens)
+    in_decoder = -jnp.einsum("n,nd->d", slopes, attended) / n
     return Gradients(Scaled(in_weights, shift), Scaled(in_decoder, jnp.max(log_slope)))
+
+
+def first_where(condition: Bool[Array, "..."], axis: int) -> Int[Array, "..."]:
+    """The first place along an axis where a condition holds.
+
+    Not argmax, whose 64-bit index does not compile inside a user's jit without double precision.
+    """
+    length = condition.shape[axis]
+    places = jnp.arange(length).reshape([-1 if i == axis % condition.ndim else 1 for i in range(condition.ndim)])
+    return jnp.min(jnp.where(condition, places, length), axis=axis)
 
 
 def excess_loss(
