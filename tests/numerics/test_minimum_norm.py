@@ -47,7 +47,8 @@ def check(rows, found, p, tolerance=1e-9, targets=None):
     slack = 1e-12 * np.linalg.norm(rows, axis=1) * np.linalg.norm(found.weights)
     assert np.all(reach >= targets - slack)
     asked = targets > 0
-    assert np.min(reach[asked] / targets[asked]) == pytest.approx(1.0, rel=1e-12)
+    rounding = max(1e-12, np.max(1e-3 * slack[asked] / targets[asked]))
+    assert np.min(reach[asked] / targets[asked]) == pytest.approx(1.0, rel=rounding)
     norm = np.linalg.norm(found.weights, p)
     assert found.norm == pytest.approx(norm, rel=1e-13)
     assert found.margin == pytest.approx(1.0 / norm, rel=1e-13)
@@ -245,6 +246,69 @@ def test_no_margin_at_all():
         check_infeasible(rows, minimum_norm(rows))
 
 
+@pytest.mark.parametrize("p", [1.0, 1.1, 1.5, 2.0, 3.0, 5.0, np.inf])
+def test_rows_of_many_scales(p):
+    """Row norms spread over 1e+-3: the answer of the rows of norm 1, whose targets are divided by those norms."""
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        rows = rng.normal(size=(8, 15)) * 10.0 ** rng.uniform(-3.0, 3.0, size=(8, 1))
+        found = minimum_norm(rows, p)
+        check(rows, found, p)
+        lengths = np.linalg.norm(rows, axis=1)
+        assert found.norm == pytest.approx(
+            minimum_norm(rows / lengths[:, None], p, targets=1.0 / lengths).norm, rel=2e-9
+        )
+
+
+def test_nuclear_rows_of_many_scales():
+    for seed in range(4):
+        rng = np.random.default_rng(seed)
+        rows = rng.normal(size=(6, 4, 4)) * 10.0 ** rng.uniform(-3.0, 3.0, size=(6, 1, 1))
+        found = minimum_nuclear_norm(rows)
+        assert found.result is Result.SUCCESSFUL
+        assert np.min(np.einsum("mij,ij->m", rows, found.weights)) == pytest.approx(1.0, rel=1e-12)
+        assert np.linalg.norm(np.tensordot(found.multipliers, rows, 1), 2) == pytest.approx(1.0, abs=2e-6)
+
+
+def test_a_row_without_weight_is_no_contradiction():
+    """1e-13 of the largest row, but orthogonal to it."""
+    found = minimum_norm(np.diag([1.0, 1e-13]))
+    assert found.weights == pytest.approx([1.0, 1e13], rel=1e-12)
+    assert found.multipliers == pytest.approx([1.0, 1e26], rel=1e-12)
+
+
+@pytest.mark.parametrize("scale", [1e200, 1e-200])
+@pytest.mark.parametrize("p", [1.0, 1.1, 1.5, np.inf])
+def test_rows_whose_squares_leave_the_range(p, scale):
+    rows = np.random.default_rng(0).normal(size=(6, 15))
+    one, other = minimum_norm(rows, p), minimum_norm(scale * rows, p)
+    assert other.norm * scale == pytest.approx(one.norm, rel=2e-9)
+    assert other.multipliers.sum() == pytest.approx(other.norm ** (1.0 if p == np.inf else p), rel=1e-9)
+    both = minimum_norm(scale * rows, p, targets=np.full(6, scale))
+    assert both.norm == pytest.approx(one.norm, rel=2e-9)
+    assert minimum_norm(np.vstack([scale * rows, np.zeros(15)]), p).result is Result.INFEASIBLE
+
+
+@pytest.mark.parametrize(
+    ("rows", "p"),
+    [(10.0 * np.eye(2), 400), (1e-8 * np.eye(2), 50), (1e200 * np.eye(2), 2.0), (1e-200 * np.eye(2), 3.0)],
+)
+def test_multipliers_out_of_range_are_not_handed_back_as_a_success(rows, p):
+    """h.lambda = ||w||_p^p, which leaves the range of floating point although w does not."""
+    with pytest.raises(SolveError, match=r"not finite .*multipliers of the size of \|\|w\|\|\^p: rescale the rows"):
+        minimum_norm(rows, p)
+    found = minimum_norm(rows, p, throw=False)
+    assert found.result is Result.NONFINITE
+    assert found.weights == pytest.approx(np.full(2, 1.0 / rows[0, 0]), rel=1e-9)
+    assert found.gap < 1e-12
+
+
+@pytest.mark.parametrize("rows", [np.full((1, 3), 1e308), 1e-320 * np.eye(2)])
+def test_weights_out_of_range(rows):
+    found = minimum_norm(rows, 1.5, targets=np.full(len(rows), 1e-9 if rows[0, 0] > 1.0 else 1.0), throw=False)
+    assert found.result is Result.NONFINITE
+
+
 # ---------------------------------------------------------------- closed forms
 
 
@@ -357,7 +421,10 @@ def test_targets_scale_the_weights(seed, scale, p):
 
 def test_the_norms_are_ordered_and_continuous_in_p():
     rows = attention_rows(6, 8, 10, 0).reshape(-1, 100)
-    norms = [minimum_norm(rows, p).norm for p in (1.0, 1.001, 1.1, 1.5, 2.0, 3.0, 10.0, 400.0, np.inf)]
+    # Norms about 1, so that ||w||^400 stays in range.
+    targets = np.full(len(rows), 1.0 / minimum_norm(rows, np.inf).norm)
+    powers = (1.0, 1.001, 1.1, 1.5, 2.0, 3.0, 10.0, 400.0, np.inf)
+    norms = [minimum_norm(rows, p, targets=targets).norm for p in powers]
     assert all(larger > smaller for larger, smaller in itertools.pairwise(norms))
     assert norms[1] == pytest.approx(norms[0], rel=5e-3)
     assert norms[-2] == pytest.approx(norms[-1], rel=2e-2)
@@ -382,6 +449,12 @@ def test_same_answer_twice():
         (([[1.0, np.nan]],), {}, "rows holds nan; accepted: finite numbers"),
         ((np.eye(2), 0.5), {}, "p=0.5 is not the exponent of a norm; accepted: a number >= 1 or inf"),
         ((np.eye(2), np.nan), {}, "p=nan is not the exponent"),
+        ((np.eye(2), "2"), {}, "p='2' is not the exponent"),
+        ((np.eye(2), None), {}, "p=None is not the exponent"),
+        ((np.eye(2), [2.0]), {}, r"p=\[2.0\] is not the exponent"),
+        ((np.eye(2), 10**5000), {}, "p is a number beyond the largest float; accepted: a number >= 1 or inf"),
+        ((1j * np.eye(2),), {}, "rows holds complex numbers; accepted: real numbers"),
+        ((np.eye(2),), {"targets": [1j, 1.0]}, "targets holds complex numbers; accepted: real numbers"),
         ((np.eye(2),), {"targets": [1.0]}, r"targets has the shape \(1,\); accepted: one number a row, \(2,\)"),
         ((np.eye(2),), {"targets": [1.0, -1.0]}, "targets holds -1.0; accepted: finite numbers >= 0"),
         ((np.eye(2),), {"targets": [0.0, 0.0]}, "targets holds 0 only"),

@@ -33,8 +33,8 @@ class Result(enum.IntEnum):
 
 _MESSAGES = {
     Result.SUCCESSFUL: "",
-    Result.MAX_STEPS: "the solve stopped before its residual met the tolerance; raise the ridge or move the setting "
-    "away from an interpolation or separability threshold",
+    Result.MAX_STEPS: "the solve stopped before it met its tolerance; raise the tolerance, or the ridge if there is "
+    "one, or move the problem away from the threshold where its solution ceases to exist",
     Result.NONFINITE: "a value that is not finite appeared; take smaller steps, raise the ridge or move the setting "
     "away from its boundary",
     Result.NO_MINIMISER: "the training loss has no finite minimiser because the data are separable; use a ridge above "

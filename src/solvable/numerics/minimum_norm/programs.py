@@ -25,12 +25,14 @@ P_NORM_STEPS, NUCLEAR_STEPS = 200, 400
 class MinimumNorm:
     """Solution and certificate.
 
-    weights: (D,), or (d1, d2) for the nuclear norm; feasible, min a_j.w/h_j = 1; NaN for an infeasible program.
+    weights: (D,), or (d1, d2) for the nuclear norm; feasible, min a_j.w/h_j = 1, where a relaxed row (h_j = 0) may be
+        violated by 1e-12 ||a_j||_2 ||w||_2; NaN for an infeasible program.
     norm: ||w||; inf for an infeasible program.
     margin: min over the rows with h_j > 0 of a_j.w/(h_j ||w||) = 1/norm.
     multipliers: (m,) lambda >= 0. For 1 < p < inf in the scale of grad psi(w) = A^T lambda, psi = ||.||_p^p/p, hence
-        h.lambda = ||w||_p^p; for p = 1, p = inf and the nuclear norm in the scale of h.lambda = ||w||. For an
-        infeasible program Farkas' certificate: sum lambda = 1, A^T lambda = 0, h.lambda > 0.
+        h.lambda = ||w||_p^p; for p = 1, p = inf and the nuclear norm in the scale of h.lambda = ||w||. Where floating
+        point cannot hold that scale, as with a large p, `result` is NONFINITE. For an infeasible program Farkas'
+        certificate: sum lambda = 1, A^T lambda = 0, h.lambda > 0.
     gap: no feasible weights have a norm below (1 - gap) norm, by h.lambda <= ||A^T lambda||_dual ||w||; 0 for an
         infeasible program, inf where it stayed undecided.
     result: how the solve ended. stats: `steps` taken, and for an infeasible program `residual` = ||A^T lambda||_2.
@@ -57,11 +59,12 @@ def minimum_norm(
 
     Arguments: `rows` A (m, D); 1 <= `p` <= inf; `targets` h (m,) >= 0, ones by default, zeros for relaxed rows.
     `tolerance` bounds the gap; None is 1e-9 for 1.1 <= p <= 5 and p = 1, inf, else 1e-8. The weights of p = 1 and
-    p = inf need not be unique. A program whose margin is below 1e-12 of its largest row counts as infeasible, which is
-    an answer with `result` INFEASIBLE and never raises; a margin below about 1e-6 of it may miss the tolerance for want
-    of precision. The programs for 1 < p < inf are those of arXiv:2410.14581.
+    p = inf need not be unique. Margins are measured once every row, with its target, is divided by ||a_j||_2, and then
+    the targets by the largest: a program whose Euclidean margin max min_j a_j.w/(h_j ||w||_2) is then below 1e-12
+    counts as infeasible, which is an answer with `result` INFEASIBLE and never raises; below about 1e-6 it may miss
+    the tolerance for want of precision. The programs for 1 < p < inf are those of arXiv:2410.14581.
     Raises: ValueError for rows, p, targets or a tolerance that are not accepted; SolveError when the gap misses its
-    tolerance, unless `throw` is False.
+    tolerance or floating point cannot hold the answer, unless `throw` is False.
     """
     p = _exponent(p)
     if tolerance is None:
@@ -79,10 +82,8 @@ def minimum_norm(
 
     power = p if 1.0 < p < np.inf else 1.0
     found = _certified(flat, targets, solve, lambda w: p_norm(w, p), lambda u: p_norm(u, dual), power, tolerance)
-    if throw and found.result is not Result.INFEASIBLE:
-        raise_unless_successful(
-            found.result, f"minimum_norm(p={p:g})", f" (gap {found.gap:.1e} for a tolerance of {tolerance:.1e})"
-        )
+    if throw:
+        _raise_unless_answered(found, f"minimum_norm(p={p:g})", tolerance)
     return found
 
 
@@ -96,7 +97,7 @@ def minimum_nuclear_norm(
     interior and end uncertified. Infeasible programs as in `minimum_norm`. The program of the (K, Q) parameterisation
     in arXiv:2308.16898.
     Raises: ValueError for rows, targets or a tolerance that are not accepted; SolveError when the gap misses its
-    tolerance, unless `throw` is False.
+    tolerance or floating point cannot hold the answer, unless `throw` is False.
     """
     tolerance = float(number("tolerance", tolerance, above=0.0))
     stack, targets = _checked(rows, targets, 3)
@@ -116,10 +117,8 @@ def minimum_nuclear_norm(
         tolerance,
     )
     found = dataclasses.replace(found, weights=found.weights.reshape(high, wide))
-    if throw and found.result is not Result.INFEASIBLE:
-        raise_unless_successful(
-            found.result, "minimum_nuclear_norm", f" (gap {found.gap:.1e} for a tolerance of {tolerance:.1e})"
-        )
+    if throw:
+        _raise_unless_answered(found, "minimum_nuclear_norm", tolerance)
     return found
 
 
@@ -132,15 +131,22 @@ def _certified(
     power: float,
     tolerance: float,
 ) -> MinimumNorm:
-    """Solve in units in which the largest row and the largest target are 1, and certify in the caller's.
+    """Solve with every row divided by its length and the targets then by the largest; answer in the caller's units.
 
     Whatever `solve` returns, the gap is right: it is computed from the feasible weights and the multipliers alone.
     """
-    scale = float(np.max(np.linalg.norm(rows, axis=1))) or 1.0
-    scaled, goals = rows / scale, targets / np.max(targets)
+    scaled, lengths = _unit_rows(rows)
+    with np.errstate(all="ignore"):
+        goals = targets / lengths
+        unit = np.max(goals)
+        goals = goals / unit
+    if not (np.all(np.isfinite(lengths)) and 0.0 < unit < np.inf):
+        nowhere, unknown = np.full(rows.shape[1], np.nan), np.full(targets.size, np.nan)
+        return MinimumNorm(nowhere, np.inf, 0.0, unknown, np.inf, Result.NONFINITE, {"steps": 0})
     start = solve_least_distance(scaled, goals)
     if not start.feasible:
-        shares = start.multipliers / np.sum(start.multipliers)
+        shares = start.multipliers / (lengths / np.min(lengths))
+        shares = shares / np.sum(shares)
         result, gap = (Result.INFEASIBLE, 0.0) if start.feasible is False else (Result.MAX_STEPS, np.inf)
         stats = {"steps": start.steps, "residual": float(np.linalg.norm(rows.T @ shares))}
         return MinimumNorm(np.full(rows.shape[1], np.nan), np.inf, 0.0, shares, gap, result, stats)
@@ -148,33 +154,65 @@ def _certified(
     # A solve that went wrong may have left the feasible set, which the Euclidean start is in.
     if reached(scaled, goals, weights) <= 0.0 or float(goals @ multipliers) <= 0.0:
         weights, multipliers = start.weights, start.multipliers
-    unit = np.max(targets) / scale
-    weights = weights * (unit / reached(scaled, goals, weights))
-    length = norm(weights)
-    bound = unit * float(goals @ multipliers) / dual_norm(scaled.T @ multipliers)
-    gap = abs(1.0 - bound / length)  # below 0 by rounding alone
-    # With the norm's power p: h.lambda = ||w||^p.
-    with np.errstate(over="ignore"):
-        multipliers = multipliers * (length**power / float(targets @ multipliers))
+    weights = weights / reached(scaled, goals, weights)
+    length, gain = norm(weights), float(goals @ multipliers)
+    gap = abs(1.0 - gain / dual_norm(scaled.T @ multipliers) / length)  # below 0 by rounding alone
     result = Result.SUCCESSFUL if gap <= tolerance else Result.MAX_STEPS
-    if not np.all(np.isfinite(multipliers)):
+    with np.errstate(all="ignore"):
+        weights, size = unit * weights, unit * length
+        # With the norm's power p: h.lambda = ||w||^p, a power that a large p takes out of range.
+        multipliers = (multipliers * (length / gain) / lengths) * size ** (power - 1.0)
+        answer = np.array([size, 1.0 / size, np.max(multipliers)])
+    if not np.all(np.isfinite(answer) & (answer >= np.finfo(np.float64).tiny)):
         result = Result.NONFINITE
-    return MinimumNorm(weights, length, 1.0 / length, multipliers, gap, result, {"steps": start.steps + steps})
+    counts: dict[str, int | float] = {"steps": start.steps + steps}
+    return MinimumNorm(weights, float(size), float(answer[1]), multipliers, gap, result, counts)
+
+
+def _unit_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The rows (m, D) divided by their Euclidean norms, and those (m,); a zero row counts as no longer than any."""
+    largest = np.max(np.abs(rows), axis=1)
+    # The largest entry first: squares of 1e200 or of 1e-200 leave the range of floating point.
+    scaled = rows / np.where(largest == 0.0, 1.0, largest)[:, None]
+    shares = np.linalg.norm(scaled, axis=1)
+    zero = shares == 0.0
+    shares[zero] = 1.0
+    with np.errstate(over="ignore"):
+        lengths = largest * shares
+    lengths[zero] = np.min(lengths[~zero], initial=1.0)
+    return scaled / shares[:, None], lengths
+
+
+def _raise_unless_answered(found: MinimumNorm, what: str, tolerance: float) -> None:
+    """Raise SolveError unless the program is solved, or proved infeasible."""
+    if found.result is Result.NONFINITE:
+        hint = (
+            "floating point cannot hold ||w||, or multipliers of the size of ||w||^p: rescale the rows or the targets"
+        )
+    else:
+        hint = "a tiny margin, a p near 1 and a large p cost digits"
+    if found.result is not Result.INFEASIBLE:
+        detail = f" (gap {found.gap:.1e} for a tolerance of {tolerance:.1e}; {hint})"
+        raise_unless_successful(found.result, what, detail)
 
 
 def _exponent(p: Any) -> float:
     """`p` as a float in [1, inf]."""
-    if isinstance(p, float | np.floating) and np.isposinf(p):
-        return np.inf
+    accepted = "accepted: a number >= 1 or inf"
     try:
-        return float(number("p", p, at_least=1.0))
-    except ValueError:
-        raise ValueError(f"p={p!r} is not the exponent of a norm; accepted: a number >= 1 or inf") from None
+        value = float("nan" if isinstance(p, str | bool) or np.ndim(p) else p)
+    except OverflowError:  # a whole number that no float holds
+        raise ValueError(f"p is a number beyond the largest float; {accepted}") from None
+    except (TypeError, ValueError):
+        value = float("nan")
+    if not value >= 1.0:
+        raise ValueError(f"p={p!r} is not the exponent of a norm; {accepted}")
+    return value
 
 
 def _checked(rows: ArrayLike, targets: ArrayLike | None, axes: int) -> tuple[np.ndarray, np.ndarray]:
     """Rows and targets as float64 arrays; raises ValueError for shapes and values that are not accepted."""
-    rows = np.asarray(rows, np.float64)
+    rows = _real("rows", rows)
     if rows.ndim != axes or rows.size == 0:
         raise ValueError(
             f"rows has the shape {rows.shape}; accepted: {axes} axes, the first for rows, none of length 0"
@@ -183,7 +221,7 @@ def _checked(rows: ArrayLike, targets: ArrayLike | None, axes: int) -> tuple[np.
         raise ValueError(f"rows holds {rows[~np.isfinite(rows)][0]}; accepted: finite numbers")
     if targets is None:
         return rows, np.ones(rows.shape[0])
-    targets = np.asarray(targets, np.float64)
+    targets = _real("targets", targets)
     if targets.shape != rows.shape[:1]:
         raise ValueError(f"targets has the shape {targets.shape}; accepted: one number a row, {rows.shape[:1]}")
     wrong = ~(np.isfinite(targets) & (targets >= 0.0))
@@ -192,3 +230,10 @@ def _checked(rows: ArrayLike, targets: ArrayLike | None, axes: int) -> tuple[np.
     if not np.any(targets > 0.0):
         raise ValueError("targets holds 0 only, so that w = 0 is the answer; accepted: at least one number above 0")
     return rows, targets
+
+
+def _real(name: str, values: ArrayLike) -> np.ndarray:
+    found = np.asarray(values)
+    if np.iscomplexobj(found):
+        raise ValueError(f"{name} holds complex numbers; accepted: real numbers")
+    return found.astype(np.float64)
