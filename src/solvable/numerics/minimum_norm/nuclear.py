@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.lapack import dposv  # pyright: ignore[reportAttributeAccessIssue]
 
-from solvable.numerics.minimum_norm.least_distance import reached
+from solvable.numerics.minimum_norm.bracket import scaled_margin
 
 # How much the barrier falls at once, and the Newton decrement below which it may.
 SHRINK, CENTRED = 0.3, 1.0
@@ -31,7 +31,7 @@ def solve_nuclear(
     m, high, wide = rows.shape
     flat = rows.reshape(m, -1)
     small = min(high, wide)
-    best_weights, upper = weights, nuclear_norm(weights.reshape(high, wide)) / reached(flat, targets, weights)
+    best_weights, upper = weights, nuclear_norm(weights.reshape(high, wide)) / scaled_margin(flat, targets, weights)
     best_multipliers, lower = multipliers, 0.0
     multipliers = multipliers + 0.1 * np.mean(multipliers)
     multipliers *= 0.7 / np.linalg.norm(np.tensordot(multipliers, rows, 1), 2)
@@ -59,9 +59,9 @@ def solve_nuclear(
         decrement = float(np.sqrt(max(change @ (targets / barrier - force), 0.0)))
         moved = np.tensordot(change, turned, 1)
         candidate = left @ _linearised(moved, values, barrier) @ right
-        reach = reached(flat, targets, candidate.ravel())
-        if reach > 0.0 and nuclear_norm(candidate) / reach < upper:
-            best_weights, upper = candidate.ravel(), nuclear_norm(candidate) / reach
+        margin = scaled_margin(flat, targets, candidate.ravel())
+        if margin > 0.0 and nuclear_norm(candidate) / margin < upper:
+            best_weights, upper = candidate.ravel(), nuclear_norm(candidate) / margin
         length = _length(multipliers, change, values, moved, float(targets @ change) / barrier, decrement)
         if length == 0.0:
             break
@@ -114,8 +114,14 @@ def _outer(inverse: np.ndarray, high: int, wide: int) -> np.ndarray:
     return np.outer(longer[:high], longer[:wide])
 
 
-def _length(multipliers, change, values, moved, gain, decrement):
-    """A step length inside the domain that raises the barrier function (Armijo)."""
+def _length(
+    multipliers: np.ndarray, change: np.ndarray, values: np.ndarray, moved: np.ndarray, gain: float, decrement: float
+) -> float:
+    """A step length inside the domain that raises the barrier function (Armijo), 0 when there is none.
+
+    `multipliers` and their `change` (m,); `values` and `moved`: U and its change, in the singular basis of U; `gain`:
+    the slope of h.lambda/mu along the change.
+    """
     falling = change < 0.0
     length = min(1.0, 0.99 * float(np.min(-multipliers[falling] / change[falling], initial=np.inf)))
     centre = np.zeros_like(moved)

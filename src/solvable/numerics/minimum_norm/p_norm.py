@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 
-from solvable.numerics.minimum_norm.least_distance import reached
+from solvable.numerics.minimum_norm.bracket import Bracket, bracketed, p_norm, scaled_margin
 from solvable.numerics.minimum_norm.newton_step import newton_step
 
 # The curvature of |x|^r is floored where |x|^(r-1) falls below this share of the largest: those carry no weight.
@@ -18,20 +17,6 @@ ROUGH, ROUGH_STEPS = 0.05, 6
 EXACT = 1e-13
 # A step that lowers the gap by less than a tenth is idle; so many in a row end the solve.
 IDLE = 40
-
-
-class Bracket(NamedTuple):
-    """The best feasible weights and the best multipliers so far; the optimal norm lies between `lower` and `upper`."""
-
-    weights: np.ndarray
-    upper: float
-    multipliers: np.ndarray
-    lower: float
-
-    @property
-    def gap(self) -> float:
-        """1 - lower/upper."""
-        return 1.0 - self.lower / self.upper
 
 
 def solve_p_norm(
@@ -62,14 +47,6 @@ def solve_p_norm(
     return weights, multipliers, steps
 
 
-def p_norm(values: np.ndarray, p: float) -> float:
-    """||values||_p without overflow or underflow, for 1 <= p <= inf."""
-    largest = float(np.max(np.abs(values)))
-    if largest == 0.0 or np.isinf(p):
-        return largest
-    return largest * float(np.sum(np.abs(values / largest) ** p)) ** (1.0 / p)
-
-
 def _continuation(p: float) -> Iterator[float]:
     """Exponents on the way from 2 to p, ending with p: max(p, q) = 3, 5, 9, ..."""
     power, larger = 3.0, max(p, p / (p - 1.0))
@@ -79,9 +56,18 @@ def _continuation(p: float) -> Iterator[float]:
     yield p
 
 
-def _primal(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tuple[Bracket, int]:
+def _primal(
+    rows: np.ndarray,
+    targets: np.ndarray,
+    p: float,
+    weights: np.ndarray,
+    multipliers: np.ndarray,
+    goal: float,
+    max_steps: int,
+    exact: float,
+) -> tuple[Bracket, int]:
     """Newton's steps on ||w||_p^p/p over the feasible w."""
-    bracket = _bracket(rows, targets, p, weights, multipliers)
+    bracket = bracketed(rows, targets, p, weights, multipliers)
     weights = bracket.weights
     floor = NEGLIGIBLE ** (1.0 / (p - 1.0))
     step = idle = 0
@@ -96,25 +82,36 @@ def _primal(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> t
         step += 1
         if found is None:
             break
-        improved = _bracket(rows, targets, p, *found, bracket)
+        improved = bracketed(rows, targets, p, *found, bracket)
         moved, multipliers = found
+        if goals @ multipliers <= 0.0:  # rounding has left nothing of them
+            multipliers = improved.multipliers
         value, slope = np.sum(np.abs(weights) ** p), p * float((moved - weights) @ forces)
         length, trial = 1.0, moved
-        # Armijo's rule, with room for rounding.
-        while length > 1e-9 and np.sum(np.abs(trial) ** p) > value * (1.0 + 1e-15) + 1e-4 * length * slope:
-            length *= 0.5
-            trial = weights + length * (moved - weights)
-        reach = reached(rows, targets, trial)
-        weights = trial / reach if reach > 0.0 else improved.weights
+        # Armijo's rule, with room for rounding; what overflows is too long.
+        with np.errstate(over="ignore"):
+            while length > 1e-9 and np.sum(np.abs(trial) ** p) > value * (1.0 + 1e-15) + 1e-4 * length * slope:
+                length *= 0.5
+                trial = weights + length * (moved - weights)
+        weights = trial / scaled_margin(rows, targets, trial)
         idle = 0 if improved.gap < 0.9 * bracket.gap else idle + 1
         bracket = improved
     return bracket, step
 
 
-def _dual(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tuple[Bracket, int]:
+def _dual(
+    rows: np.ndarray,
+    targets: np.ndarray,
+    p: float,
+    weights: np.ndarray,
+    multipliers: np.ndarray,
+    goal: float,
+    max_steps: int,
+    exact: float,
+) -> tuple[Bracket, int]:
     """Newton's steps on ||A^T lambda||_q^q/q - h.lambda over lambda >= 0."""
     q = p / (p - 1.0)
-    bracket = _bracket(rows, targets, p, weights, multipliers)
+    bracket = bracketed(rows, targets, p, weights, multipliers)
     # x is only handed back in need: near p = 1 its small entries may be far from grad psi(x) = A^T lambda.
     spare = bracket
     floor = NEGLIGIBLE ** (1.0 / (q - 1.0))
@@ -144,26 +141,14 @@ def _dual(rows, targets, p, weights, multipliers, goal, max_steps, exact) -> tup
                 break
             length *= 0.5
         multipliers = multipliers + length * change
-        improved = _bracket(rows, targets, p, _signed_power(rows.T @ multipliers, q - 1.0), multipliers, bracket)
-        before, spare = spare.gap, _bracket(rows, targets, p, *found, spare)
+        improved = bracketed(rows, targets, p, _signed_power(rows.T @ multipliers, q - 1.0), multipliers, bracket)
+        before, spare = spare.gap, bracketed(rows, targets, p, *found, spare)
         idle = 0 if improved.gap < 0.9 * bracket.gap or spare.gap < 0.9 * before else idle + 1
         bracket = improved
     return (bracket if bracket.gap <= goal else spare), step
 
 
 def _signed_power(values: np.ndarray, exponent: float) -> np.ndarray:
+    """sign(v) |v|^r of the values v in units of their largest, whose own power may be out of range."""
+    values = values / np.max(np.abs(values))
     return np.sign(values) * np.abs(values) ** exponent
-
-
-def _bracket(rows, targets, p, weights, multipliers, known: Bracket | None = None) -> Bracket:
-    """What is known, with whatever of the weights and the multipliers is better."""
-    reach, value = reached(rows, targets, weights), float(targets @ multipliers)
-    upper = p_norm(weights, p) / reach if reach > 0.0 else np.inf
-    lower = value / p_norm(rows.T @ multipliers, p / (p - 1.0)) if value > 0.0 else 0.0
-    if known is None:
-        return Bracket(weights / reach, upper, multipliers, lower)
-    if upper < known.upper:
-        known = known._replace(weights=weights / reach, upper=upper)
-    if lower > known.lower:
-        known = known._replace(multipliers=multipliers, lower=lower)
-    return known

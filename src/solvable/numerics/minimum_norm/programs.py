@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from solvable.numerics.minimum_norm.least_distance import LeastDistance, reached, solve_least_distance
+from solvable.numerics.minimum_norm.bracket import p_norm, scaled_margin
+from solvable.numerics.minimum_norm.least_distance import LeastDistance, solve_least_distance
 from solvable.numerics.minimum_norm.linear import solve_linear
 from solvable.numerics.minimum_norm.nuclear import nuclear_norm, solve_nuclear
-from solvable.numerics.minimum_norm.p_norm import p_norm, solve_p_norm
+from solvable.numerics.minimum_norm.p_norm import solve_p_norm
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import number
 
@@ -151,10 +152,7 @@ def _certified(
         stats = {"steps": start.steps, "residual": float(np.linalg.norm(rows.T @ shares))}
         return MinimumNorm(np.full(rows.shape[1], np.nan), np.inf, 0.0, shares, gap, result, stats)
     weights, multipliers, steps = solve(scaled, goals, start)
-    # A solve that went wrong may have left the feasible set, which the Euclidean start is in.
-    if reached(scaled, goals, weights) <= 0.0 or float(goals @ multipliers) <= 0.0:
-        weights, multipliers = start.weights, start.multipliers
-    weights = weights / reached(scaled, goals, weights)
+    weights = weights / scaled_margin(scaled, goals, weights)
     length, gain = norm(weights), float(goals @ multipliers)
     gap = abs(1.0 - gain / dual_norm(scaled.T @ multipliers) / length)  # below 0 by rounding alone
     result = Result.SUCCESSFUL if gap <= tolerance else Result.MAX_STEPS
