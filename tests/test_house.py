@@ -159,7 +159,7 @@ def test_a_missing_torch_is_answered() -> None:
         "try: import solvable.optim.torch\n"
         "except ImportError as error: print(error)"
     )
-    answer = "solvable.optim.torch needs torch, which is not installed: pip install 'solvable[torch]'"
+    answer = "solvable.optim.torch needs torch, which is not installed: pip install '.[torch]' from a checkout"
     assert clean_python(code) == answer
 
 

@@ -1,5 +1,6 @@
 """Mirror descent as an optax transformation: the maps, equality with sgd, the dual state, what it is combined with."""
 
+import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solvable.optim import inverse_mirror_map, mirror_descent, mirror_map, raise_if_nonfinite, resync
+from solvable.optim.mirror_map import mirror_exponent
 
 EXPONENTS = (1.1, 1.3, 1.5, 1.75, 2.0, 3.0)
 TARGET = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(3, 4)
@@ -65,6 +67,23 @@ def test_the_maps_are_the_powers_in_single_precision(p):
     assert mirror_map(w, p).dtype == jnp.float32
     traced = jax.jit(lambda w, p: inverse_mirror_map(mirror_map(w, p), p))
     np.testing.assert_allclose(traced(w, np.float32(p)), w, rtol=4e-6)
+
+
+def test_p_of_which_one_over_p_minus_1_is_a_multiple_of_a_quarter_needs_no_power_function():
+    for quarters in (*range(1, 49), *range(50, 65)):  # 1 / (1 / 49) is not 49
+        text = str(jax.make_jaxpr(lambda u, p=1 + 4 / quarters: inverse_mirror_map(u, p))(jnp.ones(2)))
+        assert " pow " not in text, quarters
+    assert mirror_exponent(1.4) == 0.4
+    assert 1 / mirror_exponent(1.1) == 10
+
+
+def test_whole_numbers_become_floating_point_and_complex_ones_are_refused():
+    for call, name in ((mirror_map, "weights"), (inverse_mirror_map, "dual")):
+        for p in (1.5, 2):
+            for numbers in ([1, 2, 3], jnp.arange(1, 4), np.arange(1, 4, dtype=np.int8)):
+                np.testing.assert_array_equal(call(numbers, p), call(jnp.asarray([1.0, 2.0, 3.0]), p))
+        with pytest.raises(ValueError, match=rf"^{name} has dtype complex64; accepted: real numbers"):
+            call(jnp.ones(2, jnp.complex64), 1.5)
 
 
 def test_p_of_2_is_the_identity_and_zero_stays_zero():
@@ -132,7 +151,7 @@ def test_a_quadratic_is_solved_and_never_climbs(p, rate):
 def test_normalised_updates_ignore_the_scale_of_the_gradient(p):
     optimiser = mirror_descent(0.1, p, normalize=True)
     w, g = start(), start(seed=1)
-    moves = [optimiser.update(g * scale, optimiser.init(w), w)[0] for scale in (1.0, 1e-30, 1e30)]
+    moves = [optimiser.update(g * scale, optimiser.init(w), w)[0] for scale in (1.0, 1e-30, 1e30, 1e38)]
     for move in moves[1:]:
         np.testing.assert_allclose(move, moves[0], rtol=1e-5, atol=1e-7)
 
@@ -248,6 +267,29 @@ def test_each_leaf_may_have_its_own_p():
     np.testing.assert_array_equal(dual, mirror_map(moved["matrix"], 1.1))
 
 
+def test_a_leaf_can_be_frozen():
+    params = {"a": start(), "b": start((2,))}
+    labels = {"a": "trained", "b": "frozen"}
+    optimiser = optax.partition({"trained": mirror_descent(0.1, 1.5), "frozen": optax.set_to_zero()}, labels)
+    after, _ = trained(optimiser, params, jnp.sign, steps=3)
+    np.testing.assert_array_equal(after["b"], params["b"])
+    assert not np.array_equal(after["a"], params["a"])
+
+
+@pytest.mark.parametrize("p", [1.5, 2.0])
+def test_a_leaf_without_a_gradient_gets_no_update(p):
+    params = {"a": start(), "b": start((2,)), "none": None, "c": {"d": start((3,))}}
+    gradients = {"a": start(seed=1), "b": None, "none": None, "c": {"d": None}}
+    optimiser = mirror_descent(0.1, p)
+    updates, state = optimiser.update(gradients, optimiser.init(params), params)
+    assert updates["b"] is updates["none"] is updates["c"]["d"] is None
+    alone, _ = optimiser.update(gradients["a"], optimiser.init(params["a"]), params["a"])
+    np.testing.assert_array_equal(updates["a"], alone)
+    if p != 2:
+        np.testing.assert_array_equal(state.dual["b"], mirror_map(params["b"], p))
+        assert kinds(state.dual) == kinds(params)
+
+
 def test_masked_leaves_pass_through():
     params = {"a": start(), "b": start((2,))}
     optimiser = optax.masked(mirror_descent(0.1, 1.5), {"a": True, "b": False})
@@ -281,6 +323,11 @@ def test_resync_after_parameters_were_changed():
     assert jax.tree.structure(rebuilt) == jax.tree.structure(state)
     with pytest.raises(ValueError, match=r"params has no leaf .* accepted"):
         resync(state, {"w": jnp.zeros(2)})
+    for wrong, name in ((clipped, "dict"), (optax.sgd(0.1).init(clipped), "tuple")):
+        with pytest.raises(ValueError, match=rf"^state={name} holds no MirrorDescentState; accepted: "):
+            resync(wrong, state)
+    plain = mirror_descent(0.1, 2).init(w)
+    assert resync(plain, clipped) == plain
 
 
 # ---- errors
@@ -300,6 +347,7 @@ def test_wrong_arguments_are_answered():
 def test_what_is_not_finite_raises_on_the_host():
     good = {"w": start(), "n": jnp.arange(3), "none": None}
     raise_if_nonfinite(good)
+    raise_if_nonfinite([equinox.nn.MLP(2, 1, 3, 1, key=jax.random.key(0)), jax.random.key(0), "name", np.array(["x"])])
     after, _ = trained(mirror_descent(1e4, 1.1), start(), lambda w: jnp.ones_like(w), steps=1)
     with pytest.raises(
         FloatingPointError, match=r"leaf \['w'\] has 12 of 12 values .* at step 7; .*smaller learning rate"

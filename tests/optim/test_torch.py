@@ -1,5 +1,6 @@
 """Mirror descent for torch: the optax one step by step, SGD at p = 2, and the manners of a torch optimiser."""
 
+import copy
 import io
 
 import jax
@@ -79,6 +80,51 @@ def test_half_precision_moves_as_single_precision_does(p):
     np.testing.assert_allclose(w.detach().float().numpy(), v.detach().numpy(), rtol=0.1, atol=0.02)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("normalize", [False, True])
+@pytest.mark.parametrize("p", [1.1, 1.3, 2.0, 3.0, 10.0])
+def test_an_entry_without_a_gradient_stays_to_the_last_bit(p, normalize, dtype):
+    # at p = 10 the dual variable of 1e-5 underflows in single precision
+    w = torch.nn.Parameter(torch.tensor([0.3, 0.3, -0.7, 1e-5, 0.0, 1e3], dtype=dtype))
+    before = w.detach().clone()
+    optimiser = MirrorDescent([w], lr=1e-2, p=p, normalize=normalize)
+    for _ in range(3):
+        w.grad = torch.tensor([1.0, 0.0, -0.0, 0.0, 0.0, 0.0], dtype=dtype)
+        optimiser.step()
+    assert w[0] < before[0]
+    assert torch.equal(w[1:], before[1:])
+
+
+@pytest.mark.parametrize("p", [1.1, 1.5, 2.0, 3.0])
+@pytest.mark.parametrize(
+    ("dtype", "scales"),
+    [(torch.float16, (1e-6, 1e4)), (torch.bfloat16, (1e-37, 1e37)), (torch.float32, (1e-37, 1e38)), (None, (1e-300,))],
+)
+def test_normalised_steps_ignore_the_scale_of_the_gradient(p, dtype, scales):
+    dtype = dtype or torch.float64
+    moved = []
+    for scale in (1.0, *scales):
+        w = start(dtype)
+        # powers of 2, of which float16 keeps the smallest too
+        w.grad = torch.tensor([[2.0, -1.0, 0.0, 1.0]] * 3, dtype=dtype) * scale
+        MirrorDescent([w], lr=0.1, p=p, normalize=True).step()
+        moved.append(w.detach().double().numpy())
+    for each in moved[1:]:
+        np.testing.assert_allclose(each, moved[0], rtol=0.2 if dtype == torch.float16 else 0.05)
+        if dtype in (torch.float32, torch.float64):
+            np.testing.assert_allclose(each, moved[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("p", [1.1, 2.0, 3.0])
+def test_a_gradient_below_the_smallest_normal_number_moves_nothing(p):
+    w = start()
+    w.grad = torch.full_like(w, 1e-42)
+    MirrorDescent([w], lr=0.1, p=p, normalize=True).step()
+    assert torch.equal(w, start())
+    theirs, v = mirror_descent(0.1, p, normalize=True), jnp.asarray(start().detach().numpy())
+    np.testing.assert_array_equal(theirs.update(jnp.full_like(v, 1e-42), theirs.init(v), v)[0], 0)
+
+
 def test_groups_keep_their_own_options_and_schedulers_move_the_rate():
     w, v, still = start(), start(seed=1), start(seed=2)
     optimiser = MirrorDescent([{"params": [w], "p": 1.5, "lr": 0.1}, {"params": [v]}], lr=0.2, p=3, normalize=True)
@@ -144,6 +190,40 @@ def test_the_state_survives_a_file(p):
     assert torch.equal(w, v)
 
 
+@pytest.mark.parametrize("number", [float, np.float64])
+def test_any_number_as_an_option_survives_a_file(number):
+    w = start()
+    optimiser = MirrorDescent([{"params": [w], "p": number(1.5)}], lr=number(0.1), p=number(1.1))
+    descend(optimiser, [w])
+    file = io.BytesIO()
+    torch.save(optimiser.state_dict(), file)
+    file.seek(0)
+    stored = torch.load(file, weights_only=True)
+    assert stored["param_groups"][0]["p"] == 1.5
+    assert stored["param_groups"][0]["lr"] == 0.1
+
+
+def test_the_state_of_another_optimiser_is_taken_with_the_options_it_lacks():
+    w, v = start(), start()
+    other = torch.optim.SGD([w], lr=0.05, momentum=0.9)
+    descend(other, [w])
+    ours = MirrorDescent([w], lr=1.0, p=1.5)
+    ours.load_state_dict(other.state_dict())
+    with torch.no_grad():
+        v.copy_(w)
+    descend(ours, [w])
+    descend(MirrorDescent([v], lr=0.05, p=1.5), [v])
+    assert torch.equal(w, v)
+    # a state whose dual variables do not say for which p they are
+    stored = ours.state_dict()
+    del stored["state"][0]["p"]
+    ours.load_state_dict(stored)
+    descend(ours, [w])
+    assert ours.state[w]["p"] == 1.5
+    again = copy.deepcopy(ours)
+    assert again.param_groups[0]["p"] == 1.5
+
+
 def test_what_has_no_gradient_stays_and_gradients_are_left_alone():
     w, v, frozen = start(), start(), start()
     optimiser = MirrorDescent([w, v, frozen], lr=0.1, p=1.1, normalize=True)
@@ -181,6 +261,11 @@ def test_wrong_arguments_are_answered():
         MirrorDescent([start()], lr=-0.1)
     with pytest.raises(ValueError, match=r"^p=1 "):
         MirrorDescent([{"params": [start()], "p": 1.0}], lr=0.1)
+    # a default that no group uses yet
+    with pytest.raises(ValueError, match=r"^p=0.5 "):
+        MirrorDescent([{"params": [start()], "p": 1.5}], lr=0.1, p=0.5)
+    with pytest.raises(ValueError, match=r"^lr=-1 "):
+        MirrorDescent([{"params": [start()], "lr": 0.1}], lr=-1.0)
 
 
 def test_sparse_and_complex_gradients_are_refused():

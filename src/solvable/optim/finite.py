@@ -6,12 +6,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from solvable.numerics.results import is_traced
 
 
 def raise_if_nonfinite(tree: Any, step: int | None = None) -> None:
-    """Raise unless every entry of every floating leaf of `tree` (updates, parameters, a loss) is finite.
+    """Raise unless every entry of every floating leaf of `tree` (updates, parameters, a model, a loss) is finite.
 
     It waits for the values, so call it outside of jit. What is not finite stays so, hence a call every few hundred
     steps catches it too, only later. Nothing else is done: `tree` is unchanged.
@@ -22,8 +23,12 @@ def raise_if_nonfinite(tree: Any, step: int | None = None) -> None:
     if is_traced(tree):
         raise ValueError("raise_if_nonfinite was given traced values; accepted: values, so call it outside of jit")
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        # a model's leaves may also be functions, names and whole numbers
+        number = isinstance(leaf, jax.Array | np.ndarray | np.generic | float | complex)
+        if not number or not jnp.issubdtype(getattr(leaf, "dtype", float), jnp.inexact):
+            continue
         leaf = jnp.asarray(leaf)
-        if not jnp.issubdtype(leaf.dtype, jnp.inexact) or bool(jnp.all(jnp.isfinite(leaf))):
+        if bool(jnp.all(jnp.isfinite(leaf))):
             continue
         wrong = int(jnp.sum(~jnp.isfinite(leaf)))
         name = jax.tree_util.keystr(path)

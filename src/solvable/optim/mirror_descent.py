@@ -39,11 +39,13 @@ def mirror_descent(learning_rate: Any, p: Any, normalize: bool = False) -> optax
     """w <- sign(u)|u|^(1/(p-1)) after u <- u - learning_rate g, with u = sign(w)|w|^(p-1) kept in the state.
 
     g is the gradient or, with `normalize`, each leaf's gradient over its own q-norm, q = p/(p-1) (a leaf whose gradient
-    is 0 does not move). p = 2 is `optax.sgd`, to the last bit. `learning_rate` is a number or an optax schedule.
+    is 0, or below the smallest normal number, does not move). p = 2 is `optax.sgd`, to the last bit. `learning_rate` is
+    a number or an optax schedule.
 
     `update(gradients, state, params)` returns new - old for `optax.apply_updates`. It uses the learning rate up itself,
-    so in `optax.chain` it must be the last link. An entry whose gradient is 0 gets the update 0. Dtypes are those of
-    the parameters. Whoever changes parameters by other means (clipping, averages) calls `resync` afterwards.
+    so in `optax.chain` it must be the last link. An entry whose gradient is 0 gets the update 0, a leaf whose gradient
+    is None the update None. Updates have the dtypes of the parameters, at p = 2 those of the gradients. Whoever changes
+    parameters by other means (clipping, averages) calls `resync` afterwards.
 
     Raises: ValueError unless p is a finite number above 1 that is known before compilation, for a learning rate that is
     negative or not finite, from `init` for a leaf that is not real floating point, and from `update` without `params`.
@@ -71,10 +73,13 @@ def mirror_descent(learning_rate: Any, p: Any, normalize: bool = False) -> optax
         count = optax.safe_increment(state.count)
         if state.dual is None:
             return steps, MirrorDescentState(count, None, state.p)
-        dual = jax.tree.map(lambda u, s: u + s.astype(u.dtype), state.dual, steps)
+        absent = {"is_leaf": lambda node: node is None}
+        dual = jax.tree.map(lambda s, u: u if s is None else u + s.astype(u.dtype), steps, state.dual, **absent)
         # new - old is not exactly 0 where nothing moves: the maps' rounding would wander into weights at rest
         moves = jax.tree.map(
-            lambda u, w, s: jnp.where(s == 0, jnp.zeros_like(u), inverse_mirror_map(u, p) - w), dual, params, steps
+            lambda s, u, w: s if s is None else jnp.where(s == 0, jnp.zeros_like(u), inverse_mirror_map(u, p) - w),
+            *(steps, dual, params),
+            **absent,
         )
         return moves, MirrorDescentState(count, dual, state.p)
 
@@ -87,8 +92,14 @@ def resync(state: Any, params: optax.Params) -> Any:
     `state` is that of `mirror_descent` or of any optax transformation that holds it (chain, masked, partition,
     inject_hyperparams). The step count stays. `params` is the whole tree of parameters.
 
-    Raises: ValueError if a leaf of the dual variables has no parameter of its path or shape.
+    Raises: ValueError if `state` holds no state of mirror descent, or if a leaf of the dual variables has no parameter
+    of its path or shape.
     """
+    if not any(map(_is_ours, jax.tree.leaves(state, is_leaf=_is_ours))):
+        raise ValueError(
+            f"state={type(state).__name__} holds no MirrorDescentState; accepted: the state of mirror_descent or of a "
+            "transformation around it, before the parameters"
+        )
     leaves = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
 
     def anew(path: Any, old: Array, p: float) -> Array:
@@ -98,11 +109,11 @@ def resync(state: Any, params: optax.Params) -> Any:
         return mirror_map(leaves[name], p)
 
     def rebuilt(node: Any) -> Any:
-        if not isinstance(node, MirrorDescentState):
+        if not _is_ours(node):
             return node
         return node._replace(dual=jax.tree_util.tree_map_with_path(lambda k, u: anew(k, u, node.p.value), node.dual))
 
-    return jax.tree.map(rebuilt, state, is_leaf=lambda node: isinstance(node, MirrorDescentState))
+    return jax.tree.map(rebuilt, state, is_leaf=_is_ours)
 
 
 def normalized(gradient: Float[Array, "..."], p: float) -> Float[Array, "..."]:
@@ -113,13 +124,18 @@ def normalized(gradient: Float[Array, "..."], p: float) -> Float[Array, "..."]:
     if gradient.size == 0:
         return gradient
     wide = gradient.astype(jnp.float32) if gradient.dtype.itemsize < 4 else gradient
-    largest = jnp.max(jnp.abs(wide))
-    # 1 where the gradient is 0 (or below the smallest normal number), so that neither 1 / largest nor a power overflows
-    inverse = 1 / jnp.where(largest < jnp.finfo(wide.dtype).tiny, jnp.ones_like(largest), largest)
-    q = 1 + 1 / mirror_exponent(p)
+    tiny, largest = jnp.finfo(wide.dtype).tiny, jnp.max(jnp.abs(wide))
+    # XLA on a CPU takes numbers below tiny for 0. Hence a gradient below tiny becomes 0 everywhere, and no factor is
+    # below tiny: entries above 1 / tiny are scaled to at most 4, and inverse / norm is applied by its roots
+    inverse = 1 / jnp.where(largest < tiny, jnp.full_like(largest, jnp.inf), jnp.minimum(largest, 1 / tiny))
+    root, q = jnp.sqrt(inverse), 1 + 1 / mirror_exponent(p)
     norm = power(jnp.sum(power(jnp.abs(wide * inverse), q)), 1 / q)
-    # the norm of what is scaled is at least 1, but for such a gradient
-    return (wide * (inverse / jnp.maximum(norm, jnp.ones_like(norm)))).astype(gradient.dtype)
+    # the norm of what is scaled is at least 1, but for a gradient of 0
+    return (wide * root * (root / jnp.maximum(norm, jnp.ones_like(norm)))).astype(gradient.dtype)
+
+
+def _is_ours(node: Any) -> bool:
+    return isinstance(node, MirrorDescentState)
 
 
 def _dual(params: optax.Params, p: float) -> Any:
