@@ -25,6 +25,7 @@ def float64(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
+        args, kwargs = jax.tree_util.tree_map(_settled, (args, kwargs))
         with jax.enable_x64(True):
             return jax.tree_util.tree_map(_to_numpy, function(*args, **kwargs))
 
@@ -34,6 +35,13 @@ def float64(function: Callable[P, T]) -> Callable[P, T]:
 def as_float64(value: Any) -> jax.Array:
     """`value` as a float64 JAX array (differentiable when traced)."""
     return jnp.asarray(value).astype(jnp.float64)
+
+
+def _settled(leaf: Any) -> Any:
+    """A traced leaf in the precision it claims: vmap hands NumPy float64 on and calls it float32 until its first use."""
+    if not is_traced(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return leaf
+    return jnp.array(leaf, copy=True)
 
 
 def _to_numpy(leaf: Any) -> Any:

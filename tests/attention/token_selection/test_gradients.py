@@ -146,3 +146,16 @@ def test_the_excess_loss_is_the_difference_and_keeps_its_digits(loss):
         assert abs(float(deep.log_scale + jnp.log(deep.value)) + 3000.0) < 10.0
         unselected = log_unselected(single, jnp.asarray(far), single.optimal_tokens())
         assert abs(float(unselected.max()) + 3000.0) < 5.0
+
+
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+@pytest.mark.parametrize(("t", "fall"), [(0.3, 1e-9), (2.0, 0.99), (2.0, 1.01), (1000.0, 2000.0), (750.0, 749.0)])
+def test_the_drop_of_a_loss(loss, t, fall):
+    with jax.enable_x64(True):
+        found = float(loss.drop(jnp.asarray(t), jnp.asarray(fall)))
+    value = {"Logistic": lambda x: np.logaddexp(0, -x), "Exponential": lambda x: np.exp(-x), "Linear": lambda x: -x}
+    of = value[type(loss).__name__]
+    slope = {"Logistic": special.expit(-t), "Exponential": np.exp(-t), "Linear": 1.0}[type(loss).__name__]
+    with np.errstate(over="ignore"):
+        expected = slope * fall if fall < 1e-6 else of(t - fall) - of(t)
+    assert found == pytest.approx(expected, rel=1e-8)

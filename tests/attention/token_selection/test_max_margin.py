@@ -130,6 +130,12 @@ def test_relaxed_sequences_are_asked_for_no_margin():
     assert margins[slack].min() >= -1e-12
     assert found.norm < all_of_them.norm
     assert found.gap <= 1e-9
+    # what supports is what meets the margin it is asked for, with and only with multipliers there
+    support = ts.support_tokens(problem, found)
+    assert np.all(support[found.multipliers > 1e-6 * found.multipliers.max()])
+    inside = np.array([support[i, t] for i, _, t in places])
+    assert np.all(margins[inside & slack] < 1e-5)
+    assert ts.margin_ratio(problem, found, found.weights) == pytest.approx(1.0)
 
 
 def test_the_decoder_program():
@@ -167,6 +173,9 @@ def test_copies_of_the_selected_token_are_named():
     with pytest.raises(ValueError, match="selected token 1 of sequence 2 equals its token 5"):
         ts.max_margin(twice, [0, 0, 1, 0, 0, 0])
     assert ts.max_margin(twice, [0] * 6).result == Result.SUCCESSFUL
+    copied = ts.max_margin(twice, [0, 0, 1, 0, 0, 0], throw=False)
+    assert copied.result == Result.INFEASIBLE
+    assert copied.multipliers[2, 5] == pytest.approx(1.0)
 
 
 def test_relaxed_must_be_a_mask():

@@ -76,6 +76,43 @@ def test_a_selection_that_nothing_separates_is_missing_with_its_reason():
     assert predicted.direction.shape == (6, 2, 2)
 
 
+def test_a_trained_run_is_given():
+    problem = TASK.sample(jax.random.key(11))
+    run = ALGORITHM.train(problem)
+    predicted = ts.predict(problem, ALGORITHM, given=run)
+    assert predicted.direction.shape == (1, 10, 10)
+    assert np.vdot(predicted.direction[0], run.weights) / np.linalg.norm(run.weights) > 0.98
+
+
+def test_copies_of_a_token_make_a_run_missing_and_not_the_others():
+    problem = TASK.sample(jax.random.key(0))
+    tokens = np.array(problem.tokens)
+    tokens[:, 1] = tokens[:, int(ALGORITHM.train(problem).selected[0])]
+    padded = ts.SelectionProblem(tokens, problem.queries, problem.labels, problem.decoder)
+    outcome = ts.simulate(padded, ALGORITHM, replicates=4, at=[10, 1000])
+    assert set(outcome.result) <= {Result.INFEASIBLE, Result.SUCCESSFUL}
+    assert np.isnan(outcome.divergence[outcome.result == Result.INFEASIBLE]).all()
+
+
+def test_polyak_steps_towards_a_loss_out_of_reach_are_missing_with_their_reason():
+    outcome = ts.simulate(TASK, ts.MirrorDescent(step="polyak", steps=500), key=jax.random.key(1), replicates=30)
+    lost = outcome.result != Result.SUCCESSFUL
+    assert 5 < lost.sum() < 25
+    assert set(outcome.result[lost]) == {Result.UNREACHED_LOSS}
+    assert "use normalized steps" in outcome.reasons()[int(np.flatnonzero(lost)[0])]
+
+
+def test_joint_training_of_more_sequences_than_support_vectors():
+    """Sequences that are no support vectors of the decoder are asked for no margin (two dims, eight sequences)."""
+    task, algorithm = ts.RandomSelection(8, 3, 3), ts.MirrorDescent(train_decoder=True, steps=20000)
+    outcome = ts.simulate(task, algorithm, key=jax.random.key(1), replicates=10)
+    predicted = ts.predict(task, algorithm, given=outcome)
+    there = predicted.result == Result.SUCCESSFUL
+    assert there.sum() >= 3
+    assert np.median(outcome.margin_ratio[there, -1]) > 0.9
+    np.testing.assert_array_equal(predicted.margin_ratio[there], 1.0)
+
+
 def test_unconditional_theories():
     grown = ts.predict(TASK, ALGORITHM, theory="growth", at=[10, 1000])
     np.testing.assert_allclose(grown.norm, [1.0, 100.0])
@@ -97,6 +134,8 @@ def test_unconditional_theories():
         (ts.MirrorDescent(step="polyak"), {"theory": "growth"}, "given=None is not accepted with theory='growth'"),
         (ts.MirrorDescent(parameterization="factored"), {"theory": "rate"}, "speaks of W trained alone"),
         (ALGORITHM, {"theory": "growth", "at": [2000]}, "at="),
+        (ts.MirrorDescent(step="fixed"), {"theory": "growth"}, "theory='excess_loss' for fixed steps"),
+        (ts.MirrorDescent(gradient="authors"), {"theory": "growth"}, "gradient='authors' has no theory"),
     ],
 )
 def test_what_cannot_be_predicted_is_said(algorithm, options, words):
@@ -116,6 +155,11 @@ def test_excess_loss_needs_fixed_steps(outcome):
 def test_bad_arguments_of_simulate_are_named(options, words):
     with pytest.raises(ValueError, match=words):
         ts.simulate(TASK, ALGORITHM, **options)
+
+
+def test_factored_training_is_measured_at_p_2_only():
+    with pytest.raises(ValueError, match="p=3 has no max-margin solution to measure against"):
+        ts.simulate(TASK, ts.MirrorDescent(3.0, parameterization="factored"))
 
 
 def test_other_systems_are_refused():

@@ -146,13 +146,33 @@ def test_schedules():
     assert step == pytest.approx(0.05)
 
 
-def test_training_is_batched_by_vmap_and_jit():
+@pytest.mark.parametrize("double", [True, False])
+def test_training_is_batched_by_vmap_and_jit(double):
+    """In the user's precision: without x64 JAX hands single precision on."""
     task, algorithm = ts.RandomSelection(), ts.MirrorDescent(steps=50)
-    keys = jax.random.split(jax.random.key(7), 3)
+    problems = [task.sample(jax.random.key(seed)) for seed in range(3)]
+    stacked = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *problems)
+    alone = np.stack([algorithm.train(problem).weights for problem in problems])
+    with jax.enable_x64(double):
+        runs = jax.vmap(algorithm.train)(stacked)
+        compiled = jax.jit(lambda problem: algorithm.train(problem).weights)(problems[0])
+        best = jax.vmap(lambda problem: problem.optimal_tokens())(stacked)
+    rtol = 1e-9 if double else 1e-3
+    np.testing.assert_allclose(runs.weights, alone, rtol=rtol, atol=rtol)
+    np.testing.assert_allclose(compiled, alone[0], rtol=rtol, atol=rtol)
+    np.testing.assert_array_equal(best, [problem.optimal_tokens() for problem in problems])
+
+
+def test_derivatives_are_forward_mode():
+    problem = drawn()
+
+    def size(rate):
+        return jnp.sum(ts.MirrorDescent(learning_rate=rate, steps=20).train(problem).weights ** 2)
+
     with jax.enable_x64(True):
-        runs = jax.jit(jax.vmap(lambda key: algorithm.train(task.sample(key)).weights))(keys)
-    alone = np.stack([algorithm.train(task.sample(key)).weights for key in keys])
-    np.testing.assert_allclose(runs, alone, rtol=1e-9)
+        slope = jax.jacfwd(size)(0.1)
+        finite = (size(0.1 + 1e-5) - size(0.1 - 1e-5)) / 2e-5
+    assert slope == pytest.approx(float(finite), rel=1e-6)
 
 
 def test_several_queries_a_sequence_are_the_mean_of_their_outputs():
@@ -227,6 +247,12 @@ def test_the_regularisation_path_meets_its_optimality_conditions_and_bounds_the_
         ({"loss": "hinge"}, "loss='hinge'"),
         ({"step": "polyak", "p": 3.0}, "p=3 is not accepted with step='polyak'"),
         ({"step": "polyak", "train_decoder": True}, "train_decoder=True is not accepted"),
+        ({"p": 3.0, "learning_rate": ts.linear_growth(0.1, 2.0)}, "is not accepted with p=3 and step='normalized'"),
+        (
+            {"learning_rate": ts.linear_growth(0.1, 2.0), "step": "fixed"},
+            "accepted: the p of the algorithm",
+        ),
+        ({"gradient": "authors", "step": "fixed"}, "gradient='authors' is not accepted with step='fixed'"),
     ],
 )
 def test_bad_arguments_of_the_algorithm_are_named(arguments, words):
@@ -281,6 +307,19 @@ def test_bad_calls_are_named(call, words):
         call(ts.MirrorDescent(steps=10), drawn())
 
 
+def test_what_is_no_problem_is_said():
+    with pytest.raises(TypeError, match="problem=RandomSelection is not accepted; accepted: a SelectionProblem"):
+        ts.MirrorDescent().train(ts.RandomSelection())
+
+
+def test_a_problem_keeps_what_was_checked():
+    fine = drawn()
+    tokens = np.array(fine.tokens)
+    problem = ts.SelectionProblem(tokens, fine.queries, fine.labels, fine.decoder)
+    tokens[:] = np.nan
+    np.testing.assert_array_equal(problem.tokens, fine.tokens)
+
+
 def test_directional_divergence():
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, 4, 4))
@@ -294,6 +333,7 @@ def test_directional_divergence():
         assert ts.directional_divergence(a, b, p) == pytest.approx(bregman)
         assert ts.directional_divergence(a, 5.0 * a, p) == pytest.approx(0.0, abs=1e-15)
         assert ts.directional_divergence(a, -a, p) == pytest.approx(2.0)
+        assert ts.directional_divergence(a, 0.0 * a, p) == 1.0
         np.testing.assert_allclose(ts.directional_divergence(a, np.stack([a, b]), p), [0.0, bregman], atol=1e-15)
     assert ts.correlation(a, b) == pytest.approx(np.vdot(a, b) / np.linalg.norm(a) / np.linalg.norm(b))
 

@@ -6,10 +6,9 @@ l_p mirror descent on the key-query matrix (arXiv:2410.14581), gradient descent 
 direction; `simulate` trains and measures, `predict` says what theory expects.
 """
 
-from solvable.attention.token_selection.algorithms import LinearGrowth as LinearGrowth
 from solvable.attention.token_selection.algorithms import MirrorDescent as MirrorDescent
-from solvable.attention.token_selection.algorithms import Path as Path
 from solvable.attention.token_selection.algorithms import SelectionRun as SelectionRun
+from solvable.attention.token_selection.algorithms import TrainingPath as TrainingPath
 from solvable.attention.token_selection.algorithms import linear_growth as linear_growth
 from solvable.attention.token_selection.geometry import correlation as correlation
 from solvable.attention.token_selection.geometry import directional_divergence as directional_divergence

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
-from solvable.attention.token_selection.task import SelectionProblem
+from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.attention.token_selection.training import Parameters, Rule, Trained, train
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
@@ -46,7 +46,7 @@ def linear_growth(speed: float, p: float) -> LinearGrowth:
     return LinearGrowth(number("speed", speed, above=0.0), float(number("p", p, above=1.0)))
 
 
-class Path(eqx.Module):
+class TrainingPath(eqx.Module):
     """The recorded steps: `steps` (K,), `weights` (K, d, d) and, where the decoder is trained, `decoder` (K, d)."""
 
     steps: Int[Array, "K"]
@@ -66,7 +66,7 @@ class SelectionRun(eqx.Module):
     decoder: Float[Array, "d"]
     selected: Int[Array, "n"] | Int[Array, "n m"]
     saturation: Float[Array, ""]
-    path: Path
+    path: TrainingPath
     result: Int[Array, ""]
     key_matrix: Float[Array, "d k"] | None = None
     query_matrix: Float[Array, "d k"] | None = None
@@ -86,8 +86,9 @@ class MirrorDescent(eqx.Module):
 
     p > 1 finite; learning_rate > 0, or an optax schedule of the step's number; steps >= 1.
     step: "normalized" moves U by eta G/|G|_q, 1/p + 1/q = 1, each trained tensor by its own norm; "fixed" by eta G;
-    "polyak" by (L - L*) G / (polyak_constant |G|_2^2), L* the loss of attention on the optimal tokens (p = 2, decoder
-    not trained; the constant of arXiv:2402.05738 was not read). parameterization: "matrix" trains W, "factored" trains
+    "polyak" by (L - L*) G / (polyak_constant |G|_2^2), without a learning rate; L* is the loss of attention on the
+    optimal tokens, so that a run which attends to others blows up (p = 2, decoder not trained; the constant of
+    arXiv:2402.05738 was not read). parameterization: "matrix" trains W, "factored" trains
     K and Q of W = K Q^T. gradient: "stable" keeps its digits at any margin; "autodiff" differentiates the softmax as
     written and "authors" also adds the machine epsilon to the gradient's norm, as the published code does: both go
     wrong once the attention saturates. loss: "logistic", "exponential", "linear" or a `DecreasingLoss`.
@@ -128,6 +129,16 @@ class MirrorDescent(eqx.Module):
         self.gradient = choice("gradient", gradient, ("stable", "autodiff", "authors"))
         self.polyak_constant = number("polyak_constant", polyak_constant, above=0.0)
         self.loss = get_loss(loss)
+        if isinstance(learning_rate, LinearGrowth) and (learning_rate.p != self.p or self.step != "normalized"):
+            raise ValueError(
+                f"learning_rate=linear_growth(..., p={learning_rate.p:g}) is not accepted with p={self.p:g} and "
+                f"step={step!r}; accepted: the p of the algorithm, normalized steps"
+            )
+        if self.gradient == "authors" and self.step == "fixed":
+            raise ValueError(
+                "gradient='authors' is not accepted with step='fixed', which has no norm to add to; accepted: "
+                "gradient='autodiff', or step='normalized'"
+            )
         if self.step == "polyak":
             refused = {
                 f"p={self.p:g}": self.p != 2.0,
@@ -159,9 +170,13 @@ class MirrorDescent(eqx.Module):
         times 0.1, drawn from `key` (None: seed 0). `at` are the steps to record, from 0 to `steps` (None: about 60,
         evenly spaced in the logarithm).
 
-        Raises: ValueError for an init or steps that do not fit; SolveError, unless throw=False, for weights that are
-        not finite or a start where every gradient is zero.
+        Derivatives through a run are forward-mode only (`jax.jvp`, `jax.jacfwd`).
+
+        Raises: TypeError for what is no problem; ValueError for an init or steps that do not fit; SolveError, unless
+        throw=False, for weights that are not finite or a start where every gradient is zero.
         """
+        if not isinstance(problem, SelectionProblem):
+            raise TypeError(f"problem={type(problem).__name__} is not accepted; accepted: a SelectionProblem")
         start = start_of(self.parameterization, self.train_decoder, problem, init, key)
         stops = recorded_steps(self.steps, at)
         run = _train(self.rule, problem, start, jnp.asarray(stops))
@@ -213,22 +228,22 @@ def recorded_steps(steps: int, at: Any = None) -> np.ndarray:
     return found.astype(np.int64)
 
 
-def finished(problem: SelectionProblem, trained: Trained, steps: Int[Array, "K"]) -> SelectionRun:
+def finished(problem: SelectionProblem, trained: Trained, steps: Int[Array, "K"], polyak: bool) -> SelectionRun:
     """The run that the recorded parameters make."""
     factored = trained.path.weights is None
     products = jax.vmap(lambda parameters: parameters.product())(trained.path)
     last = jax.tree_util.tree_map(lambda value: value[-1], trained.path)
     weights = products[-1]
     maps = attention_maps(problem, weights)
-    selected = jnp.argmax(maps, axis=-1)
+    selected = first_largest(maps)
     code = jnp.where(trained.moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
     return SelectionRun(
         weights=weights,
         decoder=problem.decoder if last.decoder is None else last.decoder,
         selected=selected[:, 0] if problem.queries.ndim == 2 else selected,
         saturation=jnp.mean(jnp.max(maps, axis=-1)),
-        path=Path(steps, products, trained.path.decoder),
-        result=jnp.where(trained.finite, code, int(Result.NONFINITE)),
+        path=TrainingPath(steps, products, trained.path.decoder),
+        result=jnp.where(trained.finite, code, int(Result.UNREACHED_LOSS if polyak else Result.NONFINITE)),
         key_matrix=last.key_matrix if factored else None,
         query_matrix=last.query_matrix if factored else None,
     )
@@ -236,14 +251,15 @@ def finished(problem: SelectionProblem, trained: Trained, steps: Int[Array, "K"]
 
 @eqx.filter_jit
 def _train(rule: Rule, problem: SelectionProblem, start: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
-    return finished(problem, train(rule, problem, start, stops), stops)
+    return finished(problem, train(rule, problem, start, stops), stops, rule.step == "polyak")
 
 
 @eqx.filter_jit
 def train_batch(rule: Rule, problems: SelectionProblem, starts: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
     """Runs over problems of one shape, stacked along a leading axis, with a start each: one step for all at a time."""
     runs = jax.vmap(lambda problem, start: train(rule, problem, start, stops))(problems, starts)
-    return jax.vmap(lambda problem, trained: finished(problem, trained, stops))(problems, runs)
+    polyak = rule.step == "polyak"
+    return jax.vmap(lambda problem, trained: finished(problem, trained, stops, polyak))(problems, runs)
 
 
 def _start(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:

@@ -48,6 +48,7 @@ def simulate_direction(
     *,
     references: tuple[float, ...],
     tokens_of: TokensOf = "own run",
+    steps_of: Mapping[float, int] | None = None,
     init_scale: float = 1.0,
     key: jax.Array | None = None,
     replicates: int | range = 1,
@@ -55,22 +56,21 @@ def simulate_direction(
     """Divergence in the p of training of every run from the max-margin solutions of `references`.
 
     The solutions are for the tokens that the run itself selected. With tokens_of="other run" they are for those that
-    another run selected, trained on the same problem with the reference's p from another start, as in the published
-    figure; they differ in more than half of the problems, which is most of what that figure's plateau shows.
+    another run selected, trained on the same problem with the reference's p, for `steps_of` it, from another start, as
+    in the published figure; they differ in more than half of the problems, which is most of that figure's plateau.
     """
-    numbers = replicates if isinstance(replicates, range) else range(int(replicates))
     at = measured_steps(algorithm, None)
-    key = jax.random.key(0) if key is None else key
-    problems, runs = trained(task, algorithm, key, numbers, at, init_scale)
+    problems, runs = trained(task, algorithm, key, replicates, at, init_scale)
     selections = dict.fromkeys(references, runs.selected)
     if tokens_of == "other run":
         for index, reference in enumerate(references):
-            other = MirrorDescent(reference, algorithm.learning_rate, algorithm.steps, gradient=algorithm.gradient)
-            stops = np.array([algorithm.steps])
-            selections[reference] = trained(task, other, key, numbers, stops, init_scale, run=index + 1)[1].selected
+            steps = (steps_of or {}).get(reference, algorithm.steps)
+            other = MirrorDescent(reference, algorithm.learning_rate, steps, gradient=algorithm.gradient)
+            stops = np.array([steps])
+            selections[reference] = trained(task, other, key, replicates, stops, init_scale, run=index + 1)[1].selected
     code = np.array(runs.result, int)
-    divergence = np.full((len(numbers), len(at), len(references)), np.nan)
-    for r in range(len(numbers)):
+    divergence = np.full((len(runs.selected), len(at), len(references)), np.nan)
+    for r in range(len(runs.selected)):
         for index, reference in enumerate(references):
             found = max_margin(pick(problems, r), selections[reference][r], reference, throw=False)
             if found.result != Result.SUCCESSFUL:
@@ -94,20 +94,12 @@ def simulate_direction(
 
 @float64
 def predict_direction(
-    task: Task,
-    algorithm: MirrorDescent,
-    /,
-    *,
-    references: tuple[float, ...],
-    given: Any,
-    tokens_of: TokensOf = "own run",
-    init_scale: float = 1.0,
+    task: Task, algorithm: MirrorDescent, /, *, references: tuple[float, ...], given: Any
 ) -> DirectionOutcome:
     """The limits, given the tokens each run selected: W points along its own p's solution.
 
     So the divergence from another norm's solution tends to that between the two solutions.
     """
-    del tokens_of, init_scale
     runs = GivenRuns(task, algorithm, given)
 
     def limits(problem: SelectionProblem, own: MaxMargin) -> list[float]:

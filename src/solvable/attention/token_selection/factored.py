@@ -58,10 +58,8 @@ def simulate_factored(
     replicates: int | range = 1,
 ) -> FactoredOutcome:
     """Train, and correlate with both solutions for the tokens selected."""
-    numbers = replicates if isinstance(replicates, range) else range(int(replicates))
     at = measured_steps(algorithm, None)
-    key = jax.random.key(0) if key is None else key
-    problems, runs = trained(task, algorithm, key, numbers, at, init_scale)
+    problems, runs = trained(task, algorithm, key, replicates, at, init_scale)
     code = np.array(runs.result, int)
     found = np.full((len(code), len(at), 2), np.nan)
     for r in range(len(code)):
@@ -86,11 +84,8 @@ def simulate_factored(
 
 
 @float64
-def predict_factored(
-    task: Task, algorithm: MirrorDescent, /, *, given: Any, init_scale: float = 0.0
-) -> FactoredOutcome:
+def predict_factored(task: Task, algorithm: MirrorDescent, /, *, given: Any) -> FactoredOutcome:
     """W ends along the Frobenius solution, K Q^T along the nuclear one, given the tokens each run selected."""
-    del init_scale
     runs = GivenRuns(task, algorithm, given)
 
     def limits(problem: SelectionProblem, own: MaxMargin) -> list[float]:

@@ -27,7 +27,7 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
     """1 - <grad psi(B), A> of the unit-norm A = reference/|.|_p, B = weights/|.|_p; grad psi(B) = sign(B)|B|^(p-1).
 
     The Bregman divergence of psi = |.|_p^p / p between the two directions (arXiv:2410.14581): in [0, 2], 0 exactly for
-    one direction, and 1 - cosine at p = 2. `weights` may have leading axes that `reference` lacks.
+    one direction, 1 - cosine at p = 2, and 1 for zero weights. `weights` may have leading axes that `reference` lacks.
 
     Raises: ValueError for p <= 1 or infinite, or shapes that do not fit.
     """
@@ -35,12 +35,19 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
     a, b = as_float64(reference), as_float64(weights)
     if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
         raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")
-    axes = tuple(range(b.ndim - a.ndim, b.ndim))
-    a = (a / power_norm(a, p)).reshape((1,) * (b.ndim - a.ndim) + a.shape)
-    b = b / jnp.expand_dims(power_norm(b, p, axes), axes)
+    return divergence_of(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))
+
+
+def divergence_of(a: Any, b: Any, p: float, axes: tuple[int, ...]) -> Float[Array, "..."]:
+    """The directional divergence over some axes, inside a traced computation; 1 for a zero b."""
+    a = a / jnp.expand_dims(power_norm(a, p, axes), axes)
+    size = jnp.expand_dims(power_norm(b, p, axes), axes)
+    b = b / jnp.where(size > 0.0, size, 1.0)
     if p == 2.0:  # the same number, without the cancellation
-        return 0.5 * jnp.sum((a - b) ** 2, axis=axes)
-    return jnp.maximum(1.0 - jnp.sum(mirror_map(b, p) * a, axis=axes), 0.0)
+        found = 0.5 * jnp.sum((a - b) ** 2, axis=axes)
+    else:
+        found = jnp.maximum(1.0 - jnp.sum(mirror_map(b, p) * a, axis=axes), 0.0)
+    return jnp.where(jnp.squeeze(size, axes) > 0.0, found, 1.0)
 
 
 @float64

@@ -28,8 +28,12 @@ class GivenRuns:
                 f"given={type(given).__name__} lacks 'selected'; accepted: an outcome of simulate, or a mapping with "
                 "selected"
             )
-        selected = np.asarray(read["selected"])
-        problems = read.get("problem")
+        selected, problems = np.asarray(read["selected"]), read.get("problem")
+        if (
+            isinstance(task, SelectionProblem) and selected.ndim == task.queries.ndim - 1
+        ):  # one run, as `train` returns it
+            read = {**read, "selected": selected[None], "decoder": np.asarray(read.get("decoder", task.decoder))[None]}
+            selected, problems = selected[None], None
         if problems is None and not isinstance(task, SelectionProblem):
             raise ValueError(
                 f"given lacks 'problem', which {type(task).__name__} draws anew every time; accepted: a mapping with "
@@ -41,8 +45,8 @@ class GivenRuns:
         decoders = read.get("decoder")
         if decoders is None and algorithm.train_decoder:
             raise ValueError("given lacks 'decoder', which was trained; accepted: a mapping with decoder")
-        own = getattr(given, "result", None)
-        codes = np.zeros(count, int) if own is None else np.array(own, int)
+        own = read.get("result")
+        codes = np.zeros(count, int) if own is None else np.array(own, int).reshape(count)
         last = read.get("saturation")
         saturation = np.ones(count) if last is None else np.asarray(last).reshape(count, -1)[:, -1]
         self.solutions: list[MaxMargin | None] = []

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.losses import DecreasingLoss
-from solvable.attention.token_selection.task import SelectionProblem
+from solvable.attention.token_selection.task import SelectionProblem, first_largest
 
 
 class Scaled(NamedTuple):
@@ -71,7 +71,7 @@ def stable_gradients(
     logits = logits.reshape(n * queries, length).T
     scores = jnp.repeat(problem.scores(decoder), queries, axis=0).T
     behind = logits - jnp.max(logits, axis=0)[None]
-    loses = jnp.arange(length)[:, None] != first_where(behind == 0.0, axis=0)[None]
+    loses = jnp.arange(length)[:, None] != first_largest(logits.T)[None]
     rest = jnp.where(loses, jnp.exp(behind), 0.0)
     total = 1.0 + jnp.sum(rest, axis=0)
     best = jnp.sum(jnp.where(loses, 0.0, scores), axis=0)
@@ -94,16 +94,6 @@ def stable_gradients(
     attended = jnp.einsum("nt,ntd->nd", share, problem.tokens)
     in_decoder = -jnp.einsum("n,nd->d", slopes, attended) / n
     return Gradients(Scaled(in_weights, shift), Scaled(in_decoder, jnp.max(log_slope)))
-
-
-def first_where(condition: Bool[Array, "..."], axis: int) -> Int[Array, "..."]:
-    """The first place along an axis where a condition holds.
-
-    Not argmax, whose 64-bit index does not compile inside a user's jit without double precision.
-    """
-    length = condition.shape[axis]
-    places = jnp.arange(length).reshape([-1 if i == axis % condition.ndim else 1 for i in range(condition.ndim)])
-    return jnp.min(jnp.where(condition, places, length), axis=axis)
 
 
 def excess_loss(

@@ -12,7 +12,7 @@ import numpy as np
 from solvable.attention.token_selection.algorithms import MirrorDescent
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.outcome import Observable
-from solvable.attention.token_selection.simulate import pick, simulate
+from solvable.attention.token_selection.simulate import measured, pick
 from solvable.attention.token_selection.task import SelectionProblem, Task
 from solvable.attention.token_selection.theory import predict
 from solvable.lab.outcome import Outcome
@@ -49,23 +49,22 @@ def simulate_joint(
     early = np.array([1, 2, 5, 10, 20, 50, 100])
     late = np.round(np.geomspace(200, algorithm.steps, 9)).astype(int) if algorithm.steps > 200 else []
     at = np.union1d(early[early <= algorithm.steps], np.append(late, algorithm.steps)).astype(int)
-    outcome = simulate(task, algorithm, key=key, replicates=replicates, at=at)
-    attention, label = [], []
-    for r in range(len(outcome.result)):
-        problem: SelectionProblem = pick(outcome.problem, r)
-        start = (np.zeros((problem.tokens.shape[-1],) * 2), np.zeros(problem.tokens.shape[-1]))
-        path: Any = algorithm.train(problem, start, at=at.tolist(), throw=False).path
-        states = zip(path.weights, path.decoder, strict=True)
-        found = [_probabilities(problem, weights, decoder, outcome.selected[r]) for weights, decoder in states]
-        attention.append([one for one, _ in found])
-        label.append([other for _, other in found])
+    outcome, runs = measured(task, algorithm, key, replicates, at, 0.0)
+    decoders: Any = runs.path.decoder
+    shown = np.searchsorted(runs.path.steps[0], at)
+    found = np.array(
+        [
+            [_probabilities(problem, runs.path.weights[r][k], decoders[r][k], outcome.selected[r]) for k in shown]
+            for r, problem in ((r, pick(outcome.problem, r)) for r in range(len(outcome.result)))
+        ]
+    )
     return JointOutcome(
         outcome.result,
         outcome.stats,
         divergence=outcome.divergence,
         decoder_divergence=outcome.decoder_divergence,
-        attention_probability=np.array(attention, np.float64),
-        label_probability=np.array(label, np.float64),
+        attention_probability=found[:, :, 0],
+        label_probability=found[:, :, 1],
         final_divergence=outcome.divergence[:, -1],
         final_decoder_divergence=outcome.decoder_divergence[:, -1],
         token=outcome.selected.astype(np.float64),

@@ -43,8 +43,9 @@ class Logistic(DecreasingLoss):
         return -jnp.maximum(t, 0.0) - jnp.log(1.0 + jnp.exp(-jnp.abs(t)))
 
     def drop(self, t: Values, fall: Values) -> Values:
-        """log(1 + sigmoid(-t) (exp(fall) - 1))."""
-        return jnp.log1p(jax.nn.sigmoid(-t) * jnp.expm1(fall))
+        """log(1 + sigmoid(-t) (exp(fall) - 1)), for large falls as it is written."""
+        small = jnp.log1p(jax.nn.sigmoid(-t) * jnp.expm1(jnp.minimum(fall, 1.0)))
+        return jnp.where(fall < 1.0, small, self.value(t - fall) - self.value(t))
 
 
 class Exponential(DecreasingLoss):
@@ -59,8 +60,9 @@ class Exponential(DecreasingLoss):
         return -t
 
     def drop(self, t: Values, fall: Values) -> Values:
-        """exp(-t) (exp(fall) - 1)."""
-        return jnp.exp(-t) * jnp.expm1(fall)
+        """exp(-t) (exp(fall) - 1), for large falls as it is written."""
+        small = jnp.exp(-t) * jnp.expm1(jnp.minimum(fall, 1.0))
+        return jnp.where(fall < 1.0, small, self.value(t - fall) - self.value(t))
 
 
 class Linear(DecreasingLoss):

@@ -24,7 +24,8 @@ class MaxMargin:
     largest margin of weights of unit norm. `multipliers` lambda >= 0 of the constraints, with the shape of the
     attention maps (zero at the selected tokens), or (n,) for the decoder: grad psi(weights) = A^T lambda. `gap`: at
     most this share of the norm can be saved (certified by duality). `result` is SUCCESSFUL or INFEASIBLE; for the
-    latter `multipliers` are the certificate: they sum to 1 and A^T lambda = 0. `stats` counts the solver's work.
+    latter `multipliers` are the certificate: they sum to 1 and A^T lambda = 0. `relaxed` are the sequences asked for a
+    margin of 0 only. `stats` counts the solver's work.
     """
 
     weights: Float[np.ndarray, "d d"] | Float[np.ndarray, "d"]
@@ -34,6 +35,7 @@ class MaxMargin:
     gap: float
     result: Result
     selected: Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]
+    relaxed: Bool[np.ndarray, "n"]
     p: Norm
     stats: dict[str, float] = dataclasses.field(repr=False)
 
@@ -49,8 +51,9 @@ def max_margin(
     >= 0 only: those that are no support vectors of the decoder trained along with W. Runs on the host (active sets,
     Newton, linear programs), so not inside jit or vmap.
 
-    Raises: ValueError for a selection or norm that is not accepted; SolveError, unless throw=False, when the
-    certified gap misses its tolerance. Weights that do not exist are an answer, not an error: see `MaxMargin.result`.
+    Raises: ValueError for a selection or norm that is not accepted, and unless throw=False for a selected token that
+    has a copy in its sequence; SolveError, unless throw=False, when the certified gap misses its tolerance. Weights
+    that do not exist are an answer, not an error: see `MaxMargin.result`.
     """
     tokens, queries = np.asarray(problem.tokens, np.float64), np.asarray(problem.query_sets, np.float64)
     chosen = selection(problem, selected)
@@ -60,19 +63,17 @@ def max_margin(
     winners = np.take_along_axis(tokens, place[..., None], axis=1)  # (n, m, d)
     differences = winners[:, :, None, :] - tokens[:, None, :, :]  # (n, m, T, d)
     copies = np.argwhere(others & ~np.any(differences, axis=-1))
-    if copies.size:
+    if copies.size and throw:
         i, _, t = copies[0]
         raise ValueError(
             f"selected token {place[i, 0]} of sequence {i} equals its token {t}, so nothing separates them; accepted: "
             "a selection of tokens without a copy"
         )
     rows = (differences[..., :, None] * queries[:, :, None, None, :])[others]  # (rows, d, d)
-    targets = None
-    if relaxed is not None:
-        mask = np.asarray(relaxed)
-        if mask.shape != (n,) or mask.dtype != bool or mask.all():
-            raise ValueError(f"relaxed={relaxed!r} is not accepted; accepted: {n} truth values, not all of them true")
-        targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
+    mask = np.zeros(n, bool) if relaxed is None else np.asarray(relaxed)
+    if mask.shape != (n,) or mask.dtype != bool or mask.all():
+        raise ValueError(f"relaxed={relaxed!r} is not accepted; accepted: {n} truth values, not all of them true")
+    targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
     if isinstance(p, str):
         if p != "nuclear":
             raise ValueError(f"p={p!r} is no norm; accepted: a number from 1 to inf, or 'nuclear'")
@@ -82,7 +83,7 @@ def max_margin(
     multipliers = np.zeros((n, m, length))
     multipliers[others] = found.multipliers
     shaped = multipliers[:, 0] if problem.queries.ndim == 2 else multipliers
-    return _answer(found, found.weights.reshape(dim, dim), shaped, chosen, p)
+    return _answer(found, found.weights.reshape(dim, dim), shaped, chosen, mask, p)
 
 
 def decoder_max_margin(problem: SelectionProblem, selected: Any, p: float = 2.0, *, throw: bool = True) -> MaxMargin:
@@ -95,21 +96,22 @@ def decoder_max_margin(problem: SelectionProblem, selected: Any, p: float = 2.0,
     places = chosen[:, None] if chosen.ndim == 1 else chosen
     rows = np.take_along_axis(tokens, places[..., None], axis=1).mean(1) * np.asarray(problem.labels)[:, None]
     found = minimum_norm(rows, p, throw=throw)
-    return _answer(found, found.weights, found.multipliers, chosen, p)
+    return _answer(found, found.weights, found.multipliers, chosen, np.zeros(len(rows), bool), p)
 
 
 def support_tokens(problem: SelectionProblem, solution: MaxMargin) -> Bool[np.ndarray, "..."]:
-    """Which unselected tokens lie on the margin, up to 1e-6: the shape of the multipliers."""
+    """Which unselected tokens lie on the margin they are asked for, up to 1e-6: the shape of the multipliers."""
     gaps, others = _gaps(problem, solution.weights, solution.selected)
-    found = others & (gaps <= 1.0 + SUPPORT)
+    asked = np.where(solution.relaxed, 0.0, 1.0)[:, None, None]
+    found = others & (gaps <= asked + SUPPORT)
     return found[:, 0] if problem.queries.ndim == 2 else found
 
 
 def locally_optimal(problem: SelectionProblem, solution: MaxMargin, decoder: Any = None) -> bool:
     """Whether every selected token scores higher than each support token of its sequence (arXiv:2410.14581).
 
-    The scores gamma_it = y_i v^T x_it are those of the problem's decoder, or of `decoder`. Mirror descent can converge
-    only to the direction of a locally optimal selection; False for an infeasible one.
+    The scores gamma_it = y_i v^T x_it are those of the problem's decoder, or of `decoder`. It is for locally optimal
+    selections that the source states convergence to the max-margin direction; False for an infeasible one.
     """
     if solution.result == Result.INFEASIBLE:
         return False
@@ -125,7 +127,7 @@ def locally_optimal(problem: SelectionProblem, solution: MaxMargin, decoder: Any
 def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -> Float[np.ndarray, "..."]:
     """The margin of W/|W| over the largest one, at most 1 (arXiv:2410.14581); `weights` (..., d, d), entrywise norms.
 
-    min over i and t of (x_i,selected - x_it)^T W z_i, times |solution| / |W|.
+    min over i and t of (x_i,selected - x_it)^T W z_i, times |solution| / |W|, over the sequences that are not relaxed.
     """
     if isinstance(solution.p, str):
         raise ValueError(f"solution.p={solution.p!r} is not accepted; accepted: a solution in an entrywise norm")
@@ -135,7 +137,7 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
     for index, one in enumerate(flat):
         gaps, others = _gaps(problem, one, solution.selected)
         size = np.linalg.norm(one.ravel(), solution.p)
-        found[index] = gaps[others].min() * solution.norm / size if size > 0 else 0.0
+        found[index] = gaps[others & ~solution.relaxed[:, None, None]].min() * solution.norm / size if size > 0 else 0.0
     return found.reshape(weights.shape[:-2])
 
 
@@ -167,6 +169,8 @@ def _gaps(problem: SelectionProblem, weights: Any, selected: Any) -> tuple[np.nd
     return np.take_along_axis(logits, place, axis=-1) - logits, others
 
 
-def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, p: Any) -> MaxMargin:
+def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, relaxed: Any, p: Any) -> MaxMargin:
     norm: Any = p if isinstance(p, str) else float(p)
-    return MaxMargin(weights, found.norm, found.margin, multipliers, found.gap, found.result, chosen, norm, found.stats)
+    return MaxMargin(
+        weights, found.norm, found.margin, multipliers, found.gap, found.result, chosen, relaxed, norm, found.stats
+    )

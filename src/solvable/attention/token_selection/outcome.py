@@ -22,8 +22,8 @@ class SelectionOutcome(Outcome):
     of the largest 1 - attention on a selected token; `growth` |W_k|_p^(p-1) / (sum of rates) for normalised steps,
     polyak_constant |W_k|/(k |W_mm|) for Polyak steps; `scaled_excess` and `offset` for fixed steps (see the theory
     "excess_loss"); `decoder_divergence` of v_k from its own max-margin solution where it is trained.
-    Once a run: `direction` W/|W|_p at the end; `divergence_slope` the slope of log divergence over log k in the last
-    tenth of steps in the logarithm, k in [steps/10, steps]; `gap_slope` the fall of `log_unselected` a step over
+    Once a run: `direction` W/|W|_p at the end; `divergence_slope` the slope of log divergence over log k in
+    the last decade, k in [steps/10, steps]; `gap_slope` the fall of `log_unselected` a step over
     [steps/2, steps]; `locally_optimal` and `globally_optimal` 1 or 0: is every selected token better than its support
     tokens, than all tokens.
 

@@ -15,7 +15,7 @@ from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import attention_maps, stable_gradients
 from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
 from solvable.attention.token_selection.max_margin import max_margin
-from solvable.attention.token_selection.task import SelectionProblem
+from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import number
@@ -57,8 +57,8 @@ def regularization_path(
 
     Projected mirror descent: the Bregman projection on the ball is a rescaling. The first radius starts at W = 0, or
     with `selected` at the max-margin direction of those tokens, the others at the previous solution; the loss is not
-    convex, so this is one branch of local optima: compare branches by their losses to find the global one. The source
-    (arXiv:2410.14581) states the limit; the distance falls like R^-2 (derived here).
+    convex, so this is one branch of local optima: compare branches by their losses to find the global one. That the
+    direction tends to a max-margin one, with a distance like R^-2, is derived here.
 
     Raises: ValueError for radii that are not positive and increasing, or a selection that nothing separates;
     SolveError, unless throw=False, where the optimality conditions are not met (a minimum inside the ball too).
@@ -119,7 +119,7 @@ def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, star
         first = (weights, jnp.asarray(FIRST_STEP), jnp.asarray(0), jnp.asarray(jnp.inf))
         weights, _, _, stationarity = jax.lax.while_loop(going, once, first)
         maps = attention_maps(problem, weights)
-        selected = jnp.argmax(maps, axis=-1)
+        selected = first_largest(maps)
         return (weights, radius), (
             weights,
             selected[:, 0] if problem.queries.ndim == 2 else selected,

@@ -27,6 +27,10 @@ def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
     limits = dataset.get("theory_given_final_divergence")
     for reference, color in zip(dataset.reference.values, COLORS, strict=False):
         curve = chosen.sel(reference=reference).transpose("replicate", "at")
+        limit = None
+        if limits is not None:  # the runs of which a limit is predicted
+            limit = (limits.sel(p=p) if "p" in limits.dims else limits).sel(reference=reference)
+            curve = curve.where(limit.notnull())
         steps = curve["at"].values
         count = curve.notnull().sum("replicate")
         mean, error = curve.mean("replicate"), curve.std("replicate", ddof=1) / np.sqrt(count)
@@ -34,13 +38,11 @@ def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
         label = f"r = {float(reference):g}" + (" (own)" if float(reference) == p else "")
         drawn = np.nan_to_num(error.values[there])
         axes.errorbar(steps[there], mean.values[there], drawn, color=color, marker="o", ms=3, lw=1, label=label)
-        if limits is None:
-            continue
-        limit = limits.sel(p=p) if "p" in limits.dims else limits
-        level = float(limit.sel(reference=reference).mean())
+        level = 0.0 if limit is None else float(limit.mean())
         if level > 1e-12:
-            axes.axhline(level, color=color, ls=(0, (4, 2)), lw=0.8)
+            axes.axhline(level, color=color, ls=(0, (4, 2)), lw=0.8, label="its limit")
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="divergence from the p = r solution")
-    axes.set_title(f"trained with p = {p:g} (dashed: limits)", fontsize="medium")
+    left = len(values) - 3 if place == 2 else 0
+    axes.set_title(f"trained with p = {p:g}" + (f" ({left} more p not drawn)" if left > 0 else ""), fontsize="medium")
     axes.legend(frameon=False, fontsize="small")
     return True

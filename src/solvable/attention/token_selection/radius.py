@@ -20,6 +20,7 @@ from solvable.attention.token_selection.task import Task
 from solvable.lab.outcome import Outcome
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
+from solvable.numerics.validation import integer, number
 
 POINTS = 13
 
@@ -48,9 +49,9 @@ def simulate_radius(
     replicates: int | range = 1,
 ) -> RadiusOutcome:
     """Draw problems and solve their paths, from W = 0 outwards."""
-    numbers = replicates if isinstance(replicates, range) else range(int(replicates))
+    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
     key = jax.random.key(0) if key is None else key
-    radii = float(largest) * np.geomspace(1e-3, 1.0, POINTS)
+    radii = number("largest", largest, above=0.0) * np.geomspace(1e-3, 1.0, POINTS)
     problems, paths = jax.tree_util.tree_map(
         np.asarray, _paths(task, algorithm.p, algorithm.loss, key, jnp.asarray(numbers), jnp.asarray(radii))
     )
@@ -68,9 +69,9 @@ def simulate_radius(
 
 
 @float64
-def predict_radius(task: Task, algorithm: MirrorDescent, /, *, largest: float = 1000.0) -> RadiusOutcome:
+def predict_radius(task: Task, algorithm: MirrorDescent, /) -> RadiusOutcome:
     """The divergence falls like R^-2 (derived here)."""
-    del task, algorithm, largest
+    del task, algorithm
     return RadiusOutcome(np.array(int(Result.SUCCESSFUL)), {}, divergence_slope=np.array(-2.0))
 
 

@@ -13,6 +13,7 @@ from solvable.attention.token_selection.task import RandomSelection
 from solvable.lab.outcome import Outcome
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
+from solvable.numerics.validation import integer
 
 INDEPENDENT = 1e-3  # singular values below this share of the largest do not count; the nuclear gap is 1e-6
 
@@ -42,11 +43,11 @@ def simulate_rank(
     rank 1, as in the published figure, whose code takes the rank of a solution that is None; NumPy answers 1.
     """
     del algorithm
-    numbers = replicates if isinstance(replicates, range) else range(int(replicates))
+    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
     key = jax.random.key(0) if key is None else key
     code, found = np.zeros(len(numbers), int), np.ones((2, len(numbers)))
-    for r, number in enumerate(numbers):
-        problem = task.sample(jax.random.fold_in(key, number))
+    for r, count in enumerate(numbers):
+        problem = task.sample(jax.random.fold_in(key, count))
         best = np.asarray(problem.optimal_tokens())
         solutions = [max_margin(problem, best, norm, throw=False) for norm in (2.0, "nuclear")]
         if all(one.result == Result.SUCCESSFUL for one in solutions):
@@ -58,11 +59,9 @@ def simulate_rank(
 
 
 @float64
-def predict_rank(
-    task: RandomSelection, algorithm: Any = None, /, *, infeasible: Literal["drop", "rank one"] = "drop"
-) -> RankOutcome:
+def predict_rank(task: RandomSelection, algorithm: Any = None, /) -> RankOutcome:
     """Both solutions are sums of c_i z_i^T, so min(samples, dim) bounds their ranks."""
-    del algorithm, infeasible
+    del algorithm
     bound = np.array(float(min(task.samples, task.dim)))
     return RankOutcome(np.array(int(Result.SUCCESSFUL)), {}, bound, bound)
 

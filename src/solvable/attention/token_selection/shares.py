@@ -42,11 +42,9 @@ def simulate_shares(
     replicates: int | range = 1,
 ) -> SharesOutcome:
     """Train, and solve for the optimal tokens and for those selected."""
-    numbers = replicates if isinstance(replicates, range) else range(int(replicates))
-    key = jax.random.key(0) if key is None else key
-    problems, runs = trained(task, algorithm, key, numbers, np.array([algorithm.steps]), init_scale)
-    found = np.zeros((4, len(numbers)))
-    for r in range(len(numbers)):
+    problems, runs = trained(task, algorithm, key, replicates, np.array([algorithm.steps]), init_scale)
+    found = np.zeros((4, len(runs.selected)))
+    for r in range(len(runs.selected)):
         problem = pick(problems, r)
         best, selected = np.asarray(problem.optimal_tokens()), runs.selected[r]
         own = max_margin(problem, selected, algorithm.p, throw=False)
@@ -61,7 +59,7 @@ def simulate_shares(
 
 
 @float64
-def predict_shares(task: Task, algorithm: MirrorDescent, /, *, given: Any, init_scale: float = 0.0) -> SharesOutcome:
+def predict_shares(task: Task, algorithm: MirrorDescent, /, *, given: Any) -> SharesOutcome:
     """A run whose attention saturates does so on a locally optimal selection."""
-    del task, algorithm, init_scale
+    del task, algorithm
     return SharesOutcome(np.array(given.result, int), {}, locally_optimal=np.asarray(given.settled))

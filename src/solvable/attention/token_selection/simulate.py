@@ -8,7 +8,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from solvable.attention.token_selection.algorithms import (
     MirrorDescent,
@@ -17,16 +17,22 @@ from solvable.attention.token_selection.algorithms import (
     start_of,
     train_batch,
 )
-from solvable.attention.token_selection.geometry import power_norm
-from solvable.attention.token_selection.gradients import attention_logits, attention_maps, excess_loss, log_unselected
+from solvable.attention.token_selection.geometry import divergence_of, power_norm
+from solvable.attention.token_selection.gradients import (
+    attention_logits,
+    attention_maps,
+    excess_loss,
+    log_unselected,
+    selected_of_queries,
+)
 from solvable.attention.token_selection.max_margin import MaxMargin, decoder_max_margin, locally_optimal, max_margin
 from solvable.attention.token_selection.outcome import SelectionOutcome
 from solvable.attention.token_selection.task import SelectionProblem, Task
+from solvable.attention.token_selection.theories import OVER_STEPS
 from solvable.attention.token_selection.training import Parameters
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
 from solvable.numerics.validation import integer, number
-from solvable.optim.mirror_map import mirror_map
 
 FITTED = 21  # steps between steps/10 and steps on which a slope is fitted
 
@@ -45,35 +51,55 @@ def simulate(
     """Draw problems, train on each, and measure the runs (see `SelectionOutcome`).
 
     All problems are trained together; then each run's max-margin program is solved on the host. `replicates` is a
-    count or a range of replicate numbers: replicate r depends on `key` and r alone. `at` are steps (None: about 13 up
+    count or a range of replicate numbers: replicate r depends on `key` and r alone (up to rounding, which the
+    oscillating iterates of factored training can raise to 1e-3 of the direction). `at` are steps (None: about 13 up
     to `algorithm.steps`). Training starts at W = `init_scale` times standard normals (0: from zero; the factored form
     then has Q = 0 and K normal). A run whose selected tokens cannot be separated, or whose weights are not finite, is
     NaN with its reason in `.result`.
 
     Raises: ValueError for arguments out of range; TypeError for a task or an algorithm of another system.
     """
+    return measured(task, algorithm, key, replicates, at, init_scale)[0]
+
+
+def measured(
+    task: Task, algorithm: MirrorDescent, key: jax.Array | None, replicates: int | range, at: Any, init_scale: Any
+) -> tuple[SelectionOutcome, SelectionRun]:
+    """What `simulate` returns, and the runs themselves, stacked."""
+    if algorithm.parameterization == "factored" and algorithm.p != 2.0:
+        raise ValueError(
+            f"p={algorithm.p:g} has no max-margin solution to measure against with parameterization='factored'; "
+            "accepted: p=2 (or `train` alone)"
+        )
+    at = measured_steps(algorithm, at)
+    problems, runs = trained(task, algorithm, key, replicates, _recorded(algorithm, at), init_scale)
+    solutions = [
+        solve(algorithm, pick(problems, r), runs.selected[r], runs.decoder[r]) for r in range(len(runs.selected))
+    ]
+    return _outcome(algorithm, problems, runs, solutions, at), runs
+
+
+def trained(
+    task: Task,
+    algorithm: MirrorDescent,
+    key: jax.Array | None,
+    replicates: int | range,
+    stops: np.ndarray,
+    init_scale: Any = 0.0,
+    run: int = 0,
+) -> tuple[SelectionProblem, SelectionRun]:
+    """The problems and the runs of the replicates, stacked along a leading axis, as NumPy arrays.
+
+    Another number of the `run` gives other starts on the same problems.
+    """
     known(task, algorithm, "simulate")
     numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
     if len(numbers) == 0:
         raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
     scale = number("init_scale", init_scale, at_least=0.0)
-    at = measured_steps(algorithm, at)
     key = jax.random.key(0) if key is None else key
-    problems, runs = trained(task, algorithm, key, numbers, _recorded(algorithm, at), scale)
-    solutions = [solve(algorithm, pick(problems, r), runs.selected[r], runs.decoder[r]) for r in range(len(numbers))]
-    return _outcome(algorithm, problems, runs, solutions, at)
-
-
-def trained(
-    task: Task, algorithm: MirrorDescent, key: jax.Array, numbers: range, stops: np.ndarray, scale: Any, run: int = 0
-) -> tuple[SelectionProblem, SelectionRun]:
-    """The problems and the runs of the replicates with these numbers, stacked along a leading axis, as NumPy arrays.
-
-    Another number of the `run` gives other starts on the same problems.
-    """
-    noisy = None if scale == 0.0 else scale
     layout = (algorithm.parameterization, algorithm.train_decoder)
-    problems, starts = _drawn(task, layout, key, jnp.asarray(numbers), noisy, run)
+    problems, starts = _drawn(task, layout, key, jnp.asarray(numbers), None if scale == 0.0 else scale, run)
     runs = train_batch(algorithm.rule, problems, starts, jnp.asarray(stops))
     return jax.tree_util.tree_map(np.asarray, (problems, runs))
 
@@ -168,8 +194,8 @@ def _outcome(
     )
     references = np.stack([np.where(np.isfinite(found.weights), found.weights, 1.0) for found, _ in solutions])
     norms = np.array([found.norm if np.isfinite(found.norm) else 1.0 for found, _ in solutions])
-    p = 2.0 if algorithm.parameterization == "factored" else algorithm.p
-    measures = _measure(p, algorithm.loss, problems, runs, references, norms)
+    relaxed, p = np.stack([found.relaxed for found, _ in solutions]), algorithm.p
+    measures = _measure(p, algorithm.loss, problems, runs, relaxed, references, norms)
     values = {name: np.asarray(value) for name, value in measures.items()}
     if algorithm.step == "fixed":
         length = values["norm"] / norms[:, None]
@@ -185,12 +211,10 @@ def _outcome(
         with np.errstate(divide="ignore", invalid="ignore"):
             values["growth"] = values["norm"] ** (p - 1.0) / summed[None, :]
     if algorithm.train_decoder:
-        v = np.stack([np.zeros_like(f.weights) if f.result != Result.SUCCESSFUL else f.weights for _, f in solutions])
-        values["decoder_divergence"] = np.asarray(_decoder_divergences(p, v, runs.path.decoder))
+        v = np.stack([np.ones_like(f.weights) if f.result != Result.SUCCESSFUL else f.weights for _, f in solutions])
+        values["decoder_divergence"] = np.asarray(divergence_of(v[:, None], runs.path.decoder, p, (2,)))
     shown = np.searchsorted(steps, at)
-    over = ("norm", "divergence", "margin_ratio", "saturation", "log_unselected", "growth", "scaled_excess", "offset")
-    over = (*over, "decoder_divergence")
-    fields = {name: values[name][:, shown] for name in over if name in values}
+    fields = {name: values[name][:, shown] for name in OVER_STEPS if name in values}
     best = np.array([np.asarray(pick(problems, r).optimal_tokens(runs.decoder[r])) for r in range(len(there))])
     picked = runs.selected if runs.selected.ndim == 2 else runs.selected.reshape(len(best), -1)
     best = best if picked.shape == best.shape else np.repeat(best, picked.shape[1] // best.shape[1], axis=1)
@@ -216,22 +240,19 @@ def _outcome(
 
 
 @eqx.filter_jit
-def _measure(p: float, loss: Any, problems: Any, runs: SelectionRun, references: Any, norms: Any) -> dict[str, Any]:
+def _measure(
+    p: float, loss: Any, problems: Any, runs: SelectionRun, relaxed: Any, references: Any, norms: Any
+) -> dict[str, Any]:
     """Every measure of every recorded step, and of the excess loss its value and the logarithm of its scale."""
 
-    def step(problem: Any, selected: Any, reference: Any, norm: Any, weights: Any) -> dict[str, Any]:
+    def step(problem: Any, selected: Any, relaxed: Any, reference: Any, norm: Any, weights: Any) -> dict[str, Any]:
         size = power_norm(weights, p)
         unit = weights / jnp.where(size > 0.0, size, 1.0)
-        a = reference / power_norm(reference, p)
-        if p == 2.0:
-            divergence = 0.5 * jnp.sum((a - unit) ** 2)
-        else:
-            divergence = jnp.maximum(1.0 - jnp.sum(mirror_map(unit, p) * a), 0.0)
         excess = excess_loss(problem, weights, selected, loss)
         return {
             "norm": size,
-            "divergence": jnp.where(size > 0.0, divergence, 1.0),
-            "margin_ratio": _least_margin(problem, unit, selected) * norm,
+            "divergence": divergence_of(reference, weights, p, (0, 1)),
+            "margin_ratio": _least_margin(problem, unit, selected, relaxed) * norm,
             "saturation": jnp.mean(jnp.max(attention_maps(problem, weights), axis=-1)),
             "log_unselected": jnp.max(log_unselected(problem, weights, selected)),
             "excess": excess.value,
@@ -239,28 +260,20 @@ def _measure(p: float, loss: Any, problems: Any, runs: SelectionRun, references:
             "projection": jnp.sum(weights * reference) / jnp.sum(reference * reference),
         }
 
-    def path(problem: Any, selected: Any, reference: Any, norm: Any, weights: Any) -> dict[str, Any]:
-        return jax.vmap(lambda one: step(problem, selected, reference, norm, one))(weights)
+    def path(problem: Any, selected: Any, relaxed: Any, reference: Any, norm: Any, weights: Any) -> dict[str, Any]:
+        return jax.vmap(lambda one: step(problem, selected, relaxed, reference, norm, one))(weights)
 
-    return jax.vmap(path)(problems, runs.selected, references, norms, runs.path.weights)
+    return jax.vmap(path)(problems, runs.selected, relaxed, references, norms, runs.path.weights)
 
 
-def _least_margin(problem: Any, weights: Float[Array, "d d"], selected: Int[Array, "..."]) -> Float[Array, ""]:
+def _least_margin(
+    problem: Any, weights: Float[Array, "d d"], selected: Int[Array, "..."], relaxed: Bool[Array, "n"]
+) -> Float[Array, ""]:
     logits = attention_logits(problem, weights)
-    place = (selected[:, None] if selected.ndim == 1 else selected)[..., None]
-    best = jnp.take_along_axis(logits, jnp.broadcast_to(place, (*logits.shape[:2], 1)), axis=-1)
-    others = jnp.arange(logits.shape[-1])[None, None, :] != place
-    return jnp.min(jnp.where(others, best - logits, jnp.inf))
-
-
-@eqx.filter_jit
-def _decoder_divergences(p: float, references: Any, decoders: Any) -> Any:
-    def one(reference: Any, decoder: Any) -> Any:
-        size, length = power_norm(decoder, p), power_norm(reference, p)
-        unit = decoder / jnp.where(size > 0.0, size, 1.0)
-        return jnp.maximum(1.0 - jnp.sum(mirror_map(unit, p) * reference) / jnp.where(length > 0, length, 1.0), 0.0)
-
-    return jax.vmap(lambda reference, path: jax.vmap(lambda v: one(reference, v))(path))(references, decoders)
+    place = selected_of_queries(problem, selected)[..., None]
+    best = jnp.take_along_axis(logits, place, axis=-1)
+    asked = (jnp.arange(logits.shape[-1])[None, None, :] != place) & ~relaxed[:, None, None]
+    return jnp.min(jnp.where(asked, best - logits, jnp.inf))
 
 
 def _slopes(steps: np.ndarray, divergence: np.ndarray, places: np.ndarray) -> np.ndarray:
@@ -273,7 +286,8 @@ def _slopes(steps: np.ndarray, divergence: np.ndarray, places: np.ndarray) -> np
 
 
 def _ends(steps: np.ndarray, logarithm: np.ndarray, middle: int) -> np.ndarray:
-    return (logarithm[:, -1] - logarithm[:, middle]) / max(steps[-1] - steps[middle], 1)
+    with np.errstate(invalid="ignore"):  # a run that is not finite
+        return (logarithm[:, -1] - logarithm[:, middle]) / max(steps[-1] - steps[middle], 1)
 
 
 def _masked(value: Any, code: np.ndarray) -> np.ndarray:

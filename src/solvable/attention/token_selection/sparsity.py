@@ -46,9 +46,7 @@ def simulate_sparsity(
     replicates: int | range = 1,
 ) -> SparsityOutcome:
     """Train, and look at the weights."""
-    numbers = replicates if isinstance(replicates, range) else range(int(replicates))
-    key = jax.random.key(0) if key is None else key
-    problems, runs = trained(task, algorithm, key, numbers, np.array([algorithm.steps]), init_scale)
+    problems, runs = trained(task, algorithm, key, replicates, np.array([algorithm.steps]), init_scale)
     there = runs.result == int(Result.SUCCESSFUL)
     found = np.array([spread(one) if fine else (np.nan,) * 3 for one, fine in zip(runs.weights, there, strict=True)])
     small, participation, peak = found.T
@@ -57,11 +55,8 @@ def simulate_sparsity(
 
 
 @float64
-def predict_sparsity(
-    task: Task, algorithm: MirrorDescent, /, *, given: Any, init_scale: float = 0.0
-) -> SparsityOutcome:
+def predict_sparsity(task: Task, algorithm: MirrorDescent, /, *, given: Any) -> SparsityOutcome:
     """The same of the max-margin solution, given the tokens each run selected."""
-    del init_scale
     runs = GivenRuns(task, algorithm, given)
     found = runs.each(lambda _, solution: spread(solution.weights), (3,))
     return SparsityOutcome(runs.result, {}, *found.T)

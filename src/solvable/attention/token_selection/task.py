@@ -78,7 +78,7 @@ class SelectionProblem(eqx.Module):
     @float64
     def optimal_tokens(self, decoder: Any = None) -> Int[Array, "n"]:
         """The token of the highest score in each sequence."""
-        return jnp.argmax(self.scores(decoder), axis=-1)
+        return first_largest(self.scores(decoder))
 
 
 class RandomSelection(eqx.Module):
@@ -110,7 +110,7 @@ class RandomSelection(eqx.Module):
 class EqualScores(eqx.Module):
     """Sequences with one token of score 1, all others of score 0, and nearly orthogonal tokens; dim > samples * length.
 
-    Then gradient descent reaches the optimal tokens from anywhere (the scenario of arXiv:2402.05738; this recipe is a
+    Normalised gradient descent then ends on the optimal tokens (the scenario of arXiv:2402.05738; this recipe is a
     reconstruction). The decoder is the least-norm v with y_i v^T x_it = 1 for the one token and 0 for the others;
     the query is the sequence's first token, or with `every_query` every token of it.
 
@@ -166,6 +166,17 @@ def two_sequences() -> SelectionProblem:
 Task = SelectionProblem | RandomSelection | EqualScores
 
 
+def first_largest(array: Any) -> Int[Array, "..."]:
+    """The first place of the largest value along the last axis.
+
+    Not argmax, whose 64-bit places do not compile inside a user's jit without double precision.
+    """
+    length = array.shape[-1]
+    places = jnp.arange(length).reshape((1,) * (array.ndim - 1) + (length,))
+    # NaNs equal nothing: the last place then
+    return jnp.min(jnp.where(array == array.max(axis=-1, keepdims=True), places, length - 1), axis=-1)
+
+
 def _sizes(samples: Any, length: Any, dim: Any) -> tuple[int, int, int]:
     return (
         integer("samples", samples, at_least=1),
@@ -185,6 +196,8 @@ def _floating(name: str, value: Any, dtype: Any = None) -> Any:
         raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
     if dtype is not None or value.dtype.kind in "biu":
         value = value.astype(np.float64 if dtype is None else dtype)
+    elif isinstance(value, np.ndarray):
+        value = value.copy()  # what was checked stays as it is
     if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
         where = tuple(int(place) for place in np.argwhere(~np.isfinite(np.asarray(value)))[0])
         raise ValueError(f"{name} holds {np.asarray(value)[where]} at {where}; accepted: finite numbers")

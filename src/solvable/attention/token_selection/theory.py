@@ -32,9 +32,10 @@ def predict(
 ) -> SelectionOutcome:
     """What theory says of training with `algorithm`, in the observables of `simulate` (see `theories`).
 
-    "max_margin" (the default) and "excess_loss" need `given`: an outcome of `simulate`, or a mapping with `selected`
-    (replicates, n) and, unless the task is itself a problem, `problem` (stacked); `saturation` and `decoder` where they
-    are known. The others need it only for what depends on the max-margin norm. `at` are steps, as in `simulate`.
+    "max_margin" (the default) and "excess_loss" need `given`: an outcome of `simulate`, for a single problem the run
+    that `train` returned, or a mapping with `selected` (replicates, n) and, unless the task is itself a problem,
+    `problem` (stacked); `saturation` and `decoder` where they are known. The others need it only for what depends on
+    the max-margin norm. `at` are steps, as in `simulate`.
     A run given whose attention has not saturated, or whose tokens are not locally optimal, is missing with its reason.
 
     Raises: ValueError for a theory that does not speak of this algorithm; SolveError, unless throw=False, when a
@@ -42,6 +43,11 @@ def predict(
     """
     known(task, algorithm, "predict")
     name = choice("theory", theory or next(iter(theories)), tuple(theories))
+    if algorithm.gradient != "stable":
+        raise ValueError(
+            f"gradient={algorithm.gradient!r} has no theory, as it goes wrong once the attention saturates; accepted: "
+            "gradient='stable'"
+        )
     at = measured_steps(algorithm, at)
     if name in ("max_margin", "excess_loss") and given is None:
         raise ValueError(
@@ -76,15 +82,16 @@ def _max_margin(algorithm: MirrorDescent, runs: Any, at: np.ndarray) -> Selectio
         divergence=steps(0.0),
         # the margin is measured in the entrywise norm, in which the nuclear solution's is not the largest
         margin_ratio=steps(1.0) if exact else None,
-        saturation=steps(1.0),
-        locally_optimal=steps(1.0)[:, 0],
         decoder_divergence=steps(0.0) if algorithm.train_decoder else None,
     )
 
 
 def _growth(algorithm: MirrorDescent, runs: Any, at: np.ndarray) -> SelectionOutcome:
-    if algorithm.parameterization == "factored" or algorithm.train_decoder:
-        raise ValueError("theory='growth' speaks of W trained alone; accepted: parameterization='matrix', no decoder")
+    if algorithm.parameterization == "factored" or algorithm.train_decoder or algorithm.step == "fixed":
+        raise ValueError(
+            "theory='growth' speaks of W trained alone by normalized or polyak steps; accepted: "
+            "parameterization='matrix', no decoder, and theory='excess_loss' for fixed steps"
+        )
     p, rates = algorithm.p, learning_rates_summed(algorithm, at)
     ones = np.ones(len(at))
     if algorithm.step == "normalized":
@@ -100,16 +107,8 @@ def _growth(algorithm: MirrorDescent, runs: Any, at: np.ndarray) -> SelectionOut
             f"given=None is not accepted with theory='growth' and step={algorithm.step!r}, whose growth depends on the "
             "max-margin norm; accepted: an outcome of simulate"
         )
-    if algorithm.step == "polyak":
-        constant = float(algorithm.polyak_constant)
-        growth = np.broadcast_to(ones, (len(runs.result), len(at)))
-        return _outcome(runs, at, norm=at * runs.norms / constant, growth=growth)
-    if p == 2.0:
-        lengths = np.log(rates)[None, :] + runs.each(lambda q, s: offset(algorithm, q, s))[:, None]
-    else:
-        with np.errstate(invalid="ignore", divide="ignore"):
-            lengths = (np.log(rates) - (p - 2.0) * np.log(np.log(rates)))[None, :]
-    return _outcome(runs, at, norm=lengths * runs.norms)
+    growth = np.broadcast_to(ones, (len(runs.result), len(at)))
+    return _outcome(runs, at, norm=at * runs.norms / float(algorithm.polyak_constant), growth=growth)
 
 
 def _rate(algorithm: MirrorDescent, runs: Any, at: np.ndarray) -> SelectionOutcome:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float, Int
 from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import Scaled, autodiff_gradients, excess_loss, stable_gradients
 from solvable.attention.token_selection.losses import DecreasingLoss
-from solvable.attention.token_selection.task import SelectionProblem
+from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
 AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors' code adds to the gradient's norm
@@ -89,7 +89,7 @@ class Trained(NamedTuple):
 def train(rule: Rule, problem: SelectionProblem, start: Parameters, stops: Int[Array, "K"]) -> Trained:
     """Run the rule from `start` and record the parameters when `stops` steps (increasing) are done."""
     dtype = problem.tokens.dtype
-    best = problem.optimal_tokens() if rule.step == "polyak" else None
+    best = first_largest(problem.scores()) if rule.step == "polyak" else None
 
     def advance(count: Int[Array, ""], state: tuple[Parameters, Parameters]) -> tuple[Parameters, Parameters]:
         parameters, dual = state
