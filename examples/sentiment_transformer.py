@@ -69,7 +69,9 @@ def read(path: Path) -> Sentences:
 
 
 def load(path: Path, rng: np.random.Generator) -> tuple[Sentences, Sentences]:
-    """The training and the test sentences under `path`."""
+    """The training and the test sentences under `path`, each in a random order: files are often sorted by label."""
+    if not path.exists():
+        raise ValueError(f"path={str(path)!r} does not exist; accepted: a text file or a folder of them")
     files = [path] if path.is_file() else sorted(each for each in path.glob("*") if each.suffix != ".md")
     parts = [[each for each in files if part in each.name] for part in ("train", "test")]
     if all(parts):
@@ -81,7 +83,8 @@ def load(path: Path, rng: np.random.Generator) -> tuple[Sentences, Sentences]:
     for name, part in (("training", train), ("test", test)):
         if len({label for _, label in part}) < 2:
             raise ValueError(f"path={str(path)!r} has {len(part)} {name} sentences; accepted: some of either label")
-    return [train[i] for i in rng.permutation(len(train))], test
+    train, test = ([part[i] for i in rng.permutation(len(part))] for part in (train, test))
+    return train, test
 
 
 def words(text: str) -> list[str]:
@@ -221,6 +224,11 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, help="where a figure of the weights of the first run goes")
     parser.add_argument("--quick", action="store_true", help="400 sentences, 2 epochs")
     options = parser.parse_args(arguments)
+    for name in ("seeds", "epochs"):
+        if getattr(options, name) < 1:
+            sys.exit(f"{name}={getattr(options, name)} is out of range; accepted: a whole number >= 1")
+    if options.out and (options.out.is_dir() or not options.out.parent.is_dir()):
+        sys.exit(f"out={str(options.out)!r} cannot be written; accepted: a file in a folder that exists")
     try:
         train_part, test_part = load(options.path, np.random.default_rng(0))
     except (OSError, ValueError) as error:

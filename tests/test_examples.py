@@ -74,8 +74,23 @@ def test_messy_files_are_answered_or_read(sentiment, tmp_path):
         path.write_text(text)
         with pytest.raises(SystemExit, match=r"^path=.* has \d training sentences; accepted: some of either label"):
             sentiment.main([str(path)])
-    with pytest.raises(SystemExit, match=r"nowhere"):
-        sentiment.main([str(tmp_path / "nowhere")])
+    path.write_text("1 good\n0 bad\n" * 8)
+    for arguments, answer in (
+        (["nowhere"], r"^path=.*nowhere' does not exist; accepted: a text file or a folder of them$"),
+        (["lines.txt", "--seeds", "0"], r"^seeds=0 is out of range; accepted: a whole number >= 1$"),
+        (["lines.txt", "--epochs", "-1"], r"^epochs=-1 is out of range; accepted: a whole number >= 1$"),
+        (["lines.txt", "--out", str(tmp_path / "no" / "a.png")], r"^out=.*a.png' cannot be written; accepted: a file"),
+        (["lines.txt", "--out", str(tmp_path)], r"^out=.* cannot be written; accepted: a file in a folder that"),
+    ):
+        with pytest.raises(SystemExit, match=answer):
+            sentiment.main([str(tmp_path / arguments[0]), *arguments[1:]])
+
+
+def test_sorted_files_are_shuffled(sentiment, tmp_path):
+    for name, size in (("train.txt", 400), ("test.txt", 200)):
+        (tmp_path / name).write_text("".join(f"{int(i < size / 2)} word{i}\n" for i in range(size)))
+    for part in sentiment.load(tmp_path, np.random.default_rng(0)):
+        assert 0.3 < np.mean([label for _, label in part[:100]]) < 0.7
 
 
 def test_attention_skips_what_is_past_the_end(sentiment, as_users_have_it):
