@@ -2,7 +2,7 @@
 
 # torch is an extra: where it is missing, the type checker takes this very file for it. The foreach functions are
 # private by name although the documentation of torch lists them.
-# pyright: reportMissingImports=false, reportAttributeAccessIssue=false, reportPrivateImportUsage=false
+# pyright: reportAttributeAccessIssue=false, reportPrivateImportUsage=false
 
 from __future__ import annotations
 
