@@ -23,6 +23,7 @@ def test_codes_are_the_stored_ones():
         "ZERO_GRADIENT": 9,
         "UNSATURATED": 10,
         "NOT_LOCALLY_OPTIMAL": 11,
+        "UNREACHED_LOSS": 12,
     }
 
 

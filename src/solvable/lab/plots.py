@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _THEORY: Any = {"lw": 1.3}
 _GIVEN: Any = {"ls": (0, (4, 2)), "lw": 0.8, "marker": "D", "ms": 5.4, "mfc": "white", "mew": 0.8}
+_APART: Any = {"ls": "none", "marker": "_", "ms": 14, "mew": 1.3}
 _POINT: Any = {"ms": 4.0, "mec": "white", "mew": 0.5}
 _MOST_POINTS = 24
 _REFUSED = "refused:"
@@ -138,13 +139,16 @@ def _draw_theory(
 ) -> None:
     selected = _select(array, one, axis)
     look: Any = {"color": one.color, "label": _joined(one.label, _words(overlay))}
+    names = axis in array.coords and array.coords[axis].dtype.kind not in "iuf"
+    apart = _APART if names else {}  # between names there is nothing
     if not overlay.given:
         line = np.atleast_1d(selected.values)
-        _plot(axes, positions, line, zorder=2, gid=f"theory:{place}", **look, **_THEORY)
+        _plot(axes, positions, line, zorder=2, gid=f"theory:{place}", **look, **(_THEORY | apart))
         return
     mean = np.atleast_1d(selected.mean("replicate").values)
     every = _every(len(mean))
-    _plot(axes, positions, mean, zorder=2.5, gid=f"given:{place}", markevery=every, **look, **_GIVEN)
+    joined = _GIVEN | ({"ls": "none"} if names else {})
+    _plot(axes, positions, mean, zorder=2.5, gid=f"given:{place}", markevery=every, **look, **joined)
 
 
 def _draw_simulation(

@@ -40,8 +40,10 @@ def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
         axes.errorbar(steps[there], mean.values[there], drawn, color=color, marker="o", ms=3, lw=1, label=label)
         level = 0.0 if limit is None else float(limit.mean())
         if level > 1e-12:
-            axes.axhline(level, color=color, ls=(0, (4, 2)), lw=0.8, label="its limit")
+            axes.axhline(level, color=color, ls=(0, (4, 2)), lw=0.8)
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="divergence from the p = r solution")
+    if limits is not None:
+        axes.plot([], [], color="#8a8a8a", ls=(0, (4, 2)), lw=0.8, label="limits")
     left = len(values) - 3 if place == 2 else 0
     axes.set_title(f"trained with p = {p:g}" + (f" ({left} more p not drawn)" if left > 0 else ""), fontsize="medium")
     axes.legend(frameon=False, fontsize="small")
