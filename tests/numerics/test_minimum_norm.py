@@ -12,6 +12,7 @@ from scipy.optimize import nnls
 
 from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result, SolveError
+from tests.numerics.minimum_norm_checks import check, check_infeasible
 
 SMOOTH = (1.1, 1.25, 1.5, 1.75, 2.0, 3.0, 5.0)
 EVERY = (1.0, *SMOOTH, 7.0, 10.0, np.inf)
@@ -30,50 +31,8 @@ def attention_rows(sequences, tokens, dim, seed):
     return np.array(rows)
 
 
-def dual_norm(rows, p, multipliers):
-    q = np.inf if p == 1.0 else 1.0 if np.isinf(p) else p / (p - 1.0)
-    return np.linalg.norm(rows.T @ multipliers, q)
-
-
 def gradient(weights, p):
     return np.sign(weights) * np.abs(weights) ** (p - 1.0)
-
-
-def check(rows, found, p, tolerance=1e-9, targets=None):
-    """Everything that an answer claims, by definition."""
-    targets = np.ones(len(rows)) if targets is None else targets
-    assert found.result is Result.SUCCESSFUL
-    reach = rows @ found.weights
-    slack = 1e-12 * np.linalg.norm(rows, axis=1) * np.linalg.norm(found.weights)
-    assert np.all(reach >= targets - slack)
-    asked = targets > 0
-    rounding = max(1e-12, np.max(1e-3 * slack[asked] / targets[asked]))
-    assert np.min(reach[asked] / targets[asked]) == pytest.approx(1.0, rel=rounding)
-    norm = np.linalg.norm(found.weights, p)
-    assert found.norm == pytest.approx(norm, rel=1e-13)
-    assert found.margin == pytest.approx(1.0 / norm, rel=1e-13)
-    assert np.all(found.multipliers >= 0.0)
-    lower = targets @ found.multipliers / dual_norm(rows, p, found.multipliers)
-    assert abs(1.0 - lower / norm) <= tolerance
-    assert found.gap == pytest.approx(abs(1.0 - lower / norm), abs=1e-13)
-    power = p if 1.0 < p < np.inf else 1.0
-    assert targets @ found.multipliers == pytest.approx(norm**power, rel=1e-12)
-
-
-def check_infeasible(rows, found, targets=None):
-    """Farkas: lambda >= 0 with A^T lambda = 0 and h.lambda > 0 contradicts A w >= h."""
-    targets = np.ones(len(rows)) if targets is None else targets
-    flat = rows.reshape(len(rows), -1)
-    assert found.result is Result.INFEASIBLE
-    assert np.all(found.multipliers >= 0.0)
-    assert found.multipliers.sum() == pytest.approx(1.0, rel=1e-12)
-    assert targets @ found.multipliers > 0.0
-    largest = np.max(np.linalg.norm(flat, axis=1))
-    assert np.linalg.norm(flat.T @ found.multipliers) <= 1e-11 * largest * (targets @ found.multipliers)
-    assert found.stats["residual"] == pytest.approx(np.linalg.norm(flat.T @ found.multipliers), abs=1e-15)
-    assert np.all(np.isnan(found.weights))
-    assert found.weights.shape == rows.shape[1:]
-    assert (found.norm, found.margin, found.gap) == (np.inf, 0.0, 0.0)
 
 
 # ---------------------------------------------------------------- against cvxpy
@@ -227,86 +186,6 @@ def test_a_zero_row_is_its_own_certificate():
 def test_infeasible_by_a_relaxed_row():
     rows, targets = np.array([[1.0, 0.0], [-1.0, 0.0]]), np.array([1.0, 0.0])
     check_infeasible(rows, minimum_norm(rows, targets=targets), targets)
-
-
-@pytest.mark.parametrize("p", [1.5, 2.0, 3.0])
-@pytest.mark.parametrize("margin", [1e-3, 1e-5, 1e-7])
-def test_a_small_margin_is_not_infeasible(p, margin):
-    """Two almost opposite rows: the only way to please both is along the second coordinate."""
-    rows = np.array([[1.0, margin, 0.0], [-1.0, margin, 0.0], [0.0, 1.0, 1.0]])
-    found = minimum_norm(rows, p)
-    check(rows, found, p)
-    assert found.weights == pytest.approx([0.0, 1.0 / margin, 0.0], rel=1e-9, abs=1e-3)
-
-
-def test_no_margin_at_all():
-    """The same rows in the limit; 1e-16 of the largest row is rounding."""
-    for margin in (1e-16, 0.0):
-        rows = np.array([[1.0, margin, 0.0], [-1.0, margin, 0.0], [0.0, 1.0, 1.0]])
-        check_infeasible(rows, minimum_norm(rows))
-
-
-@pytest.mark.parametrize("p", [1.0, 1.1, 1.5, 2.0, 3.0, 5.0, np.inf])
-def test_rows_of_many_scales(p):
-    """Row norms spread over 1e+-3: the answer of the rows of norm 1, whose targets are divided by those norms."""
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        rows = rng.normal(size=(8, 15)) * 10.0 ** rng.uniform(-3.0, 3.0, size=(8, 1))
-        found = minimum_norm(rows, p)
-        check(rows, found, p)
-        lengths = np.linalg.norm(rows, axis=1)
-        assert found.norm == pytest.approx(
-            minimum_norm(rows / lengths[:, None], p, targets=1.0 / lengths).norm, rel=2e-9
-        )
-
-
-def test_nuclear_rows_of_many_scales():
-    for seed in range(4):
-        rng = np.random.default_rng(seed)
-        rows = rng.normal(size=(6, 4, 4)) * 10.0 ** rng.uniform(-3.0, 3.0, size=(6, 1, 1))
-        found = minimum_nuclear_norm(rows)
-        assert found.result is Result.SUCCESSFUL
-        assert np.min(np.einsum("mij,ij->m", rows, found.weights)) == pytest.approx(1.0, rel=1e-12)
-        assert np.linalg.norm(np.tensordot(found.multipliers, rows, 1), 2) == pytest.approx(1.0, abs=2e-6)
-
-
-def test_a_row_without_weight_is_no_contradiction():
-    """1e-13 of the largest row, but orthogonal to it."""
-    found = minimum_norm(np.diag([1.0, 1e-13]))
-    assert found.weights == pytest.approx([1.0, 1e13], rel=1e-12)
-    assert found.multipliers == pytest.approx([1.0, 1e26], rel=1e-12)
-
-
-@pytest.mark.parametrize("scale", [1e200, 1e-200])
-@pytest.mark.parametrize("p", [1.0, 1.1, 1.5, np.inf])
-def test_rows_whose_squares_leave_the_range(p, scale):
-    rows = np.random.default_rng(0).normal(size=(6, 15))
-    one, other = minimum_norm(rows, p), minimum_norm(scale * rows, p)
-    assert other.norm * scale == pytest.approx(one.norm, rel=2e-9)
-    assert other.multipliers.sum() == pytest.approx(other.norm ** (1.0 if p == np.inf else p), rel=1e-9)
-    both = minimum_norm(scale * rows, p, targets=np.full(6, scale))
-    assert both.norm == pytest.approx(one.norm, rel=2e-9)
-    assert minimum_norm(np.vstack([scale * rows, np.zeros(15)]), p).result is Result.INFEASIBLE
-
-
-@pytest.mark.parametrize(
-    ("rows", "p"),
-    [(10.0 * np.eye(2), 400), (1e-8 * np.eye(2), 50), (1e200 * np.eye(2), 2.0), (1e-200 * np.eye(2), 3.0)],
-)
-def test_multipliers_out_of_range_are_not_handed_back_as_a_success(rows, p):
-    """h.lambda = ||w||_p^p, which leaves the range of floating point although w does not."""
-    with pytest.raises(SolveError, match=r"not finite .*multipliers of the size of \|\|w\|\|\^p: rescale the rows"):
-        minimum_norm(rows, p)
-    found = minimum_norm(rows, p, throw=False)
-    assert found.result is Result.NONFINITE
-    assert found.weights == pytest.approx(np.full(2, 1.0 / rows[0, 0]), rel=1e-9)
-    assert found.gap < 1e-12
-
-
-@pytest.mark.parametrize("rows", [np.full((1, 3), 1e308), 1e-320 * np.eye(2)])
-def test_weights_out_of_range(rows):
-    found = minimum_norm(rows, 1.5, targets=np.full(len(rows), 1e-9 if rows[0, 0] > 1.0 else 1.0), throw=False)
-    assert found.result is Result.NONFINITE
 
 
 # ---------------------------------------------------------------- closed forms

@@ -149,6 +149,4 @@ def _dual(
 
 
 def _signed_power(values: np.ndarray, exponent: float) -> np.ndarray:
-    """sign(v) |v|^r of the values v in units of their largest, whose own power may be out of range."""
-    values = values / np.max(np.abs(values))
     return np.sign(values) * np.abs(values) ** exponent

@@ -168,16 +168,15 @@ def _certified(
 
 
 def _unit_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The rows (m, D) divided by their Euclidean norms, and those (m,); a zero row counts as no longer than any."""
+    """The rows (m, D) divided by their Euclidean norms, and those (m,), 1 for a zero row."""
     largest = np.max(np.abs(rows), axis=1)
+    largest[largest == 0.0] = 1.0
     # The largest entry first: squares of 1e200 or of 1e-200 leave the range of floating point.
-    scaled = rows / np.where(largest == 0.0, 1.0, largest)[:, None]
+    scaled = rows / largest[:, None]
     shares = np.linalg.norm(scaled, axis=1)
-    zero = shares == 0.0
-    shares[zero] = 1.0
+    shares[shares == 0.0] = 1.0
     with np.errstate(over="ignore"):
         lengths = largest * shares
-    lengths[zero] = np.min(lengths[~zero], initial=1.0)
     return scaled / shares[:, None], lengths
 
 
