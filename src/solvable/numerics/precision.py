@@ -38,8 +38,8 @@ def as_float64(value: Any) -> jax.Array:
 
 
 def _settled(leaf: Any) -> Any:
-    """A traced leaf in the precision it claims: vmap hands NumPy float64 on and calls it float32 until its first use."""
-    if not is_traced(leaf) or jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+    """A traced leaf in the precision it claims: vmap calls NumPy float64 float32, and truncates it at its first use."""
+    if not is_traced(leaf) or jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         return leaf
     return jnp.array(leaf, copy=True)
 

@@ -34,8 +34,8 @@ class Result(enum.IntEnum):
 
 _MESSAGES = {
     Result.SUCCESSFUL: "",
-    Result.MAX_STEPS: "the solve stopped before its residual or gap met the tolerance; raise the ridge if there is one, "
-    "or move the problem away from the threshold where its solution ceases to exist",
+    Result.MAX_STEPS: "the solve stopped before its residual or gap met the tolerance; raise the ridge if there is "
+    "one, or move the problem away from the threshold where its solution ceases to exist",
     Result.NONFINITE: "a value that is not finite appeared; take smaller steps, raise the ridge or move the setting "
     "away from its boundary",
     Result.NO_MINIMISER: "the training loss has no finite minimiser because the data are separable; use a ridge above "
@@ -50,8 +50,8 @@ _MESSAGES = {
     "or use a larger dimension",
     Result.ZERO_GRADIENT: "the loss gradient is zero at the start, so nothing moves; start elsewhere, or give the "
     "tokens different scores",
-    Result.UNREACHED_LOSS: "the Polyak steps aimed at the loss of the optimal tokens while the attention was on others, "
-    "and blew up; use normalized steps, or start where the optimal tokens are selected",
+    Result.UNREACHED_LOSS: "the Polyak steps aimed at the loss of the optimal tokens while the attention was on "
+    "others, and blew up; use normalized steps, or start where the optimal tokens are selected",
     Result.UNSATURATED: "the attention has not saturated (its mean largest weight is below 0.99), so no token counts "
     "as selected yet; train for more steps",
     Result.NOT_LOCALLY_OPTIMAL: "the selected tokens are not locally optimal (a support token scores at least as "
