@@ -60,11 +60,11 @@ def max_margin(
     place = np.broadcast_to(chosen[:, None] if chosen.ndim == 1 else chosen, queries.shape[:2])
     (n, length, dim), m = tokens.shape, queries.shape[1]
     others = np.arange(length)[None, None, :] != place[..., None]
-    winners = np.take_along_axis(tokens, place[..., None], axis=1)  # (n, m, d)
+    winners = tokens[np.arange(n)[:, None], place]  # (n, m, d)
     differences = winners[:, :, None, :] - tokens[:, None, :, :]  # (n, m, T, d)
-    copies = np.argwhere(others & ~np.any(differences, axis=-1))
-    if copies.size and throw:
-        i, _, t = copies[0]
+    copies = others & ~differences.any(axis=-1)
+    if throw and copies.any():
+        i, _, t = np.argwhere(copies)[0]
         raise ValueError(
             f"selected token {place[i, 0]} of sequence {i} equals its token {t}, so nothing separates them; accepted: "
             "a selection of tokens without a copy"
@@ -73,7 +73,9 @@ def max_margin(
     mask = np.zeros(n, bool) if relaxed is None else np.asarray(relaxed)
     if mask.shape != (n,) or mask.dtype != bool or mask.all():
         raise ValueError(f"relaxed={relaxed!r} is not accepted; accepted: {n} truth values, not all of them true")
-    targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
+    targets = None
+    if relaxed is not None:
+        targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
     if isinstance(p, str):
         if p != "nuclear":
             raise ValueError(f"p={p!r} is no norm; accepted: a number from 1 to inf, or 'nuclear'")
