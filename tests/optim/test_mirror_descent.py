@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from solvable.optim import inverse_mirror_map, mirror_descent, mirror_map, raise_if_nonfinite, resync
-from solvable.optim.mirror_map import mirror_exponent
+from solvable.optim.mirror_map import cube_root, mirror_exponent
 
 EXPONENTS = (1.1, 1.3, 1.5, 1.75, 2.0, 3.0)
 TARGET = np.linspace(-1.0, 1.0, 12, dtype=np.float32).reshape(3, 4)
@@ -69,12 +69,29 @@ def test_the_maps_are_the_powers_in_single_precision(p):
     np.testing.assert_allclose(traced(w, np.float32(p)), w, rtol=4e-6)
 
 
-def test_p_of_which_one_over_p_minus_1_is_a_multiple_of_a_quarter_needs_no_power_function():
-    for quarters in (*range(1, 49), *range(50, 65)):  # 1 / (1 / 49) is not 49
-        text = str(jax.make_jaxpr(lambda u, p=1 + 4 / quarters: inverse_mirror_map(u, p))(jnp.ones(2)))
-        assert " pow " not in text, quarters
+def test_p_of_which_one_over_p_minus_1_is_a_multiple_of_a_quarter_or_a_third_needs_no_power_function():
+    for parts, most in ((4, 64), (3, 48)):
+        for whole in range(1, most + 1):
+            if whole == 49:  # 1 / (1 / 49) is not 49
+                continue
+            text = str(jax.make_jaxpr(lambda u, p=1 + parts / whole: inverse_mirror_map(u, p))(jnp.ones(2)))
+            assert " pow " not in text, (parts, whole)
     assert mirror_exponent(1.4) == 0.4
+    assert mirror_exponent(1.3) == 0.3
     assert 1 / mirror_exponent(1.1) == 10
+
+
+@pytest.mark.parametrize(("dtype", "decades"), [(np.float32, 37), (np.float64, 307)])
+def test_the_cube_root(dtype, decades):
+    with jax.enable_x64(dtype is np.float64):
+        x = np.append(np.geomspace(10.0**-decades, 10.0**decades, 4001), [1.0, 8.0, 27.0]).astype(dtype)
+        root = np.asarray(cube_root(jnp.asarray(x)))
+        ends = np.asarray(cube_root(jnp.asarray([0.0, np.inf, np.nan], dtype)))
+        slope = jax.vmap(jax.grad(cube_root))(jnp.asarray(x[1000:3000]))
+    assert root.dtype == dtype
+    np.testing.assert_allclose(root, np.cbrt(x), rtol=3 * np.finfo(dtype).eps)
+    np.testing.assert_array_equal(ends, [0.0, np.inf, np.nan])
+    np.testing.assert_allclose(slope, np.cbrt(x[1000:3000]) / x[1000:3000] / 3, rtol=20 * np.finfo(dtype).eps)
 
 
 def test_whole_numbers_become_floating_point_and_complex_ones_are_refused():

@@ -37,18 +37,18 @@ def inverse_mirror_map(dual: Shaped[ArrayLike, "..."], p: Any) -> Shaped[Array, 
 
 
 def mirror_exponent(p: Any) -> Any:
-    """p - 1, exactly 4/n where it is that up to rounding: in double precision 1/(1.1 - 1) is 9.999999999999991.
+    """p - 1, exactly 12/n where it is that up to rounding: in double precision 1/(1.1 - 1) is 9.999999999999991.
 
-    For n up to 64 (but 49, as 1/(1/49) is not 49) `power` takes the inverse 1/(p - 1) = n/4 without the power function.
+    Where n is a multiple of 3 or 4 up to 192, `power` takes the inverse 1/(p - 1) = n/12 without the power function.
 
     Raises: ValueError unless p is finite and above 1. Source: arXiv:2410.14581.
     """
     p = number("p", p, above=1.0)
     if is_traced(p):
         return p - 1
-    quarters = 4 / float(p - 1)
-    whole = round(quarters)
-    return 4 / whole if abs(quarters - whole) <= 1e-12 * quarters else float(p - 1)
+    twelfths = 12 / float(p - 1)
+    whole = round(twelfths)
+    return 12 / whole if abs(twelfths - whole) <= 1e-12 * twelfths else float(p - 1)
 
 
 def _real(name: str, values: Any) -> Array:
@@ -70,14 +70,37 @@ def signed_power(x: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]
 def power(size: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
     """size^exponent for sizes that are not negative and an exponent above 0.
 
-    A known exponent that is a multiple of 1/4 up to 16 takes products and square roots, which are 5 to 15 times as fast
-    as the power function on a CPU.
+    A known exponent that is a multiple of 1/4 or 1/3 up to 16 takes products and roots, which are 5 to 15 times as fast
+    as the power function on a CPU (thirds in double precision 2 times).
     """
-    if is_traced(exponent) or 4 * exponent != round(4 * exponent) or exponent > 16:
+    if is_traced(exponent) or exponent > 16:
         return jnp.power(size, jnp.asarray(exponent, size.dtype))
-    whole, quarters = divmod(round(4 * exponent), 4)
-    root = jnp.sqrt(size)
-    rest = [None, jnp.sqrt(root), root, root * jnp.sqrt(root)][quarters]
+    if 4 * exponent == round(4 * exponent):
+        whole, quarters = divmod(round(4 * exponent), 4)
+        root = jnp.sqrt(size)
+        rest = [None, jnp.sqrt(root), root, root * jnp.sqrt(root)][quarters]
+    elif 3 * exponent == round(3 * exponent):
+        whole, thirds = divmod(round(3 * exponent), 3)
+        root = cube_root(size)
+        rest = root if thirds == 1 else root * root
+    else:
+        return jnp.power(size, jnp.asarray(exponent, size.dtype))
     if rest is None:
         return jax.lax.integer_pow(size, whole)
     return jax.lax.integer_pow(size, whole) * rest if whole else rest
+
+
+def cube_root(size: Shaped[Array, "..."]) -> Shaped[Array, "..."]:
+    """size^(1/3) of float32 or float64 numbers that are not negative, to two units in the last place.
+
+    A third of the bits, shifted, is the root up to 6 percent; each of Halley's steps triples the digits. Numbers below
+    the smallest normal one are less accurate. `jnp.cbrt` is as slow as the power function.
+    """
+    double = size.dtype.itemsize == 8
+    integers, shift = (jnp.int64, 0x2A9F789300000000) if double else (jnp.int32, 0x2A5119F2)
+    bits = jax.lax.bitcast_convert_type(size, integers)
+    root = jax.lax.bitcast_convert_type(bits // jnp.asarray(3, integers) + jnp.asarray(shift, integers), size.dtype)
+    for _ in range(3 if double else 2):
+        cube = root * root * root
+        root = root * ((cube + 2 * size) / (2 * cube + size))
+    return jnp.where((size > 0) & (size < jnp.inf), root, size)
