@@ -26,16 +26,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import matplotlib as mpl
 import numpy as np
 import optax
+from matplotlib.figure import Figure
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from solvable.optim import mirror_descent, raise_if_nonfinite
-
-mpl.use("Agg")
-import matplotlib.pyplot as plt
 
 LENGTH, WIDTH, HEADS, BATCH, LEAST_COUNT = 32, 32, 2, 100, 3
 OPTIMISERS = {
@@ -195,9 +192,8 @@ def word_counts(train: Sentences, test: Sentences) -> tuple[float, float]:
 
 def draw(path: Path, weights: dict[str, dict[str, Any]]) -> None:
     """Histograms of the query, key and value weights, one row an optimiser, counts on a logarithmic axis."""
-    figure, axes = plt.subplots(
-        len(weights), 3, figsize=(9.0, 1.7 * len(weights) + 0.6), sharex=True, sharey=True, layout="constrained"
-    )
+    figure = Figure(figsize=(9.0, 1.7 * len(weights) + 0.6), layout="constrained")
+    axes = figure.subplots(len(weights), 3, sharex=True, sharey=True)
     reach = max(float(np.abs(params[name]).max()) for params in weights.values() for name in WEIGHTS)
     for row, (optimiser, params) in zip(axes, weights.items(), strict=True):
         for axis, name in zip(row, WEIGHTS, strict=True):
@@ -210,7 +206,6 @@ def draw(path: Path, weights: dict[str, dict[str, Any]]) -> None:
     for axis in axes[-1]:
         axis.set_xlabel("value")
     figure.savefig(path, dpi=150)
-    plt.close(figure)
 
 
 def main(arguments: list[str] | None = None) -> None:
