@@ -25,7 +25,8 @@ def float64(function: Callable[P, T]) -> Callable[P, T]:
 
     @functools.wraps(function)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> T:
-        args, kwargs = jax.tree_util.tree_map(_settled, (args, kwargs))
+        if is_traced(args, kwargs):
+            args, kwargs = jax.tree_util.tree_map(_settled, (args, kwargs))
         with jax.enable_x64(True):
             return jax.tree_util.tree_map(_to_numpy, function(*args, **kwargs))
 

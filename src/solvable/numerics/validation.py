@@ -59,6 +59,17 @@ def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int 
     return int(value)
 
 
+def replicate_numbers(replicates: Any) -> range:
+    """The numbers of the replicates: those of a range, or 0 to count - 1.
+
+    Raises: ValueError for a count below 1 or an empty range.
+    """
+    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
+    if len(numbers) == 0:
+        raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
+    return numbers
+
+
 def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
     """`value` if it is one of the accepted words.
 

@@ -73,13 +73,12 @@ def power(size: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
     A known exponent that is a multiple of 1/4 or 1/3 up to 16 takes products and roots, which are 5 to 15 times as fast
     as the power function on a CPU (thirds in double precision 2 times).
     """
-    if is_traced(exponent) or exponent > 16:
-        return jnp.power(size, jnp.asarray(exponent, size.dtype))
-    if 4 * exponent == round(4 * exponent):
+    known = not is_traced(exponent) and exponent <= 16
+    if known and _whole(4 * exponent):
         whole, quarters = divmod(round(4 * exponent), 4)
         root = jnp.sqrt(size)
         rest = [None, jnp.sqrt(root), root, root * jnp.sqrt(root)][quarters]
-    elif 3 * exponent == round(3 * exponent):
+    elif known and _whole(3 * exponent):
         whole, thirds = divmod(round(3 * exponent), 3)
         root = cube_root(size)
         rest = root if thirds == 1 else root * root
@@ -88,6 +87,11 @@ def power(size: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
     if rest is None:
         return jax.lax.integer_pow(size, whole)
     return jax.lax.integer_pow(size, whole) * rest if whole else rest
+
+
+def _whole(number: float) -> bool:
+    """Whether a number is whole, up to rounding: 3 (1 + 4/3) is 6.999999999999999."""
+    return abs(number - round(number)) <= 1e-14 * abs(number)
 
 
 def cube_root(size: Shaped[Array, "..."]) -> Shaped[Array, "..."]:

@@ -17,7 +17,7 @@ from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result, is_traced
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import integer, number, replicate_numbers
 
 
 class Alignment(eqx.Module):
@@ -161,7 +161,7 @@ def simulate_alignment(
     replicates: int | range = 1,
 ) -> AlignmentOutcome:
     """The two steps alone, on query_ratio * dim bags, from their exact law."""
-    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
+    numbers = replicate_numbers(replicates)
     samples = integer("samples (round(query_ratio * dim))", round(float(query_ratio) * dim), at_least=1)
     key = jax.random.key(0) if key is None else key
     dim = integer("dim", dim, at_least=3)

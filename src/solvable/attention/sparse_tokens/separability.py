@@ -17,7 +17,7 @@ from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.results import Result
 from solvable.numerics.separability import is_separable
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import integer, number, replicate_numbers
 
 
 def separable(
@@ -51,7 +51,7 @@ def separable_draws(
     ratio = float(number("ratio", ratio, above=0.0))
     dim = integer("dim", dim, at_least=3)
     samples = integer("samples (round(ratio * dim))", round(ratio * dim), at_least=1)
-    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
+    numbers = replicate_numbers(replicates)
     key = jax.random.key(0) if key is None else key
     with jax.enable_x64(True):
         draws = [_draw(task, algorithm, jax.random.fold_in(key, number), samples, dim) for number in numbers]

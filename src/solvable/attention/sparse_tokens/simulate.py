@@ -36,7 +36,7 @@ from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import integer, number, replicate_numbers
 
 ERROR_POINTS = 2**12
 POSITION_SETS = 2000
@@ -68,9 +68,7 @@ def simulate(
     known(algorithm, "simulate")
     dim = integer("dim", dim, at_least=3)
     query_samples, samples = sample_counts(algorithm, ratio=ratio, dim=dim)
-    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
-    if len(numbers) == 0:
-        raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
+    numbers = replicate_numbers(replicates)
     tests = None if test_samples is None else integer("test_samples", test_samples, at_least=1)
     key = jax.random.key(0) if key is None else key
     bags, _ = Quadrature(ERROR_POINTS, 1).bags(task.length)

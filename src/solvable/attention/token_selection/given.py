@@ -29,9 +29,8 @@ class GivenRuns:
                 "selected"
             )
         selected, problems = np.asarray(read["selected"]), read.get("problem")
-        if (
-            isinstance(task, SelectionProblem) and selected.ndim == task.queries.ndim - 1
-        ):  # one run, as `train` returns it
+        if isinstance(task, SelectionProblem) and selected.ndim == task.queries.ndim - 1:
+            # one run, as `train` returns it
             read = {**read, "selected": selected[None], "decoder": np.asarray(read.get("decoder", task.decoder))[None]}
             selected, problems = selected[None], None
         if problems is None and not isinstance(task, SelectionProblem):

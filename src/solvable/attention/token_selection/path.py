@@ -19,6 +19,7 @@ from solvable.attention.token_selection.task import SelectionProblem, first_larg
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import number
+from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
 FIRST_STEP = 0.3  # of the first round, relative to the radius; a round that does not gain halves it
@@ -87,12 +88,9 @@ def _path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any
 def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any) -> RegularizationPath:
     """The path inside a jitted computation, in float64."""
     problem = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(jnp.float64), problem)
-    dual_exponent = p / (p - 1.0)
 
     def unit_gradient(weights: Any) -> Any:
-        gradient = stable_gradients(problem, weights, problem.decoder, loss).weights.value
-        norm = power_norm(gradient, dual_exponent)
-        return gradient / jnp.where(norm > 0.0, norm, 1.0)
+        return normalized(stable_gradients(problem, weights, problem.decoder, loss).weights.value, p)
 
     def solve(carry: Any, radius: Any) -> Any:
         weights, previous = carry

@@ -15,12 +15,12 @@ from solvable.attention.token_selection.geometry import directional_divergence
 from solvable.attention.token_selection.max_margin import max_margin
 from solvable.attention.token_selection.outcome import Observable
 from solvable.attention.token_selection.path import RegularizationPath, traced_path
-from solvable.attention.token_selection.simulate import pick
+from solvable.attention.token_selection.simulate import log_log_slopes, pick
 from solvable.attention.token_selection.task import Task
 from solvable.lab.outcome import Outcome
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import number, replicate_numbers
 
 POINTS = 13
 
@@ -49,7 +49,7 @@ def simulate_radius(
     replicates: int | range = 1,
 ) -> RadiusOutcome:
     """Draw problems and solve their paths, from W = 0 outwards."""
-    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
+    numbers = replicate_numbers(replicates)
     key = jax.random.key(0) if key is None else key
     radii = number("largest", largest, above=0.0) * np.geomspace(1e-3, 1.0, POINTS)
     problems, paths = jax.tree_util.tree_map(
@@ -63,9 +63,7 @@ def simulate_radius(
         if solution.result == Result.SUCCESSFUL:
             found[r] = directional_divergence(solution.weights, paths.weights[r], algorithm.p)
     decade = radii >= 0.1 * largest * (1.0 - 1e-9)
-    x = np.log(radii[decade]) - np.log(radii[decade]).mean()
-    slopes = np.log(np.maximum(found[:, decade], 1e-300)) @ x / (x @ x)
-    return RadiusOutcome(code, {}, found, slopes, radii)
+    return RadiusOutcome(code, {}, found, log_log_slopes(radii[decade], found[:, decade]), radii)
 
 
 @float64

@@ -13,7 +13,7 @@ from solvable.attention.token_selection.task import RandomSelection
 from solvable.lab.outcome import Outcome
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
-from solvable.numerics.validation import integer
+from solvable.numerics.validation import replicate_numbers
 
 INDEPENDENT = 1e-3  # singular values below this share of the largest do not count; the nuclear gap is 1e-6
 
@@ -43,7 +43,7 @@ def simulate_rank(
     rank 1, as in the published figure, whose code takes the rank of a solution that is None; NumPy answers 1.
     """
     del algorithm
-    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
+    numbers = replicate_numbers(replicates)
     key = jax.random.key(0) if key is None else key
     code, found = np.zeros(len(numbers), int), np.ones((2, len(numbers)))
     for r, count in enumerate(numbers):

@@ -32,7 +32,7 @@ from solvable.attention.token_selection.theories import OVER_STEPS
 from solvable.attention.token_selection.training import Parameters
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import number, replicate_numbers
 
 FITTED = 21  # steps between steps/10 and steps on which a slope is fitted
 
@@ -93,9 +93,7 @@ def trained(
     Another number of the `run` gives other starts on the same problems.
     """
     known(task, algorithm, "simulate")
-    numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
-    if len(numbers) == 0:
-        raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
+    numbers = replicate_numbers(replicates)
     scale = number("init_scale", init_scale, at_least=0.0)
     key = jax.random.key(0) if key is None else key
     layout = (algorithm.parameterization, algorithm.train_decoder)
@@ -219,9 +217,10 @@ def _outcome(
     picked = runs.selected if runs.selected.ndim == 2 else runs.selected.reshape(len(best), -1)
     best = best if picked.shape == best.shape else np.repeat(best, picked.shape[1] // best.shape[1], axis=1)
     local = [locally_optimal(pick(problems, r), solutions[r][0], runs.decoder[r]) for r in range(len(there))]
+    fitted = np.searchsorted(steps, _fitted(algorithm))
     fields |= {
         "direction": runs.weights / values["norm"][:, -1, None, None],
-        "divergence_slope": _slopes(steps, values["divergence"], np.searchsorted(steps, _fitted(algorithm))),
+        "divergence_slope": log_log_slopes(steps[fitted], values["divergence"][:, fitted]),
         "gap_slope": _ends(steps, values["log_unselected"], int(np.searchsorted(steps, algorithm.steps // 2))),
         "locally_optimal": np.array(local, np.float64),
         "globally_optimal": np.all(picked == best, axis=1).astype(np.float64),
@@ -276,13 +275,10 @@ def _least_margin(
     return jnp.min(jnp.where(asked, best - logits, jnp.inf))
 
 
-def _slopes(steps: np.ndarray, divergence: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """Least-squares slopes of log divergence over log steps, one a run."""
-    x = np.log(steps[places])
-    with np.errstate(divide="ignore"):
-        y = np.log(np.maximum(divergence[:, places], 1e-300))
-    x = x - x.mean()
-    return (y - y.mean(axis=1, keepdims=True)) @ x / (x @ x)
+def log_log_slopes(steps: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Least-squares slopes of log values (R, K) over log steps (K,), one a run."""
+    x = np.log(steps) - np.log(steps).mean()
+    return np.log(np.maximum(values, 1e-300)) @ x / (x @ x)
 
 
 def _ends(steps: np.ndarray, logarithm: np.ndarray, middle: int) -> np.ndarray:

@@ -4,22 +4,6 @@ from __future__ import annotations
 
 from solvable.lab.experiment import Status, Theory
 
-OBSERVABLES = (
-    "norm",
-    "divergence",
-    "margin_ratio",
-    "saturation",
-    "log_unselected",
-    "growth",
-    "scaled_excess",
-    "offset",
-    "direction",
-    "divergence_slope",
-    "gap_slope",
-    "locally_optimal",
-    "globally_optimal",
-    "decoder_divergence",
-)
 OVER_STEPS = (
     "norm",
     "divergence",
@@ -31,6 +15,7 @@ OVER_STEPS = (
     "offset",
     "decoder_divergence",
 )
+OBSERVABLES = (*OVER_STEPS, "direction", "divergence_slope", "gap_slope", "locally_optimal", "globally_optimal")
 GIVEN = ("problem", "selected", "saturation", "decoder", "result")
 
 _STATED = Status("asymptotic", "stated")

@@ -13,6 +13,7 @@ from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import Scaled, autodiff_gradients, excess_loss, stable_gradients
 from solvable.attention.token_selection.losses import DecreasingLoss
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
 AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors' code adds to the gradient's norm
@@ -66,16 +67,15 @@ class Rule(eqx.Module):
         gradient, log_scale = scaled
         if self.step == "fixed":
             return rate * jnp.exp(log_scale) * gradient
-        norm = power_norm(gradient, self.p / (self.p - 1.0))
+        if excess is not None:
+            # (L - L*) / (c |G|^2) G, in which the scales of L - L* and G cancel but for their difference
+            square = jnp.sum(gradient * gradient) * jnp.asarray(self.polyak_constant).astype(gradient.dtype)
+            ratio = jnp.exp(excess.log_scale - log_scale) * excess.value
+            return ratio / jnp.where(square > 0.0, square, 1.0) * gradient  # a zero gradient moves nothing
         if self.gradient == "authors":
+            norm = power_norm(gradient, self.p / (self.p - 1.0))
             return rate * gradient / (norm + jnp.asarray(AUTHORS_EPSILON, norm.dtype))
-        # a zero gradient moves nothing
-        unit = gradient / jnp.where(norm > 0.0, norm, 1.0)
-        if excess is None:
-            return rate * unit
-        # (L - L*) / (c |G|^2) G, in which the scales of L - L* and G cancel but for their difference
-        ratio = jnp.exp(excess.log_scale - log_scale) * excess.value / jnp.where(norm > 0.0, norm, 1.0)
-        return ratio / jnp.asarray(self.polyak_constant).astype(norm.dtype) * unit
+        return rate * normalized(gradient, self.p)
 
 
 class Trained(NamedTuple):
