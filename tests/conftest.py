@@ -3,7 +3,9 @@
 The environment is set before JAX is imported, and reaches the xdist workers and the tests' own subprocesses.
 """
 
+import gc
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 os.environ["NPROC"] = "1"  # the size of XLA's thread pool; its flag for one-threaded Eigen leaves the pool as it is
@@ -17,6 +19,7 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 import hypothesis
 import jax
+import pytest
 
 # Double precision stays off here: the library's public calls switch it on for themselves.
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -24,3 +27,22 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=25, database=None)
 hypothesis.settings.load_profile("house")
+
+MAPS, MAPS_LIMIT = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_maps() -> Iterator[None]:
+    """Drop the compiled functions when they hold a third of the memory maps that Linux grants a process.
+
+    Each compiled function holds about twenty, and a process that asks for more than 65530 dies: a worker got there
+    after some eight hundred tests. What is needed again is read from the compilation cache on disk.
+    """
+    yield
+    if not MAPS.exists():
+        return
+    with MAPS.open("rb") as maps:
+        count = sum(1 for _ in maps)
+    if count > int(MAPS_LIMIT.read_text()) // 3:
+        jax.clear_caches()
+        gc.collect()
