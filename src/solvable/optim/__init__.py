@@ -1,5 +1,8 @@
-"""The papers' optimisers as optax transformations; their torch twins are in `solvable.optim.torch`."""
+"""The papers' optimisers: optax transformations and a solved last layer; torch twins are in `solvable.optim.torch`."""
 
+from solvable.optim.closed_form_head import ClosedFormHead as ClosedFormHead
+from solvable.optim.closed_form_head import closed_form_head as closed_form_head
+from solvable.optim.closed_form_head import closed_form_head_from_moments as closed_form_head_from_moments
 from solvable.optim.finite import raise_if_nonfinite as raise_if_nonfinite
 from solvable.optim.mirror_descent import MirrorDescentState as MirrorDescentState
 from solvable.optim.mirror_descent import mirror_descent as mirror_descent
