@@ -54,6 +54,16 @@ def test_mirror_descent_as_its_page_shows_it():
     assert hasattr(names["optimiser"], "update")
 
 
+def test_the_last_layer_in_closed_form_as_its_page_shows_it():
+    names = {}
+    full, batches = code_of("closed_form_head.md")
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        exec(full, names)
+        assert names["loss"] < 0.05  # that of the weights 0 is 0.22
+        exec(batches, names)
+        assert names["batch_loss"](names["hidden"], names["weights"], np.arange(200)) < 0.05
+
+
 def test_mirror_descent_in_torch_as_its_page_shows_it():
     torch = pytest.importorskip("torch", reason="the extra `torch` is not installed")
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""The examples run: on data in `shared/data` beside the checkout where they need some, quickly."""
+"""The examples run, quickly; on data in `shared/data` beside the checkout where they need some."""
 
 import importlib.util
 import re
@@ -12,17 +12,20 @@ ROOT = Path(__file__).parents[1]
 DATA = ROOT.parent / "shared" / "data"
 
 
-@pytest.fixture
-def sentiment():
-    """The module examples/sentiment_transformer.py."""
-    spec = importlib.util.spec_from_file_location(
-        "sentiment_transformer", ROOT / "examples" / "sentiment_transformer.py"
-    )
+def example(name):
+    """The module examples/NAME.py."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "examples" / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture
+def sentiment():
+    """The module examples/sentiment_transformer.py."""
+    return example("sentiment_transformer")
 
 
 @pytest.fixture
@@ -102,3 +105,21 @@ def test_attention_skips_what_is_past_the_end(sentiment, as_users_have_it):
     np.testing.assert_allclose(attention.sum(axis=-1), 1, rtol=1e-5)
     with_rubbish = dict(params, words=params["words"].at[0].set(7.0))
     np.testing.assert_allclose(sentiment.forward(with_rubbish, short)[0], logit, rtol=1e-5)
+
+
+def test_the_example_of_a_solved_last_layer(as_users_have_it, tmp_path, capsys):
+    example("two_layer_head").main(["--quick", "--seeds", "2", "--out", str(tmp_path / "losses.png")])
+    lines = capsys.readouterr().out.splitlines()
+    full, batches = (next(i for i, line in enumerate(lines) if line.startswith(name)) for name in ("full", "batches"))
+    descent, solved = (float(line.split()[-4]) for line in lines[full + 1 : full + 3])
+    assert solved < descent / 2
+    rows = {line.split()[3]: float(line.split()[-4]) for line in lines[batches:] if line.startswith("step, then solve")}
+    assert list(rows) == ["0", "0.01", "0.1", "1", "10", "100", "1000"]
+    assert rows["1"] < min(rows["0"], rows["1000"]) / 2
+    assert (tmp_path / "losses.png").stat().st_size > 10_000
+    for arguments, answer in (
+        (["--seeds", "1"], r"^seeds=1 is out of range; accepted: a whole number >= 2$"),
+        (["--out", str(tmp_path)], r"^out=.* cannot be written; accepted: a file in a folder that exists$"),
+    ):
+        with pytest.raises(SystemExit, match=answer):
+            example("two_layer_head").main(arguments)

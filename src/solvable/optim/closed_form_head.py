@@ -134,7 +134,8 @@ def _primal(gram: Array, moment: Array, shift: Array, centre: Array | None) -> A
 def _cholesky_solve(gram: Float[Array, "k k"], right: Float[Array, "k m"], shift: Array) -> Float[Array, "k m"]:
     """(gram + shift I)^-1 right; NaN where that matrix is not positive definite, without a shift to rounding."""
     factor = jnp.linalg.cholesky(gram + shift * jnp.eye(gram.shape[0], dtype=gram.dtype))
-    sound = jnp.where(shift > 0, jnp.all(jnp.isfinite(factor)), _reciprocal_condition(gram, factor) > ROUNDING)
+    exists = jnp.all(jnp.isfinite(factor))
+    sound = jax.lax.cond(shift > 0, lambda: exists, lambda: _reciprocal_condition(gram, factor) > ROUNDING)
     return jnp.where(sound, jax.scipy.linalg.cho_solve((factor, True), right), jnp.nan)
 
 
