@@ -1,0 +1,305 @@
+"""The figures of single-location regression, as declarations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from solvable.attention import single_location as sl
+from solvable.lab.experiment import (
+    Dimension,
+    Experiment,
+    FigureExperiment,
+    Observable,
+    Overlay,
+    Status,
+    axis,
+    parameter,
+)
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+SOURCE = "arXiv:2410.01537"
+SETTINGS = f"{SOURCE}, dynamics figures (settings from the authors' code)"
+ROUNDING = 1e-8  # the map and the vectors differ by rounding, which a saddle amplifies
+
+
+def _fitted(cell: Any) -> float:
+    """What a probe loses by its finite data, of the order of features a sample; accepted up to four times."""
+    return 0.25 * cell.dim / cell.samples
+
+
+class SingleLocationExperiment(Experiment):
+    """What the figures share: the law of the sequences."""
+
+    length: int = parameter(10, "tokens a sequence", symbol="L")
+    dim: int = parameter(400, "dimension of a token", symbol="d")
+    informative_scale: float = parameter(0.5**0.5, "standard deviation of the informative token", symbol="gamma")
+    label_noise: float = parameter(0.0, "standard deviation of the label noise", symbol="epsilon")
+
+    system: ClassVar[str] = "solvable.attention.single_location"
+
+    def task(self) -> Any:
+        """One informative token a sequence."""
+        return sl.SingleLocation(self.length, self.dim, self.informative_scale, self.label_noise)
+
+
+class TrainingExperiment(SingleLocationExperiment):
+    """What the figures of training over steps share."""
+
+    full: bool = parameter(True, "train the vectors in d dimensions, not their overlaps alone")
+
+    replicates: ClassVar[int] = 30
+    observables: ClassVar[Sequence[Observable]] = (
+        Observable("query_alignment", "query alignment", tolerance=ROUNDING),
+        Observable("value_alignment", "value alignment", tolerance=ROUNDING),
+        Observable("distance", "distance to the manifold", tolerance=ROUNDING, log=True),
+        Observable("risk", "excess risk", tolerance=ROUNDING, log=True),
+        Observable("final_risk", "excess risk at the end", tolerance=ROUNDING),
+        Observable("aligned", "share that ends aligned", tolerance=ROUNDING),
+    )
+    overlays: ClassVar[Sequence[Overlay]] = (Overlay("overlaps", given=True), Overlay("floor", compared=False))
+    panels: ClassVar[Sequence[str]] = ("risk", "alignment", "plane", "distance")
+    x: ClassVar[str] = "at"
+    dimensions: ClassVar[Mapping[str, Dimension]] = {"at": Dimension("steps")}
+
+    def sizes(self) -> dict[str, Any]:
+        """Vectors or overlaps."""
+        return {"full": self.full}
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """Every run as a line."""
+        from solvable.attention.single_location.pictures import draw_training
+
+        return draw_training(panel, axes, dataset)
+
+
+class Manifold(TrainingExperiment):
+    """Training from the manifold: the query finds the location and the value the label."""
+
+    name: ClassVar[str] = "single-location/manifold"
+    source: ClassVar[str] = SETTINGS
+
+    inverse_temperature: float = parameter(0.1, "inverse temperature", symbol="lambda", log=True)
+    learning_rate: float = parameter(4e-3, "learning rate", symbol="alpha", log=True)
+    steps: int = parameter(20_000, "steps", log=True)
+
+    def algorithm(self) -> Any:
+        """Population descent from the manifold."""
+        return sl.ProjectedDescent(self.inverse_temperature, self.learning_rate, self.steps, "manifold")
+
+
+class Sphere(TrainingExperiment):
+    """Training from anywhere on the spheres: a small temperature swaps half the runs, a large one misleads all."""
+
+    name: ClassVar[str] = "single-location/sphere"
+    source: ClassVar[str] = SETTINGS
+
+    inverse_temperature: float = axis([0.1, 0.9], "inverse temperature", symbol="lambda", log=True)
+    learning_rate: float | None = parameter(None, "learning rate (none: 0.004, above inverse temperature 0.5 0.001)")
+    steps: int | None = parameter(None, "steps (none: 20000, above inverse temperature 0.5 120000)")
+    leak_penalty: float = parameter(0.0, "weight of the leak penalty, which cures the swap")
+
+    def algorithm(self) -> Any:
+        """Population descent from the spheres."""
+        large = self.inverse_temperature > 0.5
+        rate = (1e-3 if large else 4e-3) if self.learning_rate is None else self.learning_rate
+        steps = (120_000 if large else 20_000) if self.steps is None else self.steps
+        return sl.ProjectedDescent(self.inverse_temperature, rate, steps, leak_penalty=self.leak_penalty)
+
+
+class Schedule(TrainingExperiment):
+    """Training from anywhere while the inverse temperature falls: nearly all runs end aligned."""
+
+    name: ClassVar[str] = "single-location/schedule"
+    source: ClassVar[str] = SETTINGS
+
+    inverse_temperature: float = parameter(1.0, "inverse temperature at the start", symbol="lambda", log=True)
+    decay: float = parameter(1e-4, "it is divided by 1 + decay * step", log=True)
+    learning_rate: float = parameter(4e-3, "learning rate", symbol="alpha", log=True)
+    steps: int = parameter(120_000, "steps", log=True)
+
+    def algorithm(self) -> Any:
+        """Population descent with a falling inverse temperature."""
+        return sl.ProjectedDescent(self.inverse_temperature, self.learning_rate, self.steps, decay=self.decay)
+
+
+class StochasticDescent(TrainingExperiment):
+    """One-pass stochastic gradient descent while the inverse temperature falls, against its noiseless run."""
+
+    name: ClassVar[str] = "single-location/sgd"
+    source: ClassVar[str] = SETTINGS
+
+    dim: int = parameter(80, "dimension of a token", symbol="d")
+    label_noise: float = parameter(0.1, "standard deviation of the label noise", symbol="epsilon")
+    full: bool = parameter(False, "train the vectors in d dimensions, not the chain that is exact in law")
+    batch: int = parameter(5, "fresh sequences a step", symbol="B")
+    inverse_temperature: float = parameter(2.0, "inverse temperature at the start", symbol="lambda", log=True)
+    decay: float = parameter(1e-4, "it is divided by 1 + decay * step", log=True)
+    learning_rate: float = parameter(1e-3, "learning rate", symbol="alpha", log=True)
+    steps: int = parameter(200_000, "steps", log=True)
+
+    overlays: ClassVar[Sequence[Overlay]] = (
+        Overlay("overlaps", given=True, compared=False),
+        Overlay("floor", compared=False),
+    )
+
+    def algorithm(self) -> Any:
+        """Descent on fresh batches."""
+        return sl.ProjectedDescent(
+            self.inverse_temperature, self.learning_rate, self.steps, decay=self.decay, batch=self.batch
+        )
+
+    @classmethod
+    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
+        """The noiseless run is a heuristic for runs with noise."""
+        stated = super().status(overlay)
+        if overlay.theory != "overlaps":
+            return stated
+        return {name: Status("heuristic", status.origin) for name, status in stated.items()}
+
+
+class Basins(SingleLocationExperiment):
+    """Where training from anywhere ends, against the inverse temperature: aligned or swapped, and what cures it."""
+
+    name: ClassVar[str] = "single-location/basins"
+    source: ClassVar[str] = f"{SOURCE} (swap point and cures: derived here)"
+    replicates: ClassVar[int] = 40
+
+    dim: int = parameter(100, "dimension of a token", symbol="d")
+    inverse_temperature: float = axis(
+        [0.05, 0.1, 0.15, 0.2, 0.3, 0.4], "inverse temperature", symbol="lambda", log=True
+    )
+    cure: Literal["none", "penalty", "closed form"] = axis(
+        ["none", "penalty", "closed form"], "plain descent, a leak penalty, or a closed-form value"
+    )
+    steps: int = parameter(20_000, "steps (closed form: a fiftieth)", log=True)
+    learning_rate: float = parameter(4e-3, "learning rate (closed form: fifty times)", symbol="alpha", log=True)
+    leak_penalty: float = parameter(10.0, "weight of the leak penalty")
+
+    observables: ClassVar[Sequence[Observable]] = (
+        Observable("aligned", "share that ends aligned", tolerance=ROUNDING),
+        Observable("swapped", "share that ends swapped", tolerance=ROUNDING),
+        Observable("final_risk", "excess risk at the end", tolerance=1e-6, log=True),
+    )
+    overlays: ClassVar[Sequence[Overlay]] = (Overlay("overlaps", given=True),)
+    panels: ClassVar[Sequence[str]] = ("aligned", "swapped", "ends")
+    x: ClassVar[str] = "inverse_temperature"
+
+    def algorithm(self) -> Any:
+        """Population descent from the spheres, cured or not."""
+        if self.cure == "closed form":
+            steps = max(1, self.steps // 50)
+            return sl.ProjectedDescent(self.inverse_temperature, 50.0 * self.learning_rate, steps, value="closed_form")
+        penalty = self.leak_penalty if self.cure == "penalty" else 0.0
+        return sl.ProjectedDescent(self.inverse_temperature, self.learning_rate, self.steps, leak_penalty=penalty)
+
+    def sizes(self) -> dict[str, Any]:
+        """The vectors themselves are trained."""
+        return {"full": True}
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """The risks of the ends of training; the shares are left to the lab."""
+        from solvable.attention.single_location.pictures import draw_ends
+
+        return panel == "ends" and draw_ends(axes, dataset)
+
+
+class Comparison(SingleLocationExperiment, FigureExperiment):
+    """Excess risk against the dimension: the best attention head, linear attention, the best linear map, Bayes."""
+
+    name: ClassVar[str] = "single-location/floor"
+    source: ClassVar[str] = f"{SOURCE}, Corollary 2 and Proposition 3 (figure: derived here)"
+    module: ClassVar[str] = "comparison"
+    replicates: ClassVar[int] = 10
+
+    dim: int = axis([5, 10, 20, 50, 100, 200, 500, 1000, 2000], "dimension of a token", symbol="d", log=True)
+    samples: int = parameter(20_000, "sequences a replicate", log=True)
+
+    observables: ClassVar[Sequence[Observable]] = (
+        Observable("attention", "excess risk, attention", log=True),
+        Observable("linear_attention", "excess risk, linear attention", log=True),
+        Observable("linear", "excess risk, linear map", log=True),
+        Observable("bayes", "excess risk, Bayes", log=True),
+    )
+    statuses: ClassVar[Mapping[str, Status]] = {
+        "attention": Status("exact", "derived"),
+        "linear_attention": Status("exact", "derived"),
+        "linear": Status("exact", "stated"),
+    }
+    panels: ClassVar[Sequence[str]] = ("risks",)
+    x: ClassVar[str] = "dim"
+
+    def algorithm(self) -> Any:
+        """Nothing is trained."""
+        return None
+
+    def sizes(self) -> dict[str, Any]:
+        """The sequences on which risks are measured."""
+        return {"samples": self.samples}
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """All risks in one panel."""
+        from solvable.attention.single_location.pictures import draw_risks
+
+        return panel == "risks" and draw_risks(axes, dataset)
+
+
+class Probe(SingleLocationExperiment, FigureExperiment):
+    """What a linear probe reads off the probe token before and after attention, untrained and trained."""
+
+    name: ClassVar[str] = "single-location/probe"
+    source: ClassVar[str] = f"{SOURCE}, Fig. 1 (stand-in without a pretrained network: derived here)"
+    module: ClassVar[str] = "probe"
+    replicates: ClassVar[int] = 8
+
+    dim: int = parameter(40, "dimension of a token", symbol="d")
+    stage: Literal["before", "uniform", "untrained", "trained"] = axis(
+        ["before", "uniform", "untrained", "trained"], "what the probe reads"
+    )
+    inverse_temperature: float = parameter(0.2, "inverse temperature", symbol="lambda", log=True)
+    learning_rate: float = parameter(1.0, "learning rate", symbol="alpha", log=True)
+    leak_penalty: float = parameter(10.0, "weight of the leak penalty")
+    steps: int = parameter(100, "steps", log=True)
+    samples: int = parameter(4000, "sequences for training and probe, and as many for each test", log=True)
+
+    observables: ClassVar[Sequence[Observable]] = (
+        Observable("test_accuracy", "probe accuracy, new sequences", allowance=_fitted),
+        Observable("longer_accuracy", "probe accuracy, twice as long", allowance=_fitted),
+        Observable("train_accuracy", "probe accuracy, its own data"),
+        Observable("alignment", "query alignment"),
+    )
+    statuses: ClassVar[Mapping[str, Status]] = {
+        "test_accuracy": Status("asymptotic", "derived"),
+        "longer_accuracy": Status("asymptotic", "derived"),
+    }
+    overlays: ClassVar[Sequence[Overlay]] = (Overlay(given=True),)
+    panels: ClassVar[Sequence[str]] = ("test_accuracy", "longer_accuracy", "alignment")
+    x: ClassVar[str] = "stage"
+
+    def algorithm(self) -> Any:
+        """Descent of the query on a data set, the value in closed form."""
+        return sl.ProjectedDescent(
+            self.inverse_temperature,
+            self.learning_rate,
+            self.steps,
+            leak_penalty=self.leak_penalty,
+            value="closed_form",
+        )
+
+    def shared(self) -> dict[str, Any]:
+        """What the probe reads."""
+        return {"stage": self.stage}
+
+    def sizes(self) -> dict[str, Any]:
+        """The sequences."""
+        return {"samples": self.samples}
+
+    def applicable(self) -> Sequence[Overlay]:
+        """No theory speaks of the untrained query, which is not orthogonal to v*."""
+        return () if self.stage == "untrained" else self.overlays

@@ -1,0 +1,160 @@
+"""The panels of training: every run as a thin line, the prediction of a few of them dashed on top."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray
+    from matplotlib.axes import Axes
+
+QUERY, VALUE, FAINT = "#4a2377", "#d1662b", "#8a8a8a"
+CELLS = ("#4a2377", "#1b7f79", "#d1662b", "#2f6db5")
+MOST_CELLS = 4
+PREDICTED = 3
+THEORY = "overlaps_given_"
+LABELS = {
+    "risk": "excess risk",
+    "alignment": "alignment",
+    "plane": "value alignment",
+    "distance": "distance to the manifold",
+}
+
+
+def draw_training(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+    """One of the panels "risk", "alignment", "plane", "distance"; False leaves a larger grid to the lab."""
+    if panel not in LABELS or "query_alignment" not in dataset:
+        return False
+    cells = _cells(dataset)
+    if len(cells) > MOST_CELLS:
+        return False
+    for (words, cell), color in zip(cells, CELLS, strict=False):
+        _draw_cell(panel, axes, cell, color, words)
+    axes.set(xlabel="query alignment" if panel == "plane" else "steps", ylabel=LABELS[panel])
+    if panel == "distance":
+        axes.set(yscale="log", ylim=(1e-17, 10.0))
+    if panel == "risk":
+        axes.set(yscale="log")
+    if panel == "plane":
+        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
+    if panel in ("alignment", "risk"):
+        _legend(panel, axes, cells)
+    return True
+
+
+def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str, words: str) -> None:
+    lines = {
+        "risk": [("at", "risk", color)],
+        "distance": [("at", "distance", color)],
+        "plane": [("query_alignment", "value_alignment", color)],
+        "alignment": [("at", "query_alignment", QUERY), ("at", "value_alignment", VALUE)],
+    }[panel]
+    for x_name, y_name, own in lines:
+        for prefix, style in (("", {"lw": 0.6, "alpha": 0.55}), (THEORY, {"lw": 1.1, "ls": (0, (2, 2)), "alpha": 1.0})):
+            if prefix + y_name not in cell:
+                continue
+            y = cell[prefix + y_name].transpose("replicate", "at").values
+            x = cell["at"].values if x_name == "at" else cell[prefix + x_name].transpose("replicate", "at").values
+            count = len(y) if not prefix else min(PREDICTED, len(y))
+            for r in range(count):
+                values, places = y[r], (x if x_name == "at" else x[r])
+                values = abs(values) if panel == "alignment" else values
+                if panel == "distance":
+                    values = np.maximum(values, 1e-17)
+                there = np.isfinite(values) & np.isfinite(places)
+                shade: Any = "black" if prefix else own
+                axes.plot(places[there], values[there], color=shade, **style)
+    floor = cell.get("floor_final_risk")
+    if panel == "risk" and floor is not None:
+        axes.axhline(float(floor), color=color, lw=0.8, ls=(0, (6, 2)))
+
+
+def _cells(dataset: xarray.Dataset) -> list[tuple[str, Any]]:
+    """The cells of the grid with the words that tell them apart."""
+    dims = [str(dim) for dim in dataset["query_alignment"].dims if dim not in ("replicate", "at")]
+    shares = [[(dim, value) for value in dataset[dim].values] for dim in dims]
+    cells = []
+    for chosen in itertools.product(*shares):
+        words = ", ".join(
+            f"{dim.replace('_', ' ')} {value:g}" if not isinstance(value, str) else value for dim, value in chosen
+        )
+        cells.append((words, dataset.sel(dict(chosen))))
+    return cells
+
+
+def _legend(panel: str, axes: Axes, cells: list[Any]) -> None:
+    if panel == "alignment":
+        axes.plot([], [], color=QUERY, lw=1, label="|query alignment|")
+        axes.plot([], [], color=VALUE, lw=1, label="|value alignment|")
+    else:
+        for (words, _), color in zip(cells, CELLS, strict=False):
+            axes.plot([], [], color=color, lw=1, label=f"runs, {words}" if words else "runs")
+        axes.plot([], [], color=FAINT, lw=0.8, ls=(0, (6, 2)), label="floor at (k*, v*)")
+    axes.plot([], [], color="black", lw=1.1, ls=(0, (2, 2)), label="predicted")
+    axes.legend(frameon=False, fontsize="small")
+
+
+def draw_risks(axes: Axes, dataset: xarray.Dataset) -> bool:
+    """The excess risks of all models over the dimension, on logarithmic axes."""
+    names = {
+        "linear": "linear map",
+        "attention": "attention, unit value",
+        "linear_attention": "linear attention",
+        "bayes": "Bayes",
+    }
+    for (name, label), color in zip(names.items(), CELLS, strict=True):
+        found = dataset.get(name)
+        if found is not None:
+            if set(found.dims) - {"replicate", "dim"} or "dim" not in found.dims:
+                return False
+            mean = found.mean("replicate")
+            error = found.std("replicate", ddof=1) / np.sqrt(found.sizes["replicate"])
+            line = "-" if name == "bayes" else "none"
+            axes.errorbar(
+                dataset.dim.values,
+                mean.values,
+                error.values,
+                color=color,
+                marker="o",
+                ms=3,
+                lw=0.8,
+                ls=line,
+                label=label,
+            )
+        theory = dataset.get(f"theory_{name}")
+        if theory is not None and "dim" in theory.dims:
+            axes.plot(dataset.dim.values, theory.values, color=color, lw=1.2)
+    axes.set(xscale="log", yscale="log", ylim=(1e-3, 1.0), xlabel="dimension d", ylabel="excess risk")
+    axes.legend(frameon=False, fontsize="small")
+    return True
+
+
+def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
+    """The risks of the two ends of training over the inverse temperature, and the runs' final risks."""
+    from solvable.attention import single_location as sl
+
+    lams = dataset.coords.get("inverse_temperature")
+    if lams is None or lams.ndim != 1 or "final_risk" not in dataset:
+        return False
+    size = {
+        name: int(dataset[name]) for name in ("length", "dim") if name in dataset.coords and dataset[name].ndim == 0
+    }
+    task = sl.SingleLocation(**size)
+    grid = np.geomspace(lams.values.min(), lams.values.max(), 60)
+    one = np.ones_like(grid)
+    aligned = sl.excess_risk(task, sl.Overlaps(one, one, 0 * one, 0 * one, 0 * one), grid)
+    axes.plot(grid, aligned, color=CELLS[1], lw=1.2, label="(k*, v*)")
+    axes.plot(grid, [float(sl.swap_point(task, lam)[1]) for lam in grid], color=CELLS[2], lw=1.2, label="swap point")
+    runs = dataset["final_risk"]
+    if "cure" in runs.dims:
+        runs = runs.sel(cure="none") if "none" in runs["cure"].values else runs.isel(cure=0)
+    runs = runs.transpose("replicate", "inverse_temperature").values
+    axes.plot(
+        np.repeat(lams.values[None], len(runs), 0).ravel(), runs.ravel(), ".", color=FAINT, ms=3, label="runs, no cure"
+    )
+    axes.set(xscale="log", yscale="log", xlabel="inverse temperature", ylabel="excess risk at the end")
+    axes.legend(frameon=False, fontsize="small")
+    return True

@@ -1,0 +1,115 @@
+"""The excess risk of one erf-attention head as a closed form of its overlaps, and its gradient in them.
+
+With a = X.k, b = X.v the head's output is the sum over tokens of erf(lam a) b. The expectation over Gaussian tokens
+follows from Stein's identity: every average is a derivative of E erf(lam a) or E erf(lam a)^2 in the mean of a.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from solvable.attention.single_location.overlaps import Overlaps
+from solvable.attention.single_location.task import SingleLocation
+from solvable.numerics.error_function import (
+    mean_erf_derivatives,
+    mean_squared_erf,
+    squared_erf_derivatives,
+)
+from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.validation import number
+
+
+class Law(NamedTuple):
+    """The task's numbers as float64 arrays: s, gamma^2, and L - 1 noise tokens."""
+
+    signal: Any
+    variance: Any
+    noise_tokens: Any
+
+
+def law(task: SingleLocation) -> Law:
+    """The numbers of a task, for traced code."""
+    return Law(as_float64(task.signal), as_float64(task.label_variance), as_float64(task.length - 1))
+
+
+@float64
+def excess_risk(task: SingleLocation, overlaps: Overlaps, inverse_temperature: Any) -> Float[Array, "..."]:
+    """E (sum_l erf(lam X_l.k) X_l.v - Y)^2 - epsilon^2, exactly, for a unit query k.
+
+    Differentiable in the overlaps, the inverse temperature lam and the task's numbers. Overlaps may be arrays. A query
+    of another length |k| is the unit query at lam |k|. Source: Theorem 1 of arXiv:2410.01537; this form is derived.
+
+    Raises: ValueError for lam <= 0, and for overlaps that belong to no pair of vectors.
+    """
+    overlaps.check()
+    lam = as_float64(number("inverse_temperature", inverse_temperature, above=0.0))
+    return risk(law(task), jax.tree_util.tree_map(as_float64, overlaps), lam)
+
+
+class Moments(NamedTuple):
+    """What the risk needs of erf(lam X.k): E0..E3, Q0..Q3 of the informative token; z0, m1, q2 of a noise token."""
+
+    mean: tuple[Any, Any, Any, Any]
+    square: tuple[Any, Any, Any, Any]
+    noise_square: Any
+    noise_slope: Any
+    noise_curvature: Any
+
+
+def moments(law: Law, query_alignment: Any, lam: Any) -> Moments:
+    """The derivatives, in the mean of a = X.k, of E erf(lam a) and E erf(lam a)^2 on both kinds of tokens."""
+    centre, deviation = lam * law.signal * query_alignment, lam * jnp.sqrt(law.variance)
+    powers = (1.0, lam, lam * lam, lam * lam * lam)
+    mean = tuple(p * m for p, m in zip(powers, mean_erf_derivatives(centre, deviation), strict=True))
+    squares = (mean_squared_erf(centre, deviation), *squared_erf_derivatives(centre, deviation))
+    square = tuple(p * q for p, q in zip(powers, squares, strict=True))
+    l2 = lam * lam
+    return Moments(
+        (mean[0], mean[1], mean[2], mean[3]),
+        (square[0], square[1], square[2], square[3]),
+        (2.0 / math.pi) * jnp.arcsin(2.0 * l2 / (1.0 + 2.0 * l2)),
+        2.0 * lam / jnp.sqrt(math.pi * (1.0 + 2.0 * l2)),
+        (8.0 / math.pi) * l2 / ((1.0 + 2.0 * l2) * jnp.sqrt(1.0 + 4.0 * l2)),
+    )
+
+
+def risk(law: Law, o: Overlaps, lam: Any) -> Any:
+    """`excess_risk` inside a traced computation."""
+    s, g2, others = law
+    (e0, e1, e2, _), (q0, q1, q2, _), z0, m1, c2 = moments(law, o.query_alignment, lam)
+    nu, theta, eta, rho, norm2 = o.value_alignment, o.value_leak, o.query_leak, o.coupling, o.value_norm**2
+    label_output = g2 * (nu * e0 + eta * (s * theta * e1 + g2 * rho * e2))
+    output = s * theta * e0 + g2 * rho * e1
+    squared_output = (s * s * theta**2 + g2 * norm2) * q0 + 2.0 * s * theta * g2 * rho * q1 + g2 * g2 * rho**2 * q2
+    noise = norm2 * z0 + c2 * rho**2 + (others - 1.0) * m1**2 * rho**2 + 2.0 * m1 * rho * output
+    return g2 - 2.0 * label_output + squared_output + others * noise
+
+
+def risk_gradient(law: Law, o: Overlaps, lam: Any) -> Overlaps:
+    """The partial derivatives of the risk in the five overlaps, |v| held, in closed form."""
+    s, g2, others = law
+    (e0, e1, e2, e3), (q0, q1, q2, q3), _, m1, c2 = moments(law, o.query_alignment, lam)
+    nu, theta, eta, rho, norm2 = o.value_alignment, o.value_leak, o.query_leak, o.coupling, o.value_norm**2
+    st, gr = s * theta, g2 * rho
+    noise = 2.0 * others * m1
+    return Overlaps(
+        query_alignment=s
+        * (
+            (st * st + g2 * norm2) * q1
+            + gr * (2.0 * st * q2 + gr * q3)
+            - 2.0 * g2 * (nu * e1 + eta * (st * e2 + gr * e3))
+            + noise * rho * (st * e1 + gr * e2)
+        ),
+        value_alignment=-2.0 * g2 * e0,
+        value_leak=s * (2.0 * (st * q0 + gr * q1 - g2 * eta * e1) + noise * rho * e0),
+        query_leak=-2.0 * g2 * (st * e1 + gr * e2),
+        coupling=2.0 * g2 * (st * q1 + gr * q2 - g2 * eta * e2)
+        + noise * (st * e0 + 2.0 * gr * e1)
+        + 2.0 * others * (c2 + (others - 1.0) * m1 * m1) * rho,
+        value_norm=0.0,
+    )
