@@ -1,0 +1,104 @@
+"""The layer: one softmax self-attention with merged weights, its loss on a sequence, its outputs on fresh contexts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from solvable.attention.self_attention.streaming import attended, concentration, streamed_loss
+from solvable.attention.self_attention.task import floating
+from solvable.numerics.precision import float64
+
+
+class Parameters(eqx.Module):
+    """The merged weights of a layer: `value` A (m, d), value times output, and `score` B (d, d), W_Q^T W_K.
+
+    The score of token j for query i is x_i^T B x_j, without a factor 1/sqrt(d).
+    Raises: ValueError for shapes that disagree or values that are not finite.
+    """
+
+    value: Float[Array, "*batch m d"]
+    score: Float[Array, "*batch d d"]
+
+    def __init__(self, value: Any, score: Any) -> None:
+        value, score = floating("value", value), floating("score", score)
+        if value.ndim < 2 or 0 in value.shape:
+            raise ValueError(f"value has shape {value.shape}; accepted: (m, d) with m, d >= 1")
+        if score.shape != (*value.shape[:-2], value.shape[-1], value.shape[-1]):
+            raise ValueError(
+                f"score has shape {score.shape}; accepted: ({value.shape[-1]}, {value.shape[-1]}), the d of value"
+            )
+        self.value, self.score = value, score
+
+
+def loss(params: Parameters, tokens: Any, targets: Any) -> Any:
+    """L_n(A, B) = (1/2n) |Yhat - Y|^2 with Yhat = P X A^T, P the row softmax of X B X^T (arXiv:2603.01514).
+
+    Arguments: tokens X (n, d), queries and context at once; targets Y (n, m). Computed in the dtype of the parameters,
+    to which tokens and targets are cast: float64 ones give a float64 number whatever JAX's settings, float32 ones stay
+    float32 (and a float64 array that `jax.grad` traces without double precision is float32 already).
+
+    Memory O(n): the rows are attended in blocks. Under `jax.grad` (of parameters, tokens or targets) the same single
+    pass gives the gradient. Works inside jit and vmap; reverse mode only (`jax.jvp` is refused by JAX).
+
+    Raises: ValueError for shapes that disagree or values that are not finite.
+    """
+    arrays = _arrays(params, tokens)
+    if (targets := floating("targets", targets)).shape != (arrays[2].shape[0], params.value.shape[0]):
+        raise ValueError(
+            f"targets has shape {targets.shape}; accepted: ({arrays[2].shape[0]}, {params.value.shape[0]}), "
+            "one row a token and the m of value"
+        )
+    return _in_own_dtype(_LOSS, params, *arrays, targets)
+
+
+def attend(params: Parameters, queries: Any, context: Any) -> Any:
+    """softmax(Q B X^T) X A^T: the layer's answers (q, m) to queries Q (q, d) from a context X (n, d).
+
+    As n grows they tend to A Sigma B^T x for Gaussian tokens. Dtype, memory and what is raised as for `loss`.
+    """
+    return _in_own_dtype(_ATTEND, params, *_arrays(params, context, queries))
+
+
+def effective_tokens(params: Parameters, queries: Any, context: Any) -> Any:
+    """1 / sum_j P_ij^2 for every query (q,): how many tokens of the context share its attention, between 1 and n.
+
+    Where it is small the answer is an average of few tokens, whatever n. Dtype and what is raised as for `loss`.
+    """
+    return _in_own_dtype(_EFFECTIVE, params, *_arrays(params, context, queries))
+
+
+_LOSS = jax.jit(streamed_loss)
+_ATTEND = jax.jit(lambda value, score, queries, context: attended(score, queries, context) @ value.T)
+_EFFECTIVE = jax.jit(lambda value, score, queries, context: 1.0 / concentration(score, queries, context))
+
+
+def _arrays(params: Any, context: Any, *queries: Any) -> tuple[Any, ...]:
+    if not isinstance(params, Parameters) or np.ndim(params.value) != 2:
+        raise TypeError("params is not one layer; accepted: a Parameters of value (m, d) and score (d, d)")
+    named = [("queries", one) for one in queries] + [("tokens" if not queries else "context", context)]
+    found = [floating(name, one) for name, one in named]
+    dim = params.value.shape[1]
+    for (name, _), array in zip(named, found, strict=True):
+        if array.ndim != 2 or array.shape[1] != dim or 0 in array.shape:
+            raise ValueError(f"{name} has shape {array.shape}; accepted: (n, {dim}), the d of the parameters")
+    return (params.value, params.score, *found)
+
+
+def _in_own_dtype(function: Any, params: Parameters, *arrays: Any) -> Any:
+    """Call with all arrays in the dtype of the parameters, with JAX's double precision on where that is float64."""
+    widest = max(np.dtype(each.dtype).itemsize for each in (params.value, params.score))
+    if widest == 8:
+        return _double(function, *arrays)
+    # half precision is computed in single
+    return function(*(jnp.asarray(each).astype(jnp.float32) for each in arrays))
+
+
+@float64
+def _double(function: Any, *arrays: Any) -> Any:
+    return function(*(jnp.asarray(each).astype(jnp.float64) for each in arrays))

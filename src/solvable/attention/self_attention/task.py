@@ -1,0 +1,174 @@
+"""The problems: tokens with a linear map of them to predict, and the law that draws them."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from solvable.numerics.precision import float64
+from solvable.numerics.results import is_traced
+from solvable.numerics.validation import integer, number
+
+CHECKED = 50  # tokens from which on their mean and fourth moment are looked at
+
+
+class RegressionProblem(eqx.Module):
+    """One sequence: tokens X (n, d), of which every one is a query and all are its context, and targets Y (n, m).
+
+    Training follows the dtype of the tokens; whole numbers become float64. The limit theory holds for centred Gaussian
+    tokens: others are warned about (50 tokens or more, not inside jit), for training does work on them.
+
+    Raises: ValueError for shapes that disagree or values that are not finite. Warns: UserWarning for tokens whose mean,
+    or whose fourth moment E|S^-1/2 x|^4 against d (d + 2), is further from a centred Gaussian's than chance explains.
+    """
+
+    tokens: Float[Array, "n d"]
+    targets: Float[Array, "n m"]
+
+    def __init__(self, tokens: Any, targets: Any) -> None:
+        tokens = floating("tokens", tokens)
+        if tokens.ndim != 2 or 0 in tokens.shape:
+            raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, d) with n, d >= 1")
+        targets = floating("targets", targets, tokens.dtype)
+        if targets.ndim != 2 or targets.shape[0] != tokens.shape[0] or 0 in targets.shape:
+            raise ValueError(f"targets has shape {targets.shape}; accepted: ({tokens.shape[0]}, m), one row a token")
+        self.tokens, self.targets = tokens, targets
+        if not is_traced(tokens):
+            _warn_unless_gaussian(np.asarray(tokens, np.float64))
+
+    def sample(self, key: jax.Array | None = None, samples: int | None = None) -> RegressionProblem:
+        """Itself: a problem is the task that always draws itself."""
+        del key, samples
+        return self
+
+
+class LinearMap(eqx.Module):
+    """Tokens x ~ N(0, Sigma) in R^d with targets y = M x + w in R^m, w ~ N(0, noise^2 I) (arXiv:2603.01514).
+
+    Arguments: matrix M (m, d); covariance Sigma (d, d), symmetric positive definite; noise >= 0, a standard deviation.
+    Given to an algorithm's `train` it is the limit of infinitely many tokens: the population loss.
+
+    Raises: ValueError naming the argument, its value and what is accepted.
+    """
+
+    matrix: Float[Array, "m d"]
+    covariance: Float[Array, "d d"]
+    noise: Any
+
+    def __init__(self, matrix: Any, covariance: Any, noise: Any = 0.0) -> None:
+        matrix, covariance = floating("matrix", matrix, np.float64), floating("covariance", covariance, np.float64)
+        if matrix.ndim != 2 or 0 in matrix.shape:
+            raise ValueError(f"matrix has shape {matrix.shape}; accepted: (m, d) with m, d >= 1")
+        dim = matrix.shape[1]
+        if covariance.shape != (dim, dim):
+            raise ValueError(f"covariance has shape {covariance.shape}; accepted: ({dim}, {dim}), the d of the matrix")
+        if not is_traced(covariance):
+            known = np.asarray(covariance)
+            if not np.allclose(known, known.T, rtol=1e-10, atol=1e-12 * np.abs(known).max()):
+                raise ValueError("covariance is not symmetric; accepted: a symmetric positive definite matrix")
+            least = np.linalg.eigvalsh(known)[0]
+            if least <= 1e-14 * np.abs(known).max():
+                raise ValueError(f"covariance has the eigenvalue {least:g}; accepted: a positive definite matrix")
+        self.matrix, self.covariance = matrix, covariance
+        self.noise = number("noise", noise, at_least=0.0)
+
+    @staticmethod
+    def conditioned(
+        dim: int = 5,
+        outputs: int | None = None,
+        condition: Any = 10.0,
+        strength: Any = 0.2,
+        spread: Any = 2.0,
+        noise: Any = 0.1,
+        seed: int = 0,
+    ) -> LinearMap:
+        """A map whose whitened matrix M Sigma^1/2 does not depend on the condition number of Sigma.
+
+        Sigma has `dim` eigenvalues from 1 down to 1/condition and M Sigma^1/2 has min(outputs, dim) singular values
+        from `strength` down to strength/spread, both log-spaced, in random bases drawn from `seed`; outputs None: dim.
+
+        Raises: ValueError for dim, outputs < 1, condition, spread < 1, strength <= 0 and noise < 0.
+        """
+        dim = integer("dim", dim, at_least=1)
+        outputs = dim if outputs is None else integer("outputs", outputs, at_least=1)
+        condition = number("condition", condition, at_least=1.0)
+        strength = number("strength", strength, above=0.0)
+        spread = number("spread", spread, at_least=1.0)
+        draw = np.random.default_rng(integer("seed", seed, at_least=0))
+        left, right, basis = (np.linalg.qr(draw.normal(size=(size, size)))[0] for size in (outputs, dim, dim))
+        rank = min(outputs, dim)
+        values = strength * spread ** -np.linspace(0.0, 1.0, rank)
+        roots = condition ** (-0.5 * np.linspace(0.0, 1.0, dim))
+        whitened = (left[:, :rank] * values) @ right[:, :rank].T
+        covariance = (basis * roots**2) @ basis.T
+        return LinearMap(whitened @ (basis / roots) @ basis.T, 0.5 * (covariance + covariance.T), noise)
+
+    @float64
+    def sample(self, key: jax.Array, samples: int) -> RegressionProblem:
+        """Draw n = `samples` tokens and their targets, in float64.
+
+        Raises: ValueError for samples < 1.
+        """
+        tokens, targets = self.draw(key, integer("samples", samples, at_least=1))
+        return RegressionProblem(tokens, targets)
+
+    def draw(self, key: jax.Array, samples: int) -> tuple[Float[Array, "n d"], Float[Array, "n m"]]:
+        """Tokens and targets, without any check; all that one run needs at once, as every call costs compilation."""
+        outputs, dim = self.matrix.shape
+        normal = jax.random.normal(key, (samples, dim + outputs), jnp.float64)
+        tokens = normal[:, :dim] @ jnp.linalg.cholesky(jnp.asarray(self.covariance)).T
+        return tokens, tokens @ self.matrix.T + self.noise * normal[:, dim:]
+
+
+def floating(name: str, value: Any, dtype: Any = None) -> Any:
+    """`value` as a finite floating array (of `dtype` where that is given); whole numbers become float64."""
+    if is_traced(value) and dtype == np.float64:
+        dtype = None  # double precision is switched on later, where the value is used
+    if not isinstance(value, jax.Array) or (dtype == np.float64 and not is_traced(value)):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{name} is a ragged list; accepted: one rectangular array") from None
+    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
+    if dtype is not None or value.dtype.kind in "biu":
+        value = value.astype(np.float64 if dtype is None else dtype)
+    elif isinstance(value, np.ndarray):
+        value = value.copy()  # what was checked stays as it is
+    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
+        where = tuple(int(place) for place in np.argwhere(~np.isfinite(np.asarray(value)))[0])
+        raise ValueError(f"{name} holds {np.asarray(value)[where]} at {where}; accepted: finite numbers")
+    return value
+
+
+def _warn_unless_gaussian(tokens: np.ndarray) -> None:
+    count, dim = tokens.shape
+    second = tokens.T @ tokens / count
+    if count < max(CHECKED, 5 * dim) or np.linalg.matrix_rank(second) < dim:
+        return
+    mean = tokens.mean(axis=0)
+    shift = float(mean @ np.linalg.solve(second, mean))
+    # n times it is chi-square with d degrees of freedom for centred tokens
+    if shift > 0.01 and count * shift > dim + 8.0 * np.sqrt(2.0 * dim):
+        warnings.warn(
+            f"the tokens are not centred (mean {np.sqrt(shift):.2g} of their root mean square), so that the limit "
+            "A Sigma B^T x does not hold; subtract their mean",
+            UserWarning,
+            stacklevel=4,
+        )
+    lengths = np.einsum("nd,nd->n", tokens, np.linalg.solve(second, tokens.T).T)
+    ratio = float(np.mean(lengths**2)) / (dim * (dim + 2.0))
+    # Mardia's kurtosis, whose standard deviation is sqrt(8 d (d + 2) / n)
+    if ratio > 1.1 and (ratio - 1.0) * dim * (dim + 2.0) > 8.0 * np.sqrt(8.0 * dim * (dim + 2.0) / count):
+        warnings.warn(
+            f"the tokens are heavy-tailed (fourth moment {ratio:.2g} times a Gaussian's), so that the limit "
+            "A Sigma B^T x does not hold; clip or transform them",
+            UserWarning,
+            stacklevel=4,
+        )
