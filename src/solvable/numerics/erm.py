@@ -6,7 +6,7 @@ the bias is not penalised.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -89,7 +89,20 @@ def ridge_erm(
     else:
         bound = as_float64(tolerance)
     offset = jnp.zeros(labels.shape, features.dtype) if offset is None else as_float64(offset)
-    problem = (features, labels, offset, ridge)
+    solution = _solved(loss, (features, labels, offset, ridge), bound, method, intercept, max_steps)
+    if throw:
+        raise_unless_successful(
+            solution.result, f"ridge_erm(method={method!r})", f" (certificate {solution.certificate})"
+        )
+    return solution
+
+
+@eqx.filter_jit
+def _solved(
+    loss: Loss, problem: tuple[Any, Any, Any, Any], bound: Any, method: str, intercept: bool, max_steps: int
+) -> ERMSolution:
+    """The solution of a checked problem. Compiled: outside jit a loop would be compiled anew in every call."""
+    features, labels, offset, ridge = problem
     if isinstance(loss, Hinge):
         solver = hinge_interior_point if method == "newton" else dual_hinge_fista
         found = Minimum(*solver(*problem, intercept, bound, max_steps))
@@ -107,7 +120,7 @@ def ridge_erm(
         # Without a ridge, weights that separate the data can grow for ever.
         code = jnp.where((ridge == 0.0) & jnp.all(margins > 0.0), int(Result.NO_MINIMISER), code)
     code = jnp.where(jnp.isfinite(found.certificate), code, int(Result.NONFINITE))
-    solution = ERMSolution(
+    return ERMSolution(
         weights=found.weights,
         bias=found.bias,
         objective=train_loss + 0.5 * ridge * jnp.sum(found.weights**2),
@@ -117,9 +130,6 @@ def ridge_erm(
         steps=found.steps,
         result=code,
     )
-    if throw:
-        raise_unless_successful(code, f"ridge_erm(method={method!r})", f" (certificate {found.certificate})")
-    return solution
 
 
 def gradient(
