@@ -16,6 +16,7 @@ CELLS = ("#4a2377", "#1b7f79", "#d1662b", "#2f6db5")
 MOST_CELLS = 4
 PREDICTED = 3
 THEORY = "overlaps_given_"
+STYLES: dict[str, dict[str, Any]] = {"": {"lw": 0.6, "alpha": 0.55}, THEORY: {"lw": 1.1, "ls": (0, (2, 2))}}
 LABELS = {
     "risk": "excess risk",
     "alignment": "alignment",
@@ -53,7 +54,7 @@ def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str, words: 
         "alignment": [("at", "query_alignment", QUERY), ("at", "value_alignment", VALUE)],
     }[panel]
     for x_name, y_name, own in lines:
-        for prefix, style in (("", {"lw": 0.6, "alpha": 0.55}), (THEORY, {"lw": 1.1, "ls": (0, (2, 2)), "alpha": 1.0})):
+        for prefix, style in STYLES.items():
             if prefix + y_name not in cell:
                 continue
             y = cell[prefix + y_name].transpose("replicate", "at").values
@@ -78,9 +79,7 @@ def _cells(dataset: xarray.Dataset) -> list[tuple[str, Any]]:
     shares = [[(dim, value) for value in dataset[dim].values] for dim in dims]
     cells = []
     for chosen in itertools.product(*shares):
-        words = ", ".join(
-            f"{dim.replace('_', ' ')} {value:g}" if not isinstance(value, str) else value for dim, value in chosen
-        )
+        words = ", ".join(f"{dim} {value}".replace("_", " ") for dim, value in chosen)
         cells.append((words, dataset.sel(dict(chosen))))
     return cells
 
@@ -112,18 +111,8 @@ def draw_risks(axes: Axes, dataset: xarray.Dataset) -> bool:
                 return False
             mean = found.mean("replicate")
             error = found.std("replicate", ddof=1) / np.sqrt(found.sizes["replicate"])
-            line = "-" if name == "bayes" else "none"
-            axes.errorbar(
-                dataset.dim.values,
-                mean.values,
-                error.values,
-                color=color,
-                marker="o",
-                ms=3,
-                lw=0.8,
-                ls=line,
-                label=label,
-            )
+            look: Any = {"color": color, "marker": "o", "ms": 3, "lw": 0.8, "ls": "-" if name == "bayes" else "none"}
+            axes.errorbar(dataset.dim.values, mean.values, error.values, label=label, **look)
         theory = dataset.get(f"theory_{name}")
         if theory is not None and "dim" in theory.dims:
             axes.plot(dataset.dim.values, theory.values, color=color, lw=1.2)
@@ -139,10 +128,9 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
     lams = dataset.coords.get("inverse_temperature")
     if lams is None or lams.ndim != 1 or "final_risk" not in dataset:
         return False
-    size = {
-        name: int(dataset[name]) for name in ("length", "dim") if name in dataset.coords and dataset[name].ndim == 0
-    }
-    task = sl.SingleLocation(**size)
+    if any(dataset.coords[name].ndim for name in ("length", "dim", "informative_scale")):
+        return False
+    task = sl.SingleLocation(int(dataset.length), int(dataset.dim), float(dataset.informative_scale))
     grid = np.geomspace(lams.values.min(), lams.values.max(), 60)
     one = np.ones_like(grid)
     aligned = sl.excess_risk(task, sl.Overlaps(one, one, 0 * one, 0 * one, 0 * one), grid)
@@ -152,9 +140,8 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
     if "cure" in runs.dims:
         runs = runs.sel(cure="none") if "none" in runs["cure"].values else runs.isel(cure=0)
     runs = runs.transpose("replicate", "inverse_temperature").values
-    axes.plot(
-        np.repeat(lams.values[None], len(runs), 0).ravel(), runs.ravel(), ".", color=FAINT, ms=3, label="runs, no cure"
-    )
+    places = np.broadcast_to(lams.values, runs.shape)
+    axes.plot(places.ravel(), runs.ravel(), ".", color=FAINT, ms=3, label="runs, no cure")
     axes.set(xscale="log", yscale="log", xlabel="inverse temperature", ylabel="excess risk at the end")
     axes.legend(frameon=False, fontsize="small")
     return True

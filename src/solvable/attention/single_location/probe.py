@@ -32,8 +32,9 @@ Observable = Any  # Float[AnyArray, "..."], or None on the side that does not sp
 
 
 class ProbeOutcome(Outcome):
-    """Accuracies of a logistic-regression probe for the sign of the label: on its own data, on new sequences of the same
-    law, and on new sequences twice as long; `alignment` is the query's |kappa|.
+    """Accuracies of a logistic-regression probe for the sign of the label, and the query's `alignment` |kappa|.
+
+    `train_accuracy` on its own data, `test_accuracy` on new sequences, `longer_accuracy` on new ones twice as long.
     """
 
     train_accuracy: Observable = None
@@ -70,6 +71,7 @@ def simulate_probe(
         start_key, *keys = jax.random.split(jax.random.fold_in(key, count), 4)
         data = task.sample(keys[0], samples)
         directions = data.directions
+        assert directions is not None  # the law knows them
         query, value = start_vectors(start_key, task.dim, algorithm.init, directions)
         lam = float(algorithm.inverse_temperature)
         if stage == "trained":
