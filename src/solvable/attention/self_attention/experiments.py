@@ -156,7 +156,8 @@ class Floor(LinearMapExperiment, FigureExperiment):
     module: ClassVar[str] = "floor"
     replicates: ClassVar[int] = 32
 
-    smallest: int = parameter(250, "fewest tokens; then twice as many, three times over", symbol="n", log=True)
+    smallest: int = parameter(250, "fewest tokens", symbol="n", log=True)
+    doublings: int = parameter(3, "how often their number is doubled")
     learning_rate: float = parameter(0.3, "learning rate of the renormalised steps", log=True)
     steps: int = parameter(20, "steps", log=True)
 
@@ -184,7 +185,7 @@ class Floor(LinearMapExperiment, FigureExperiment):
 
     def shared(self) -> dict[str, Any]:
         """The numbers of tokens."""
-        return {"samples": [self.smallest * 2**power for power in range(4)]}
+        return {"samples": [self.smallest * 2**power for power in range(self.doublings + 1)]}
 
 
 class Scale(LinearMapExperiment, FigureExperiment):
@@ -193,11 +194,11 @@ class Scale(LinearMapExperiment, FigureExperiment):
     name: ClassVar[str] = "self-attention/scale"
     source: ClassVar[str] = f"{SOURCE} (derived here)"
     module: ClassVar[str] = "scale"
-    replicates: ClassVar[int] = 64
+    replicates: ClassVar[int] = 128
 
     dim: int = axis([5, 10, 20], "dimension of tokens and targets", symbol="d", log=True)
     strength: float = parameter(2.0, "largest singular value of M Sigma^1/2", log=True)
-    samples: int = parameter(2000, "tokens of a context", symbol="n", log=True)
+    samples: int = parameter(8000, "tokens of a context", symbol="n", log=True)
 
     observables: ClassVar[Sequence[Observable]] = (
         Observable("context_error", "n E|f_n - f|^2 / |M Sigma^1/2|^2", allowance=lambda cell: 0.1, log=True),

@@ -26,8 +26,8 @@ class ScaleOutcome(Outcome):
 
     `context_error` n E|f_n(x) - M x|^2 on a fresh context of n tokens, over |M Sigma^1/2|_F^2; `peaked_error` the same
     over the b in `peaked_scale`, 6 b^2 >= 1, where the law in 1/n sets in too late to be compared (E e^(3|Bt^T g|^2),
-    in its next term, is infinite); `best_scale` the b at which the mean of the error over the runs is least
-    (simulation: one number for all runs), by a parabola in log b.
+    in its next term, is infinite); `best_scale` the b at which the mean of the error over the runs is least, by
+    a cubic in log b (simulation: as the jackknife's pseudo-values, one a run).
     """
 
     context_error: Observable = None
@@ -80,8 +80,8 @@ def simulate_scale(
     *,
     scales: Sequence[float],
     peaked_scales: Sequence[float] = (),
-    samples: int = 2000,
-    queries: int = 128,
+    samples: int = 8000,
+    queries: int = 64,
     key: jax.Array | None = None,
     replicates: int | range = 1,
 ) -> ScaleOutcome:
@@ -99,7 +99,7 @@ def simulate_scale(
         {},
         context_error=compared,
         peaked_error=errors[:, len(scales) :],
-        best_scale=np.full(len(errors), _lowest(np.asarray(scales), compared.mean(axis=0))),
+        best_scale=_lowest_of_runs(np.asarray(scales), compared),
         scale=np.asarray(scales),
         peaked_scale=np.asarray(peaked_scales),
     )
@@ -142,8 +142,19 @@ def _errors(task: LinearMap, values: Any, scores: Any, key: Any, numbers: Any, s
 
 
 def _lowest(scales: np.ndarray, errors: np.ndarray) -> float:
-    """Where a parabola through the logarithms of the least value and its neighbours is least."""
-    place = int(np.clip(np.argmin(errors), 1, len(scales) - 2))
-    x, y = np.log(scales[place - 1 : place + 2]), np.log(errors[place - 1 : place + 2])
-    bend, slope, _ = np.polyfit(x, y, 2)
-    return float(np.exp(-0.5 * slope / bend)) if bend > 0 else float(scales[place])
+    """Where a cubic in log b through the logarithms of the least value and its two neighbours on each side is least."""
+    place = int(np.clip(np.argmin(errors), 2, len(scales) - 3))
+    near = slice(place - 2, place + 3)
+    x, y = np.log(scales[near]), np.log(errors[near])
+    fine = np.linspace(x[0], x[-1], 2001)
+    return float(np.exp(fine[np.argmin(np.polyval(np.polyfit(x - x[2], y, 3), fine - x[2]))]))
+
+
+def _lowest_of_runs(scales: np.ndarray, errors: np.ndarray) -> np.ndarray:
+    """Of the mean over runs, as the jackknife's pseudo-values: one number a run, with that mean and its true spread."""
+    count = len(errors)
+    whole = _lowest(scales, errors.mean(axis=0))
+    if count == 1:
+        return np.array([whole])
+    without = [_lowest(scales, np.delete(errors, r, axis=0).mean(axis=0)) for r in range(count)]
+    return count * whole - (count - 1) * np.array(without)

@@ -65,8 +65,9 @@ def simulate(
     start = None if init is None else start_of(task, init)
     key = jax.random.key(0) if key is None else key
     numbers = jnp.asarray(replicate_numbers(replicates))
-    sizes = (algorithm.steps, samples, context, queries)
-    found = _simulate(Rule.of(algorithm), sizes, task, start, key, numbers, jnp.asarray(stops))
+    sizes = (samples, context, queries)
+    keys, drawn = _drawn(task, sizes, key, numbers)
+    found = _simulate(Rule.of(algorithm), algorithm.steps, sizes, task, start, keys, drawn, jnp.asarray(stops))
     values, first, path, code = jax.tree_util.tree_map(np.asarray, found)
     if algorithm.init == "spectral" and init is None:
         for name in ("rate", "iterations"):  # a spectral start is a solution of the population's problem
@@ -78,16 +79,26 @@ def simulate(
 
 
 @eqx.filter_jit
-def _simulate(rule: Rule, sizes: Any, task: LinearMap, init: Any, key: Any, numbers: Any, stops: Any) -> Any:
-    steps, samples, context, queries = sizes
-    task = jax.tree_util.tree_map(jnp.asarray, task)
-    root, _ = symmetric_root(task.covariance)
+def _drawn(task: LinearMap, sizes: Any, key: Any, numbers: Any) -> Any:
+    """The starts' keys, and every token and target of the replicates: compiled apart, once for all algorithms."""
+    samples, context, queries = sizes
+    count = (samples or 0) + (0 if context is None else context + queries)
 
     def one(number: Any) -> Any:
         draw_key, start_key = jax.random.split(jax.random.fold_in(key, number))
-        ends = np.cumsum([samples or 0, context or 0, queries if context else 0])
-        tokens, targets = task.draw(draw_key, ends[-1]) if ends[-1] else (task.matrix, task.matrix)  # not looked at
-        problem = task if samples is None else RegressionProblem(tokens[: ends[0]], targets[: ends[0]])
+        return start_key, task.draw(draw_key, count) if count else None
+
+    return batched_map(one, numbers)
+
+
+@eqx.filter_jit
+def _simulate(rule: Rule, steps: int, sizes: Any, task: LinearMap, init: Any, keys: Any, drawn: Any, stops: Any) -> Any:
+    samples, context, _ = sizes
+    task = jax.tree_util.tree_map(jnp.asarray, task)
+    root, _ = symmetric_root(task.covariance)
+
+    def one(start_key: Any, drawn: Any) -> Any:
+        problem = task if samples is None else RegressionProblem(*(part[:samples] for part in drawn))
         run = finished(rule, steps, problem, init, start_key, jnp.concatenate([jnp.zeros_like(stops[:1]), stops]))
         start = jax.tree_util.tree_map(lambda leaf: leaf[0], run.path.parameters)
         path = jax.tree_util.tree_map(lambda leaf: leaf[1:], run.path.parameters)
@@ -99,12 +110,12 @@ def _simulate(rule: Rule, sizes: Any, task: LinearMap, init: Any, key: Any, numb
             scale = 0.5 * jnp.sum((task.matrix @ task.covariance) * task.matrix)
             values["rate"], values["iterations"] = speed(run.losses, scale)
         if context is not None:
-            fresh, asked = tokens[ends[0] : ends[1]], tokens[ends[1] :]
+            fresh, asked = jnp.split(drawn[0][samples or 0 :], [context])
             added, values["effective_share"] = jax.lax.map(lambda p: _on_context(task, p, asked, fresh), path)
             values["fresh_excess"] = values["excess"] + added
         return values, start, path, run.result
 
-    return batched_map(one, numbers)
+    return batched_map(one, keys, drawn)
 
 
 def _measured(task: LinearMap, root: Any, params: Parameters) -> dict[str, Any]:

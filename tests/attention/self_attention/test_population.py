@@ -1,0 +1,158 @@
+"""The limit: loss, gradients, the constant of a finite context, the best size of the score."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import optimize
+
+from solvable.attention import self_attention as sa
+from solvable.attention.self_attention.population import context_terms, gradients_of
+from solvable.attention.self_attention.scale import best_scale, layer_of_scale
+
+TASK = sa.LinearMap.conditioned(dim=3, outputs=2, condition=4.0, strength=0.5)
+
+
+def layer(seed=1, size=0.2):
+    draw = np.random.default_rng(seed)
+    root = np.linalg.inv(np.linalg.cholesky(TASK.covariance))
+    return sa.Parameters(0.5 * draw.normal(size=(2, 3)) @ root, size * root.T @ draw.normal(size=(3, 3)) @ root)
+
+
+def parts(params):
+    return tuple(jnp.asarray(leaf) for leaf in (params.value, params.score, TASK.matrix, TASK.covariance))
+
+
+def test_loss_is_that_of_the_linear_map():
+    params = layer()
+    error = params.value @ TASK.covariance @ params.score.T - TASK.matrix
+    eigenvalues, vectors = np.linalg.eigh(TASK.covariance)
+    root = vectors * np.sqrt(eigenvalues) @ vectors.T
+    np.testing.assert_allclose(sa.excess_loss(params, TASK), 0.5 * np.sum((error @ root) ** 2), rtol=1e-12)
+    np.testing.assert_allclose(sa.population_loss(params, TASK) - sa.excess_loss(params, TASK), 0.1**2, rtol=1e-10)
+
+
+def test_closed_gradients_are_those_of_the_loss():
+    params = layer()
+    with jax.enable_x64(True):
+        value, *found = gradients_of(*parts(params))
+        expected = jax.grad(sa.population_loss)(jax.tree_util.tree_map(jnp.asarray, params), TASK)
+        in_noise = jax.grad(lambda noise: sa.population_loss(params, sa.LinearMap(TASK.matrix, TASK.covariance, noise)))
+        np.testing.assert_allclose(in_noise(jnp.asarray(0.3)), 2 * 0.3)
+    np.testing.assert_allclose(value, sa.excess_loss(params, TASK))
+    np.testing.assert_allclose(found[0], expected.value, rtol=1e-12)
+    np.testing.assert_allclose(found[1], expected.score, rtol=1e-12)
+
+
+def test_context_constant_in_its_whitened_form():
+    params = layer()
+    root = np.linalg.cholesky(TASK.covariance)
+    value, score = params.value @ root, root.T @ params.score @ root
+    inner = np.linalg.inv(np.eye(3) - 2 * score @ score.T)
+    through = value @ score.T
+    expected = np.sqrt(np.linalg.det(inner)) * (np.sum(value**2) + np.trace(through @ inner @ through.T))
+    np.testing.assert_allclose(sa.context_constant(params, TASK), expected, rtol=1e-12)
+    np.testing.assert_allclose(sa.score_norm(params, TASK), np.linalg.norm(score, 2), rtol=1e-12)
+
+
+def test_context_constant_is_infinite_from_one_half_on():
+    def of(square):
+        scale = np.sqrt(square)
+        return sa.context_constant(layer_of_scale(TASK, scale), TASK)
+
+    assert np.isfinite(of(0.499))
+    assert np.isposinf(of(0.501))
+    with jax.enable_x64(True):
+        params = jax.tree_util.tree_map(jnp.asarray, layer_of_scale(TASK, 0.9))
+        slope = jax.grad(sa.context_constant)(params, TASK)
+    assert np.all(np.isfinite(slope.score))
+
+
+def test_the_terms_in_one_over_n_are_what_sequences_show():
+    """Means over 4000 sequences of 100 tokens against F + term / n, within four standard errors and 8 % of the term."""
+    params, n, count = layer(), 100, 4000
+    value, score = params.value, params.score
+
+    @jax.jit
+    def measured(keys):
+        def one(key):
+            tokens, targets = TASK.draw(key, n + 64)
+            context, asked = tokens[:n], tokens[n:]
+            answers = jax.nn.softmax(asked @ score @ context.T, axis=-1) @ context @ value.T
+            limits, goals = asked @ (value @ TASK.covariance @ score.T).T, asked @ TASK.matrix.T
+            own = jax.nn.softmax(context @ score @ context.T, axis=-1) @ context @ value.T
+            fresh = 0.5 * jnp.mean(jnp.sum((answers - goals) ** 2 - (limits - goals) ** 2, axis=1))
+            plain = 0.5 * jnp.mean(jnp.sum((answers - limits) ** 2, axis=1))
+            # the limit's own loss on these tokens is taken off, which leaves what the attention adds
+            linear = context @ (value @ TASK.covariance @ score.T).T
+            added = 0.5 * jnp.mean(jnp.sum((own - targets[:n]) ** 2 - (linear - targets[:n]) ** 2, axis=1))
+            return jnp.stack([2.0 * plain, fresh, added]) * n
+
+        return jax.lax.map(one, keys, batch_size=50)
+
+    with jax.enable_x64(True):
+        found = np.asarray(measured(jax.random.split(jax.random.key(0), count)))
+        terms = context_terms(*parts(params))
+    expected = np.array([terms.constant, terms.fresh, terms.own])
+    error = found.std(axis=0) / np.sqrt(count)
+    assert np.all(error < 0.05 * expected)
+    assert np.all(np.abs(found.mean(axis=0) - expected) < 4 * error + 0.08 * expected)
+
+
+@pytest.mark.parametrize(("dim", "square"), [(2, 0.191), (5, 0.123), (10, 0.076), (20, 0.0434), (50, 0.0189)])
+def test_the_best_scale_is_close_to_the_rule(dim, square):
+    found = float(best_scale(dim))
+    law = lambda b: (1 - 2 * b**2) ** (-dim / 2) * (1 / b**2 + 1 / (1 - 2 * b**2))  # noqa: E731
+    least = optimize.minimize_scalar(law, bounds=(0.01, 0.7), method="bounded", options={"xatol": 1e-9}).x
+    np.testing.assert_allclose(found, least, rtol=1e-6)
+    np.testing.assert_allclose(found**2, square, rtol=0.006)
+    np.testing.assert_allclose(found, (dim + 2) ** -0.5, rtol=0.14)
+
+
+def test_layers_of_all_scales_have_one_limit():
+    for scale in (0.1, 0.6):
+        params = layer_of_scale(TASK, scale)
+        np.testing.assert_allclose(sa.excess_loss(params, TASK), 0.0, atol=1e-28)
+        np.testing.assert_allclose(sa.score_norm(params, TASK), scale, rtol=1e-12)
+
+
+def test_the_default_task():
+    values = [
+        np.linalg.svd(task.matrix @ np.linalg.cholesky(task.covariance), compute_uv=False)
+        for task in (sa.LinearMap.conditioned(condition=c) for c in (1.0, 100.0))
+    ]
+    np.testing.assert_allclose(values[0], 0.2 * 2 ** -np.linspace(0, 1, 5))
+    np.testing.assert_allclose(values[1], values[0])
+    spectrum = np.linalg.eigvalsh(sa.LinearMap.conditioned(condition=100.0).covariance)
+    np.testing.assert_allclose(spectrum[[0, -1]], [0.01, 1.0])
+    np.testing.assert_allclose(sa.best_learning_rate(sa.LinearMap.conditioned()), 1 / 0.3)
+
+
+def test_bad_tasks_are_answered_in_one_sentence():
+    with pytest.raises(ValueError, match="covariance has the eigenvalue -1; accepted: a positive definite matrix"):
+        sa.LinearMap(np.eye(2), np.diag([1.0, -1.0]))
+    with pytest.raises(ValueError, match="not symmetric"):
+        sa.LinearMap(np.eye(2), [[1.0, 0.5], [0.0, 1.0]])
+    with pytest.raises(ValueError, match=r"covariance has shape \(3, 3\); accepted: \(2, 2\)"):
+        sa.LinearMap(np.eye(2), np.eye(3))
+    with pytest.raises(ValueError, match=r"matrix holds nan at \(0, 1\)"):
+        sa.LinearMap([[1.0, np.nan]], np.eye(2))
+    with pytest.raises(ValueError, match="noise=-1"):
+        sa.LinearMap(np.eye(2), np.eye(2), -1.0)
+    with pytest.raises(ValueError, match=r"value of shape \(3, 3\); accepted: that of the task's matrix, \(2, 3\)"):
+        sa.population_loss(sa.Parameters(np.eye(3), np.eye(3)), TASK)
+    with pytest.raises(ValueError, match=r"condition=0\.5"):
+        sa.LinearMap.conditioned(condition=0.5)
+
+
+def test_tokens_outside_the_limit_theory_are_warned_about():
+    draw = np.random.default_rng(0)
+    tokens = draw.normal(size=(400, 3))
+    sa.RegressionProblem(tokens, tokens)
+    sa.RegressionProblem(tokens[:40] + 5.0, tokens[:40])  # too few to tell
+    with pytest.warns(UserWarning, match="not centred"):
+        sa.RegressionProblem(tokens + 1.0, tokens)
+    with pytest.warns(UserWarning, match="heavy-tailed"):
+        sa.RegressionProblem(draw.standard_t(3, size=(2000, 3)), np.ones((2000, 1)))
+    with pytest.raises(ValueError, match=r"targets has shape \(399, 3\)"):
+        sa.RegressionProblem(tokens, tokens[1:])
