@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
@@ -93,7 +94,7 @@ class Manifold(TrainingExperiment):
 
 
 class Sphere(TrainingExperiment):
-    """Training from anywhere on the spheres: a small temperature swaps half the runs, a large one misleads all."""
+    """Training from anywhere: half the runs swap at a small inverse temperature, none aligns at a large one."""
 
     name: ClassVar[str] = "single-location/sphere"
     source: ClassVar[str] = SETTINGS
@@ -112,10 +113,17 @@ class Sphere(TrainingExperiment):
 
 
 class Schedule(TrainingExperiment):
-    """Training from anywhere while the inverse temperature falls: nearly all runs end aligned."""
+    """Training from anywhere while the inverse temperature falls: nearly all runs end aligned.
+
+    In the first thousand steps of these settings the descent is chaotic: a rounding error of 1e-16 grows to order one
+    in half of the runs. Simulation and prediction then agree in mean over the runs, not run by run.
+    """
 
     name: ClassVar[str] = "single-location/schedule"
     source: ClassVar[str] = SETTINGS
+    observables: ClassVar[Sequence[Observable]] = tuple(
+        dataclasses.replace(one, tolerance=None, allowance=lambda cell: 1e-6) for one in TrainingExperiment.observables
+    )
 
     inverse_temperature: float = parameter(1.0, "inverse temperature at the start", symbol="lambda", log=True)
     decay: float = parameter(1e-4, "it is divided by 1 + decay * step", log=True)
@@ -176,8 +184,8 @@ class Basins(SingleLocationExperiment):
     cure: Literal["none", "penalty", "closed form"] = axis(
         ["none", "penalty", "closed form"], "plain descent, a leak penalty, or a closed-form value"
     )
-    steps: int = parameter(20_000, "steps (closed form: a fiftieth)", log=True)
-    learning_rate: float = parameter(4e-3, "learning rate (closed form: fifty times)", symbol="alpha", log=True)
+    steps: int = parameter(20_000, "steps (closed form: a twentieth)", log=True)
+    learning_rate: float = parameter(4e-3, "learning rate (closed form: 25 times)", symbol="alpha", log=True)
     leak_penalty: float = parameter(10.0, "weight of the leak penalty")
 
     observables: ClassVar[Sequence[Observable]] = (
@@ -192,8 +200,8 @@ class Basins(SingleLocationExperiment):
     def algorithm(self) -> Any:
         """Population descent from the spheres, cured or not."""
         if self.cure == "closed form":
-            steps = max(1, self.steps // 50)
-            return sl.ProjectedDescent(self.inverse_temperature, 50.0 * self.learning_rate, steps, value="closed_form")
+            steps = max(1, self.steps // 20)
+            return sl.ProjectedDescent(self.inverse_temperature, 25.0 * self.learning_rate, steps, value="closed_form")
         penalty = self.leak_penalty if self.cure == "penalty" else 0.0
         return sl.ProjectedDescent(self.inverse_temperature, self.learning_rate, self.steps, leak_penalty=penalty)
 
@@ -264,7 +272,6 @@ class Probe(SingleLocationExperiment, FigureExperiment):
     )
     inverse_temperature: float = parameter(0.2, "inverse temperature", symbol="lambda", log=True)
     learning_rate: float = parameter(1.0, "learning rate", symbol="alpha", log=True)
-    leak_penalty: float = parameter(10.0, "weight of the leak penalty")
     steps: int = parameter(100, "steps", log=True)
     samples: int = parameter(4000, "sequences for training and probe, and as many for each test", log=True)
 
@@ -283,12 +290,12 @@ class Probe(SingleLocationExperiment, FigureExperiment):
     x: ClassVar[str] = "stage"
 
     def algorithm(self) -> Any:
-        """Descent of the query on a data set, the value in closed form."""
+        """Descent of the query on a data set, from a query orthogonal to v*; the value in closed form."""
         return sl.ProjectedDescent(
             self.inverse_temperature,
             self.learning_rate,
             self.steps,
-            leak_penalty=self.leak_penalty,
+            "manifold",
             value="closed_form",
         )
 
@@ -299,7 +306,3 @@ class Probe(SingleLocationExperiment, FigureExperiment):
     def sizes(self) -> dict[str, Any]:
         """The sequences."""
         return {"samples": self.samples}
-
-    def applicable(self) -> Sequence[Overlay]:
-        """No theory speaks of the untrained query, which is not orthogonal to v*."""
-        return () if self.stage == "untrained" else self.overlays

@@ -6,6 +6,7 @@ import itertools
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     import xarray
@@ -15,6 +16,7 @@ QUERY, VALUE, FAINT = "#4a2377", "#d1662b", "#8a8a8a"
 CELLS = ("#4a2377", "#1b7f79", "#d1662b", "#2f6db5")
 MOST_CELLS = 4
 PREDICTED = 3
+ROUNDING = 1e-16
 THEORY = "overlaps_given_"
 STYLES: dict[str, dict[str, Any]] = {"": {"lw": 0.6, "alpha": 0.55}, THEORY: {"lw": 1.1, "ls": (0, (2, 2))}}
 LABELS = {
@@ -36,9 +38,12 @@ def draw_training(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
         _draw_cell(panel, axes, cell, color, words)
     axes.set(xlabel="query alignment" if panel == "plane" else "steps", ylabel=LABELS[panel])
     if panel == "distance":
-        axes.set(yscale="log", ylim=(1e-17, 10.0))
+        lowest = min(float(np.nanmin(cell["distance"])) for _, cell in cells)
+        axes.set(yscale="log", ylim=(0.3 * max(lowest, ROUNDING), 5.0))
     if panel == "risk":
         axes.set(yscale="log")
+    if panel != "plane":
+        axes.xaxis.set_major_locator(MaxNLocator(4))
     if panel == "plane":
         axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
     if panel in ("alignment", "risk"):
@@ -64,11 +69,11 @@ def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str, words: 
                 values, places = y[r], (x if x_name == "at" else x[r])
                 values = abs(values) if panel == "alignment" else values
                 if panel == "distance":
-                    values = np.maximum(values, 1e-17)
+                    values = np.maximum(values, 0.1 * ROUNDING)
                 there = np.isfinite(values) & np.isfinite(places)
                 shade: Any = "black" if prefix else own
                 axes.plot(places[there], values[there], color=shade, **style)
-    floor = cell.get("floor_final_risk")
+    floor = cell.get("theory_final_risk", cell.get("floor_final_risk"))
     if panel == "risk" and floor is not None:
         axes.axhline(float(floor), color=color, lw=0.8, ls=(0, (6, 2)))
 
@@ -132,16 +137,16 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
         return False
     task = sl.SingleLocation(int(dataset.length), int(dataset.dim), float(dataset.informative_scale))
     grid = np.geomspace(lams.values.min(), lams.values.max(), 60)
-    one = np.ones_like(grid)
-    aligned = sl.excess_risk(task, sl.Overlaps(one, one, 0 * one, 0 * one, 0 * one), grid)
-    axes.plot(grid, aligned, color=CELLS[1], lw=1.2, label="(k*, v*)")
-    axes.plot(grid, [float(sl.swap_point(task, lam)[1]) for lam in grid], color=CELLS[2], lw=1.2, label="swap point")
+    ends = {"(k*, v*)": lambda lam: sl.excess_risk(task, sl.Overlaps(1, 1, 0, 0, 0), lam)}
+    ends["swap point"] = lambda lam: sl.swap_point(task, lam)[1]
+    for (label, end), color in zip(ends.items(), CELLS[1:], strict=False):
+        axes.plot(grid, [float(end(lam)) for lam in grid], color=color, lw=1.2, label=label)
     runs = dataset["final_risk"]
     if "cure" in runs.dims:
         runs = runs.sel(cure="none") if "none" in runs["cure"].values else runs.isel(cure=0)
     runs = runs.transpose("replicate", "inverse_temperature").values
     places = np.broadcast_to(lams.values, runs.shape)
     axes.plot(places.ravel(), runs.ravel(), ".", color=FAINT, ms=3, label="runs, no cure")
-    axes.set(xscale="log", yscale="log", xlabel="inverse temperature", ylabel="excess risk at the end")
+    axes.set(yscale="log", xlabel="inverse temperature", ylabel="excess risk at the end")
     axes.legend(frameon=False, fontsize="small")
     return True

@@ -94,11 +94,11 @@ def predict_probe(
 ) -> ProbeOutcome:
     """The accuracy of a probe along v*, for the alignment |kappa| of the query of each run given (see `accuracy`).
 
-    It holds for a query orthogonal to v*, as a trained one nearly is, and a probe fitted on many sequences.
-    Raises: ValueError for the stage "untrained", whose query is not, and without `given`.
+    It holds for a query orthogonal to v*, as one that starts on the manifold is or nearly stays, and for a probe fitted
+    on many sequences.
+    Raises: ValueError without `given`.
     """
-    if choice("stage", stage, STAGES) == "untrained":
-        raise ValueError("stage='untrained' has no prediction; accepted: 'before', 'uniform', 'trained'")
+    choice("stage", stage, STAGES)
     if given is None:
         raise ValueError("given=None is not accepted, as the accuracy depends on the alignment; accepted: an outcome")
     alignment = np.asarray(given["alignment"] if isinstance(given, Mapping) else given.alignment)
