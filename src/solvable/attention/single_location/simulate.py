@@ -152,7 +152,7 @@ def measured(
     risks = np.moveaxis(risks, 0, -1)
     # a value of length 0 reads nothing
     length = np.where(o.value_norm > 0.0, o.value_norm, 1.0)
-    kappa, nu, theta = o.query_alignment, o.value_alignment / length, o.value_leak / length
+    kappa, nu = o.query_alignment, o.value_alignment / length
     finite = np.isfinite(risks[..., -1])
     result = np.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE))
     fields = {
@@ -166,7 +166,7 @@ def measured(
         "risk": risks,
         "final_risk": risks[..., -1],
         "aligned": (np.minimum(abs(kappa), abs(nu)) * np.sign(kappa * nu))[..., -1] > 0.5,
-        "swapped": (np.minimum(abs(o.query_leak), abs(theta)) * np.sign(o.query_leak * theta))[..., -1] > 0.5,
+        "swapped": abs(o.query_leak[..., -1]) > 0.5,
     }
     fields |= measured_rates(task, algorithm, at, kappa, nu)
     fields = {name: np.where(_over(finite, value), value.astype(np.float64), np.nan) for name, value in fields.items()}

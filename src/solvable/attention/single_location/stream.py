@@ -84,10 +84,11 @@ def stream_step(
     far = normal[: 2 * batch * others].reshape(2, batch, others, -1)
     near = normal[2 * batch * others : -5].reshape(4, batch, -1)
     pairs = normal[-5:]
-    a_far, b_far = far[0], rho * far[0] + r * far[1]
-    a_near = law.signal * kappa + scale * near[0]
-    b_near = law.signal * o.value_leak + scale * (rho * near[0] + r * near[1])
-    label = scale * (eta * near[0] + e2 * near[1] + e3 * near[2]) + noise * near[3]
+    along, across = rho[None], r[None]
+    a_far, b_far = far[0], along[None] * far[0] + across[None] * far[1]
+    a_near = law.signal * kappa[None] + scale * near[0]
+    b_near = law.signal * o.value_leak[None] + scale * (along * near[0] + across * near[1])
+    label = scale * (eta[None] * near[0] + e2[None] * near[1] + e3[None] * near[2]) + noise * near[3]
     erf_far, erf_near = jax.scipy.special.erf(lam * a_far), jax.scipy.special.erf(lam * a_near)
     error = jnp.sum(erf_far * b_far, axis=1) + erf_near * b_near - label
     # ---- the weights of the tokens in the gradients of k (w) and v (z)
