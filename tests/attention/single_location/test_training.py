@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 
 import jax
 import jax.numpy as jnp
@@ -150,7 +151,7 @@ def test_closed_form_values_learn_from_data_faster_than_joint_descent():
 
 
 def test_training_one_head_returns_what_it_learned():
-    task = sl.SingleLocation(6, 30)
+    task = sl.SingleLocation(6, 60)
     algorithm = sl.ProjectedDescent(0.3, 0.02, 2000, "manifold")
     run = algorithm.train(task, key=jax.random.key(0))
     assert abs(run.overlaps.query_alignment[-1]) > 0.9
@@ -158,10 +159,19 @@ def test_training_one_head_returns_what_it_learned():
     np.testing.assert_allclose(run.output(tokens), np.asarray(run.hidden(tokens)) @ np.asarray(run.value), rtol=1e-10)
     assert run.attention(tokens).shape == (50, 6)
     data = task.sample(jax.random.key(4), 500)
-    learned = sl.ProjectedDescent(0.3, 0.02, 50).train(data, init=(np.ones(30), np.arange(30.0)))
+    learned = sl.ProjectedDescent(0.3, 0.02, 50).train(data, init=(np.ones(60), np.arange(60.0)))
     np.testing.assert_allclose(np.linalg.norm(learned.query), 1.0, rtol=1e-12)
     own = sl.LocatedTokens(data.tokens, data.labels)
-    assert sl.ProjectedDescent(0.3, 0.02, 50).train(own, init=(np.ones(30), np.arange(30.0))).overlaps is None
+    assert sl.ProjectedDescent(0.3, 0.02, 50).train(own, init=(np.ones(60), np.arange(60.0))).overlaps is None
+
+
+@pytest.mark.parametrize(("lam", "words"), [(0.1, "hardly tells"), (0.5, "drown"), (0.9, "let it decay")])
+def test_training_warns_outside_the_regime_of_the_paper(lam, words):
+    task = sl.SingleLocation(6, 300 if lam > 0.6 else 60)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        sl.ProjectedDescent(lam, 0.02, 1).train(task)
+    assert any(words in str(one.message) for one in caught)
 
 
 def test_rates_near_the_two_stationary_points():
@@ -199,12 +209,12 @@ def test_settings_of_the_paper():
 
 def test_half_the_runs_swap_and_the_penalty_cures_them():
     task = sl.SingleLocation()
-    plain = sl.simulate(task, sl.ProjectedDescent(0.1, 8e-3, 8000), key=jax.random.key(0), replicates=60)
+    plain = sl.simulate(task, sl.ProjectedDescent(0.1, 4e-3, 14_000), key=jax.random.key(0), replicates=60)
     assert 15 <= plain.swapped.sum() <= 45
     assert np.all(plain.aligned + plain.swapped == 1.0)
     _, risk = sl.swap_point(task, 0.1)
     np.testing.assert_allclose(plain.final_risk[plain.swapped == 1.0], risk, atol=1e-4)
-    cured = sl.ProjectedDescent(0.1, 8e-3, 8000, leak_penalty=10.0)
+    cured = sl.ProjectedDescent(0.1, 4e-3, 14_000, leak_penalty=10.0)
     assert np.all(sl.simulate(task, cured, key=jax.random.key(0), replicates=60).aligned == 1.0)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import warnings
 from typing import Any, Literal
 
 import equinox as eqx
@@ -20,6 +22,7 @@ from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, integer, number
 
 RECORDS = 101
+WEAK = 2.0
 NARROW = 3.0  # c = lam s/sqrt(1 + 2 lam^2 gamma^2) above which the query's gradient near k* is below exp(-9)
 
 
@@ -115,6 +118,8 @@ class ProjectedDescent(eqx.Module):
 
         `key` draws the start, a task's directions and its batches (None: key 0). `at`: the steps at which the path is
         recorded, 0 <= at <= steps (None: 101 of them).
+        Warns where a task's inverse temperature lam ends outside lam sqrt(d) >= 2 and lam sqrt(L) <= 1 (the regime of
+        the paper's Corollary 2), and where it is fixed and so large that the query's gradient vanishes near k*.
         Raises: SolveError, unless throw=False, when a value that is not finite appears; ValueError for an init of zero
         length or of another dimension, for init="manifold" with unknown directions, and for a pass over more sequences
         than the data hold.
@@ -123,6 +128,8 @@ class ProjectedDescent(eqx.Module):
         directions_key, start_key, key = jax.random.split(jax.random.key(0) if key is None else key, 3)
         source, length, dim, directions = self._source(problem, directions_key, key)
         start = self._start(start_key, dim, directions, init)
+        if isinstance(problem, SingleLocation):
+            self._warn(problem)
         query, value = _train(self, source, self.numbers(length), start, at)
         finite = jnp.all(jnp.isfinite(query[-1])) & jnp.all(jnp.isfinite(value[-1]))
         result = jnp.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE))
@@ -130,6 +137,26 @@ class ProjectedDescent(eqx.Module):
             raise_unless_successful(result, "ProjectedDescent.train")
         overlaps = None if directions is None else Overlaps.of(query, value, directions)
         return SingleLocationRun(query[-1], value[-1], self.inverse_temperatures(at)[-1], overlaps, at, result)
+
+    def _warn(self, task: SingleLocation) -> None:
+        """Warn where the head cannot do well, or the query's gradient vanishes before it arrives."""
+        if is_traced(self.inverse_temperature, self.decay, task.signal, task.informative_scale):
+            return
+        lam = float(self.inverse_temperatures([self.steps])[0])
+        sharp = lam * float(task.signal) / math.sqrt(1.0 + 2.0 * lam**2 * float(task.label_variance))
+        start = f"inverse_temperature={lam:.3g} at the end"
+        if lam * math.sqrt(task.dim) < WEAK:
+            warnings.warn(
+                f"{start}: times sqrt(dim) it is below 2, so that the head hardly tells tokens apart", stacklevel=4
+            )
+        elif lam * math.sqrt(task.length) > 1.0:
+            warnings.warn(
+                f"{start}: times sqrt(length) it exceeds 1, so that the noise tokens drown the label", stacklevel=4
+            )
+        if float(self.decay) == 0.0 and sharp > NARROW:
+            warnings.warn(
+                f"{start}: near k* the query's gradient is below exp(-{sharp**2:.0f}); let it decay", stacklevel=4
+            )
 
     def _source(self, problem: Any, directions_key: Any, key: Any) -> tuple[Any, int, int, Directions | None]:
         """Where the loss comes from, L, d, and the hidden directions where they are known."""

@@ -18,8 +18,7 @@ class SingleLocationOutcome(Outcome):
     theta, `query_leak` eta and `coupling` rho; `value_norm` |v|; `distance` sqrt(theta^2 + eta^2 + rho^2); `risk`, the
     population's excess risk of these overlaps at the inverse temperature lam_t.
     Once a run, at the end: `final_risk`; `aligned` 1 where |kappa| and |nu|/|v| exceed 1/2 with equal signs, else 0;
-    `swapped` 1 where |eta| exceeds 1/2: the
-    query then reads the label.
+    `swapped` 1 where |eta| exceeds 1/2, so that the query reads the label.
     Rates a step (see `rates`): `escape_rate`, the growth of the unstable combination of nu and kappa on the manifold,
     measured up to its doubling; `value_rate` and `query_rate`, the fall of log(1 - |nu|/|v|) and of log(1 - |kappa|),
     measured between the last two recorded steps where these exceed 1e-10. NaN where fewer than two steps serve.
