@@ -11,12 +11,10 @@ from solvable.attention.self_attention import streaming
 N, D, M = 37, 4, 3
 
 
-def arrays(dtype=np.float64, outputs=M, size=1.0):
+def arrays(dtype=np.float64, outputs=M, rows=N):
     draw = np.random.default_rng(3)
-    params = sa.Parameters(
-        draw.normal(size=(outputs, D)).astype(dtype), (0.3 * size * draw.normal(size=(D, D))).astype(dtype)
-    )
-    return params, draw.normal(size=(N, D)).astype(dtype), draw.normal(size=(N, outputs)).astype(dtype)
+    params = sa.Parameters(draw.normal(size=(outputs, D)).astype(dtype), 0.3 * draw.normal(size=(D, D)).astype(dtype))
+    return params, draw.normal(size=(rows, D)).astype(dtype), draw.normal(size=(rows, outputs)).astype(dtype)
 
 
 def direct(params, tokens, targets):
@@ -26,18 +24,12 @@ def direct(params, tokens, targets):
     return jnp.sum(residual * residual) / (2 * tokens.shape[0])
 
 
-@pytest.fixture
-def small_blocks(monkeypatch):
-    """Blocks of five rows, the last one filled up."""
-    monkeypatch.setattr(streaming, "BLOCK", 5 * N)
-    jax.clear_caches()
-    yield
-    jax.clear_caches()
-
-
 @pytest.mark.parametrize("outputs", [M, D + 1])  # the two orders of the product in the backward pass
-def test_loss_and_gradients_are_those_of_the_direct_formula(small_blocks, outputs):
-    params, tokens, targets = arrays(outputs=outputs)
+def test_loss_and_gradients_are_those_of_the_direct_formula(monkeypatch, outputs):
+    """In blocks of five rows, the last one filled up."""
+    rows = N + 1  # a size of its own, so that nothing compiled with larger blocks is reused
+    monkeypatch.setattr(streaming, "BLOCK", 5 * rows)
+    params, tokens, targets = arrays(outputs=outputs, rows=rows)
     with jax.enable_x64(True):
         plain = jax.tree_util.tree_map(jnp.asarray, (params, tokens, targets))
         expected = jax.jit(jax.value_and_grad(direct, argnums=(0, 1, 2)))(*plain)

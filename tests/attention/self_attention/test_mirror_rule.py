@@ -145,8 +145,8 @@ def test_questions_without_an_answer():
 
 
 def test_a_diverging_replicate_is_missing_with_its_reason():
-    algorithm = sa.PreconditionedDescent("full", 500.0, steps=60, init="random")
-    runs = sa.simulate(TASK, algorithm, replicates=2)
+    algorithm = sa.PreconditionedDescent("full", 500.0, steps=100, init="random")
+    runs = sa.simulate(TASK, algorithm, replicates=4)
     assert np.all(runs.result == Result.NONFINITE)
     assert np.isnan(runs.excess).all()
     assert "take smaller steps" in runs.reasons()[0]

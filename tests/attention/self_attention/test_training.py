@@ -148,7 +148,7 @@ def test_the_penalty_balances_and_renormalising_bounds_the_score():
 
 def test_the_spectral_start_is_the_solution_of_the_population_and_least_squares_on_a_sequence():
     algorithm = sa.PreconditionedDescent(steps=1)
-    for outputs in (2, 5, 7):
+    for outputs in (2, 7):
         task = sa.LinearMap.conditioned(dim=5, outputs=outputs)
         np.testing.assert_allclose(algorithm.train(task, at=[0]).losses[0], 0.0, atol=1e-28)
     params = algorithm.train(PROBLEM, at=[0]).parameters

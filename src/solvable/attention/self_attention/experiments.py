@@ -149,7 +149,7 @@ class FiniteData(LinearMapExperiment):
 
 
 class Floor(LinearMapExperiment, FigureExperiment):
-    """The error left at n tokens: the spectral start's, and on fresh contexts after training; both fall like 1/n."""
+    """The error left at n tokens, of the spectral start and on fresh contexts after training, falls like 1/n."""
 
     name: ClassVar[str] = "self-attention/floor"
     source: ClassVar[str] = f"{SOURCE}, error of order 1/n (setting: reconstruction; constants derived here)"
@@ -162,9 +162,11 @@ class Floor(LinearMapExperiment, FigureExperiment):
     steps: int = parameter(20, "steps", log=True)
 
     observables: ClassVar[Sequence[Observable]] = (
-        Observable("start_excess", "excess loss, spectral start", allowance=lambda cell: 0.1 / cell.smallest, log=True),
+        Observable(
+            "start_excess", "excess loss, spectral start", allowance=lambda cell: 0.01 / cell.smallest, log=True
+        ),
         Observable("excess", "excess loss, trained", log=True),
-        Observable("fresh_excess", "excess loss, fresh context", allowance=lambda cell: 0.1 / cell.smallest, log=True),
+        Observable("fresh_excess", "excess loss, fresh context", allowance=lambda cell: 0.01 / cell.smallest, log=True),
         Observable("start_slope", "slope of the start's error", allowance=lambda cell: 0.0625),
         Observable("fresh_slope", "slope of the trained error", allowance=lambda cell: 0.0625),
     )
@@ -255,10 +257,10 @@ class Limit(LinearMapExperiment):
     error: float = parameter(0.5, "by how much the value matrix is larger than at the solution")
 
     observables: ClassVar[Sequence[Observable]] = (
-        Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.25 / cell.samples),
-        Observable("fresh_excess", "excess loss, fresh context", allowance=lambda cell: 0.25 / cell.samples),
+        Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.05 / cell.samples),
+        Observable("fresh_excess", "excess loss, fresh context", allowance=lambda cell: 0.05 / cell.samples),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("context"), Overlay("population"))
+    overlays: ClassVar[Sequence[Overlay]] = (Overlay("context"), Overlay("population", compared=False))
     panels: ClassVar[Sequence[str]] = ("train_loss", "fresh_excess")
     x: ClassVar[str] = "samples"
     size_parameter: ClassVar[str | None] = "samples"

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
 GREY = "#8a8a8a"
 TICKS = (0.1, 0.15, 0.2, 0.3, 0.4, 0.6)
+LOSS_TICKS = (0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15, 0.2)
 DRAWN = 1e-16  # below it a loss is rounding
 
 
@@ -42,7 +43,8 @@ def draw_convergence(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
                 axes.plot(*drawn, color=color, lw=1.0)
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="excess loss", ylim=(DRAWN, 1.0), xlim=(0.8, 4000))
     axes.set_title({"none": "no preconditioner"}.get(panel, panel), fontsize="medium")
-    axes.legend(title="condition number", frameon=False, fontsize="small", title_fontsize="small", loc="lower left")
+    if panel == "none":
+        axes.legend(title="condition number", frameon=False, fontsize="small", title_fontsize="small", loc="lower left")
     return True
 
 
@@ -52,7 +54,7 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
     if array is None or extra_dims(array) - {"init", "preconditioner"}:
         return False
     pairs = [(one, two) for one in np.atleast_1d(dataset.init.values) for two in np.atleast_1d(dataset.preconditioner)]
-    least = np.inf
+    least, most = np.inf, 0.0
     for place, (init, preconditioner) in enumerate(pairs):
         wanted = {"init": init, "preconditioner": getattr(preconditioner, "item", lambda p=preconditioner: p)()}
         one = dataset.sel({name: value for name, value in wanted.items() if name in dataset.dims})
@@ -62,7 +64,7 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
         error = one[panel].std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"])
         steps = mean["at"].values
         drawn = steps > 0
-        least = min(least, float(mean.min()))
+        least, most = min(least, float(mean.min())), max(most, float(mean[steps > 0].max()))
         style = {"ls": "none", "ms": 4, "color": color, "mec": "white", "mew": 0.4, "label": words}
         axes.errorbar(
             steps[drawn], mean.values[drawn], np.nan_to_num(error.values[drawn]), fmt="os^D"[place % 4], **style
@@ -72,10 +74,12 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
             path = predicted.mean("replicate").values
             axes.plot(steps[drawn], path[drawn], color=color, ls=(0, (4, 2)), lw=0.9)
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel=label)
-    axes.set_ylim(bottom=0.5 * least)
-    if panel == "fresh_excess":
+    axes.set_ylim(least * (least / most) ** 0.15, most * (most / least) ** 0.1)
+    axes.minorticks_off()
+    if panel == "train_loss":
+        axes.set_yticks(ticks := [tick for tick in LOSS_TICKS if 0.9 * least < tick < 1.2 * most], map(str, ticks))
         axes.plot([], [], color=GREY, ls=(0, (4, 2)), lw=0.9, label="infinitely many tokens")
-        axes.legend(frameon=False, fontsize="small")
+        axes.legend(frameon=False, fontsize="small", loc="upper right")
     return True
 
 
@@ -99,6 +103,8 @@ def draw_limit(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> b
             tokens, np.atleast_1d(mean.values), bars, fmt="o", ms=4, color=COLORS[1], label="simulation ± 1 se"
         )
     axes.set(xscale="log", xlabel="tokens n", ylabel=label)
+    axes.set_xticks(tokens, [f"{count:g}" for count in tokens])
+    axes.set_xticks([], minor=True)
     axes.legend(frameon=False, fontsize="small")
     return True
 
