@@ -8,7 +8,7 @@ from scipy import optimize
 
 from solvable.attention import self_attention as sa
 from solvable.attention.self_attention.population import context_terms, gradients_of
-from solvable.attention.self_attention.scale import best_scale, layer_of_scale
+from solvable.attention.self_attention.scale import layer_of_scale
 
 TASK = sa.LinearMap.conditioned(dim=3, outputs=2, condition=4.0, strength=0.5)
 
@@ -42,6 +42,21 @@ def test_closed_gradients_are_those_of_the_loss():
     np.testing.assert_allclose(value, sa.excess_loss(params, TASK))
     np.testing.assert_allclose(found[0], expected.value, rtol=1e-12)
     np.testing.assert_allclose(found[1], expected.score, rtol=1e-12)
+
+
+@pytest.mark.parametrize("function", [sa.population_loss, sa.excess_loss, sa.context_constant, sa.score_norm])
+def test_gradients_without_double_precision_switched_on(function):
+    """They are computed in double precision, and handed back in the dtype of what is differentiated."""
+    params = layer()
+
+    def of(score):
+        return function(sa.Parameters(params.value, score), TASK)
+
+    found = jax.jit(jax.grad(of))(np.asarray(params.score, np.float32))
+    assert found.dtype == np.float32
+    step = 1e-6 * np.eye(3)[:, [1]] * np.eye(3)[[2]]
+    difference = (of(params.score + step) - of(params.score - step)) / 2e-6
+    np.testing.assert_allclose(found[1, 2], difference, rtol=1e-5, atol=1e-6)
 
 
 def test_context_constant_in_its_whitened_form():
@@ -101,7 +116,7 @@ def test_the_terms_in_one_over_n_are_what_sequences_show():
 
 @pytest.mark.parametrize(("dim", "square"), [(2, 0.191), (5, 0.123), (10, 0.076), (20, 0.0434), (50, 0.0189)])
 def test_the_best_scale_is_close_to_the_rule(dim, square):
-    found = float(best_scale(dim))
+    found = float(sa.best_scale(dim))
     law = lambda b: (1 - 2 * b**2) ** (-dim / 2) * (1 / b**2 + 1 / (1 - 2 * b**2))  # noqa: E731
     least = optimize.minimize_scalar(law, bounds=(0.01, 0.7), method="bounded", options={"xatol": 1e-9}).x
     np.testing.assert_allclose(found, least, rtol=1e-6)

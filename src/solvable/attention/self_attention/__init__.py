@@ -13,6 +13,7 @@ from solvable.attention.self_attention.population import context_constant as con
 from solvable.attention.self_attention.population import excess_loss as excess_loss
 from solvable.attention.self_attention.population import population_loss as population_loss
 from solvable.attention.self_attention.population import score_norm as score_norm
+from solvable.attention.self_attention.scale import best_scale as best_scale
 from solvable.attention.self_attention.simulate import simulate as simulate
 from solvable.attention.self_attention.task import LinearMap as LinearMap
 from solvable.attention.self_attention.task import RegressionProblem as RegressionProblem

@@ -24,6 +24,11 @@ def draw_convergence(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     if panel not in np.atleast_1d(dataset.preconditioner.values):
         axes.set_axis_off()
         return True
+    shown = [dataset[name] for name in ("excess", "population_given_excess") if name in dataset]
+    if more := {name for array in shown for name in extra_dims(array)} - {"preconditioner", "condition"}:
+        axes.text(0.5, 0.5, f"give one value of {', '.join(sorted(more))}", ha="center", transform=axes.transAxes)
+        axes.set_title(panel, fontsize="medium")
+        return True
     chosen = dataset.sel(preconditioner=panel) if "preconditioner" in dataset.dims else dataset
     conditions = np.atleast_1d(chosen.condition.values)
     for place, condition in enumerate(conditions):
@@ -31,7 +36,7 @@ def draw_convergence(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
         color, marker = COLORS[place % len(COLORS)], "os^Dv"[place % 5]
         for name in ("population_given_excess", "excess"):
             array = one.get(name)
-            if array is None or extra_dims(array):
+            if array is None:
                 continue
             values = array.isel(replicate=0).values
             there = (values > DRAWN) & (array["at"].values > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,7 +20,9 @@ def population_loss(params: Parameters, task: LinearMap) -> Float[Array, ""]:
     """lim L_n = (1/2) |(A Sigma B^T - M) Sigma^1/2|_F^2 + (m/2) noise^2 (arXiv:2603.01514, up to notation).
 
     For Gaussian tokens the layer tends to x -> A Sigma B^T x, since E[e^(c.x) x] / E[e^(c.x)] = Sigma c. In float64,
-    differentiable in the parameters and the task. Raises: ValueError where their m and d differ.
+    whatever JAX's settings. `jax.grad` in parameters and task works, forward mode does not (so too for its neighbours).
+
+    Raises: ValueError where the m and d of parameters and task differ.
     """
     *parts, noise = _parts(params, task)
     return _EXCESS(*parts) + 0.5 * np.shape(task.matrix)[0] * noise**2
@@ -38,7 +41,7 @@ def context_constant(params: Parameters, task: LinearMap) -> Float[Array, ""]:
     C = det(I - 2W)^(-1/2) [|At|_F^2 + tr(At Bt^T (I - 2W)^-1 Bt At^T)] with At = A Sigma^1/2, W = Bt Bt^T and
     Bt = Sigma^1/2 B Sigma^1/2. Infinite when |Bt|_2^2 >= 1/2: few tokens then decide, and there is no 1/n law.
     """
-    return _CONTEXT(*_parts(params, task)[:4]).constant
+    return _CONSTANT(*_parts(params, task)[:4])
 
 
 @float64
@@ -149,4 +152,23 @@ def largest_values(matrix: Array, covariance: Array) -> Array:
     return jnp.linalg.svd(matrix @ jnp.linalg.cholesky(covariance), compute_uv=False)
 
 
-_EXCESS, _CONTEXT, _NORM = jax.jit(excess_of), jax.jit(context_terms), jax.jit(norm_of)
+def _with_gradient(function: Callable[..., Array]) -> Callable[..., Array]:
+    """A compiled scalar function whose gradient is computed along with it, when it is differentiated in reverse.
+
+    What JAX transposes later, outside of the public call, is then a product alone: products of matrices would be
+    transposed without double precision there.
+    """
+    compiled = jax.custom_vjp(jax.jit(function))
+
+    def forward(*arrays: Array) -> tuple[Array, tuple[Array, ...]]:
+        return jax.jit(jax.value_and_grad(function, argnums=tuple(range(len(arrays)))))(*arrays)
+
+    def backward(gradients: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
+        return tuple(jax.lax.mul(jax.lax.broadcast(cotangent, each.shape), each) for each in gradients)
+
+    compiled.defvjp(forward, backward)
+    return compiled
+
+
+_EXCESS, _NORM = _with_gradient(excess_of), _with_gradient(norm_of)
+_CONSTANT = _with_gradient(lambda *arrays: context_terms(*arrays).constant)
