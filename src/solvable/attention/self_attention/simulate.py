@@ -18,7 +18,7 @@ from solvable.attention.self_attention.algorithms import (
 )
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.outcome import RegressionOutcome
-from solvable.attention.self_attention.population import excess_of, norm_of, symmetric_root, whitened
+from solvable.attention.self_attention.population import excess_of, spectral_norm, symmetric_root, whitened
 from solvable.attention.self_attention.streaming import attended, concentration
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem
 from solvable.attention.self_attention.training import Rule
@@ -122,7 +122,7 @@ def _measured(task: LinearMap, root: Any, params: Parameters) -> dict[str, Any]:
     value, score = whitened(params.value, params.score, root)
     return {
         "excess": excess_of(params.value, params.score, task.matrix, task.covariance),
-        "score_norm": norm_of(params.score, task.covariance),
+        "score_norm": spectral_norm(score),
         "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score),
     }
 

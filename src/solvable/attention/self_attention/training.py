@@ -52,7 +52,8 @@ class Source(eqx.Module):
             covariance = problem.covariance
         else:
             covariance = problem.tokens.T @ problem.tokens / problem.tokens.shape[0]
-        return Source(problem, covariance, jnp.linalg.inv(covariance), *symmetric_root(covariance))
+        root, inverse_root = symmetric_root(covariance)
+        return Source(problem, covariance, inverse_root @ inverse_root, root, inverse_root)
 
     def least_squares(self) -> Float[Array, "m d"]:
         """M, or its least-squares estimate."""
