@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 
 from solvable.attention.single_location.overlaps import Overlaps
 from solvable.attention.single_location.risk import Law, moments, risk_gradient
-from solvable.optim.closed_form_head import closed_form_head_from_moments
 
 
 class Descent(NamedTuple):
@@ -87,36 +85,48 @@ def project(o: Overlaps, r: Overlaps, rate: Any) -> Overlaps:
 def closed_form_value(law: Law, descent: Descent, kappa: Any, eta: Any, lam: Any) -> Overlaps:
     """The value of the least risk for a query with these overlaps, |v| free, as overlaps.
 
-    The risk is g2 - 2 b.v + v^T H v with b and H in the span of k*, v* and k (derived), so v solves a 3 by 3 system;
-    the leak penalty and the ridge add to H.
+    The risk is g2 - 2 b.v + v^T H v with b and H in the span of k*, v* and k (derived), so v solves a 3 by 3 system,
+    to whose H the leak penalty and the ridge add: the population form of `solvable.optim.closed_form_head`. v is a
+    constant to differentiation.
     """
     s, g2, others = law
-    k = jnp.stack([kappa, eta, jnp.sqrt(jnp.maximum(1.0 - kappa * kappa - eta * eta, 0.0))], axis=-1)
+    k = (kappa, eta, jnp.sqrt(jnp.maximum(1.0 - kappa * kappa - eta * eta, 0.0)))
     (e0, e1, e2, _), (q0, q1, q2, _), z0, m1, c2 = moments(law, kappa, lam)
-    location, label = jnp.asarray([1.0, 0.0, 0.0]), jnp.asarray([0.0, 1.0, 0.0])
-    location, label = (jnp.broadcast_to(one, k.shape) for one in (location, label))
-
-    def outer(weight: Any, first: Any, second: Any) -> Any:
-        return weight[..., None, None] * (first[..., :, None] * second[..., None, :])
-
-    penalty = descent.penalty * jnp.ones_like(kappa)
-    diagonal = g2 * q0 + others * z0 + penalty * (g2 + others)
     along = g2 * g2 * q2 + others * (c2 + (others - 1.0) * m1 * m1 + 2.0 * m1 * g2 * e1)
     across = s * (g2 * q1 + others * m1 * e0)
-    gram = (
-        diagonal[..., None, None] * jnp.broadcast_to(jnp.eye(3), (*kappa.shape, 3, 3))
-        + outer(s * s * (q0 + penalty), location, location)
-        + outer(across, k, location)
-        + outer(across, location, k)
-        + outer(along, k, k)
-    )
-    moment = g2 * (e0[..., None] * label + (s * eta * e1)[..., None] * location + (g2 * eta * e2)[..., None] * k)
-    solve = functools.partial(closed_form_head_from_moments, ridge=descent.ridge)
-    for _ in range(kappa.ndim):
-        solve = jax.vmap(solve)
-    v = solve(gram, moment)
-    norm = jnp.sqrt(jnp.sum(v * v, axis=-1))
-    return Overlaps(kappa, v[..., 1], v[..., 0], eta, jnp.sum(k * v, axis=-1), norm)
+    # in the basis k*, v*, and the rest of k: H = diagonal + along k k^T + across (k k*^T + k* k^T) + here k* k*^T
+    gram = [[along * first * second for second in k] for first in k]
+    diagonal = g2 * q0 + others * z0 + descent.penalty * (g2 + others) + descent.ridge
+    for place in range(3):
+        gram[place][place] = gram[place][place] + diagonal
+        gram[place][0] = gram[place][0] + across * k[place]
+        gram[0][place] = gram[0][place] + across * k[place]
+    gram[0][0] = gram[0][0] + s * s * (q0 + descent.penalty)
+    moment = [g2 * g2 * eta * e2 * one for one in k]
+    moment[0] = moment[0] + g2 * s * eta * e1
+    moment[1] = moment[1] + g2 * e0
+    v = [jax.lax.stop_gradient(one) for one in solve_three(gram, moment)]
+    norm = jnp.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
+    return Overlaps(kappa, v[1], v[0], eta, k[0] * v[0] + k[1] * v[1] + k[2] * v[2], norm)
+
+
+def solve_three(gram: list[list[Any]], moment: list[Any]) -> list[Any]:
+    """The solution of positive-definite 3 by 3 systems, entry by entry: L D L^T of arrays (...) of any shape.
+
+    Not a batched library call: of those XLA lets one wait for ever on a thread pool when thousands are solved in a
+    loop (jaxlib 0.10.2 on two cores), and entry by entry they vectorise over the runs.
+    """
+    d0 = gram[0][0]
+    l10, l20 = gram[1][0] / d0, gram[2][0] / d0
+    d1 = gram[1][1] - l10 * gram[1][0]
+    rest = gram[2][1] - l20 * gram[1][0]
+    l21 = rest / d1
+    d2 = gram[2][2] - l20 * gram[2][0] - l21 * rest
+    y1 = moment[1] - l10 * moment[0]
+    y2 = moment[2] - l20 * moment[0] - l21 * y1
+    x2 = y2 / d2
+    x1 = y1 / d1 - l21 * x2
+    return [moment[0] / d0 - l10 * x1 - l20 * x2, x1, x2]
 
 
 def query_step(o: Overlaps, r: Overlaps, rate: Any) -> tuple[Any, Any]:

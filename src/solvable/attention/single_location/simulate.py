@@ -138,7 +138,9 @@ def _vectors(
         pair = train_vectors(source, numbers, start, at, algorithm.closed_form, algorithm.batch is None)
         return Overlaps.of(*pair, directions), Overlaps.of(*start, directions)
 
-    path, start = jax.lax.map(one, keys) if samples is not None else jax.vmap(one)(keys)
+    # data sets and least-squares problems one after the other: they fill memory, or wait for ever (see `solve_three`)
+    solved = algorithm.closed_form and algorithm.batch is not None
+    path, start = jax.lax.map(one, keys) if samples is not None or solved else jax.vmap(one)(keys)
     return jax.tree_util.tree_map(lambda leaf: jnp.moveaxis(leaf, 0, -1), path), start
 
 
