@@ -43,6 +43,15 @@ def test_token_selection_as_its_page_shows_it(capsys):
     assert np.nanmin(names["cosines"]) > 0.98
 
 
+def test_single_location_as_its_page_shows_it(capsys):
+    names = {}
+    for block in code_of("systems/single_location.md"):
+        exec(block, names)
+    assert capsys.readouterr().out.startswith("0.113498")
+    assert abs(names["runs"].aligned.mean() - 0.5) < 0.2
+    assert np.max(abs(names["predicted"].final_risk - names["runs"].final_risk)) == 0.0
+
+
 def test_mirror_descent_as_its_page_shows_it():
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
