@@ -3,7 +3,6 @@
 The environment is set before JAX is imported, and reaches the xdist workers and the tests' own subprocesses.
 """
 
-import gc
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +20,8 @@ import hypothesis
 import jax
 import pytest
 
+from solvable.numerics.memory_maps import release_compiled_functions
+
 # Double precision stays off here: the library's public calls switch it on for themselves.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
@@ -28,21 +29,9 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=25, database=None)
 hypothesis.settings.load_profile("house")
 
-MAPS, MAPS_LIMIT = Path("/proc/self/maps"), Path("/proc/sys/vm/max_map_count")
-
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_maps() -> Iterator[None]:
-    """Drop the compiled functions when they hold a third of the memory maps that Linux grants a process.
-
-    Each compiled function holds about twenty, and a process that asks for more than 65530 dies: a worker got there
-    after some eight hundred tests. What is needed again is read from the compilation cache on disk.
-    """
+    """After each file: a worker with the compiled functions of eight hundred tests ran out of memory maps and died."""
     yield
-    if not MAPS.exists():
-        return
-    with MAPS.open("rb") as maps:
-        count = sum(1 for _ in maps)
-    if count > int(MAPS_LIMIT.read_text()) // 3:
-        jax.clear_caches()
-        gc.collect()
+    release_compiled_functions()

@@ -86,6 +86,9 @@ def blocks(replicates: range) -> list[range]:
 
 def compute(chunk: Chunk) -> Computed:
     """Simulate or predict one chunk. An error of the cell becomes a failure; the other sources are kept."""
+    from solvable.numerics.memory_maps import release_compiled_functions
+
+    release_compiled_functions()  # of the chunks before, in a sweep over thousands of shapes
     cell, values, failures = chunk.cell, {}, []
     if chunk.overlay is not None:
         overlays, outcome = [chunk.overlay], None
