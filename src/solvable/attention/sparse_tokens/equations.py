@@ -73,54 +73,56 @@ class Equations(eqx.Module):
         """How far one Newton step may move each unknown."""
         return jnp.concatenate([2.0 + 0.5 * jnp.abs(x[:3]), jnp.full(2, 2.0)])
 
+    def _means(self, *values: Float[Array, "2 N"]) -> Float[Array, "k"]:
+        return jnp.einsum("in,kin->k", jnp.broadcast_to(self.features.weight, values[0].shape), jnp.stack(values))
+
     def _assemble(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
         f, ridge, ratio = self.features, self.ridge, self.ratio
         margin, spread, variance = self.scores(x)
         m = self.loss.prox_moments(margin, spread, variance, f.shift)
         w1, w2, tau, chi = x[0], x[1], jnp.exp(x[3]), jnp.exp(x[4])
-        label = jnp.broadcast_to(f.label, f.scale.shape)
-        columns = (f.query, f.signal, label)
+        # Averages of one kind are taken together: one sum over a stack compiles faster than many sums.
+        columns = jnp.stack([f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape)])
+        scale2 = f.scale**2
         # Without a coordinate along the query its equation is w1 = 0.
         anchor = 0.0 if f.has_query else 1.0
+        along_query, along_signal, along_label, reach, energy = self._means(
+            *(columns * m.slope[None]), f.scale * m.slope_g, scale2 * m.slope_sq
+        )
+        reach, energy = reach / tau, ratio * chi * chi * energy
 
-        def row(column: Float[Array, "2 N"]) -> Float[Array, "5"]:
-            by_margin = column * m.curve
-            derivatives = [by_margin * other for other in columns]
-            derivatives += [column * m.curve_g * spread, -column * m.slope_curve * variance]
-            return jnp.stack([f.mean(d) for d in derivatives])
-
-        e = f.mean
-        reach = e(f.scale * m.slope_g) / tau
-        energy = ratio * chi * chi * e(f.scale**2 * m.slope_sq)
-        scale2 = f.scale**2
+        by_unknowns = jnp.stack([*(columns * m.curve[None]), m.curve_g * spread, -m.slope_curve * variance])
+        rows = jnp.einsum("ian,jan->ij", columns * f.weight[None], by_unknowns)
         reach_by = (
-            jnp.stack(
-                [e(f.scale * m.curve_g * other) for other in columns]
-                + [e(f.scale * m.curve_gg * spread), -e(f.scale * m.slope_curve_g * variance)]
+            self._means(
+                *(columns * (f.scale * m.curve_g)[None]),
+                f.scale * m.curve_gg * spread,
+                -f.scale * m.slope_curve_g * variance,
             )
             / tau
             - jnp.array([0.0, 0.0, 0.0, 1.0, 0.0]) * reach
         )
-        energy_by = (2.0 * ratio * chi * chi) * jnp.stack(
-            [e(scale2 * m.slope_curve * other) for other in columns]
-            + [e(scale2 * m.slope_curve_g * spread), -e(scale2 * m.slope_sq_curve * variance)]
+        energy_by = (2.0 * ratio * chi * chi) * self._means(
+            *(columns * (scale2 * m.slope_curve)[None]),
+            scale2 * m.slope_curve_g * spread,
+            -scale2 * m.slope_sq_curve * variance,
         ) + jnp.array([0.0, 0.0, 0.0, 0.0, 2.0]) * energy
         square = w2 * w2 + energy
         square_by = energy_by + jnp.array([0.0, 2.0, 0.0, 0.0, 0.0]) * w2
         residual = jnp.stack(
             [
-                e(label * m.slope),
-                (ridge + anchor) * w1 + e(f.query * m.slope),
-                w2 / (ratio * chi) + e(f.signal * m.slope),
+                along_label,
+                (ridge + anchor) * w1 + along_query,
+                w2 / (ratio * chi) + along_signal,
                 jnp.log(ratio * chi * (ridge + reach)),
                 jnp.log(square) - 2.0 * x[3],
             ]
         )
         jacobian = jnp.stack(
             [
-                row(label),
-                row(f.query) + jnp.array([1.0, 0.0, 0.0, 0.0, 0.0]) * (ridge + anchor),
-                row(f.signal)
+                rows[2],
+                rows[0] + jnp.array([1.0, 0.0, 0.0, 0.0, 0.0]) * (ridge + anchor),
+                rows[1]
                 + jnp.array([0.0, 1.0, 0.0, 0.0, 0.0]) / (ratio * chi)
                 - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * (w2 / (ratio * chi)),
                 reach_by / (ridge + reach) + jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]),
@@ -156,23 +158,23 @@ def newton(equations: Any, x: Float[Array, "k"], max_turns: int, tolerance: floa
     def body(state: NewtonState) -> NewtonState:
         trial = state.x + state.length * state.step
         norm, step = evaluate(trial)
-        accept = (norm < state.norm) & jnp.all(jnp.isfinite(step))
+        first, finite = state.turns == 0, jnp.all(jnp.isfinite(step))
+        accept = first | ((norm < state.norm) & finite)
         length = jnp.where(accept, 1.0, state.length * 0.5)
         return NewtonState(
             jnp.where(accept, trial, state.x),
             jnp.where(accept, norm, state.norm),
-            jnp.where(accept, step, state.step),
+            jnp.where(accept, jnp.where(finite, step, 0.0), state.step),
             length,
             state.turns + 1,
-            length < 1e-6,
+            (length < 1e-6) | (first & ~finite),
         )
 
     def going(state: NewtonState) -> Bool[Array, ""]:
         return (state.norm > tolerance) & (state.turns < max_turns) & ~state.stalled
 
-    norm, step = evaluate(x)
-    finite = jnp.all(jnp.isfinite(step))
-    start = NewtonState(x, norm, jnp.where(finite, step, 0.0), jnp.array(1.0), jnp.array(1), ~finite)
+    # The start is the first trial: evaluated inside the loop like all others, it is compiled once.
+    start = NewtonState(x, jnp.array(jnp.inf), jnp.zeros_like(x), jnp.array(1.0), jnp.array(0), jnp.array(False))
     return jax.lax.while_loop(going, body, start)
 
 
