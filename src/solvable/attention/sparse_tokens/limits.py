@@ -93,27 +93,23 @@ def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
     """
     from scipy.stats import hypergeom
 
-    length, sparsity = task.length, task.sparsity
-    errors = []
-    for tokens in range(1, length + 1):
-        hits = np.arange(min(tokens, sparsity) + 1)
-        shares = jnp.asarray(hypergeom.pmf(hits, length, sparsity, tokens))
-        means = as_float64(task.strength) * jnp.asarray(hits / np.sqrt(tokens))
-        errors.append(
-            _best_threshold(lambda t, s=shares, m=means: jnp.sum(s * normal_cdf(t - m)), _gaussian_tail, task)
-        )
-    return jnp.min(jnp.stack(errors))
+    tokens, hits = np.arange(1, task.length + 1)[:, None], np.arange(task.sparsity + 1)[None, :]
+    shares = hypergeom.pmf(hits, task.length, task.sparsity, tokens)
+    return _least_flat_error(task, jnp.asarray(shares), jnp.asarray(hits / np.sqrt(tokens)))
 
 
-def _gaussian_tail(t: Float[Array, ""]) -> Float[Array, ""]:
-    return normal_cdf(-t)
+@eqx.filter_jit
+def _least_flat_error(task: SparseTokens, shares: Float[Array, "L R"], means: Float[Array, "L R"]) -> Float[Array, ""]:
+    """min over K and thresholds t of p P(miss) + (1-p) P(false alarm), on a grid of 4001 thresholds."""
+    rate, strength = as_float64(task.positive_rate), as_float64(task.strength)
+    grid = jnp.linspace(-12.0, 12.0 + strength * task.sparsity, 4001)
+    alarm = (1.0 - rate) * normal_cdf(-grid)
 
+    def least(shares: Float[Array, "R"], means: Float[Array, "R"]) -> Float[Array, ""]:
+        miss = normal_cdf(grid[:, None] - strength * means[None, :]) @ shares
+        return jnp.min(rate * miss + alarm)
 
-def _best_threshold(miss: Any, alarm: Any, task: SparseTokens) -> Float[Array, ""]:
-    """min over t of p miss(t) + (1-p) alarm(t), on a grid of 4001 thresholds."""
-    rate = as_float64(task.positive_rate)
-    grid = jnp.linspace(-12.0, 12.0 + float(task.strength) * task.sparsity, 4001)
-    return jnp.min(jax.lax.map(lambda t: rate * miss(t) + (1.0 - rate) * alarm(t), grid))
+    return jnp.min(batched_map(least, shares, means))
 
 
 def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadrature | None = None) -> Estimate:
@@ -128,8 +124,7 @@ def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadratu
     sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
     with jax.enable_x64(True):
         normals, _ = (quadrature or Quadrature()).bags(task.length)
-        values = batched_map(lambda g: _oracle_scores(task, as_float64(sharpness), g), normals)
-        return _ranked_error(task, *values)
+        return _ranked_error(task, *_oracle_scores(task, as_float64(sharpness), normals))
 
 
 def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Estimate:
@@ -142,14 +137,7 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
     """
     with jax.enable_x64(True):
         normals, _ = (quadrature or Quadrature()).bags(task.length)
-        positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
-        rate = as_float64(task.positive_rate)
-        odds = jnp.log(rate / (1.0 - rate))
-        # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages,
-        # where counting wrong decisions would be noisy. Take half of each.
-        by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
-        by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
-        values = 0.5 * (by_negatives + by_positives)
+        values = _bayes_errors(task, normals)
         mean, error = mean_and_standard_error(values)
         return Estimate(mean, error, scramblings=np.asarray(values))
 
@@ -159,11 +147,28 @@ def _planted(task: SparseTokens, g: Float[Array, "N L"]) -> Float[Array, "N L"]:
     return g + as_float64(task.strength) * carries[None, :]
 
 
+@eqx.filter_jit
 def _oracle_scores(
-    task: SparseTokens, sharpness: Float[Array, ""], g: Float[Array, "N L"]
-) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-    positive, negative = (jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1) for x in (_planted(task, g), g))
-    return positive, negative
+    task: SparseTokens, sharpness: Float[Array, ""], normals: Float[Array, "S N L"]
+) -> tuple[Float[Array, "S N"], Float[Array, "S N"]]:
+    """The scores of positives and of negatives."""
+
+    def score(x: Float[Array, "N L"]) -> Float[Array, "N"]:
+        return jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1)
+
+    return batched_map(lambda g: (score(_planted(task, g)), score(g)), normals)
+
+
+@eqx.filter_jit
+def _bayes_errors(task: SparseTokens, normals: Float[Array, "S N L"]) -> Float[Array, "S"]:
+    positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
+    rate = as_float64(task.positive_rate)
+    odds = jnp.log(rate / (1.0 - rate))
+    # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages, where
+    # counting wrong decisions would be noisy. Take half of each.
+    by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
+    by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
+    return 0.5 * (by_negatives + by_positives)
 
 
 def _log_likelihood_ratios(task: SparseTokens, g: Float[Array, "N L"]) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
