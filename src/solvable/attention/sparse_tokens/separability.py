@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -58,6 +59,7 @@ def separable_draws(
     return np.array([float(is_separable(np.asarray(x), np.asarray(y)).separable) for x, y in draws])
 
 
+@eqx.filter_jit
 def _draw(task: SparseTokens, algorithm: HeadAlgorithm, key: jax.Array, samples: int, dim: int) -> Any:
     if isinstance(algorithm, FixedQueryAttention):
         cosine, sharpness = jnp.asarray(algorithm.cosine), jnp.asarray(algorithm.sharpness)

@@ -68,12 +68,16 @@ class SparseTokens(eqx.Module):
         Raises: ValueError for samples or dim below 1, or a signal that is not a unit vector of length dim.
         """
         samples, dim = integer("samples", samples, at_least=1), integer("dim", dim, at_least=1)
-        signal_key, bag_key = jax.random.split(key)
-        direction = (
-            random_direction(signal_key, dim) if signal is None else jnp.asarray(unit_vector("signal", signal, dim))
-        )
-        tokens, labels = sample_bags(self, bag_key, samples, direction)
-        return Batch(tokens, labels, direction)
+        direction = None if signal is None else jnp.asarray(unit_vector("signal", signal, dim))
+        return Batch(*_drawn(self, key, samples, dim, direction))
+
+
+@eqx.filter_jit
+def _drawn(task: SparseTokens, key: jax.Array, samples: int, dim: int, signal: Any) -> tuple[Any, Any, Any]:
+    """Tokens, labels and the signal, which is drawn where none is given."""
+    signal_key, bag_key = jax.random.split(key)
+    signal = random_direction(signal_key, dim) if signal is None else signal
+    return *sample_bags(task, bag_key, samples, signal), signal
 
 
 def sample_bags(
