@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 from scipy.special import ndtri
-from scipy.stats import qmc
 
 NODE_SPACING = 1.1
 NODE_STEPS = np.arange(11) - 5.5
@@ -53,6 +52,8 @@ def scrambled_points(dimension: int, points: int, scramblings: int) -> tuple[jax
     Fixed seeds; cached. The uniforms are clipped at 1e-12, so that no quantile is infinite. Call it outside jit and
     pass the arrays in: as constants of a compiled function they would be folded at compile time.
     """
+    from scipy.stats import qmc  # here, because scipy.stats takes half a second to import
+
     rules = [qmc.Sobol(dimension + 1, rng=np.random.default_rng(seed)).random(points) for seed in range(scramblings)]
     uniforms = np.stack(rules)
     normals = ndtri(np.clip(uniforms[..., :-1], 1e-12, 1.0 - 1e-12))
