@@ -1,5 +1,6 @@
 """The stable gradient: equal to automatic differentiation while that works, right where it no longer does."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,6 +16,10 @@ from solvable.attention.token_selection.gradients import (
     stable_gradients,
 )
 from solvable.attention.token_selection.losses import LOSSES, DecreasingLoss
+
+stable_gradients, autodiff_gradients, excess_loss, log_unselected = (
+    eqx.filter_jit(each) for each in (stable_gradients, autodiff_gradients, excess_loss, log_unselected)
+)
 
 
 class Softer(DecreasingLoss):
