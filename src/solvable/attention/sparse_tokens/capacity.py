@@ -49,7 +49,8 @@ def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadratur
     with jax.enable_x64(True):
         attention = isinstance(algorithm, FixedQueryAttention)
         rules = quadrature.bags(task.length) if attention else quadrature.shifts()
-        inverse, norms = _inverse_capacity(task, algorithm, rules)
+        query = (algorithm.cosine, algorithm.sharpness) if isinstance(algorithm, FixedQueryAttention) else None
+        inverse, norms = _inverse_capacity(task, query, rules)
         code = np.where(np.asarray(norms) < 1e-8, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
         raise_unless_successful(code, "capacity")
         factor = float(task.length) if isinstance(algorithm, FlatLinear) else 1.0
@@ -64,10 +65,11 @@ def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadratur
 
 @eqx.filter_jit
 def _inverse_capacity(
-    task: SparseTokens, algorithm: HeadAlgorithm, rules: Any
+    task: SparseTokens, query: tuple[Any, Any] | None, rules: Any
 ) -> tuple[Float[Array, "S"], Float[Array, "S"]]:
-    if isinstance(algorithm, FixedQueryAttention):
-        cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
+    """Under a query of this (cosine, sharpness), or of the baselines; whatever the loss, which would compile anew."""
+    if query is not None:
+        cosine, sharpness = map(as_float64, query)
         return batched_map(
             lambda normals, shift: _minimum(attention_features(task, cosine, sharpness, normals, shift)),
             *rules,
