@@ -28,10 +28,10 @@ MODELS = {
 }
 
 
-def runs(algorithm, seed, **options):
+def runs(algorithm, seed, task=TASK, **options):
     """Simulated runs of the small task."""
     options = {"ratio": RATIO, "dim": DIM, "replicates": REPLICATES, **options}
-    return st.simulate(TASK, algorithm, key=jax.random.key(seed), **options)
+    return st.simulate(task, algorithm, key=jax.random.key(seed), **options)
 
 
 # -------------------------------------------------------------------------------------------- samplers against tokens
@@ -39,18 +39,13 @@ def runs(algorithm, seed, **options):
 
 @pytest.mark.parametrize(
     ("model", "loss"),
-    [
-        ("two steps", "logistic"),
-        ("two steps", "hinge"),
-        ("fixed query", "square"),
-        ("pooled", "square"),
-        ("flat", "square"),
-    ],
+    [("two steps", "logistic"), ("fixed query", "square"), ("pooled", "square"), ("flat", "square")],
 )
 def test_samplers_have_the_law_of_real_tokens(model, loss):
     """Two-sample Kolmogorov-Smirnov on every observable that varies: cosine and sharpness of the query too.
 
-    About 40 tests in all, so that 1e-4 each is a false alarm in one choice of seeds out of 250.
+    About 30 tests in all, so that 1e-4 each is a false alarm in one choice of seeds out of 300. The other losses are
+    among the slow tests below.
     """
     algorithm = MODELS[model](loss=loss)
     sampled = runs(algorithm, 1, replicates=400).present()
@@ -76,8 +71,9 @@ def test_the_samplers_are_exact_for_a_handful_of_bags():
 
 
 def test_the_comparison_of_laws_has_power():
-    """A tenth more query bags is seen by the same test on the cosine."""
-    few, more = (runs(st.TwoStepAttention("square", query_share=share), seed) for share, seed in ((0.5, 1), (0.75, 2)))
+    """A share of positives of .5 in place of .4 is seen by the same test on the cosine."""
+    even = st.SparseTokens(length=6, sparsity=2, strength=3.0, positive_rate=0.5)
+    few, more = (runs(st.TwoStepAttention("square"), seed, task) for task, seed in ((TASK, 1), (even, 2)))
     assert ks_2samp(few.cosine, more.cosine, method="asymp").pvalue < 1e-6
 
 
@@ -242,12 +238,13 @@ def test_a_training_key_shuffles_before_the_split():
 
 @pytest.mark.parametrize("full", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_more_replicates_extend_a_run(full):
+    """Replicates 8 to 23 after 0 to 15: the eight that both hold are the same, whatever their place."""
     algorithm = st.TwoStepAttention("square")
     options = {"dim": 30, "full": full}
-    whole, tail = runs(algorithm, 11, replicates=16, **options), runs(algorithm, 11, replicates=range(8, 16), **options)
+    whole, tail = runs(algorithm, 11, replicates=16, **options), runs(algorithm, 11, replicates=range(8, 24), **options)
     again, other = runs(algorithm, 11, replicates=16, **options), runs(algorithm, 12, replicates=16, **options)
     for name, values in whole.present().items():
-        np.testing.assert_allclose(getattr(tail, name), values[8:], rtol=1e-9, atol=1e-12, err_msg=name)
+        np.testing.assert_allclose(getattr(tail, name)[:8], values[8:], rtol=1e-9, atol=1e-12, err_msg=name)
         np.testing.assert_array_equal(getattr(again, name), values, err_msg=name)
     assert np.all(other.test_error != whole.test_error)
     assert len(np.unique(whole.test_error)) == 16
