@@ -272,8 +272,17 @@ def test_a_real_solve_out_of_reach_raises():
     assert int(outcome.result) != 0
 
 
-@pytest.mark.parametrize("full", [False, True])
-@pytest.mark.parametrize("algorithm", [POOLED, st.TwoStepAttention("square"), st.FlatLinear("square")])
+@pytest.mark.parametrize(
+    ("algorithm", "full"),
+    [
+        (POOLED, False),
+        (st.FlatLinear("square"), False),
+        (st.TwoStepAttention("square"), False),
+        (st.TwoStepAttention("square"), True),
+        pytest.param(POOLED, True, marks=pytest.mark.slow),
+        pytest.param(st.FlatLinear("square"), True, marks=pytest.mark.slow),
+    ],
+)
 def test_one_class_draws_are_missing_with_a_reason(algorithm, full):
     """They do not disturb the other replicates, whose numbers are those of any other selection of replicates."""
     task = st.SparseTokens(length=4, strength=3.0, positive_rate=0.15)
