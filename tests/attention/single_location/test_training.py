@@ -158,6 +158,8 @@ def test_training_one_head_returns_what_it_learned():
     tokens = np.asarray(task.sample(jax.random.key(1), 50).tokens)
     np.testing.assert_allclose(run.output(tokens), np.asarray(run.hidden(tokens)) @ np.asarray(run.value), rtol=1e-10)
     assert run.attention(tokens).shape == (50, 6)
+    with pytest.raises(ValueError, match=r"accepted: \(n, L, 60\)"):
+        run.output(tokens[:, :, :5])
     data = task.sample(jax.random.key(4), 500)
     learned = sl.ProjectedDescent(0.3, 0.02, 50).train(data, init=(np.ones(60), np.arange(60.0)))
     np.testing.assert_allclose(np.linalg.norm(learned.query), 1.0, rtol=1e-12)

@@ -206,8 +206,10 @@ class SingleLocationRun(eqx.Module):
 
     @float64
     def attention(self, tokens: Any) -> Float[Array, "n L"]:
-        """erf(lam X_l.k), the weight of every token."""
+        """erf(lam X_l.k), the weight of every token. Raises: ValueError for tokens of another shape."""
         tokens = jnp.asarray(tokens)
+        if tokens.ndim != 3 or tokens.shape[2:] != np.shape(self.query):
+            raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, L, {np.shape(self.query)[0]})")
         return jax.scipy.special.erf(as_float64(self.inverse_temperature) * (tokens @ jnp.asarray(self.query)))
 
     @float64
