@@ -37,7 +37,7 @@ from solvable.attention.sparse_tokens.square import solve_square
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.theories import theories
 from solvable.numerics.gaussian import mean_and_standard_error
-from solvable.numerics.losses import Square
+from solvable.numerics.losses import Loss, Square
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, number
@@ -194,8 +194,30 @@ def _rules(task: SparseTokens, algorithm: Any, quadrature: Quadrature) -> tuple[
     return quadrature.bags(task.length) if attention else quadrature.shifts()
 
 
-@eqx.filter_jit
+class _Mixture(eqx.Module):
+    """What both baselines are: a fit on the unit-noise mixture of separation D = strength R/sqrt(L).
+
+    Pooled at ratio and ridge is the mixture at (ratio, ridge L), flat at (ratio/L, ridge); the weights are `unit` times
+    those on the mixture. One form for both, so that they share a compiled program.
+    """
+
+    loss: Loss
+    ridge: Any
+    unit: Any
+
+
 def _solve(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) -> SparseTokenOutcome:
+    ridge, length = algorithm.ridge, task.length
+    if isinstance(algorithm, PooledLinear):
+        # The mean token has noise 1/sqrt(L) an entry: its weights are sqrt(L) times those of the unit-noise mixture.
+        algorithm = _Mixture(algorithm.loss, as_float64(ridge) * length, as_float64(length**0.5))
+    elif isinstance(algorithm, FlatLinear):
+        algorithm, head_ratio = _Mixture(algorithm.loss, as_float64(ridge), as_float64(1.0)), head_ratio / length
+    return _compiled(task, algorithm, as_float64(head_ratio), rules)
+
+
+@eqx.filter_jit
+def _compiled(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) -> SparseTokenOutcome:
     return _outcome(task, algorithm, head_ratio, rules)
 
 
@@ -203,7 +225,7 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) ->
     """Solve on every scrambling and average."""
     law, ridge, ratio = _law(task, algorithm, head_ratio)
     loss = algorithm.loss
-    direct = isinstance(loss, Square)
+    direct, unit = isinstance(loss, Square), algorithm.unit if isinstance(algorithm, _Mixture) else 1.0
     # One coarse solution starts every scrambling.
     first = Equations(law(*(rule[0] for rule in rules)), loss, ridge, ratio)
     start = None if direct else coarse_solution(jax.lax.stop_gradient(first))
@@ -211,7 +233,7 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) ->
     def one(*rule: Any) -> tuple[dict[str, Float[Array, ""]], Solution]:
         equations = Equations(law(*rule), loss, ridge, ratio)
         solution = solve_square(equations) if start is None else solve(equations, start)
-        return _observables(equations, solution.x, algorithm, task), solution
+        return _observables(equations, solution.x, unit), solution
 
     values, solutions = batched_map(one, *rules)
     means, errors = {}, {}
@@ -240,11 +262,7 @@ def _outcome(task: SparseTokens, algorithm: Any, head_ratio: Any, rules: Any) ->
 
 
 def _law(task: SparseTokens, algorithm: Any, head_ratio: Any) -> tuple[Any, Any, Any]:
-    """(features at a quadrature rule, ridge, ratio) of an algorithm with a known query, or of a baseline.
-
-    The baselines are unit-noise mixtures of separation D = strength R/sqrt(L): pooled at (ratio, ridge L), flat at
-    (ratio/L, ridge).
-    """
+    """(features at a quadrature rule, ridge, ratio) of an algorithm with a known query, or of a mixture."""
     ridge, ratio = as_float64(algorithm.ridge), as_float64(head_ratio)
     if isinstance(algorithm, FixedQueryAttention):
         cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
@@ -259,14 +277,10 @@ def _law(task: SparseTokens, algorithm: Any, head_ratio: Any) -> tuple[Any, Any,
     def mixture(shift: Any) -> Features:
         return mixture_features(rate, separation, shift)
 
-    if isinstance(algorithm, PooledLinear):
-        return mixture, ridge * task.length, ratio
-    return mixture, ridge, ratio / task.length
+    return mixture, ridge, ratio
 
 
-def _observables(equations: Equations, x: Any, algorithm: Any, task: SparseTokens) -> dict[str, Float[Array, ""]]:
-    # The mean token has noise 1/sqrt(L) an entry: its weights are sqrt(L) times those of the unit-noise mixture.
-    unit = np.sqrt(task.length) if isinstance(algorithm, PooledLinear) else 1.0
+def _observables(equations: Equations, x: Any, unit: Any) -> dict[str, Float[Array, ""]]:
     return {
         "test_error": test_error(equations, x),
         "train_loss": training_loss(equations, x),
