@@ -75,6 +75,11 @@ def test_names_that_cannot_be_tuned():
         assert "\n" not in str(caught.value)
 
 
+def test_the_ratio_is_checked():
+    with pytest.raises(ValueError, match=r"^ratio=-1 is out of range; accepted: a finite number > 0$"):
+        st.tune(TASK, st.PooledLinear("square"), -1.0)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("loss", ["logistic", "hinge"])
 def test_other_losses(loss):

@@ -16,7 +16,9 @@ from solvable.attention.sparse_tokens.algorithms import Algorithm, known
 from solvable.attention.sparse_tokens.features import Quadrature
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.theory import predict
+from solvable.numerics.precision import as_float64
 from solvable.numerics.results import Result, SolveError
+from solvable.numerics.validation import number
 
 # Search ranges; all but query_share are searched on a logarithmic scale.
 RANGES = {
@@ -39,10 +41,11 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     algorithm does not have (sharpness of a linear baseline) is left out when others remain.
 
     Returns: an algorithm of the same class.
-    Raises: ValueError naming a parameter that cannot be tuned for this algorithm; SolveError when the theory is solved
-    at none of the settings tried.
+    Raises: ValueError for a ratio <= 0, or naming a parameter that cannot be tuned for this algorithm; SolveError when
+    the theory is solved at none of the settings tried.
     """
     known(algorithm, "tune")
+    ratio = number("ratio", ratio, above=0.0)
     over = (over,) if isinstance(over, str) else over
     present = {field.name for field in dataclasses.fields(algorithm) if getattr(algorithm, field.name) is not None}
     unknown = [name for name in over if name not in RANGES]
@@ -61,7 +64,7 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     best = min(ends, key=lambda end: end.fun)
     if best.fun >= FAILED:
         raise SolveError("tune found no setting at which the theory is solved; start from a larger ridge")
-    return tuned.algorithm_at(best.x, concrete=True)
+    return tuned.algorithm_at(best.x)
 
 
 class _Tuned:
@@ -69,26 +72,36 @@ class _Tuned:
 
     def __init__(self, task: SparseTokens, algorithm: Algorithm, ratio: Any, names: tuple[str, ...]) -> None:
         self.task, self.algorithm, self.ratio, self.names = task, algorithm, ratio, names
-        self.compiled = eqx.filter_jit(jax.value_and_grad(self.error, has_aux=True))
 
     @staticmethod
     def internal(name: str, value: Any) -> Any:
         return np.asarray(value) if name == "query_share" else np.log(value)
 
-    def algorithm_at(self, x: Any, concrete: bool = False) -> Any:
-        values = [x[i] if name == "query_share" else jnp.exp(x[i]) for i, name in enumerate(self.names)]
-        if concrete:
-            values = [np.float64(x[i] if name == "query_share" else np.exp(x[i])) for i, name in enumerate(self.names)]
-        return eqx.tree_at(lambda a: [getattr(a, name) for name in self.names], self.algorithm, values)
-
-    def error(self, x: Any) -> Any:
-        outcome = predict(self.task, self.algorithm_at(x), ratio=self.ratio, quadrature=ROUGH, throw=False)
-        return outcome.test_error, outcome.result
+    def algorithm_at(self, x: np.ndarray) -> Any:
+        values = [np.float64(x[i] if name == "query_share" else np.exp(x[i])) for i, name in enumerate(self.names)]
+        return _with(self.algorithm, self.names, values)
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         with jax.enable_x64(True):
-            (value, code), by_x = self.compiled(jnp.asarray(x))
+            ratio = as_float64(self.ratio)
+            (value, code), by_x = _error(jnp.asarray(x), self.task, self.algorithm, ratio, self.names)
         # A point where the theory fails must not attract the search.
         if int(code) != Result.SUCCESSFUL or not (np.isfinite(value) and np.all(np.isfinite(by_x))):
             return FAILED, np.zeros_like(x)
         return float(value), np.asarray(by_x)
+
+
+def _with(algorithm: Any, names: tuple[str, ...], values: Any) -> Any:
+    return eqx.tree_at(lambda a: [getattr(a, name) for name in names], algorithm, values)
+
+
+@eqx.filter_jit
+def _error(x: Any, task: SparseTokens, algorithm: Any, ratio: Any, names: tuple[str, ...]) -> Any:
+    """((test error, `Result` code), derivative by x); compiled once for all settings."""
+
+    def error(x: Any) -> Any:
+        values = [x[i] if name == "query_share" else jnp.exp(x[i]) for i, name in enumerate(names)]
+        outcome = predict(task, _with(algorithm, names, values), ratio=ratio, quadrature=ROUGH, throw=False)
+        return outcome.test_error, outcome.result
+
+    return jax.value_and_grad(error, has_aux=True)(x)
