@@ -32,6 +32,7 @@ from tests.attention.sparse_tokens.nodes import (
 TASK = st.SparseTokens()
 RARE = st.SparseTokens(strength=3.0, positive_rate=0.3)
 ERRORS = ("test_error", "train_loss", "train_error")
+errors_of = jax.jit(lambda s, x: (eq.test_error(s, x), eq.training_loss(s, x), eq.training_error(s, x)))
 SETTINGS = [(0.9, 1.0, 1e-2, 2.0), (0.5, 2.0, 1e-3, 8.0), (-0.5, 1.0, 1e-1, 0.5)]
 
 
@@ -49,8 +50,8 @@ def test_pooled_and_flat_are_mixtures(loss, ridge):
         for outcome, mixture_ridge, unit in ((pooled, ridge * length, np.sqrt(length)), (flat, ridge, 1.0)):
             systems = [equations(f, loss, mixture_ridge, ratio) for f in mixture_rules(RARE)]
             x = [np.asarray(solved(system).x) for system in systems]
-            for name, function in zip(ERRORS, (eq.test_error, eq.training_loss, eq.training_error), strict=True):
-                mean = np.mean([function(system, at) for system, at in zip(systems, x, strict=True)])
+            errors = np.mean([errors_of(system, at) for system, at in zip(systems, x, strict=True)], axis=0)
+            for name, mean in zip(ERRORS, errors, strict=True):
                 np.testing.assert_allclose(getattr(outcome, name), mean, rtol=1e-8)
             w2, bias, log_tau, log_chi = np.transpose(x)[1:]
             np.testing.assert_allclose(outcome.signal_weight, unit * w2.mean(), rtol=1e-8)
@@ -189,9 +190,10 @@ def test_stein_identities_of_the_averages_over_g(loss):
     """E[p G] = S E D: what makes E[r G p]/tau of the code the spec's E[r^2 D]. Over displacements of the rule."""
     shift = (np.arange(64) + 0.5) / 64
     with jax.enable_x64(True):
+        moments = jax.jit(get_loss(loss).prox_moments)
         for margin, spread, variance in itertools.product([-2.0, 0.3, 3.0], [0.4, 2.0], [0.2, 5.0]):
-            full = [jnp.full(64, v) for v in (margin, spread, variance)]
-            m = get_loss(loss).prox_moments(*full, jnp.asarray(shift))
+            full = [np.full(64, v) for v in (margin, spread, variance)]
+            m = moments(*full, shift)
             slope_g, curve = float(m.slope_g.mean()), float(m.curve.mean())
             assert slope_g == pytest.approx(spread * curve, rel=2e-5, abs=1e-9)
 
