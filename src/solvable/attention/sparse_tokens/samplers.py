@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 from solvable.attention.sparse_tokens.algorithms import TwoStepAttention
 from solvable.attention.sparse_tokens.features import attention_scalars, sine
 from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels, sample_positions
+from solvable.numerics.random import normal
 from solvable.numerics.results import Result
 
 
@@ -38,9 +39,9 @@ def gaussian_rows(key: jax.Array, rows: int, columns: int) -> Float[Array, "rows
     Draws are single precision: their grain of 1e-7 is far below anything a run resolves.
     """
     if columns <= 2 * rows:  # the triangle saves less than half of the draws: not worth its gamma sampler
-        return jax.random.normal(key, (rows, columns), jnp.float32).astype(jnp.float64)
+        return normal(key, (rows, columns), jnp.float32).astype(jnp.float64)
     below_key, diagonal_key = jax.random.split(key)
-    below = jax.random.normal(below_key, (rows, rows), jnp.float32).astype(jnp.float64)
+    below = normal(below_key, (rows, rows), jnp.float32).astype(jnp.float64)
     degrees = columns - jnp.arange(rows).astype(jnp.float64)
     diagonal = jnp.sqrt(2.0 * jax.random.gamma(diagonal_key, 0.5 * degrees, dtype=jnp.float64))
     return jnp.tril(below, -1) + jnp.diag(diagonal)
@@ -116,7 +117,7 @@ def attention_design(
     label_key, noise_key, rest_key = jax.random.split(key, 3)
     labels = sample_labels(label_key, samples, task.positive_rate)
     positive = jnp.where(labels > 0, 1.0, 0.0)
-    noise = jax.random.normal(noise_key, (samples, task.length + 1), jnp.float64)
+    noise = normal(noise_key, (samples, task.length + 1), jnp.float64)
     along, c, scale = attention_scalars(task, cosine, sharpness, noise[:, 1:], positive)
     plane = sine(cosine) * c + scale * noise[:, 0]
     rest = scale[:, None] * gaussian_rows(rest_key, samples, dim - 2)
@@ -144,6 +145,6 @@ def flat_design(
     labels = sample_labels(label_key, samples, task.positive_rate)
     carries = sample_positions(place_key, samples, task)
     shift = jnp.where(labels > 0, task.strength, 0.0)
-    first = shift[:, None] * carries + jax.random.normal(signal_key, (samples, task.length), jnp.float64)
+    first = shift[:, None] * carries + normal(signal_key, (samples, task.length), jnp.float64)
     rest = gaussian_rows(rest_key, samples, task.length * (dim - 1))
     return jnp.concatenate([first, rest], axis=1), labels

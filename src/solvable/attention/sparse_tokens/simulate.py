@@ -35,6 +35,7 @@ from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels
 from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.precision import as_float64, batched_map, float64
+from solvable.numerics.random import normal
 from solvable.numerics.results import Result
 from solvable.numerics.validation import integer, number, replicate_numbers
 
@@ -190,7 +191,7 @@ def _test_error(
         spread = tau * task.length**-0.5
         return rate * normal_cdf(-(shift + bias) / spread) + (1.0 - rate) * normal_cdf(bias / spread)
     # Flipping the sign of random coordinates keeps the law and makes the rule's errors of the replicates independent.
-    noise = bags * jax.random.rademacher(key, (1, task.length), jnp.float64)
+    noise = bags * jax.random.rademacher(key, (task.length,), jnp.float64)[None, :]
     errors = []
     for label in (1.0, -1.0):
         positive = jnp.full(bags.shape[:1], 0.5 + 0.5 * label)
@@ -219,7 +220,7 @@ def _counted_error(
         found = (sets @ overlaps.tokens)[jax.random.randint(place_key, (samples,), 0, sets.shape[0])]
         scores = task.strength * positive * found + bias + overlaps.orthogonal_norm * rest
     else:
-        noise = jax.random.normal(noise_key, (samples, task.length), jnp.float64)
+        noise = normal(noise_key, (samples, task.length), jnp.float64)
         along, c, scale = attention_scalars(task, query.cosine, query.sharpness, noise, positive)
         kappa = 1.0 if isinstance(algorithm, PooledLinear) else sine(query.cosine)
         scores = overlaps.query_weight * along + overlaps.signal_weight * kappa * c + bias

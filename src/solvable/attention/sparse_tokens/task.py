@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.numerics.precision import float64
+from solvable.numerics.random import normal, uniform
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import integer, number
 
@@ -88,7 +89,7 @@ def sample_bags(
     labels = sample_labels(label_key, samples, task.positive_rate)
     carries = sample_positions(place_key, samples, task)
     shift = task.strength * jnp.where(labels[:, None] > 0, carries, 0.0)
-    noise = jax.random.normal(noise_key, (samples, task.length, signal.shape[0]), signal.dtype)
+    noise = normal(noise_key, (samples, task.length, signal.shape[0]), signal.dtype)
     return noise + shift[:, :, None] * signal[None, None, :], labels
 
 
@@ -99,7 +100,7 @@ def sample_labels(key: jax.Array, samples: int, positive_rate: Any) -> Float[Arr
 
 def sample_positions(key: jax.Array, samples: int, task: SparseTokens) -> Float[Array, "n L"]:
     """Indicator of `sparsity` positions drawn without replacement, one row a bag."""
-    order = jnp.argsort(jax.random.uniform(key, (samples, task.length)), axis=-1)
+    order = jnp.argsort(uniform(key, (samples, task.length)), axis=-1)
     return jnp.where(order < task.sparsity, 1.0, 0.0)
 
 

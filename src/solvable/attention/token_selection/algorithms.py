@@ -16,6 +16,7 @@ from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.attention.token_selection.training import Parameters, Rule, Trained, train
 from solvable.numerics.precision import float64
+from solvable.numerics.random import normal
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, integer, number
 
@@ -206,7 +207,7 @@ def start_of(
         return Parameters(_start("weights", weights, (dim, dim), dtype), None, None, decoder)
     if init is None:
         key = jax.random.key(0) if key is None else key
-        init = (0.1 * jax.random.normal(key, (dim, dim), dtype), np.zeros((dim, dim)))
+        init = (0.1 * normal(key, (dim, dim), dtype), np.zeros((dim, dim)))
     if not isinstance(init, tuple) or len(init) != 2 or np.ndim(init[0]) != 2:
         raise ValueError("init is no pair; accepted for the factored form: (key matrix, query matrix)")
     inner = np.shape(init[0])[1]

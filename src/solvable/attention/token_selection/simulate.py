@@ -31,6 +31,7 @@ from solvable.attention.token_selection.task import SelectionProblem, Task
 from solvable.attention.token_selection.theories import OVER_STEPS
 from solvable.attention.token_selection.training import Parameters
 from solvable.numerics.precision import float64
+from solvable.numerics.random import normal
 from solvable.numerics.results import Result
 from solvable.numerics.validation import number, replicate_numbers
 
@@ -112,7 +113,7 @@ def _drawn(task: Task, layout: tuple[str, bool], key: jax.Array, numbers: Any, s
         if scale is None:
             return problem, start
         trained = [tensor for tensor in start[:3] if tensor is not None]
-        noise = scale * jax.random.normal(start_key, (len(trained), *trained[0].shape), trained[0].dtype)
+        noise = scale * normal(start_key, (len(trained), *trained[0].shape), trained[0].dtype)
         drawn = iter(noise)
         first, second, third = (None if tensor is None else next(drawn) for tensor in start[:3])
         return problem, Parameters(first, second, third, start.decoder)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.numerics.precision import float64
+from solvable.numerics.random import normal
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import integer
 
@@ -95,14 +96,15 @@ class RandomSelection(eqx.Module):
         self.samples, self.length, self.dim = _sizes(samples, length, dim)
 
     @float64
+    @eqx.filter_jit
     def sample(self, key: jax.Array) -> SelectionProblem:
         """Draw one problem, in float64."""
         rows = self.samples * (self.length + 1) + 1
-        # one call draws everything: each call of the normal costs a second to compile
-        normal = jax.random.normal(key, (rows * self.dim + self.samples,), jnp.float64)
-        vectors = normal[self.samples :].reshape(rows, self.dim)
+        # one call draws everything: each takes its time to compile
+        drawn = normal(key, (rows * self.dim + self.samples,), jnp.float64)
+        vectors = drawn[self.samples :].reshape(rows, self.dim)
         vectors = vectors / jnp.linalg.norm(vectors, axis=-1, keepdims=True)
-        labels = jnp.where(normal[: self.samples] < 0.0, -1.0, 1.0)
+        labels = jnp.where(drawn[: self.samples] < 0.0, -1.0, 1.0)
         tokens = vectors[: self.samples * self.length].reshape(self.samples, self.length, self.dim)
         return SelectionProblem(tokens, vectors[self.samples * self.length : -1], labels, vectors[-1])
 
@@ -140,11 +142,12 @@ class EqualScores(eqx.Module):
         self.orthonormal, self.every_query = bool(orthonormal), bool(every_query)
 
     @float64
+    @eqx.filter_jit
     def sample(self, key: jax.Array) -> SelectionProblem:
         """Draw one problem, in float64."""
         token_key, label_key, place_key = jax.random.split(key, 3)
         count = self.samples * self.length
-        columns = jax.random.normal(token_key, (self.dim, count), jnp.float64)
+        columns = normal(token_key, (self.dim, count), jnp.float64)
         columns = jnp.linalg.qr(columns)[0] if self.orthonormal else columns * self.dim**-0.5
         tokens = columns.T.reshape(self.samples, self.length, self.dim)
         labels = jax.random.rademacher(label_key, (self.samples,), jnp.float64)
