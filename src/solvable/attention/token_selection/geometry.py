@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -35,7 +36,7 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
     a, b = as_float64(reference), as_float64(weights)
     if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
         raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")
-    return divergence_of(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))
+    return _compiled(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))
 
 
 def divergence_of(a: Any, b: Any, p: float, axes: tuple[int, ...]) -> Float[Array, "..."]:
@@ -48,6 +49,9 @@ def divergence_of(a: Any, b: Any, p: float, axes: tuple[int, ...]) -> Float[Arra
     else:
         found = jnp.maximum(1.0 - jnp.sum(mirror_map(b, p) * a, axis=axes), 0.0)
     return jnp.where(jnp.squeeze(size, axes) > 0.0, found, 1.0)
+
+
+_compiled = eqx.filter_jit(divergence_of)
 
 
 @float64

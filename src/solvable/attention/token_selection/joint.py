@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -85,6 +86,7 @@ def predict_joint(task: Task, algorithm: MirrorDescent, /, *, given: Any) -> Joi
     )
 
 
+@eqx.filter_jit
 def _probabilities(problem: SelectionProblem, weights: Any, decoder: Any, selected: Any) -> tuple[Any, Any]:
     maps = attention_maps(problem, jnp.asarray(weights))[:, 0]
     outputs = jnp.sum(maps * problem.scores(jnp.asarray(decoder)), axis=-1)
