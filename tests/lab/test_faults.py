@@ -61,18 +61,19 @@ def nothing_but_data(folder):
     return not [path for path in folder.rglob("_*") if path.suffix in (".tmp", ".damaged")]
 
 
-def test_a_driver_killed_twenty_times_loses_nothing_and_does_nothing_twice(installed, heads, undisturbed, tmp_path):
+def test_a_driver_killed_eight_times_loses_nothing_and_does_nothing_twice(installed, heads, undisturbed, tmp_path):
     chance = random.Random(0)
     seen = {}
-    for _ in range(20):
+    for _ in range(8):
         process = sample.start(installed, *RUN, *REPLICATES, "--out", tmp_path)
+        wait_for(tmp_path, len(seen) + 1, process)  # not while it imports
         with contextlib.suppress(subprocess.TimeoutExpired):
-            # The first second and a half goes into imports; then some 0.1 s a chunk.
-            process.wait(timeout=chance.uniform(1.0, 2.4))
+            process.wait(timeout=chance.uniform(0.0, 0.3))  # some 0.1 s a chunk
         os.killpg(process.pid, signal.SIGKILL)
         process.communicate(timeout=10)
         now = finished(tmp_path)
         assert {name: now.get(name) for name in seen} == seen  # what was there is there, and was not written again
+        assert len(seen) < len(now) < 48
         seen = now
     code, out, error = sample.run(installed, *RUN, *REPLICATES, "--out", tmp_path)
     assert code == 0, error
@@ -133,7 +134,7 @@ def test_a_dask_scheduler_that_runs_already(installed, heads, undisturbed, tmp_p
 
 
 def test_a_worker_that_dies_takes_one_chunk_with_it(installed, heads, tmp_path):
-    grid = ["--set", "bias=0.2,0.5", "--set", "mischief=none,die"]
+    grid = ["--set", "bias=0.5", "--set", "mischief=none,die"]
     code, out, error = sample.run(
         installed, "run", "coins/heads", *grid, "--replicates", "8", "--jobs", "2", "--out", tmp_path
     )
@@ -142,7 +143,7 @@ def test_a_worker_that_dies_takes_one_chunk_with_it(installed, heads, tmp_path):
     opened = lab.open(tmp_path, heads)
     assert opened["heads"].sel(mischief="none").notnull().all()
     assert opened["heads"].sel(mischief="die").isnull().all()
-    assert len(list(tmp_path.rglob("*.failed.json"))) == 2
+    assert len(list(tmp_path.rglob("*.failed.json"))) == 1
 
 
 @pytest.mark.parametrize(
@@ -176,7 +177,7 @@ def test_an_interrupt_stops_within_two_seconds_and_keeps_what_is_finished(instal
     assert not psutil.wait_procs(children, timeout=10)[1]
 
 
-@pytest.mark.parametrize("delay", [0.4, 0.6, 0.8, 1.0, 1.2, 1.4, 1.6])
+@pytest.mark.parametrize("delay", [0.4, 0.8, 1.2, 1.6])
 def test_an_interrupt_while_libraries_are_imported_is_not_swallowed(installed, tmp_path, delay):
     process = sample.start(installed, *RUN, *REPLICATES, "--jobs", "2", "--out", tmp_path)
     time.sleep(delay)
@@ -186,16 +187,18 @@ def test_an_interrupt_while_libraries_are_imported_is_not_swallowed(installed, t
     assert error == f"interrupted; what is finished is kept in {tmp_path}, and the same command resumes\n"
 
 
-@pytest.mark.parametrize("mischief", ["raise", "nan"])
-def test_a_cell_that_fails_is_recorded_and_the_rest_completes(installed, heads, tmp_path, mischief):
-    grid = ["--set", "bias=0.2,0.5", "--set", f"mischief=none,{mischief}"]
+def test_a_cell_that_fails_is_recorded_and_the_rest_completes(installed, heads, tmp_path):
+    grid = ["--set", "bias=0.2,0.5", "--set", "mischief=none,raise,nan"]
     code, out, _ = sample.run(installed, "run", "coins/heads", *grid, "--replicates", "8", "--out", tmp_path)
     assert code == 1
-    words = {"raise": "the coin rolled under the <table>", "nan": "heads is NaN in 8 of 8 replicates"}[mischief]
-    assert f"failed   simulation at bias=0.2, mischief={mischief}; bias=0.5, mischief={mischief}: {words}" in out
     opened = lab.open(tmp_path, heads)
     assert opened["heads"].sel(mischief="none").notnull().all()
-    assert opened["heads"].sel(mischief=mischief).isnull().all()
+    for mischief, words in (
+        ("raise", "the coin rolled under the <table>"),
+        ("nan", "heads is NaN in 8 of 8 replicates"),
+    ):
+        assert f"failed   simulation at bias=0.2, mischief={mischief}; bias=0.5, mischief={mischief}: {words}" in out
+        assert opened["heads"].sel(mischief=mischief).isnull().all()
 
 
 def test_two_runs_at_once_into_one_folder(installed, heads, undisturbed, tmp_path):
