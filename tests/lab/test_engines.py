@@ -1,5 +1,7 @@
 """Engines: the same bits wherever a chunk is computed, more replicates extend, failures come back in words."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -24,7 +26,8 @@ def in_process(tmp_path_factory):
 
 @pytest.mark.parametrize("name", ENGINES)
 def test_every_engine_gives_the_same_bits_and_failures_and_extends(tmp_path, in_process, name):
-    runner.execute(SampleMean, GRID, replicates=8, out=tmp_path, **ENGINES[name])
+    """The first replicates are computed in this process, the others by the engine."""
+    runner.execute(SampleMean, GRID, replicates=8, out=tmp_path)
     done = runner.execute(SampleMean, GRID, replicates=20, out=tmp_path, **ENGINES[name])
     # Eight cells of a prediction and three blocks. Of the sixteen chunks of the first run, six had a failure: the block
     # of the two broken cells, the prediction and the block of the two unsolved ones. They are tried again.
@@ -41,7 +44,7 @@ def failures(run):
 
 
 def test_only_the_new_replicates_are_computed(tmp_path):
-    runner.execute(SampleMean, replicates=32, jobs=2, out=tmp_path)
+    runner.execute(SampleMean, replicates=32, out=tmp_path)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.parquet")}
     toy.calls.clear()
     done = runner.execute(SampleMean, replicates=64, out=tmp_path)
@@ -55,15 +58,22 @@ def test_only_the_new_replicates_are_computed(tmp_path):
 
 
 def test_the_command_gives_the_same_bits_on_workers_as_in_its_own_process(tmp_path):
-    """A real system: compiled loops and matrix products, one thread each."""
-    import os
-
-    grid = ["--set", "model=pooled", "--set", "loss=square", "--set", "ratio=1", "--set", "dim=120"]
-    folders = [tmp_path / "one", tmp_path / "two"]
-    for folder, how in zip(folders, ([], ["--jobs", "2"]), strict=True):
-        arguments = ["run", "sparse-tokens/error", *grid, "--replicates", "16", *how, "--out", folder]
-        code, _, error = sample.run(dict(os.environ), *arguments)
-        assert code == 0, error
-    one, two = (lab.open(folder) for folder in folders)
+    """A real system: compiled loops and matrix products, one thread each. Its own process is this one."""
+    grid = {"model": "pooled", "loss": "square", "ratio": 1, "dim": 120}
+    one = lab.run("sparse-tokens/error", grid, replicates=16, out=tmp_path / "one")
+    settings = [word for name, value in grid.items() for word in ("--set", f"{name}={value}")]
+    arguments = [
+        "run",
+        "sparse-tokens/error",
+        *settings,
+        "--replicates",
+        "16",
+        "--jobs",
+        "2",
+        "--out",
+        tmp_path / "two",
+    ]
+    code, _, error = sample.run(dict(os.environ), *arguments)
+    assert code == 0, error
     assert np.isfinite(one["test_error"]).all()
-    assert one.identical(two)
+    assert one.identical(lab.open(tmp_path / "two"))
