@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from solvable.cli.running import settings
+from tests.lab import sample
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +33,7 @@ def command(tmp_path_factory):
             return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
         return subprocess.run(line, capture_output=True, check=False, timeout=120, **options)
 
+    call.each = lambda lines: sample.run_each(environment, lines, cwd=site)
     return call
 
 
@@ -57,14 +59,13 @@ def test_help_imports_nothing_heavy():
 
 
 def test_list_and_show_find_a_third_partys_experiment(command):
-    listed = command("list", "--json")
-    assert listed.returncode == 0
-    entries = {entry["name"]: entry for entry in strict(listed.stdout)["experiments"]}
+    (code, listed, _), shown = command.each([["list", "--json"], ["show", "toy/mean"]])
+    assert code == 0
+    entries = {entry["name"]: entry for entry in strict(listed)["experiments"]}
     assert entries["toy/ceiling"]["overlays"] == [{"label": "ceiling", "given": False, "claims": ["bound"]}]
-    shown = command("show", "toy/mean")
-    assert shown.returncode == 0
+    assert shown[0] == 0
     for words in ("samples n", "4, 8, 16", "a whole number", "sample mean", "a textbook, Fig. 0", "exact"):
-        assert words in shown.stdout
+        assert words in shown[1]
 
 
 def test_a_run_stores_compares_draws_and_resumes(command, tmp_path):
@@ -126,29 +127,22 @@ def test_disagreement_and_failure_are_exit_code_one(command, tmp_path):
     assert "Traceback" not in broken.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["run", "toy/meen"], "experiment 'toy/meen' is unknown; did you mean 'toy/mean'"),
-        (
-            ["run", "toy/mean", "--set", "sampels=3"],
-            "parameter 'sampels' is unknown in toy/mean; did you mean 'samples'?",
-        ),
-        (
-            ["run", "toy/mean", "--set", "location=-30"],
-            "location=-30 is out of range; accepted: a finite number >= -10",
-        ),
-        (["run", "toy/mean", "--set", "kind=timid"], "kind='timid' is out of the theory's domain; accepted: 'plain'"),
-        (["run", "toy/mean", "--replicates", "many"], "Invalid value for '--replicates'"),
-    ],
-)
-def test_bad_input_is_one_sentence_and_exit_code_two(command, tmp_path, arguments, sentence):
-    done = command(*arguments, *(["--out", tmp_path] if "many" not in arguments else []), "--json")
-    assert done.returncode == 2
-    lines = [line for line in done.stderr.splitlines() if not line.startswith("warning: ")]
-    assert len(lines) == 1
-    assert lines[0].startswith(f"error: {sentence}")
-    assert strict(done.stdout)["exit_code"] == 2
+def test_bad_input_is_one_sentence_and_exit_code_two(command, tmp_path):
+    cases = [
+        (["toy/meen"], "experiment 'toy/meen' is unknown; did you mean 'toy/mean'"),
+        (["toy/mean", "--set", "sampels=3"], "parameter 'sampels' is unknown in toy/mean; did you mean 'samples'?"),
+        (["toy/mean", "--set", "location=-30"], "location=-30 is out of range; accepted: a finite number >= -10"),
+        (["toy/mean", "--set", "kind=timid"], "kind='timid' is out of the theory's domain; accepted: 'plain'"),
+        (["toy/mean", "--replicates", "many"], "Invalid value for '--replicates'"),
+    ]
+    lines = [["run", *arguments, "--out", tmp_path, "--json"] for arguments, _ in cases]
+    for (code, out, error), (_, sentence) in zip(command.each(lines), cases, strict=True):
+        assert code == 2
+        (found,) = [line for line in error.splitlines() if not line.startswith("warning: ")]
+        assert found.startswith(f"error: {sentence}")
+        assert strict(out)["exit_code"] == 2
+    alone = command("run", "toy/meen", "--json")  # a process ends with that code too
+    assert (alone.returncode, strict(alone.stdout)["exit_code"]) == (2, 2)
 
 
 def test_a_debugged_error_shows_its_traceback(command):
@@ -183,10 +177,9 @@ def test_a_compilation_cache_and_one_thread_unless_the_user_says_otherwise(tmp_p
 
 
 def test_doctor_finds_damage(command, tmp_path):
-    command("run", "toy/law", "--out", tmp_path)
-    healthy = command("doctor", tmp_path, "--json")
-    assert healthy.returncode == 0
-    answer = strict(healthy.stdout)
+    _, (code, healthy, _) = command.each([["run", "toy/law", "--out", tmp_path], ["doctor", tmp_path, "--json"]])
+    assert code == 0
+    answer = strict(healthy)
     assert answer["double_precision"] is True
     nothing = {"damaged": [], "foreign": [], "left_over": [], "set_aside": [], "failed": []}
     assert answer["store"] == {"files": 3} | nothing
@@ -199,11 +192,11 @@ def test_doctor_finds_damage(command, tmp_path):
     assert f"left over  {folder / '_toy.parquet.0a1b.tmp'}: a killed run did not finish it" in untidy.stdout
     victim = next(tmp_path.rglob("*-law.parquet"), None) or next(tmp_path.rglob("*-theory.parquet"))
     victim.write_bytes(victim.read_bytes()[:-20])
-    sick = command("doctor", tmp_path)
-    assert sick.returncode == 4
-    assert victim.name in sick.stdout
+    sick, absent = command.each([["doctor", tmp_path], ["doctor", tmp_path / "nowhere"]])
+    assert sick[0] == 4
+    assert victim.name in sick[1]
     assert victim.exists()
-    assert command("doctor", tmp_path / "nowhere").returncode == 4
+    assert absent[0] == 4
 
 
 def test_an_interrupted_run_keeps_what_is_finished_and_resumes(command, tmp_path):

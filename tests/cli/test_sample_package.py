@@ -13,14 +13,13 @@ def installed(tmp_path_factory):
 
 
 def test_it_is_listed_and_described(installed):
-    code, out, _ = sample.run(installed, "list", "--json")
+    (code, out, _), shown = sample.run_each(installed, [["list", "--json"], ["show", "coins/heads"]])
     assert code == 0
     entry = next(one for one in json.loads(out)["experiments"] if one["name"] == "coins/heads")
     assert entry["source"].startswith("J. Bernoulli")
     assert entry["overlays"] == [{"label": "theory", "given": False, "claims": ["exact"]}]
-    code, out, _ = sample.run(installed, "show", "coins/heads")
-    assert code == 0
-    assert "probability of heads" in out
+    assert shown[0] == 0
+    assert "probability of heads" in shown[1]
 
 
 def test_it_runs_from_a_file_extends_and_reports(installed, tmp_path):
@@ -52,19 +51,17 @@ def test_it_runs_from_a_file_extends_and_reports(installed, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == {"grid.toml", "out"}
 
 
-@pytest.mark.parametrize(
-    ("options", "code", "sentence"),
-    [
-        (["--set", "bias=2"], 2, "error: bias=2 is out of range"),
-        (["--grid", "nowhere.toml"], 2, "error: grid='nowhere.toml' cannot be opened (No such file or directory)"),
-        (["--engine", "ray"], 2, "error: engine='ray' is unknown; accepted: 'in-process', 'loky', 'dask', 'submitit'"),
-        (["--jobs", "0"], 2, "error: jobs=0 is out of range"),
-        (["--address", "tcp://127.0.0.1:1"], 2, "error: address='tcp://127.0.0.1:1' does not answer"),
-    ],
-)
-def test_bad_input_is_one_sentence(installed, tmp_path, options, code, sentence):
-    found, out, error = sample.run(installed, "run", "coins/heads", *options, "--out", tmp_path / "out")
-    assert (found, out) == (code, "")
-    assert error.startswith(sentence)
-    assert error.count("\n") == 1
+def test_bad_input_is_one_sentence(installed, tmp_path):
+    cases = [
+        (["--set", "bias=2"], "error: bias=2 is out of range"),
+        (["--grid", "nowhere.toml"], "error: grid='nowhere.toml' cannot be opened (No such file or directory)"),
+        (["--engine", "ray"], "error: engine='ray' is unknown; accepted: 'in-process', 'loky', 'dask', 'submitit'"),
+        (["--jobs", "0"], "error: jobs=0 is out of range"),
+        (["--address", "tcp://127.0.0.1:1"], "error: address='tcp://127.0.0.1:1' does not answer"),
+    ]
+    lines = [["run", "coins/heads", *options, "--out", tmp_path / "out"] for options, _ in cases]
+    for (code, out, error), (_, sentence) in zip(sample.run_each(installed, lines), cases, strict=True):
+        assert (code, out) == (2, "")
+        assert error.startswith(sentence)
+        assert error.count("\n") == 1
     assert not list(tmp_path.rglob("*.parquet"))

@@ -1,5 +1,6 @@
 """The sample package, installed as a third party's, and the command run in a process of its own beside it."""
 
+import json
 import os
 import subprocess
 import sys
@@ -7,6 +8,20 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "sample_package"
 COMMAND = [sys.executable, "-c", "from solvable.cli.main import main; main()"]
+EACH = """
+import contextlib, io, json, sys
+from solvable.cli.main import main
+answers = []
+for line in json.loads(sys.argv[1]):
+    sys.argv, out, error, code = ["solvable", *line], io.StringIO(), io.StringIO(), 0
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(error):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+    answers.append((code, out.getvalue(), error.getvalue()))
+print(json.dumps(answers))
+"""
 
 
 def install(folder):
@@ -39,3 +54,11 @@ def run(environment, *arguments, timeout=180):
         process.kill()
         raise
     return process.returncode, out, error
+
+
+def run_each(environment, lines, cwd=None):
+    """What `run` returns for each of these lines of arguments, which are called one after the other in one process."""
+    line = [sys.executable, "-c", EACH, json.dumps([[str(word) for word in line] for line in lines])]
+    done = subprocess.run(line, env=environment, cwd=cwd, capture_output=True, text=True, timeout=180, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
