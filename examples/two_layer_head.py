@@ -151,7 +151,7 @@ def draw(path: Path, curves: dict[str, np.ndarray], sweeps: dict[str, Any], peer
         left.fill_between(np.arange(len(value)), value - error, value + error, color=line.get_color(), alpha=0.3)
     left.set(xlabel="steps", ylabel="training loss", yscale="log", title="full batch")
     places = np.log10(np.maximum(PROXIMITIES, 1e-3))  # proximity 0 is drawn one place to the left
-    colours = {batch: f"C{i}" for i, batch in enumerate(peers)}
+    colours = {batch: f"C{i}" for i, batch in enumerate(dict.fromkeys(batch for _, batch in sweeps))}
     for batch, final in peers.items():
         value = float(mean_and_error(final)[0])
         right.axhline(
@@ -208,7 +208,7 @@ def main(arguments: list[str] | None = None) -> None:
         print(f"batches of {batch}, {1000 // shorter} steps")
         rest = keys, 1000 // shorter, batch, data
         for name, (how, grid) in methods.items():
-            if how == "solve":
+            if how == "solve" or options.quick:
                 continue
             rates, losses, accuracies = best(how, grid, (0.0,), *rest)
             if how == "sgd":
