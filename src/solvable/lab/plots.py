@@ -106,7 +106,10 @@ def draw(experiment: type[Experiment], panel: str, axes: Axes, dataset: xarray.D
     """
     observable = next((item for item in experiment.observables if item.name == panel), None)
     if observable is None:
-        raise ValueError(f"panel {panel!r} is no observable of {experiment.name}; its `draw` must draw it")
+        if getattr(experiment.draw, "__func__", None) is Experiment.draw.__func__:
+            raise ValueError(f"panel {panel!r} is no observable of {experiment.name}; its `draw` must draw it")
+        _note(axes, f"{panel}: nothing to draw\non this grid of parameters")
+        return
     present = _present(experiment, dataset, panel)
     axis = abscissa(experiment, dataset, present.values())
     lines = series(experiment, dataset, present.values(), axis)
@@ -286,7 +289,10 @@ def _title(made: Figure, experiment: type[Experiment]) -> None:
 
 def _refuse(axes: Axes, count: int, panel: str) -> None:
     axes.set_gid(_REFUSED + panel)
-    text = f"{count} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values"
+    _note(axes, f"{count} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values")
+
+
+def _note(axes: Axes, text: str) -> None:
     axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes, color=FAINT)
     axes.set_xticks([])
     axes.set_yticks([])

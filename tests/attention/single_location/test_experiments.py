@@ -41,13 +41,38 @@ def test_theory_and_simulation_agree(name, tmp_path):
     assert all(axes.has_data() for axes in drawn)
 
 
-@pytest.mark.parametrize(("lam", "length", "kappa"), [(0.3, 10, 0.8), (1.0, 4, 0.9), (0.2, 6, 0.0)])
-def test_the_accuracy_of_a_probe_is_that_of_sampled_heads(lam, length, kappa):
+@pytest.mark.parametrize(
+    ("lam", "length", "kappa", "noise"),
+    [(0.3, 10, 0.8, 0.0), (1.0, 4, 0.9, 0.0), (0.2, 6, 0.0, 0.5), (0.5, 5, 1.0, 2.0)],
+)
+def test_the_accuracy_of_a_probe_is_that_of_sampled_heads(lam, length, kappa, noise):
     from scipy.special import erf
 
-    task = sl.SingleLocation(length, 40)
-    a, b = np.random.default_rng(1).standard_normal((2, 400_000, length))
+    task = sl.SingleLocation(length, 40, label_noise=noise)
+    generator = np.random.default_rng(1)
+    a, b = generator.standard_normal((2, 400_000, length))
     a[:, 0] = task.signal * kappa + task.informative_scale * a[:, 0]
     b[:, 0] *= task.informative_scale
-    right = np.mean((erf(lam * a) * b).sum(1) * b[:, 0] > 0.0)
+    labels = b[:, 0] + noise * generator.standard_normal(400_000)
+    right = np.mean((erf(lam * a) * b).sum(1) * labels > 0.0)
     assert abs(right - accuracy(task, lam, kappa)) < 4.0 * 0.5 / np.sqrt(400_000)
+
+
+@pytest.mark.parametrize(
+    ("name", "grid"),
+    [
+        ("single-location/floor", {"dim": [5], "samples": [50]}),
+        ("single-location/floor", {"dim": [5, 10], "length": [5, 10], "samples": [50]}),
+    ],
+)
+def test_a_grid_that_a_panel_cannot_show_still_gives_a_figure(name, grid, tmp_path):
+    dataset = lab.run(name, grid, replicates=2, out=tmp_path)
+    figure, _ = lab.figure(name, dataset)
+    assert figure.axes
+
+
+def test_a_chain_in_too_few_dimensions_says_so(tmp_path):
+    with pytest.warns(UserWarning, match="dim=5 is too small for the chain of batches"):
+        dataset = lab.run("single-location/sgd", {"dim": [5], "steps": [10]}, replicates=2, out=tmp_path)
+    figure, _ = lab.figure("single-location/sgd", dataset)
+    assert figure.axes

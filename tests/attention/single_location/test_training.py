@@ -129,6 +129,17 @@ def test_the_chain_of_batches_is_exact_in_law():
         assert abs(z) < 4.0, (places, z)
 
 
+def test_predictions_take_the_steps_of_the_outcome_and_training_works_inside_jit():
+    task, algorithm = sl.SingleLocation(6, 60), sl.ProjectedDescent(0.3, 0.02, 40)
+    outcome = sl.simulate(task, algorithm, replicates=2, at=[0, 20, 40], full=True)
+    np.testing.assert_allclose(sl.predict(task, algorithm, given=outcome).risk, outcome.risk, atol=1e-12)
+    with jax.enable_x64(True):
+        inside = jax.jit(lambda key: algorithm.train(task, key=key, throw=False).query)(jax.random.key(3))
+    np.testing.assert_allclose(inside, algorithm.train(task, key=jax.random.key(3)).query, atol=1e-12)
+    slopes = jax.grad(lambda o: sl.excess_risk(task, o, 0.3))(sl.Overlaps(1, 1, 0, 0, 0))
+    assert np.isfinite(slopes.coupling)
+
+
 def test_batches_of_a_law_and_of_data_train():
     task = sl.SingleLocation(4, 12, label_noise=0.1)
     algorithm = sl.ProjectedDescent(0.3, 5e-3, 2000, batch=4, leak_penalty=3.0)
@@ -254,15 +265,19 @@ def test_a_replicate_depends_on_its_number_alone():
         (lambda: sl.simulate(sl.SingleLocation(3, 9), sl.ProjectedDescent(steps=9, batch=2), samples=9), "samples=9"),
         (lambda: sl.simulate(sl.SingleLocation(3, 9), sl.ProjectedDescent(steps=9), at=[10]), r"at=\[10\]"),
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent()), "given=None"),
+        (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(), theory="rates"), "init='manifold'"),
+        (lambda: sl.ProjectedDescent(steps=1, init="manifold").train(sl.SingleLocation(9, 2)), "dim=2"),
+        (lambda: sl.LocatedTokens([["a"]], [1.0]), "tokens is no array"),
+        (lambda: sl.LocatedTokens(np.ones((2, 3, 4)), np.ones(2), np.zeros(3)), r"locations has shape \(3,\)"),
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(), given=sl.Overlaps(1, 1, 1, 1, 1)), "no pair"),
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(batch=5), theory="rates"), "theory='rates'"),
-        (lambda: sl.predict(sl.SingleLocation(), None), "algorithm=None"),
+        (lambda: sl.predict(sl.SingleLocation(), None), "algorithm is a NoneType"),
         (
             lambda: sl.ProjectedDescent(steps=2).train(sl.SingleLocation(3, 9), init=(np.zeros(9), np.ones(9))),
             "length 0",
         ),
         (lambda: sl.ProjectedDescent(steps=2).train(sl.SingleLocation(3, 9), init=(np.ones(8), np.ones(8))), "shape"),
-        (lambda: sl.ProjectedDescent(steps=2).train("data"), "problem='data'"),
+        (lambda: sl.ProjectedDescent(steps=2).train("data"), "problem is a str"),
     ],
 )
 def test_bad_input_is_answered_in_a_sentence(call, message):

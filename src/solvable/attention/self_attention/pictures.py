@@ -69,7 +69,9 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
         error = one[panel].std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"])
         steps = mean["at"].values
         drawn = steps > 0
-        least, most = min(least, float(mean.min())), max(most, float(mean[steps > 0].max()))
+        positive = mean.values[np.isfinite(mean.values) & (mean.values > 0.0)]
+        if positive.size:
+            least, most = min(least, float(positive.min())), max(most, float(positive.max()))
         style = {"ls": "none", "ms": 4, "color": color, "mec": "white", "mew": 0.4, "label": words}
         axes.errorbar(
             steps[drawn], mean.values[drawn], np.nan_to_num(error.values[drawn]), fmt="os^D"[place % 4], **style
@@ -79,7 +81,8 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
             path = predicted.mean("replicate").values
             axes.plot(steps[drawn], path[drawn], color=color, ls=(0, (4, 2)), lw=0.9)
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel=label)
-    axes.set_ylim(least * (least / most) ** 0.15, most * (most / least) ** 0.1)
+    if least < most:
+        axes.set_ylim(least * (least / most) ** 0.15, most * (most / least) ** 0.1)
     axes.minorticks_off()
     if panel == "train_loss":
         axes.set_yticks(ticks := [tick for tick in LOSS_TICKS if 0.9 * least < tick < 1.2 * most], map(str, ticks))

@@ -124,13 +124,13 @@ class ProjectedDescent(eqx.Module):
         length or of another dimension, for init="manifold" with unknown directions, and for a pass over more sequences
         than the data hold.
         """
-        at = jnp.asarray(recorded_steps(self, at))
+        at = recorded_steps(self, at)
         directions_key, start_key, key = jax.random.split(jax.random.key(0) if key is None else key, 3)
         source, length, dim, directions = self._source(problem, directions_key, key)
         start = self._start(start_key, dim, directions, init)
         if isinstance(problem, SingleLocation):
             self._warn(problem)
-        query, value = _train(self, source, self.numbers(length), start, at)
+        query, value = _train(self, source, self.numbers(length), start, jnp.asarray(at))
         finite = jnp.all(jnp.isfinite(query[-1])) & jnp.all(jnp.isfinite(value[-1]))
         result = jnp.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE))
         if throw:
@@ -166,7 +166,7 @@ class ProjectedDescent(eqx.Module):
                 return Population(problem, directions), problem.length, problem.dim, directions
             return Sequences((problem, directions, key), self.batch), problem.length, problem.dim, directions
         if not isinstance(problem, LocatedTokens):
-            raise ValueError(f"problem={problem!r} is unknown; accepted: a SingleLocation task or LocatedTokens")
+            raise ValueError(f"problem is a {type(problem).__name__}; accepted: a SingleLocation task or LocatedTokens")
         count, length, dim = np.shape(problem.tokens)
         if self.batch is not None and self.steps * self.batch > count:
             raise ValueError(
@@ -177,6 +177,8 @@ class ProjectedDescent(eqx.Module):
 
     def _start(self, key: jax.Array, dim: int, directions: Directions | None, init: Any) -> tuple[Any, Any]:
         if init is None:
+            if self.init == "manifold" and dim < 3:
+                raise ValueError(f"dim={dim} has no manifold start; accepted: dim >= 3, or init='sphere'")
             if directions is None and self.init == "manifold":
                 raise ValueError("init='manifold' needs the directions; accepted: 'sphere', or data with directions")
             return start_vectors(key, dim, self.init, directions)

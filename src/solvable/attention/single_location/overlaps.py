@@ -15,6 +15,11 @@ from solvable.numerics.results import is_traced
 FEASIBLE = 1e-9
 
 
+def _floating(value: Any) -> Any:
+    """Whole numbers and lists as float64, so that they can be differentiated; everything else as it is."""
+    return np.asarray(value, np.float64)[()] if isinstance(value, bool | int | float | list | tuple) else value
+
+
 class Overlaps(eqx.Module):
     """kappa = k.k*, nu = v.v*, theta = v.k*, eta = k.v*, rho = k.v, of the unit query k and the value v.
 
@@ -22,12 +27,12 @@ class Overlaps(eqx.Module):
     `value_norm` is |v|: 1 in projected descent, free for a closed-form value. Numbers or arrays of one shape.
     """
 
-    query_alignment: Any
-    value_alignment: Any
-    value_leak: Any
-    query_leak: Any
-    coupling: Any
-    value_norm: Any = 1.0
+    query_alignment: Any = eqx.field(converter=_floating)
+    value_alignment: Any = eqx.field(converter=_floating)
+    value_leak: Any = eqx.field(converter=_floating)
+    query_leak: Any = eqx.field(converter=_floating)
+    coupling: Any = eqx.field(converter=_floating)
+    value_norm: Any = eqx.field(converter=_floating, default=1.0)
 
     @classmethod
     def of(cls, query: Any, value: Any, directions: Directions) -> Overlaps:

@@ -108,7 +108,8 @@ def predict_probe(
         if stage == "before":
             found.append(np.full(len(alignment), 0.5))
         elif stage == "uniform":
-            odds = float(law.informative_scale) / math.sqrt(law.length - 1)
+            g2, e2 = float(law.label_variance), float(law.label_noise) ** 2
+            odds = g2 / math.sqrt(e2 * g2 + (g2 + e2) * (law.length - 1))
             found.append(np.full(len(alignment), 0.5 + math.atan(odds) / math.pi))
         else:
             found.append(np.array([accuracy(law, lam, kappa) for kappa in alignment]))
@@ -117,18 +118,22 @@ def predict_probe(
 
 
 def accuracy(task: SingleLocation, inverse_temperature: float, query_alignment: float) -> float:
-    """P(T Y > 0) for T = sum_l erf(lam X_l.k) X_l.v*, k orthogonal to v* and no label noise, exactly (derived).
+    """P(T Y > 0) for T = sum_l erf(lam X_l.k) X_l.v* and k orthogonal to v*, exactly (derived).
 
-    1/2 + (1/pi) times the integral over w > 0 of phi(w)^(L-1) (2/sqrt(pi)) E D(w e gamma/sqrt(2))/w, with Dawson's
-    integral D, e = erf(lam a) of the informative token and phi(w) = E exp(-w^2 erf(lam a)^2/2) of a noise token.
+    1/2 + (1/pi) times the integral over w > 0 of phi(w)^(L-1) (2/sqrt(pi)) E[D(w e q/sqrt(2)) exp(-w^2 e^2 r/2)]/w,
+    with Dawson's integral D, e = erf(lam a) of the informative token, phi(w) = E exp(-w^2 erf(lam a)^2/2) of a noise
+    token, q = gamma^2/sqrt(gamma^2 + epsilon^2) and r = gamma^2 - q^2, what the label leaves open of X_J.v*.
     """
     lam, gamma = inverse_temperature, float(task.informative_scale)
+    told = gamma**2 / math.sqrt(gamma**2 + float(task.label_noise) ** 2)
+    left = gamma**2 - told**2
     informative = erf(lam * (float(task.signal) * query_alignment + gamma * NODES))
     noise = erf(lam * NODES)
     log_w = np.linspace(-16.0, 12.0, 2801)
     w = np.exp(log_w)[:, None]
     noises = (np.exp(-0.5 * (w * noise) ** 2) @ WEIGHTS) / WEIGHTS.sum()
-    dawson = (dawsn(w * informative * gamma / math.sqrt(2.0)) @ WEIGHTS) / WEIGHTS.sum()
+    seen = dawsn(w * informative * told / math.sqrt(2.0)) * np.exp(-0.5 * (w * informative) ** 2 * left)
+    dawson = (seen @ WEIGHTS) / WEIGHTS.sum()
     integral = np.trapezoid(noises ** (task.length - 1) * dawson, log_w)
     return float(0.5 + 2.0 / math.pi**1.5 * integral)
 

@@ -28,10 +28,10 @@ from solvable.numerics.validation import integer, replicate_numbers
 def known(task: Any, algorithm: Any, call: str) -> None:
     """Raises: ValueError unless the task and the algorithm are of this system."""
     if not isinstance(task, SingleLocation):
-        raise ValueError(f"task={task!r} is not a task of single_location.{call}; accepted: SingleLocation")
+        raise ValueError(f"task is a {type(task).__name__}; accepted by single_location.{call}: a SingleLocation task")
     if not isinstance(algorithm, ProjectedDescent):
         raise ValueError(
-            f"algorithm={algorithm!r} is not an algorithm of single_location.{call}; accepted: ProjectedDescent"
+            f"algorithm is a {type(algorithm).__name__}; accepted by single_location.{call}: ProjectedDescent"
         )
 
 
@@ -53,7 +53,8 @@ def simulate(
     a chain that is exact in law and whose cost does not depend on dim. `full=True` trains the vectors in d dimensions,
     and so do `samples`, the size of a data set drawn for each run and trained on (with `batch`: in one pass), and
     batches with a closed-form value, whose least-squares problem has no small form.
-    Replicate r depends on `key` and r alone. A run that meets a value which is not finite is missing.
+    Replicate r depends on `key` and r alone, up to the rounding of sums. A run that meets a value which is not finite
+    is missing.
 
     Raises: ValueError for bad settings, and for dim < 6 in the chain of batches.
     """

@@ -56,6 +56,7 @@ class LocatedTokens(eqx.Module):
     directions: Directions | None
 
     def __init__(self, tokens: Any, labels: Any, locations: Any = None, directions: Any = None) -> None:
+        tokens, labels = _real("tokens", tokens), _real("labels", labels)
         if np.ndim(tokens) != 3 or 0 in np.shape(tokens):
             raise ValueError(f"tokens has shape {np.shape(tokens)}; accepted: (n, L, d) with at least one sequence")
         if np.shape(labels) != np.shape(tokens)[:1]:
@@ -63,6 +64,10 @@ class LocatedTokens(eqx.Module):
         for name, value in (("tokens", tokens), ("labels", labels)):
             if not is_traced(value) and not np.all(np.isfinite(value)):
                 raise ValueError(f"{name} holds a value that is not finite; accepted: finite numbers")
+        if locations is not None and np.shape(locations) != np.shape(labels):
+            raise ValueError(f"locations has shape {np.shape(locations)}; accepted: {np.shape(labels)}, one a sequence")
+        if isinstance(directions, tuple):
+            directions = Directions(*directions)
         if directions is not None and np.shape(directions.query) != np.shape(tokens)[2:]:
             raise ValueError(
                 f"directions have shape {np.shape(directions.query)}; accepted: {np.shape(tokens)[2:]}, a token's"
@@ -133,6 +138,19 @@ class SingleLocation(eqx.Module):
         informative = jnp.sum(tokens * here, axis=1)
         labels = informative @ jnp.asarray(directions.value) + self.label_noise * normal[size : size + samples]
         return LocatedTokens(tokens, labels, places, directions)
+
+
+def _real(name: str, value: Any) -> Any:
+    """A copy in float64; traced values as they are. Raises: ValueError for what is no array of real numbers."""
+    if is_traced(value):
+        return value
+    try:
+        array = np.asarray(value)
+        if array.dtype.kind not in "iufb":
+            raise ValueError
+        return np.array(array, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is no array of real numbers; accepted: finite real numbers") from None
 
 
 def unit_vector(name: str, vector: Any) -> Any:

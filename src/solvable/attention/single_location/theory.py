@@ -38,14 +38,16 @@ def predict(
     """What theory says of training with `algorithm`, in the observables of `simulate` (see `theories`).
 
     "overlaps" (the default) needs `given`: an outcome of `simulate`, the `Overlaps` of one start or of many, or a
-    mapping with `start`. `at` are steps, as in `simulate`. Nothing is iterated to a tolerance, so `throw` changes
-    nothing.
+    mapping with `start`. `at` are steps (None: those of an outcome given, else as in `simulate`). Nothing is iterated
+    to a tolerance, so `throw` changes nothing. Runs on concrete numbers: differentiate `excess_risk`, not this.
 
     Raises: ValueError for a theory that does not speak of this algorithm, and for a start no vectors have.
     """
     del throw
     known(task, algorithm, "predict")
     name = choice("theory", theory or next(iter(theories)), tuple(theories))
+    if at is None and isinstance(given, SingleLocationOutcome):
+        at = given.at
     at = recorded_steps(algorithm, at)
     if name == "overlaps":
         start = _start(given)
@@ -56,10 +58,10 @@ def predict(
             lambda o: [getattr(o, rate) for rate in RATES], outcome, [None] * len(RATES), is_leaf=lambda x: x is None
         )
     if name == "rates":
-        if algorithm.closed_form or float(algorithm.leak_penalty) > 0.0 or algorithm.batch is not None:
+        if algorithm.closed_form or algorithm.batch is not None or algorithm.init != "manifold":
             raise ValueError(
-                "theory='rates' speaks of population descent of both vectors without a penalty; accepted: "
-                "value='descent', leak_penalty=0, batch=None"
+                "theory='rates' speaks of population descent of both vectors on the manifold; accepted: "
+                "value='descent', batch=None, init='manifold'"
             )
         return SingleLocationOutcome(
             result=np.array(int(Result.SUCCESSFUL)), stats={}, at=at, **predicted_rates(task, algorithm)
