@@ -56,8 +56,8 @@ def problem(shape, offset=0.0, seed=0):
 TALL, WIDE = (60, 8), (24, 40)
 
 
-@functools.partial(jax.jit, static_argnames=("method", "intercept", "tolerance", "max_steps"))
-def compiled(features, labels, offset, ridge, loss, method, intercept, tolerance, max_steps):
+@functools.partial(jax.jit, static_argnames=("method", "intercept", "max_steps"))
+def compiled(features, labels, offset, ridge, tolerance, loss, method, intercept, max_steps):
     options = {"offset": offset, "intercept": intercept, "tolerance": tolerance, "max_steps": max_steps}
     return ridge_erm(features, labels, loss, ridge, method=method, throw=False, **options)
 
@@ -69,8 +69,8 @@ def double_precision():
 
 
 def solve(data, loss, method, ridge=1e-2, *, intercept=True, tolerance=TOLERANCE, max_steps=2000, succeeds=True):
-    arrays = [jnp.asarray(x, float) for x in (*data, ridge)]
-    found = compiled(*arrays, get_loss(loss), method, intercept, tolerance, max_steps)
+    arrays = [np.asarray(x, float) for x in (*data, ridge, tolerance)]
+    found = compiled(*arrays, get_loss(loss), method, intercept, max_steps)
     if succeeds:
         assert int(found.result) == Result.SUCCESSFUL
         assert float(found.certificate) <= tolerance
