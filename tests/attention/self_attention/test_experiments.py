@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from solvable import lab
+from solvable.attention import self_attention as sa
 from solvable.attention.self_attention import experiments
+from solvable.attention.self_attention.floor import simulate_floor
+from solvable.attention.self_attention.scale import simulate_scale
 
 # sizes and replicates are such that experiments share their compiled draws
 SMALL = {
@@ -46,3 +49,11 @@ def test_the_error_floor_falls_like_one_over_n(tmp_path):
     assert abs(float(dataset["fresh_slope"].mean()) + 1.0) < 0.25
     assert abs(float(dataset["start_slope"].mean()) + 1.0) < 0.25
     assert np.all([row.comparison.agrees for row in lab.compare(tmp_path, "self-attention/floor")])
+
+
+def test_too_few_scales_or_numbers_of_tokens_are_refused():
+    task = sa.LinearMap.conditioned()
+    with pytest.raises(ValueError, match="samples=400 leaves 2 scales"):
+        simulate_scale(task, None, scales=(0.1, 0.2), samples=400)
+    with pytest.raises(ValueError, match="has no slope"):
+        simulate_floor(task, sa.PreconditionedDescent(steps=2), samples=[250])

@@ -218,3 +218,17 @@ def test_a_diverging_run_says_so():
     with pytest.raises(SolveError, match="take smaller steps"):
         algorithm.train(TASK)
     assert algorithm.train(TASK, throw=False).result == Result.NONFINITE
+
+
+def test_the_best_learning_rate_of_data_is_that_of_its_estimates():
+    task = sa.LinearMap.conditioned()
+    problem = task.sample(jax.random.key(0), samples=20_000)
+    np.testing.assert_allclose(sa.best_learning_rate(problem), sa.best_learning_rate(task), rtol=0.05)
+    losses = (
+        sa.PreconditionedDescent("full", sa.best_learning_rate(problem), 5)
+        .train(problem.__class__(problem.tokens[:200], problem.targets[:200]))
+        .losses
+    )
+    assert losses[-1] <= losses[0]
+    with pytest.raises(TypeError, match="accepted: a RegressionProblem or a LinearMap"):
+        sa.best_learning_rate(3)

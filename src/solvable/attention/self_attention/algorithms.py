@@ -15,7 +15,7 @@ from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import largest_values
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, floating
 from solvable.attention.self_attention.training import Rule, train
-from solvable.numerics.precision import float64
+from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, integer, number
 
@@ -137,12 +137,20 @@ class PreconditionedDescent(eqx.Module):
 
 
 @float64
-def best_learning_rate(task: LinearMap) -> Float[Array, ""]:
+def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
     """1/(s_1 + s_r), s_1 and s_r the largest and least singular value of M Sigma^1/2 (derived here).
 
-    The rate at which "full" converges fastest from a balanced start; it is stable below 1/s_1.
+    The rate at which "full" converges fastest from a balanced start; it is stable below 1/s_1. Of data, M is the
+    least-squares map and Sigma is X^T X / n. Raises: as training does.
     """
-    values = largest_values(jnp.asarray(task.matrix), jnp.asarray(task.covariance))
+    check_problem(task)
+    if isinstance(task, RegressionProblem):
+        tokens, targets = as_float64(task.tokens), as_float64(task.targets)
+        covariance = tokens.T @ tokens / tokens.shape[0]
+        matrix = jnp.linalg.lstsq(tokens, targets)[0].T
+    else:
+        matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
+    values = largest_values(matrix, covariance)
     return 1.0 / (values[0] + values[-1])
 
 

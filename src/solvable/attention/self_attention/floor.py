@@ -45,7 +45,12 @@ def simulate_floor(
     key: jax.Array | None = None,
     replicates: int | range = 1,
 ) -> FloorOutcome:
-    """Train at every number of tokens and fit the slopes."""
+    """Train at every number of tokens and fit the slopes.
+
+    Raises: ValueError for fewer than two numbers of tokens.
+    """
+    if len(samples) < 2:
+        raise ValueError(f"samples={list(samples)} has no slope; accepted: two numbers of tokens or more")
     key = jax.random.key(0) if key is None else key
     runs = [
         simulate(

@@ -85,8 +85,16 @@ def simulate_scale(
     key: jax.Array | None = None,
     replicates: int | range = 1,
 ) -> ScaleOutcome:
-    """Answer fresh queries from fresh contexts at every scale."""
+    """Answer fresh queries from fresh contexts at every scale.
+
+    Raises: ValueError for fewer than five scales, through which the lowest point is read.
+    """
     del algorithm
+    if len(scales) < 5:
+        raise ValueError(
+            f"samples={samples} leaves {len(scales)} scales at which the law in 1/n has set in; accepted: more "
+            "samples, or at least 5 scales"
+        )
     key = jax.random.key(0) if key is None else key
     layers = [layer_of_scale(task, scale) for scale in (*scales, *peaked_scales)]
     values, scores = (np.stack([getattr(layer, name) for layer in layers]) for name in ("value", "score"))
