@@ -10,7 +10,7 @@ import numpy as np
 
 
 class Bags:
-    """n bags of tokens: `values` (N, d) holds the tokens of all bags in a row, bag i is values[offsets[i]:offsets[i+1]].
+    """n bags of tokens: `values` (N, d) holds their tokens in a row, bag i is values[offsets[i]:offsets[i+1]].
 
     Arguments: values (N, d), real and finite; offsets (n+1,), whole numbers that begin at 0, end at N and increase, so
     that no bag is empty; optionally `ids` (n,), `labels` (n,) and `token_labels` (N,), which are carried along. `len`
@@ -67,7 +67,7 @@ class Bags:
     def __getitem__(self, key: Any) -> Any:
         """One bag as an array for a whole number; Bags for a slice, an array of whole numbers or a mask."""
         if isinstance(key, tuple):  # scikit-learn indexes whatever has a shape by [key, ...]
-            if len(key) != 2 or key[1] is not Ellipsis and key[1] != slice(None):
+            if len(key) != 2 or (key[1] is not Ellipsis and key[1] != slice(None)):
                 raise IndexError(
                     f"bags[{key!r}]: accepted: one index, which picks bags; transform the values by column"
                 )
