@@ -103,6 +103,29 @@ def run(
 
 
 @app.command()
+def plan(
+    experiment: _Experiment,
+    solve: Annotated[str, typer.Option(metavar="PARAMETER", help="The parameter that is solved for, a number.")],
+    target: Annotated[str, typer.Option(metavar="OBSERVABLE=VALUE", help="What the theory is to give.")],
+    set_: _Set = None,
+    between: Annotated[str | None, typer.Option(metavar="LOW,HIGH", help="Limits of the search.")] = None,
+    json: _Json = False,
+    debug: _Debug = False,
+) -> int:
+    """Invert the theory: the value of a parameter at which an observable has the target, for each model side by side.
+
+    A clear "never" is an answer too, with exit code 0.
+    """
+
+    def work():
+        from solvable.cli import planning
+
+        return planning.plan(experiment, solve, target, set_ or [], between)
+
+    return call(work, json, debug)
+
+
+@app.command()
 def report(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Where results are stored.")],
     out: Annotated[str | None, typer.Option(metavar="FILE", help="The page; DIR/report.html by default.")] = None,

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
     from solvable.lab.agreement import Row
     from solvable.lab.experiment import Experiment
+    from solvable.lab.planning import Plan
 
-__all__ = ["compare", "figure", "open", "report", "run"]
+__all__ = ["compare", "figure", "open", "plan", "report", "run"]
 
 
 def run(
@@ -104,3 +105,30 @@ def report(
     from solvable.lab.page import document
 
     return document.write(folder, out, experiments).path
+
+
+def plan(
+    experiment: str | type[Experiment],
+    *,
+    solve: str,
+    target: Mapping[str, float],
+    set: Mapping[str, Any] | None = None,
+    between: tuple[float, float] | None = None,
+) -> Plan:
+    """The values of the parameter `solve` at which the theory gives an observable the value in `target`.
+
+    `target` is one scalar observable and its value, `{"test_error": 0.05}`; the first theory of the experiment that
+    predicts it without a run is inverted, and nothing is simulated. `set` maps other parameters to a value or several.
+    A row stands for each combination: an axis of words (the models of an experiment) has all its values unless it is
+    set, a number its default. `between` limits the search, which else goes out from the default by two decades (whole
+    numbers: one), and further while the observable comes nearer to the target; see `solvable.lab.inversion`.
+
+    Returns: a `Plan`, whose rows hold every crossing found and what was tried; printed, it is the answer in words. That
+    no value meets the target is an answer.
+    Raises: ValueError for a name or value that is not accepted, an observable that is no scalar, an experiment whose
+    theories all need a run, or settings refused at every value; SolveError where the theory is solved at none.
+    """
+    from solvable.lab import planning, registry
+
+    declared = registry.find(experiment) if isinstance(experiment, str) else experiment
+    return planning.plan(declared, solve, target, set, between)

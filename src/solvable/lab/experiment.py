@@ -169,6 +169,18 @@ class Experiment(pydantic.BaseModel):
         """The overlays that speak of this cell; all of them unless a subclass says otherwise."""
         return self.overlays
 
+    def amounts(self) -> Mapping[str, int]:
+        """What a run of this cell is made of, counted in words of the field: {"bags": 800}. A plan names them."""
+        return {}
+
+    def marginal(self, observable: str) -> Mapping[str, float]:
+        """How the predicted observable changes with one more of each amount, {"bag": -2e-5}, for plans."""
+        return {}
+
+    def tuned(self, observable: str) -> Mapping[str, float]:
+        """The hyper-parameters, by name, that the theory finds best for the observable in this cell, for plans."""
+        return {}
+
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
         """Draw one panel of the figure in an own way and return True.

@@ -29,4 +29,5 @@ from solvable.attention.sparse_tokens.task import Batch as Batch
 from solvable.attention.sparse_tokens.task import SparseTokens as SparseTokens
 from solvable.attention.sparse_tokens.theories import theories as theories
 from solvable.attention.sparse_tokens.theory import predict as predict
+from solvable.attention.sparse_tokens.tune import one_more_bag as one_more_bag
 from solvable.attention.sparse_tokens.tune import tune as tune

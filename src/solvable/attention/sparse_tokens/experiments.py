@@ -82,6 +82,22 @@ class ErrorAgainstRatio(SparseTokenExperiment):
         sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
         return {"dim": self.dim}
 
+    def amounts(self) -> Mapping[str, int]:
+        """The bags of a run."""
+        return {"bags": round(self.ratio * self.dim)}
+
+    def marginal(self, observable: str) -> Mapping[str, float]:
+        """The derivative by the number of bags."""
+        return {"bag": float(st.one_more_bag(self.task(), self.algorithm(), self.ratio, self.dim, observable))}
+
+    def tuned(self, observable: str) -> Mapping[str, float]:
+        """The query share, ridge and sharpness of the least predicted test error, as far as the classifier has them."""
+        if observable != "test_error":
+            return {}
+        names = ("query_share", "ridge", "sharpness") if self.model == "attention" else ("ridge",)
+        best = st.tune(self.task(), self.algorithm(), self.ratio, over=names)
+        return {name: float(getattr(best, name)) for name in names}
+
     def applicable(self) -> Sequence[Overlay]:
         """Attention is compared given its query; the baselines have none."""
         if self.model == "attention":
@@ -131,6 +147,10 @@ class AlignmentAgainstRatio(SparseTokenExperiment, FigureExperiment):
     def shared(self) -> dict[str, Any]:
         """The query ratio."""
         return {"query_ratio": self.query_ratio}
+
+    def amounts(self) -> Mapping[str, int]:
+        """The bags that train the query."""
+        return {"bags": round(self.query_ratio * self.dim)}
 
     def sizes(self) -> dict[str, Any]:
         """The dimension."""
@@ -287,6 +307,10 @@ class Rates(SparseTokenExperiment):
         """The dimension."""
         sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
         return {"dim": self.dim}
+
+    def amounts(self) -> Mapping[str, int]:
+        """The bags of a run."""
+        return {"bags": round(self.ratio * self.dim)}
 
     def simulate(self, key: Any, replicates: int | range) -> Any:
         """Train, and subtract the limit."""

@@ -10,15 +10,17 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
 from solvable.attention.sparse_tokens.algorithms import Algorithm, known
 from solvable.attention.sparse_tokens.features import Quadrature
+from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.theory import predict
-from solvable.numerics.precision import as_float64
-from solvable.numerics.results import Result, SolveError
-from solvable.numerics.validation import number
+from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.results import Result, SolveError, raise_unless_successful
+from solvable.numerics.validation import choice, integer, number
 
 # Search ranges; all but query_share are searched on a logarithmic scale.
 RANGES = {
@@ -65,6 +67,35 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     if best.fun >= FAILED:
         raise SolveError("tune found no setting at which the theory is solved; start from a larger ridge")
     return tuned.algorithm_at(best.x)
+
+
+@float64
+def one_more_bag(
+    task: SparseTokens, algorithm: Algorithm, ratio: Any, dim: int, observable: str = "test_error"
+) -> Float[Array, ""]:
+    """What one more bag changes: d observable / d ratio over dim, with the bags of `predict` at ratio = bags / dim.
+
+    The derivative goes through the solution of the equations by the implicit function; `observable` is a scalar of
+    `SparseTokenOutcome`. Of an asymptotic prediction, so asymptotic and derived as that is.
+
+    Raises: ValueError for a ratio <= 0, a dim < 1 or an unknown observable; SolveError when the equations are not
+    solved.
+    """
+    known(algorithm, "one_more_bag")
+    ratio, dim = number("ratio", ratio, above=0.0), integer("dim", dim, at_least=1)
+    choice("observable", observable, SparseTokenOutcome.observables)
+    slope, code = _slope(task, algorithm, as_float64(ratio), observable)
+    raise_unless_successful(code, f"one_more_bag({type(algorithm).__name__}, ratio={ratio})")
+    return slope / dim
+
+
+@eqx.filter_jit
+def _slope(task: SparseTokens, algorithm: Any, ratio: Any, observable: str) -> Any:
+    def value(ratio: Any) -> Any:
+        outcome = predict(task, algorithm, ratio=ratio, throw=False)
+        return getattr(outcome, observable), outcome.result
+
+    return jax.grad(value, has_aux=True)(ratio)
 
 
 class _Tuned:

@@ -1,0 +1,74 @@
+"""`solvable plan`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.text import Text
+
+from solvable.cli.call import Answer
+from solvable.cli.running import settings
+from solvable.lab import planning, sentences
+from solvable.lab.registry import find
+
+
+def plan(name: str, solve: str, target: str, options: Sequence[str], between: str | None) -> Answer:
+    """The plan in words, and as a document."""
+    experiment = find(name)
+    observable, _, value = target.partition("=")
+    aim = {observable.strip(): _number(value, f"--target {target}", "OBSERVABLE=VALUE")}
+    limits = None
+    if between is not None:
+        ends = [_number(text, f"--between {between}", "LOW,HIGH") for text in between.split(",")]
+        if len(ends) != 2:
+            raise ValueError(f"--between {between} cannot be read; accepted: LOW,HIGH")
+        limits = (ends[0], ends[1])
+    with Console(stderr=True).status("inverting the theory"):  # shown on a terminal only
+        found = planning.plan(experiment, solve, aim, settings(options), limits)
+    return Answer(document(found), [Text(str(found))])
+
+
+def document(found: planning.Plan) -> dict[str, Any]:
+    """A plan for --json."""
+    return {
+        "experiment": found.experiment.name,
+        "source": found.experiment.source,
+        "solve": found.solve,
+        "target": {found.observable.name: found.target},
+        "bound": found.observable.bound,
+        "rows": [_row(found, row) for row in found.rows],
+    }
+
+
+def _row(found: planning.Plan, row: planning.Row) -> dict[str, Any]:
+    inverse, advice = row.inverse, row.advice
+    parameters = row.cell.model_dump(mode="json")
+    del parameters[found.solve]
+    closest = inverse.closest(found.target) if inverse.tried else None
+    return {
+        "parameters": parameters,
+        "overlay": row.overlay and row.overlay.label,
+        "claim": row.status and row.status.claim,
+        "origin": row.status and row.status.origin,
+        "answer": sentences.answer(found, row),
+        "crossings": [
+            dataclasses.asdict(crossing) | {"amounts": dict(found.at(row, crossing.value).amounts())}
+            for crossing in inverse.crossings
+        ],
+        "closest": closest and {found.solve: closest[0], found.observable.name: closest[1]},
+        "tried": inverse.tried,
+        "ends": inverse.ends,
+        "unsolved": inverse.unsolved,
+        "advice": advice and dataclasses.asdict(advice),
+        "notes": list(row.notes),
+    }
+
+
+def _number(text: str, option: str, accepted: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{option} cannot be read; accepted: {accepted}") from None
