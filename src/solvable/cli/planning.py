@@ -28,7 +28,7 @@ def plan(name: str, solve: str, target: str, options: Sequence[str], between: st
         limits = (ends[0], ends[1])
     with Console(stderr=True).status("inverting the theory"):  # shown on a terminal only
         found = planning.plan(experiment, solve, aim, settings(options), limits)
-    return Answer(document(found), [Text(str(found))])
+    return Answer(document(found), [Text(str(found), no_wrap=True, overflow="ignore")])
 
 
 def document(found: planning.Plan) -> dict[str, Any]:
@@ -62,6 +62,7 @@ def _row(found: planning.Plan, row: planning.Row) -> dict[str, Any]:
         "tried": inverse.tried,
         "ends": inverse.ends,
         "unsolved": inverse.unsolved,
+        "reason": inverse.message if inverse.unsolved or not inverse.tried else "",
         "advice": advice and dataclasses.asdict(advice),
         "notes": list(row.notes),
     }

@@ -174,13 +174,23 @@ class _Inversion(Scan):
         sides = [self.sign(end[1]) * turn for end, turn in ((before, 1), (after, -1)) if end is not None]
         if len(set(sides)) != 1:
             return Crossing(low, self.target, "touch", "")
-        return Crossing(low, self.target, "whole" if self.whole else "root", "falls" if sides[0] > 0 else "rises")
+        direction = "falls" if sides[0] > 0 else "rises"
+        if not self.whole and before is not None and after is not None:
+            left, right = (self.beside(low, end[0]) for end in (before, after))
+            if left is not None and right is not None and abs(right - left) > JUMP * abs(after[1] - before[1]):
+                return Crossing(low, self.target, "jump", direction, before=left, after=right)
+        return Crossing(low, self.target, "whole" if self.whole else "root", direction)
+
+    def beside(self, x: float, neighbour: float) -> float | None:
+        """The value next to a place, on the side of a neighbour."""
+        into, out = _coordinate(x, neighbour)
+        return self.at(out(into(x) + CLOSE * (into(neighbour) - into(x)))).value
 
     def boundary(self, equal: float, other: float) -> float:
         """How far the target is equalled from one place towards another."""
         into, out = _coordinate(equal, other)
-        step = CLOSE * (into(other) - into(equal))
-        if not self.whole and self.equals(out(into(equal) + step)) is not True:
+        beside = self.beside(equal, other)
+        if not self.whole and (beside is None or self.sign(beside) != 0):
             return equal
         for _ in range(40):
             middle = out(0.5 * (into(equal) + into(other)))

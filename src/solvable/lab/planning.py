@@ -119,7 +119,7 @@ def _target(experiment: type[Experiment], target: Any) -> tuple[Observable, floa
 
 def _rows(experiment: type[Experiment], solve: str, given: Mapping[str, Any]) -> list[Experiment]:
     """The cells of the rows: an axis of words has its values side by side, a number its default unless it is set."""
-    numbers = [name for name, field in experiment.model_fields.items() if _numeric(field.annotation)]
+    numbers = [name for name, field in experiment.model_fields.items() if numeric(field.annotation)]
     if solve not in numbers:
         known = f"{solve!r} is no number" if solve in experiment.model_fields else f"parameter {solve!r} is unknown"
         accepted = "accepted: " + ", ".join(map(repr, numbers)) if numbers else "it has no numbers to solve for"
@@ -131,7 +131,8 @@ def _rows(experiment: type[Experiment], solve: str, given: Mapping[str, Any]) ->
     return grids.cells(experiment, {**values, **given, solve: [many[len(many) // 2]]})
 
 
-def _numeric(annotation: Any) -> bool:
+def numeric(annotation: Any) -> bool:
+    """Whether a parameter of that type is a number, so that it may be solved for."""
     kinds = grids.kinds(annotation)
     return bool(kinds) and kinds <= {int, float} and typing.get_origin(annotation) is not typing.Literal
 
@@ -167,7 +168,7 @@ class _Solver:
         )
         notes = [note for crossing in found.crossings for note in self.warned.get(crossing.value, ())]
         advice = None
-        if found.tried:
+        if len({value for _, value in found.tried}) > 1:  # else the parameter has no say, and no place is special
             place = found.crossings[0].value if found.crossings else found.closest(self.target)[0]
             advice, lost = self.advice(place)
             notes += lost

@@ -158,8 +158,10 @@ class Scan:
             middle = 0.5 * (near + far)
             refused = not self.accepts(middle) if cheap else self.at(middle).refused
             near, far = (near, middle) if refused else (middle, far)
-        end = float(f"{far:.6g}")  # often a round number, and often inside
-        if abs(end - near) < 1e-4 * abs(outside - inside) and self.accepts(end) and not self.at(end).refused:
-            near = end
+        for digits in range(1, 7):  # an edge is often a round number, and often inside
+            end = float(f"{far:.{digits}g}")
+            if min(near, far) <= end <= max(near, far):
+                near = near if not self.accepts(end) or self.at(end).refused else end
+                break
         for k in range(1, 9):
             self.at(near + (inside - near) * 10 ** (-0.5 * k))

@@ -17,10 +17,10 @@ def lines(plan: Plan) -> list[str]:
     indent = " " * (2 + width + (2 if width else 0))
     found = [f"{plan.experiment.name}: {plan.solve} at which {plan.observable.name} = {brief(plan.target)}"]
     for row, text in zip(plan.rows, labels, strict=True):
-        first, *others = [answer(plan, row), *advice(plan, row), *row.notes]
+        first, *others = [answer(plan, row), *unsolved(row), *advice(plan, row), *row.notes]
         found.append(f"  {text:<{width}}  {first}" if width else f"  {first}")
         found += [indent + other for other in others]
-    found += [f"theory: {text}" for text in dict.fromkeys(filter(None, (theory(plan, row) for row in plan.rows)))]
+    found += dict.fromkeys(filter(None, (theory(plan, row) for row in plan.rows)))
     common = {
         name: value
         for name, value in plan.rows[0].cell.model_dump().items()
@@ -40,26 +40,31 @@ def label(plan: Plan, row: Row) -> str:
 def answer(plan: Plan, row: Row) -> str:
     """Where the row meets the target, or what it does instead."""
     inverse, name, target = row.inverse, plan.observable.name, brief(plan.target)
-    lost = ""
-    if inverse.unsolved:
-        where = _span(inverse.unsolved[0], inverse.unsolved[-1])
-        tried = len(inverse.unsolved) + len(inverse.tried)
-        lost = f"; not solved at {len(inverse.unsolved)} of {tried} values tried ({where}): {inverse.message}"
     if not inverse.tried:
         return "not solved: " + inverse.message if inverse.unsolved else inverse.message
     if not inverse.crossings:
-        return nowhere(plan, row) + lost
+        return nowhere(plan, row)
     if len(inverse.crossings) == 1:
-        return one(plan, row, inverse.crossings[0]) + lost
+        return one(plan, row, inverse.crossings[0])
     words = " and ".join(
-        place(plan, row, crossing) + {"falls": " (falling)", "rises": " (rising)", "": ""}[crossing.direction]
+        place(plan, row, crossing)
+        + {"falls": " (falling)", "rises": " (rising)", "": f" ({name} equals {target})"}[crossing.direction]
         for crossing in inverse.crossings
     )
     if [crossing.direction for crossing in inverse.crossings] == ["falls", "rises"]:
         words += f"; {name} is at most {target} between them"
     elif [crossing.direction for crossing in inverse.crossings] == ["rises", "falls"]:
         words += f"; {name} is at least {target} between them"
-    return words + lost
+    return words
+
+
+def unsolved(row: Row) -> list[str]:
+    """Where the theory was not solved, and why."""
+    lost, tried = row.inverse.unsolved, row.inverse.tried
+    if not lost or not tried:
+        return []
+    count = f"{len(lost)} of {len(lost) + len(tried)} values tried"
+    return [f"not solved at {count} ({_span(lost[0], lost[-1])}): {row.inverse.message}"]
 
 
 def one(plan: Plan, row: Row, crossing: Crossing) -> str:
@@ -77,7 +82,8 @@ def one(plan: Plan, row: Row, crossing: Crossing) -> str:
         whole = (crossing.value, crossing.until) == (row.inverse.tried[0][0], row.inverse.tried[-1][0])
         return f"every {plan.solve} tried, {where}" if whole else f"{where}, where {name} equals {target}"
     if crossing.kind == "whole" and crossing.before is not None:
-        return f"{where}: {name} is {brief(crossing.reached)} there and {brief(crossing.before)} at one less"
+        here, less = _apart(crossing.reached, crossing.before)
+        return f"{where}: {name} is {here} there and {less} at one less"
     return f"{where}; {name} is {side} {target} from there up"
 
 
@@ -130,10 +136,11 @@ def advice(plan: Plan, row: Row) -> list[str]:
 
 def theory(plan: Plan, row: Row) -> str:
     """Which theory it is, what it claims and where it comes from."""
-    bound = {"above": ", an upper bound", "below": ", a lower bound", None: ""}[plan.observable.bound]
+    bound = {"above": "; it is an upper bound", "below": "; it is a lower bound", None: ""}[plan.observable.bound]
     if row.overlay is None or row.status is None:
         return ""
-    return f"{row.overlay.label}, {row.status.claim}, {row.status.origin}{bound}"
+    name = "theory" if row.overlay.theory is None else f"theory {row.overlay.label!r}"
+    return f"{name} of {plan.observable.name}: {row.status.claim}, {row.status.origin}{bound}"
 
 
 def place(plan: Plan, row: Row, crossing: Crossing) -> str:
@@ -154,6 +161,14 @@ def brief(value: float) -> str:
     if 1e3 <= abs(value) < 1e7:
         return f"{float(f'{value:.4g}'):,.0f}".replace(",", " ")
     return f"{value:.4g}"
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two numbers in as many digits as tell them apart."""
+    if brief(one) != brief(other) or one == other:
+        return brief(one), brief(other)
+    digits = next(count for count in range(5, 18) if f"{one:.{count}g}" != f"{other:.{count}g}")
+    return f"{one:.{digits}g}", f"{other:.{digits}g}"
 
 
 def _brief(value: float | None) -> str:
