@@ -115,11 +115,9 @@ def advice(plan: Plan, row: Row) -> list[str]:
     if given is None:
         return []
     x, value = inverse.closest(plan.target)
-    there = "there"
     if inverse.crossings:
-        value = inverse.crossings[0].reached
-    else:
-        there = f"at {plan.solve} {brief(x)}"
+        x, value = inverse.crossings[0].value, inverse.crossings[0].reached
+    there = "there" if len(inverse.crossings) == 1 else f"at {plan.solve} {brief(x)}"
     found = [f"{there}, one more {amount} changes {name} by {change:.3g}" for amount, change in given.marginal.items()]
     if not given.tuned:
         return found
@@ -148,10 +146,12 @@ def place(plan: Plan, row: Row, crossing: Crossing) -> str:
     if crossing.until is not None:
         return f"{plan.solve} {_span(crossing.value, crossing.until)}"
     cell = plan.at(row, crossing.value)
-    text = f"{plan.solve} {brief(crossing.value)}"
-    amounts = " and ".join(f"{brief(count)} {amount}" for amount, count in cell.amounts().items())
+    text, counted = f"{plan.solve} {brief(crossing.value)}", cell.amounts()
+    if counted == plan.at(row, row.inverse.tried[0][0]).amounts() == plan.at(row, row.inverse.tried[-1][0]).amounts():
+        return text  # the parameter does not change what a run is made of
+    amounts = " and ".join(f"{brief(count)} {amount}" for amount, count in counted.items())
     sizes = ", ".join(f"{key} {brief(value)}" for key, value in cell.sizes().items() if isinstance(value, int | float))
-    return text + (f" = {amounts}" + (f" at {sizes}" if sizes else "") if amounts else "")
+    return f"{text} = {amounts}" + (f" at {sizes}" if sizes else "")
 
 
 def brief(value: float) -> str:
