@@ -1,0 +1,198 @@
+"""Honest evaluation: nested cross-validation, beside what selection on the test folds would have claimed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from sklearn.base import is_regressor
+from sklearn.model_selection import ParameterGrid
+from sklearn.utils.parallel import Parallel, delayed
+
+from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
+from solvable.bags.scores import Evaluation, Scores
+from solvable.numerics.validation import choice, integer
+
+PROTOCOLS = ("nested", "test_fold")
+
+
+def evaluate(
+    estimator: Any,
+    bags: Any,
+    labels: Any,
+    grid: Any = None,
+    *,
+    protocol: str = "nested",
+    repeats: int = 5,
+    folds: int = 10,
+    inner_folds: int = 5,
+    groups: Any = None,
+    random_state: int = 0,
+    n_jobs: int | None = None,
+) -> Evaluation:
+    """Accuracy and AUC by repeated stratified cross-validation, beside what selection on the test folds would claim.
+
+    Repeat r splits the bags by StratifiedKFold(folds, shuffle=True, random_state=random_state + r). With a grid, each
+    training fold is split again, into inner_folds with the same seed; the setting with the best mean inner accuracy is
+    fitted on the whole training fold and meets the test fold once. That is the protocol "nested". Every setting of the
+    grid also meets the test fold, for `Evaluation.selected` alone: what choosing there would have claimed of the
+    threshold of each fold, of one setting for all folds of a repeat, of the setting of each fold, and of setting and
+    threshold of each fold; for accuracy and AUC separately. The protocol "test_fold" reports the last of these as its
+    result, without inner folds: only to reproduce tables that were made so.
+
+    estimator: a scikit-learn classifier (or pipeline, or search). bags: whatever it takes and scikit-learn can slice:
+    `Bags`, (n, L, d), (n, d), a list of (L_i, d) arrays, a data frame. labels: (n,), two different values of any kind;
+    AUC is that of the larger. grid: a dict or a list of dicts, as GridSearchCV's param_grid. groups: (n,), bags of one
+    group (one patient, one day) then stay on one side of every split. n_jobs: processes for the folds, as everywhere in
+    scikit-learn. An estimator with neither decision_function nor predict_proba has AUC NaN and no choice of threshold.
+
+    Fits: repeats * folds * settings * (1 + inner_folds) with a grid.
+
+    Raises: ValueError naming the argument, its value and what is accepted; ValueError or RuntimeError naming the
+    repeat, fold and setting where a fit failed, with the estimator's own sentence.
+    """
+    choice("protocol", protocol, PROTOCOLS)
+    repeats = integer("repeats", repeats, at_least=1)
+    folds, inner_folds = integer("folds", folds, at_least=2), integer("inner_folds", inner_folds, at_least=2)
+    seed = integer("random_state", random_state, at_least=0)
+    settings = _settings(estimator, grid)
+    bags = list(bags) if isinstance(bags, tuple) else bags
+    y, classes, counts = _two_classes(labels)
+    count = bags.shape[0] if hasattr(bags, "shape") else len(bags)
+    if count != len(y):
+        raise ValueError(f"there are {count} bags and {len(y)} labels; accepted: one label a bag")
+    together = _groups(groups, len(y), folds)
+    if counts.min() < folds:
+        rare = classes[np.argmin(counts)]
+        raise ValueError(
+            f"folds={folds} is more than the {counts.min()} bags of class {rare!s}; accepted: 2 to {counts.min()} folds"
+        )
+    nested = len(settings) > 1 and protocol == "nested"
+    tasks = []
+    for r in range(repeats):
+        for k, (train, test) in enumerate(split(y, together, folds, seed + r)):
+            where = f"repeat {r}, fold {k}"
+            inner = _inner(y, together, train, inner_folds, seed + r, where, nested)
+            tasks.append((train, test, inner, where))
+    done: Any = Parallel(n_jobs=n_jobs)(
+        delayed(run_fold)(estimator, settings, bags, y, classes[1], *task) for task in tasks
+    )
+    sizes = np.array([len(task[1]) for task in tasks]).reshape(repeats, folds)
+    return _assemble(done, sizes, settings if grid is not None else [], classes, counts, protocol)
+
+
+def _assemble(
+    done: list[FoldScores],
+    sizes: np.ndarray,
+    settings: list[dict[str, Any]],
+    classes: np.ndarray,
+    counts: np.ndarray,
+    protocol: str,
+) -> Evaluation:
+    repeats, folds = sizes.shape
+
+    def stacked(name: str) -> np.ndarray:
+        return np.array([getattr(fold, name) for fold in done]).reshape(repeats, folds, -1)
+
+    accuracy, auc, tuned = stacked("accuracy"), stacked("auc"), stacked("threshold_accuracy")
+    chosen = np.array([fold.chosen or 0 for fold in done]).reshape(repeats, folds, 1)
+
+    def of_chosen(values: np.ndarray) -> np.ndarray:
+        return np.take_along_axis(values, chosen, axis=2)[:, :, 0]
+
+    selected = {}
+    scored = not np.isnan(tuned).any()
+    if scored and protocol == "nested":
+        selected["threshold of each fold"] = Scores(of_chosen(tuned), of_chosen(auc), sizes)
+    if len(settings) > 1:
+        repeat = np.arange(repeats)
+        best = np.argmax(np.einsum("rks,rk->rs", accuracy, sizes), axis=1)
+        best_auc = np.argmax(np.nan_to_num(auc).sum(axis=1), axis=1)
+        selected["one setting for all folds"] = Scores(accuracy[repeat, :, best], auc[repeat, :, best_auc], sizes)
+        selected["setting of each fold"] = Scores(accuracy.max(axis=2), auc.max(axis=2), sizes)
+    if scored and (len(settings) > 1 or protocol == "test_fold"):
+        selected["setting and threshold of each fold"] = Scores(tuned.max(axis=2), auc.max(axis=2), sizes)
+    if protocol == "test_fold":
+        chosen = np.argmax(tuned if scored else accuracy, axis=2)[:, :, None]
+        headline = (tuned if scored else accuracy).max(axis=2), auc.max(axis=2)
+    else:
+        headline = of_chosen(accuracy), of_chosen(auc)
+    named = tuple(tuple(settings[j] for j in row) for row in chosen[:, :, 0]) if settings else ()
+    return Evaluation(*headline, sizes, classes, counts, named, selected, protocol)
+
+
+def _settings(estimator: Any, grid: Any) -> list[dict[str, Any]]:
+    if isinstance(estimator, type) or not all(hasattr(estimator, name) for name in ("fit", "predict", "get_params")):
+        raise ValueError(
+            f"estimator={estimator!r} is no scikit-learn classifier; accepted: an object with fit, predict, get_params"
+        )
+    if hasattr(estimator, "__sklearn_tags__") and is_regressor(estimator):
+        raise ValueError(f"estimator={estimator!r} is a regressor, which has no accuracy; accepted: a classifier")
+    if grid is None:
+        return [{}]
+    try:
+        settings = list(ParameterGrid(grid))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"grid={grid!r}: {error}; accepted: names of parameters with lists of values") from None
+    if not settings:
+        raise ValueError(f"grid={grid!r} has no setting; accepted: names of parameters with lists of values, or None")
+    for setting in settings:
+        try:
+            with_setting(estimator, setting)
+        except ValueError as error:
+            raise ValueError(f"grid: {error}") from None
+    return settings
+
+
+def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    y = np.asarray(labels)
+    if y.ndim != 1:
+        raise ValueError(f"labels has shape {y.shape}; accepted: (n,), one label a bag")
+    missing = [i for i, label in enumerate(y) if label is None or label != label]
+    if missing:
+        raise ValueError(f"labels[{missing[0]}] is {y[missing[0]]}; accepted: a label for every bag")
+    try:
+        classes, counts = np.unique(y, return_counts=True)
+    except TypeError:
+        raise ValueError(
+            "labels holds values of kinds that cannot be sorted; accepted: two values of one kind"
+        ) from None
+    if len(classes) != 2:
+        some = ", ".join(str(label) for label in classes[:5]) + (", ..." if len(classes) > 5 else "")
+        raise ValueError(f"labels takes {len(classes)} different values ({some}); accepted: two")
+    return y, classes, counts
+
+
+def _groups(groups: Any, count: int, folds: int) -> np.ndarray | None:
+    if groups is None:
+        return None
+    array = np.asarray(groups)
+    if array.shape != (count,):
+        raise ValueError(f"groups has shape {array.shape}; accepted: ({count},), one a bag")
+    different = len(np.unique(array))
+    if different < folds:
+        raise ValueError(f"folds={folds} is more than the {different} groups; accepted: at most one fold a group")
+    return array
+
+
+def _inner(
+    y: np.ndarray, groups: np.ndarray | None, train: np.ndarray, folds: int, seed: int, where: str, nested: bool
+) -> Splits | None:
+    """The inner folds of a training fold, or None; refuses a training fold that lacks what they need."""
+    classes, counts = np.unique(y[train], return_counts=True)
+    if len(classes) < 2:
+        raise ValueError(f"{where}: all bags of the training fold are of class {classes[0]}; accepted: smaller groups")
+    if not nested:
+        return None
+    if counts.min() < folds:
+        raise ValueError(
+            f"inner_folds={folds} is more than the {counts.min()} bags of class {classes[np.argmin(counts)]!s} in the "
+            f"training fold of {where}; accepted: 2 to {counts.min()} inner folds, and at least 2 such bags"
+        )
+    inside = None if groups is None else groups[train]
+    if inside is not None and len(np.unique(inside)) < folds:
+        raise ValueError(
+            f"inner_folds={folds} is more than the {len(np.unique(inside))} groups in the training fold of {where}; "
+            "accepted: at most one inner fold a group"
+        )
+    return split(y[train], inside, folds, seed)

@@ -1,0 +1,175 @@
+"""What cross-validation gave: accuracy and AUC with their errors and intervals, and the table that says so."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvable.bags.resampling import interval_over_new_data, size_of_auc
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Accuracy and AUC of every fold of every repeat, and what follows from them.
+
+    fold_accuracies and fold_aucs: (repeats, folds), NaN where a fold has no AUC; fold_sizes: (repeats, folds), the bags
+    of each test fold.
+    """
+
+    fold_accuracies: np.ndarray
+    fold_aucs: np.ndarray
+    fold_sizes: np.ndarray
+
+    @property
+    def accuracies(self) -> np.ndarray:
+        """(repeats,): the share of all bags that are classified rightly while they are in the test fold."""
+        return np.sum(self.fold_accuracies * self.fold_sizes, axis=1) / self.fold_sizes.sum(axis=1)
+
+    @property
+    def aucs(self) -> np.ndarray:
+        """(repeats,): the mean AUC of the folds whose test bags are of both classes, NaN where there is none.
+
+        Scores of different folds come from different fits and have no common scale, so they are not pooled.
+        """
+        known = np.isfinite(self.fold_aucs)
+        with np.errstate(invalid="ignore"):
+            return np.where(known, self.fold_aucs, 0.0).sum(axis=1) / known.sum(axis=1)
+
+    @property
+    def accuracy(self) -> float:
+        """The mean of `accuracies`."""
+        return float(self.accuracies.mean())
+
+    @property
+    def auc(self) -> float:
+        """The mean of `aucs`."""
+        return float(self.aucs.mean())
+
+    @property
+    def accuracy_error(self) -> float:
+        """The standard error of `accuracy` over the repeats; NaN for one repeat. See `Evaluation` for what it says."""
+        return _standard_error(self.accuracies)
+
+    @property
+    def auc_error(self) -> float:
+        """The standard error of `auc` over the repeats; NaN for one repeat."""
+        return _standard_error(self.aucs)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Evaluation(Scores):
+    """Accuracy and AUC of an estimator over repeated stratified cross-validation; printing it gives the table.
+
+    `accuracy_error` and `auc_error` are standard errors over the repeats: they say how much the numbers owe to the way
+    in which the bags were split. They do NOT say what other bags would have given: every repeat uses the same bags, and
+    more repeats make them as small as one likes. `accuracy_interval` and `auc_interval` do: 95 % intervals over new
+    bags of the same law.
+
+    classes: the two labels; class_counts: bags of each. settings: the setting chosen in each fold of each repeat, ()
+    without a grid. selected: by the name of what is chosen on the test folds, the `Scores` which that choice would
+    have claimed. protocol: "nested", or "test_fold" when the numbers themselves are such a claim.
+    """
+
+    classes: np.ndarray
+    class_counts: np.ndarray
+    settings: tuple[tuple[dict[str, Any], ...], ...]
+    selected: dict[str, Scores]
+    protocol: str
+
+    @property
+    def base_rate(self) -> float:
+        """The share of the larger class: the accuracy of always answering it."""
+        return float(self.class_counts.max() / self.class_counts.sum())
+
+    @property
+    def accuracy_interval(self) -> tuple[float, float]:
+        """The 95 % interval of the accuracy over new bags: Wilson's interval with Nadeau & Bengio's corrected variance.
+
+        Of an estimator fitted on as many bags as a training fold has. See `resampling.interval_over_new_data`. NaN
+        under the protocol "test_fold", whose numbers estimate nothing.
+        """
+        if self.protocol == "test_fold":
+            return np.nan, np.nan
+        return interval_over_new_data(self.accuracy, self.fold_accuracies, float(self.class_counts.sum()))
+
+    @property
+    def auc_interval(self) -> tuple[float, float]:
+        """As `accuracy_interval`, for the AUC, with Hanley & McNeil's variance of an AUC."""
+        if self.protocol == "test_fold" or np.isnan(self.auc):
+            return np.nan, np.nan
+        size = size_of_auc(self.auc, *self.class_counts[::-1])
+        return interval_over_new_data(self.auc, self.fold_aucs, size)
+
+    def __str__(self) -> str:
+        """The honest numbers, the optimistic ones below them, and what to make of both."""
+        return _table(self)
+
+    __repr__ = __str__
+
+
+def _table(evaluation: Evaluation) -> str:
+    honest = evaluation.protocol == "nested"
+    folds = evaluation.fold_sizes.shape
+    counts = ", ".join(f"{n} of class {c}" for c, n in zip(evaluation.classes, evaluation.class_counts, strict=True))
+    rows = [("", "accuracy", "AUC")]
+    if honest:
+        how = "nested: settings chosen inside the training folds" if evaluation.settings else "honest: nothing chosen"
+        rows += [_row(how, evaluation)]
+        intervals = evaluation.accuracy_interval, evaluation.auc_interval
+        rows += [("  95 % interval over new bags", *(_interval(*interval) for interval in intervals))]
+    rows += [_row(f"test folds choose the {name}", scores) for name, scores in evaluation.selected.items()]
+    width = max(len(row[0]) for row in rows)
+    lines = [f"{evaluation.class_counts.sum()} bags ({counts}), {folds[0]} x {folds[1]} folds"]
+    lines += [f"{name:<{width}}  {accuracy:>15}  {auc:>15}".rstrip() for name, accuracy, auc in rows]
+    return "\n".join([*lines, *_remarks(evaluation)])
+
+
+def _remarks(evaluation: Evaluation) -> list[str]:
+    """What to make of the numbers, one sentence each."""
+    larger = evaluation.classes[np.argmax(evaluation.class_counts)]
+    said = ["+- is the standard error over the repeats: what the split matters, not what other bags would give."]
+    if len(evaluation.fold_sizes) < 2:
+        said = ["One repeat has no standard error; how the bags were split may matter much."]
+    if evaluation.settings:
+        setting, count = chosen_most_often(evaluation)
+        said += [f"Chosen most often, in {count} of {evaluation.fold_sizes.size} folds: {setting}."]
+    if np.isnan(evaluation.auc):
+        said += ["No AUC: the estimator has neither decision_function nor predict_proba."]
+    always = f"always answering {larger}, which is right for {evaluation.base_rate:.3f} of the bags"
+    if evaluation.protocol == "test_fold":
+        said += ["WARNING: chosen on the test folds; this reproduces a published protocol and estimates nothing."]
+    elif evaluation.accuracy <= evaluation.base_rate:
+        said += [f"WARNING: the accuracy is not above that of {always}."]
+    elif evaluation.accuracy_interval[0] <= evaluation.base_rate:
+        said += [f"WARNING: the interval of the accuracy reaches down to {always}."]
+    if evaluation.protocol == "nested" and evaluation.selected:
+        gain = list(evaluation.selected.values())[-1].accuracy - evaluation.accuracy
+        said += [f"Selection on the test folds would have claimed {100 * gain:.1f} points more accuracy."]
+    return said
+
+
+def with_error(mean: float, error: float) -> str:
+    """A share with its standard error, where there is one; empty for NaN."""
+    return "" if np.isnan(mean) else f"{mean:.3f}" if np.isnan(error) else f"{mean:.3f} +- {error:.3f}"
+
+
+def _row(name: str, scores: Scores) -> tuple[str, str, str]:
+    return name, with_error(scores.accuracy, scores.accuracy_error), with_error(scores.auc, scores.auc_error)
+
+
+def _interval(low: float, high: float) -> str:
+    return "" if np.isnan(low) else f"{low:.3f} to {high:.3f}"
+
+
+def _standard_error(values: np.ndarray) -> float:
+    return float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else np.nan
+
+
+def chosen_most_often(evaluation: Evaluation) -> tuple[dict[str, Any], int]:
+    """The setting that most folds chose (the first of several), and by how many."""
+    flat = [setting for row in evaluation.settings for setting in row]
+    text, count = Counter(map(str, flat)).most_common(1)[0]
+    return next(setting for setting in flat if str(setting) == text), count
