@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.table import Table
 from rich.text import Text
 
 from solvable.cli.call import Answer
@@ -28,7 +29,12 @@ def plan(name: str, solve: str, target: str, options: Sequence[str], between: st
         limits = (ends[0], ends[1])
     with Console(stderr=True).status("inverting the theory"):  # shown on a terminal only
         found = planning.plan(experiment, solve, aim, settings(options), limits)
-    return Answer(document(found), [Text(str(found), no_wrap=True, overflow="ignore")])
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for label, texts in sentences.rows(found):
+        for place, text in enumerate(texts):
+            table.add_row(Text(f"  {label}" if place == 0 else ""), Text(text))
+    parts = [Text(sentences.question(found), style="bold"), table, *map(Text, sentences.foot(found))]
+    return Answer(document(found), parts)
 
 
 def document(found: planning.Plan) -> dict[str, Any]:

@@ -11,24 +11,34 @@ if TYPE_CHECKING:
 
 
 def lines(plan: Plan) -> list[str]:
-    """The question, a line for each row, and what else there is to know."""
-    labels = [label(plan, row) for row in plan.rows]
-    width = max(map(len, labels))
-    indent = " " * (2 + width + (2 if width else 0))
-    found = [f"{plan.experiment.name}: {plan.solve} at which {plan.observable.name} = {brief(plan.target)}"]
-    for row, text in zip(plan.rows, labels, strict=True):
-        first, *others = [answer(plan, row), *unsolved(row), *advice(plan, row), *row.notes]
-        found.append(f"  {text:<{width}}  {first}" if width else f"  {first}")
-        found += [indent + other for other in others]
-    found += dict.fromkeys(filter(None, (theory(plan, row) for row in plan.rows)))
-    common = {
-        name: value
-        for name, value in plan.rows[0].cell.model_dump().items()
-        if name != plan.solve and name not in _varying(plan)
-    }
-    if common:
-        found.append("with " + _settings(common))
-    return found
+    """The question, the answer of each row, and what else there is to know."""
+    answers = rows(plan)
+    width = max(len(text) for text, _ in answers)
+    found = [question(plan)]
+    for text, (first, *others) in answers:
+        found.append("  " + (f"{text:<{width}}  " if width else "") + first)
+        found += [" " * (width + 4 if width else 2) + other for other in others]
+    return [*found, *foot(plan)]
+
+
+def question(plan: Plan) -> str:
+    """What was asked."""
+    return f"{plan.experiment.name}: {plan.solve} at which {plan.observable.name} = {brief(plan.target)}"
+
+
+def rows(plan: Plan) -> list[tuple[str, list[str]]]:
+    """The label of each row, and its answer with what belongs to it."""
+    return [
+        (label(plan, row), [answer(plan, row), *unsolved(row), *advice(plan, row), *row.notes]) for row in plan.rows
+    ]
+
+
+def foot(plan: Plan) -> list[str]:
+    """The theories with their claims, and the parameters that all rows share."""
+    values, varying = plan.rows[0].cell.model_dump(), _varying(plan)
+    common = {name: value for name, value in values.items() if name != plan.solve and name not in varying}
+    found = list(dict.fromkeys(filter(None, (theory(plan, row) for row in plan.rows))))
+    return [*found, "with " + _settings(common)] if common else found
 
 
 def label(plan: Plan, row: Row) -> str:

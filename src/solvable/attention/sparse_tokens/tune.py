@@ -32,6 +32,7 @@ RANGES = {
     "bias_rate": (1e-3, 1e3),
 }
 FAILED = 1.0
+PATIENT = {"gtol": 1e-7, "ftol": 1e-11}  # far below the best ridge the error hardly changes, and is no minimum yet
 ROUGH = Quadrature(points=2**11, scramblings=1)
 
 
@@ -62,7 +63,10 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     given = [tuned.internal(name, float(getattr(algorithm, name)) or RANGES[name][0]) for name in names]
     starts = [np.clip(given, low, high), 0.5 * (low + high)]
     bounds = list(zip(low, high, strict=True))
-    ends = [minimize(tuned.value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds) for x in starts]
+    ends = [
+        minimize(tuned.value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, options=PATIENT)
+        for x in starts
+    ]
     best = min(ends, key=lambda end: end.fun)
     if best.fun >= FAILED:
         raise SolveError("tune found no setting at which the theory is solved; start from a larger ridge")
