@@ -2,4 +2,9 @@
 
 from solvable.bags.comparison import compare as compare
 from solvable.bags.container import Bags as Bags
+from solvable.bags.estimators import AttentionClassifier as AttentionClassifier
+from solvable.bags.estimators import PooledClassifier as PooledClassifier
+from solvable.bags.estimators import SingleLocationRegressor as SingleLocationRegressor
 from solvable.bags.evaluation import evaluate as evaluate
+from solvable.bags.reading import ParquetBags as ParquetBags
+from solvable.bags.saving import load as load

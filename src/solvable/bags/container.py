@@ -82,7 +82,7 @@ class Bags:
             tokens: Any = slice(self.offsets[chosen[0]], self.offsets[chosen[-1] + 1])
         else:
             tokens = token_rows(self.offsets, chosen)
-        return _unchecked(
+        return unchecked(
             self.values[tokens],
             np.concatenate([[0], np.cumsum(self.lengths[chosen])]),
             None if self.ids is None else self.ids[chosen],
@@ -132,7 +132,7 @@ def as_bags(X: Any, name: str = "X") -> Bags:
             f"{name} has shape {array.shape}: Found array with {array.shape[0]} sample(s), or 0 feature(s) "
             f"(shape={array.shape}) while a minimum of 1 is required; accepted: at least one bag, token and feature"
         )
-    bags = _unchecked(array.reshape(-1, array.shape[-1]), np.arange(len(array) + 1) * length)
+    bags = unchecked(array.reshape(-1, array.shape[-1]), np.arange(len(array) + 1) * length)
     _require_finite(bags.values, bags.offsets, name)
     return bags
 
@@ -156,10 +156,10 @@ def concatenate(parts: Sequence[Bags]) -> Bags:
         return None if any(item is None for item in held) else np.concatenate(held)
 
     values = np.concatenate([part.values for part in parts])
-    return _unchecked(values, offsets, joined("ids"), joined("labels"), joined("token_labels"))
+    return unchecked(values, offsets, joined("ids"), joined("labels"), joined("token_labels"))
 
 
-def _unchecked(values: Any, offsets: Any, ids: Any = None, labels: Any = None, token_labels: Any = None) -> Bags:
+def unchecked(values: Any, offsets: Any, ids: Any = None, labels: Any = None, token_labels: Any = None) -> Bags:
     """Bags of what has been checked before."""
     bags = object.__new__(Bags)
     bags.values, bags.offsets, bags.ids, bags.labels, bags.token_labels = values, offsets, ids, labels, token_labels
@@ -174,7 +174,7 @@ def _from_list(arrays: list[np.ndarray], name: str) -> Bags:
         if bag.shape[1] != dim:
             raise ValueError(f"{name}[{i}] has {bag.shape[1]} features and {name}[0] has {dim}; accepted: one number")
     offsets = np.cumsum([0, *(len(bag) for bag in arrays)])
-    bags = _unchecked(np.concatenate(arrays), offsets)
+    bags = unchecked(np.concatenate(arrays), offsets)
     _require_finite(bags.values, bags.offsets, name)
     return bags
 

@@ -152,8 +152,8 @@ class ParquetBags:
         for name in bags.ids.tolist():
             if name in seen:
                 raise ValueError(
-                    f"the rows of bag {str(name)!r} do not lie together in {str(self.path)!r}; accepted: rows sorted by "
-                    f"{self.id!r}, or Bags.from_parquet, which reads all at once"
+                    f"the rows of bag {str(name)!r} do not lie together in {str(self.path)!r}; accepted: rows sorted "
+                    f"by {self.id!r}, or Bags.from_parquet, which reads all at once"
                 )
             seen.add(name)
         if len(bags):

@@ -1,0 +1,286 @@
+"""The convex head on pooled features: linear or with an RBF kernel, square or logistic loss.
+
+J(f) = |f|^2/2 + C sum_i weight_i loss(t_i, f(x_i) + b) with the bias b free and |f| the norm of the kernel's space. The
+square loss is (t - f)^2/2, which makes a least-squares support vector machine, the logistic one log(1 + e^{-t f}). The
+kernel is the mean over the blocks of features (one block a pooling) of k(x, x') = exp(-|x - x'|^2/p) for "rbf" and
+<x, x'>/p for "linear", with p the number of features of the block, so that k(x, x) is about one for either.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy.linalg import cho_factor, cho_solve
+from scipy.special import expit
+
+MAX_STEPS = 100
+TOLERANCE = 1e-10
+MAX_KERNEL_BAGS = 20_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Head:
+    """A fitted head: f(x) = k(x, anchors) weights + bias, or <x, weights> + bias where `anchors` is None.
+
+    `slope` and `shift` map f to a probability, expit(slope f + shift); `blocks` is the number of feature blocks.
+    """
+
+    anchors: np.ndarray | None
+    weights: np.ndarray
+    bias: float
+    slope: float
+    shift: float
+    blocks: int
+
+    def scores(self, features: np.ndarray) -> np.ndarray:
+        """f, (n,)."""
+        if self.anchors is None:
+            return features @ self.weights + self.bias
+        # A few rows of the kernel at a time, so that scoring many bags takes little memory.
+        rows = max(1, 2**22 // len(self.anchors))
+        parts = [
+            rbf_kernel(features[i : i + rows], self.anchors, self.blocks) @ self.weights
+            for i in range(0, len(features), rows)
+        ]
+        return np.concatenate(parts) + self.bias
+
+    def probabilities(self, scores: np.ndarray) -> np.ndarray:
+        """The probability of the positive class for scores f, (n,)."""
+        return expit(self.slope * scores + self.shift)
+
+
+def fit_head(
+    features: np.ndarray,
+    targets: np.ndarray,
+    weights: np.ndarray,
+    *,
+    kind: str,
+    loss: str,
+    C: float,
+    blocks: int,
+    calibrated: bool = True,
+) -> Head:
+    """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) of `blocks` equal blocks.
+
+    Probabilities: for the logistic loss expit(f); for the square loss Platt's sigmoid of the leave-one-out scores,
+    which have a closed form. Raises: ValueError when the n x n kernel of "rbf" would be too large.
+    """
+    kept = weights > 0.0
+    features, targets, weights = features[kept], targets[kept], weights[kept]
+    if kind == "rbf" and len(features) > MAX_KERNEL_BAGS:
+        raise ValueError(
+            f"head='rbf' needs an n x n kernel of {len(features)} bags; accepted: at most {MAX_KERNEL_BAGS} bags, or "
+            "head='linear'"
+        )
+    dual = kind == "rbf" or len(features) < features.shape[1]
+    if dual:
+        kernel = rbf_kernel(features, features, blocks) if kind == "rbf" else linear_kernel(features)
+        coefficients, bias, held_out = solve_dual(kernel, targets, C * weights, loss)
+        if kind == "rbf":
+            anchors, solution = features, coefficients
+        else:
+            anchors, solution = None, features.T @ coefficients / features.shape[1]
+    else:
+        anchors = None
+        root = np.sqrt(features.shape[1])
+        solution, bias, held_out = solve_primal(features / root, targets, C * weights, loss)
+        solution = solution / root
+    slope, shift = sigmoid(held_out, targets, weights) if calibrated and loss == "square" else (1.0, 0.0)
+    return Head(anchors, solution, float(bias), slope, shift, blocks)
+
+
+def rbf_kernel(left: np.ndarray, right: np.ndarray, blocks: int) -> np.ndarray:
+    """The mean over the blocks of exp(-|x - x'|^2/p), (n, m)."""
+    width = left.shape[1] // blocks
+    total = np.zeros((len(left), len(right)))
+    for start in range(0, left.shape[1], width):
+        x, z = left[:, start : start + width], right[:, start : start + width]
+        product = x @ z.T
+        product *= 2.0
+        product -= np.einsum("ij,ij->i", x, x)[:, None]
+        product -= np.einsum("ij,ij->i", z, z)
+        np.minimum(product, 0.0, out=product)  # rounding leaves a distance of about -1e-16
+        product /= width
+        total += np.exp(product, out=product)
+    return total / blocks
+
+
+def linear_kernel(features: np.ndarray) -> np.ndarray:
+    """<x, x'>/p, (n, n)."""
+    return features @ features.T / features.shape[1]
+
+
+def solve_dual(
+    kernel: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """(coefficients, bias, leave-one-out scores) of the minimiser in the span of the kernel; strengths are C weight.
+
+    Each Newton step is a weighted least-squares fit: (K + diag(1/c)) a + b = z and sum a = 0, with curvatures c and
+    working responses z; for the square loss the first one is the answer. Held-out scores are then
+    t_i - a_i/H_ii with H the inverse of that bordered matrix (exact for the square loss).
+    """
+    if loss == "square":
+        inverse = np.linalg.inv(kernel + np.diag(1.0 / strengths))
+        column = inverse.sum(axis=1)
+        bias = (column @ targets) / column.sum()
+        coefficients = inverse @ targets - bias * column
+        diagonal = np.diagonal(inverse) - column**2 / column.sum()
+        return coefficients, float(bias), targets - coefficients / np.maximum(diagonal, 1e-300)
+    coefficients, bias, scores = np.zeros(len(targets)), 0.0, np.zeros(len(targets))
+
+    def objective(coefficients: np.ndarray, scores: np.ndarray, bias: float) -> float:
+        return float(0.5 * coefficients @ (scores - bias) + strengths @ np.logaddexp(0.0, -targets * scores))
+
+    for _ in range(MAX_STEPS):
+        curvatures, response = _working(targets, strengths, scores)
+        factor = cho_factor(kernel + np.diag(1.0 / curvatures), lower=True)
+        solved = cho_solve(factor, np.stack([response, np.ones_like(response)], axis=1))
+        new_bias = solved[:, 0].sum() / solved[:, 1].sum()
+        new = solved[:, 0] - new_bias * solved[:, 1]
+        before, length = objective(coefficients, scores, bias), 1.0
+        while True:
+            trial = coefficients + length * (new - coefficients)
+            trial_bias = bias + length * (new_bias - bias)
+            trial_scores = kernel @ trial + trial_bias
+            after = objective(trial, trial_scores, trial_bias)
+            if after <= before + 1e-12 * (1.0 + abs(before)) or length < 1e-8:
+                break
+            length *= 0.5
+        change = np.max(np.abs(trial_scores - scores))
+        coefficients, bias, scores = trial, trial_bias, trial_scores
+        if change <= TOLERANCE * (1.0 + np.max(np.abs(scores))):
+            return coefficients, float(bias), scores
+    raise _not_converged()
+
+
+def solve_primal(
+    features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str
+) -> tuple[np.ndarray, float, np.ndarray]:
+    """(weights, bias, leave-one-out scores) for a linear head, by the normal equations of the features."""
+    state, statistics = minimise(
+        lambda state: newton_statistics(features, targets, strengths, loss, state), features.shape[1] + 1, loss
+    )
+    scores = features @ state[:-1] + state[-1]
+    if loss == "square":
+        scores = held_out_scores(features, targets, strengths, statistics.hessian, scores)
+    return state[:-1], float(state[-1]), scores
+
+
+def minimise(at: Callable[[np.ndarray], Statistics], size: int, loss: str) -> tuple[np.ndarray, Statistics]:
+    """((w, b), the last statistics) by Newton's method with backtracking, from what `at` says of a point.
+
+    Each call of `at` may be a pass over bags on disk; the square loss needs one.
+    """
+    state = np.zeros(size)
+    statistics = at(state)
+    for _ in range(MAX_STEPS):
+        gradient = statistics.gradient + np.append(state[:-1], 0.0)
+        step = -cho_solve(cho_factor(_penalised(statistics.hessian), lower=True), gradient)
+        if loss == "square":
+            return step, statistics
+        value, length = statistics.value + 0.5 * state[:-1] @ state[:-1], 1.0
+        while True:
+            trial = state + length * step
+            statistics = at(trial)
+            if statistics.value + 0.5 * trial[:-1] @ trial[:-1] <= value + 1e-12 * (1.0 + abs(value)) or length < 1e-8:
+                break
+            length *= 0.5
+        change = np.max(np.abs(trial - state))
+        state = trial
+        if change <= TOLERANCE * (1.0 + np.max(np.abs(state))):
+            return state, statistics
+    raise _not_converged()
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """Sums over bags at a point (w, b): the loss, its gradient and its Hessian, without the penalty. They add up."""
+
+    value: float
+    gradient: np.ndarray
+    hessian: np.ndarray
+
+    def __add__(self, other: Statistics) -> Statistics:
+        """The sums over both parts."""
+        return Statistics(self.value + other.value, self.gradient + other.gradient, self.hessian + other.hessian)
+
+
+def newton_statistics(
+    features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str, state: np.ndarray
+) -> Statistics:
+    """The `Statistics` of bags at state = (w, b)."""
+    scores = features @ state[:-1] + state[-1]
+    if loss == "square":
+        value = 0.5 * strengths @ (targets - scores) ** 2
+        slopes, curvatures = strengths * (scores - targets), strengths
+    else:
+        value = strengths @ np.logaddexp(0.0, -targets * scores)
+        wrong = expit(-targets * scores)
+        slopes, curvatures = -strengths * targets * wrong, strengths * wrong * (1.0 - wrong)
+    scaled = features * curvatures[:, None]
+    hessian = np.empty((len(state), len(state)))
+    hessian[:-1, :-1] = features.T @ scaled
+    hessian[:-1, -1] = hessian[-1, :-1] = scaled.sum(axis=0)
+    hessian[-1, -1] = curvatures.sum()
+    return Statistics(float(value), np.append(features.T @ slopes, slopes.sum()), hessian)
+
+
+def held_out_scores(
+    features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, hessian: np.ndarray, scores: np.ndarray
+) -> np.ndarray:
+    """Leave-one-out scores of the square loss: (f_i - h_i t_i)/(1 - h_i), h_i the leverage of bag i."""
+    extended = np.append(features, np.ones((len(features), 1)), axis=1)
+    factor = cho_factor(_penalised(hessian), lower=True)
+    leverage = strengths * np.einsum("ij,ji->i", extended, cho_solve(factor, extended.T))
+    return (scores - leverage * targets) / np.maximum(1.0 - leverage, 1e-12)
+
+
+def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Platt's (slope >= 0, shift): maximum likelihood of expit(slope f + shift), targets drawn in by his prior.
+
+    A slope below 0 would say that higher scores mean the other class, which held-out noise can suggest; it is held at
+    0 and the probability is then the positives' share.
+    """
+    positive = targets > 0.0
+    up, down = weights[positive].sum(), weights[~positive].sum()
+    goals = np.where(positive, (up + 1.0) / (up + 2.0), 1.0 / (down + 2.0))
+    base = float(np.log((up + 1.0) / (down + 1.0)))
+    spread = float(np.std(scores)) or 1.0
+    standard = (scores - scores.mean()) / spread
+    slope, shift = 0.0, base
+    for _ in range(MAX_STEPS):
+        p = expit(slope * standard + shift)
+        error, curve = weights * (p - goals), weights * p * (1.0 - p) + 1e-12
+        gradient = np.array([error @ standard, error.sum()])
+        off = curve @ standard
+        step = np.linalg.solve(np.array([[curve @ standard**2 + 1e-9, off], [off, curve.sum()]]), gradient)
+        step *= min(1.0, 4.0 / np.max(np.abs(step), initial=1e-300))
+        slope, shift = slope - step[0], shift - step[1]
+        if np.max(np.abs(step)) < 1e-12:
+            break
+    if slope <= 0.0:
+        return 0.0, base
+    return slope / spread, shift - slope * scores.mean() / spread
+
+
+def _working(targets: np.ndarray, strengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Curvatures and working responses of the logistic loss."""
+    wrong = expit(-targets * scores)
+    curvatures = np.maximum(strengths * wrong * (1.0 - wrong), 1e-12 * strengths)
+    return curvatures, scores + strengths * targets * wrong / curvatures
+
+
+def _penalised(hessian: np.ndarray) -> np.ndarray:
+    """The Hessian of J: the identity for the weights, nothing for the bias (a hair, where no bag has curvature)."""
+    penalty = np.ones(len(hessian))
+    penalty[-1] = 1e-12
+    return hessian + np.diag(penalty)
+
+
+def _not_converged() -> Any:
+    from solvable.numerics.results import Result, SolveError
+
+    return SolveError(f"the head took {MAX_STEPS} Newton steps: {Result.MAX_STEPS.message}")

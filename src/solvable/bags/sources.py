@@ -1,0 +1,237 @@
+"""Where tokens come from, a block at a time: memory, files on disk, batches of the user's, partitions on Dask workers.
+
+The blocks are cut by one rule from the sequence of bags alone, so that every local source gives the same sums to the
+last bit, however the user's batches are cut.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
+from functools import cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from solvable.bags.container import Bags, as_bags, concatenate, unchecked
+from solvable.bags.passes import Block
+
+# A block of float64 tokens of this many numbers (4 MB) is worked on in the processor's caches.
+BLOCK_VALUES = 2**19
+
+Work = Callable[[Block], Any]
+
+
+class Memory:
+    """Bags in memory, or in an array on disk that is sliced as it is read (`np.memmap`, zarr, h5py)."""
+
+    def __init__(self, bags: Any, targets: Any, weights: Any) -> None:
+        self.bags, self.targets, self.weights = bags, targets, weights
+
+    def __len__(self) -> int:
+        """The number of bags."""
+        return len(self.bags)
+
+    def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
+        """work(block) for every block in order; `aligned` stands for the targets and weights where it is given."""
+        targets, weights = aligned or (self.targets, self.weights)
+
+        def block(part: slice) -> Any:
+            return work(Block(self.bags[part], targets[part], weights[part]))
+
+        cuts = _cuts(self.bags.offsets, self.bags.shape[1])
+        yield from _in_order(block, [slice(*cut) for cut in pairwise(cuts)])
+
+
+class SlicedArray:
+    """An (n, L, d) array on disk as bags; a slice of it is read into memory."""
+
+    def __init__(self, array: Any) -> None:
+        self.array, (count, length, dim) = array, array.shape
+        self.offsets = np.arange(count + 1) * length
+        self.shape = (count, dim)
+
+    def __len__(self) -> int:
+        """The number of bags."""
+        return self.shape[0]
+
+    def __getitem__(self, part: slice) -> Bags:
+        """The bags of a slice."""
+        tokens = np.asarray(self.array[part])
+        if isinstance(self.array, np.memmap):
+            tokens = np.array(tokens)
+            _release(self.array)
+        length = self.array.shape[1]
+        values = tokens.reshape(-1, self.shape[1])
+        values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+        return unchecked(values, np.arange(len(tokens) + 1) * length)
+
+
+class Stream:
+    """A re-iterable of batches: Bags with labels, or (bags, labels) or (bags, labels, weights), read anew each pass.
+
+    `labels` and `weights` aligned with the sequence of all bags stand for those in the batches where they are given.
+    After the first pass `targets` and `weights` hold those of all bags.
+    """
+
+    def __init__(self, batches: Iterable[Any], labels: Any = None, weights: Any = None) -> None:
+        if iter(batches) is batches:
+            raise ValueError(
+                f"X is a {type(batches).__name__}, which can be read once; accepted: a re-iterable of batches, whose "
+                "iter() begins anew (a list, a ParquetBags, an object with __iter__)"
+            )
+        self.batches, self.targets, self.weights = batches, labels, weights
+        self.dim: int | None = None
+        self.count: int | None = None
+
+    def __len__(self) -> int:
+        """The number of bags, known after the first pass."""
+        assert self.count is not None
+        return self.count
+
+    def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
+        """As `Memory.each`."""
+        yield from _in_order(work, self._blocks(aligned))
+
+    def _blocks(self, aligned: tuple[np.ndarray, ...]) -> Iterator[Block]:
+        waiting: list[tuple[Bags, np.ndarray, np.ndarray]] = []
+        tokens, done = 0, 0
+        seen: list[tuple[np.ndarray, np.ndarray]] = []
+        for number, batch in enumerate(self.batches):
+            bags, targets, weights = self._batch(batch, number, done, aligned)
+            done += len(bags)
+            if self.count is None:
+                seen.append((targets, weights))
+            while len(bags):
+                room = -(-BLOCK_VALUES // bags.shape[1]) - tokens
+                take = int(np.searchsorted(bags.offsets, room))
+                waiting.append((bags[:take], targets[:take], weights[:take]))
+                tokens += len(waiting[-1][0].values)
+                if take <= len(bags) and tokens * bags.shape[1] >= BLOCK_VALUES:
+                    yield _joined(waiting)
+                    waiting, tokens = [], 0
+                bags, targets, weights = bags[take:], targets[take:], weights[take:]
+        if waiting:
+            yield _joined(waiting)
+        if done == 0:
+            raise ValueError("X yields no bags; accepted: at least one batch of bags")
+        if self.count is None:
+            self.targets, self.weights = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+            self.count = done
+        for name, values in (("y", self.targets), ("sample_weight", self.weights)):
+            if values is not None and len(values) != done:
+                raise ValueError(f"{name} has {len(values)} values and X yields {done} bags; accepted: one for each")
+
+    def _batch(self, batch: Any, number: int, start: int, aligned: tuple[np.ndarray, ...]) -> Any:
+        parts = batch if isinstance(batch, tuple) else (batch,)
+        bags = as_bags(parts[0], f"batch {number} of X")
+        if self.dim is not None and bags.shape[1] != self.dim:
+            raise ValueError(f"batch {number} of X has {bags.shape[1]} features and the first {self.dim}")
+        self.dim = bags.shape[1]
+        stop = start + len(bags)
+        if aligned:
+            targets, weights = (array[start:stop] for array in aligned)
+        else:
+            held = parts[1] if len(parts) > 1 else bags.labels
+            targets = held if self.targets is None else self.targets[start:stop]
+            if targets is None:
+                raise ValueError(f"batch {number} of X has no labels; accepted: Bags with labels, (bags, labels), or y")
+            held = parts[2] if len(parts) > 2 else None
+            weights = held if self.weights is None else self.weights[start:stop]
+            weights = np.ones(len(bags)) if weights is None else weights
+        targets, weights = np.asarray(targets), np.asarray(weights)
+        for name, values in (("labels", targets), ("weights", weights)):
+            if values.shape != (len(bags),):
+                raise ValueError(
+                    f"batch {number} of X has {len(bags)} bags and {name} of shape {values.shape}; accepted: one a bag"
+                )
+        return bags, targets, weights
+
+
+def _joined(parts: list[tuple[Bags, np.ndarray, np.ndarray]]) -> Block:
+    bags, targets, weights = zip(*parts, strict=True)
+    return Block(concatenate(bags), np.concatenate(targets), np.concatenate(weights))
+
+
+def _cuts(offsets: np.ndarray, dim: int) -> list[int]:
+    """Where blocks begin and end: each holds as few bags as reach `BLOCK_VALUES` numbers."""
+    cuts, last = [0], len(offsets) - 1
+    while cuts[-1] < last:
+        full = offsets[cuts[-1]] + -(-BLOCK_VALUES // dim)
+        cuts.append(min(int(np.searchsorted(offsets, full)), last))
+    return cuts
+
+
+def _in_order(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """work(item) for every item, in order, on as many threads as BLAS would take; a few items are read ahead."""
+    iterator = iter(items)
+    first = next(iterator, None)
+    if first is None:
+        return
+    second = next(iterator, None)
+    if second is None:
+        yield work(first)
+        return
+    workers = _threads()
+    # Each thread does its own small products; threads within threads would only wait for one another.
+    with _blas().limit(limits=1, user_api="blas") if workers > 1 else nullcontext():
+        if workers == 1:
+            yield work(first)
+            yield work(second)
+            yield from map(work, iterator)
+            return
+        with ThreadPoolExecutor(workers) as pool:
+            pending = deque(pool.submit(work, item) for item in (first, second))
+            for item in iterator:
+                pending.append(pool.submit(work, item))
+                if len(pending) > 2 * workers:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+
+
+@cache
+def _blas() -> Any:
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+def _threads() -> int:
+    """What BLAS would take, which a user, joblib or a cluster may have limited; never more than the cores we have."""
+    allowed = [library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"]
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([cores, *allowed]))
+
+
+def _release(array: np.memmap) -> None:
+    """Let go of the pages of a mapped file that have been read: they count as memory of this process."""
+    import mmap
+
+    mapped = getattr(array, "_mmap", None)
+    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+        mapped.madvise(mmap.MADV_DONTNEED)
+
+
+def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
+    """The source of bags that are not in memory; None for those that are."""
+    if isinstance(X, Bags | list | tuple) or (isinstance(X, np.ndarray) and not isinstance(X, np.memmap)):
+        return None
+    shape = getattr(X, "shape", None)
+    if shape is not None and len(shape) == 3 and hasattr(X, "__getitem__"):
+        if y is None:
+            raise ValueError("y=None; accepted: one label for each bag of the array X")
+        labels = np.asarray(y)
+        if labels.shape != (shape[0],):
+            raise ValueError(f"y has shape {labels.shape} and X {shape[0]} bags; accepted: one label a bag")
+        weights = np.ones(shape[0]) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return Memory(SlicedArray(X), labels, weights)
+    if shape is None and hasattr(X, "__iter__") and not hasattr(X, "__array__"):
+        labels = None if y is None else np.asarray(y)
+        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        return Stream(X, labels, weights)
+    return None

@@ -1,0 +1,330 @@
+"""Fit the pooling and the head of an estimator by a few reads of its source."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from scipy.special import expit
+
+from solvable.bags import heads, passes
+from solvable.bags.container import Bags, unchecked
+from solvable.bags.passes import Block, Group
+
+POOLINGS = ("attention", "mean", "max", "min", "logsumexp")
+# A feature whose deviation is below this share of its mean is constant but for rounding.
+CONSTANT = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What to fit: the parameters of the estimators that the mathematics needs."""
+
+    pooling: tuple[str, ...]
+    queries: int
+    sharpness: float
+    head_rate: float
+    standardize: bool
+    clip: float
+    inverse_temperature: float
+    head: str
+    loss: str
+    C: float
+    class_weight: Any
+    bounded_memory: bool
+    regression: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Pooling:
+    """Fitted pooling: what maps bags to features.
+
+    `queries` (d, K) score raw tokens, sharpness included; `mean` and `deviation` (d,) standardise tokens for the
+    log-sum-exp; `feature_mean` and `feature_deviation` (p,) standardise the pooled features, which are then clipped.
+    """
+
+    parts: tuple[str, ...]
+    queries: np.ndarray
+    mean: np.ndarray
+    deviation: np.ndarray
+    inverse_temperature: float
+    feature_mean: np.ndarray
+    feature_deviation: np.ndarray
+    clip: float
+
+    @property
+    def blocks(self) -> int:
+        """The number of blocks of d features."""
+        return sum(self.queries.shape[1] if part == "attention" else 1 for part in self.parts)
+
+    def raw(self, bags: Bags) -> np.ndarray:
+        """The pooled features (n, p) before they are standardised."""
+        found = []
+        for part in self.parts:
+            if part == "attention":
+                weights = self.attention(bags)
+                found += [passes.weighted_sums(bags.values, column, bags.offsets) for column in weights.T]
+            elif part == "mean":
+                found.append(passes.token_means(bags.values, bags.offsets))
+            elif part == "logsumexp":
+                rate = self.inverse_temperature
+                found.append(passes.log_mean_exp(bags, self.mean, self.deviation, rate))
+            else:
+                found.append(passes.extremes(bags, part))
+        return np.concatenate(found, axis=1)
+
+    def features(self, bags: Bags) -> np.ndarray:
+        """The standardised, clipped features (n, p)."""
+        return self.standardised(self.raw(bags))
+
+    def standardised(self, raw: np.ndarray) -> np.ndarray:
+        """Raw features standardised and clipped."""
+        return np.clip((raw - self.feature_mean) / self.feature_deviation, -self.clip, self.clip)
+
+    def attention(self, bags: Bags) -> np.ndarray:
+        """The weight (N, K) of each token in its bag for each query."""
+        return passes.attention_weights(passes.float64(bags.values) @ self.queries, bags.offsets)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fit:
+    """Everything that was learned, and the values that the labels took (None in a regression)."""
+
+    pooling: Pooling
+    head: heads.Head
+    classes: np.ndarray | None
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Coded:
+    """Targets as numbers, -1 and +1 or standardised, with their weights and moments.
+
+    `groups` are the two classes (the first one is negative), or all bags; `weights` (n,) weigh bags in the head,
+    `query_weights` in the second step, where both classes count alike.
+    """
+
+    groups: tuple[Group, ...]
+    targets: np.ndarray
+    weights: np.ndarray
+    query_weights: np.ndarray
+    classes: np.ndarray | None
+    target_mean: float = 0.0
+    target_deviation: float = 1.0
+
+
+def fit(source: Any, recipe: Recipe) -> Fit:
+    """Four reads: moments and the first step; the query; its scale; the features. Then the head.
+
+    With `bounded_memory` the features are not kept, and the head reads once a Newton step and once for its
+    probabilities. Raises: ValueError naming what is wrong with labels or weights.
+    """
+    totals = _first_pass(source, recipe.regression)
+    coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
+    total = _total(coded.groups)
+    mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
+    if not recipe.standardize:
+        deviation = np.full_like(deviation, np.sqrt(np.mean(total.token_square) / total.token_weight) or 1.0)
+    queries = np.zeros((len(mean), 0))
+    if "attention" in recipe.pooling:
+        queries = _fit_queries(source, recipe, coded, deviation)
+    blank = np.zeros(0)
+    pooling = Pooling(recipe.pooling, queries, mean, deviation, recipe.inverse_temperature, blank, blank, recipe.clip)
+    pooling, features = _fit_features(source, pooling, coded.weights, keep=not recipe.bounded_memory)
+    if features is None:
+        head = _fit_streamed_head(source, pooling, coded, recipe)
+    else:
+        head = heads.fit_head(
+            features,
+            coded.targets,
+            coded.weights,
+            kind=recipe.head,
+            loss=recipe.loss,
+            C=recipe.C,
+            blocks=pooling.blocks,
+            calibrated=not recipe.regression,
+        )
+    return Fit(pooling, head, coded.classes, coded.target_mean, coded.target_deviation)
+
+
+def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
+    """The moments of each label's bags, or of all bags in a regression."""
+
+    def gather(block: Block) -> dict[Any, Group]:
+        if regression:
+            values = block.targets.astype(np.float64)
+            return passes.moments(block, np.zeros(len(values), dtype=np.int8), values)
+        return passes.moments(block, block.targets, np.zeros(len(block.targets)))
+
+    totals: dict[Any, Group] = {}
+    for found in source.each(gather):
+        for name, group in found.items():
+            totals[name] = totals[name] + group if name in totals else group
+    if not totals:
+        raise ValueError("sample_weight is zero for every bag; accepted: at least one positive weight")
+    return totals
+
+
+def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> Coded:
+    labels = np.asarray(source.targets)
+    classes = np.unique(labels)
+    require_two_classes(classes)
+    missing = [name for name in classes.tolist() if name not in totals]
+    if missing:
+        raise ValueError(f"sample_weight leaves one class: every bag of class {missing[0]!r} has weight zero")
+    groups = [totals[name] for name in classes]
+    whole = sum(group.weight for group in groups)
+    if class_weight is None:
+        factors = [1.0, 1.0]
+    elif isinstance(class_weight, str):
+        factors = [whole / (2.0 * group.weight) for group in groups]
+    else:
+        factors = [float(class_weight.get(name, 1.0)) for name in classes.tolist()]
+    positive = labels == classes[1]
+    weights = source.weights * np.where(positive, factors[1], factors[0])
+    halves = source.weights / np.where(positive, 2.0 * groups[1].weight, 2.0 * groups[0].weight)
+    groups = tuple(group.scaled(factor) for group, factor in zip(groups, factors, strict=True))
+    return Coded(groups, np.where(positive, 1.0, -1.0), weights, halves, classes)
+
+
+def require_two_classes(classes: np.ndarray) -> None:
+    """Raises: ValueError unless there are two classes."""
+    if len(classes) < 2:
+        raise ValueError(
+            f"Classifier can't train when only one class is present: y holds only {classes.tolist()}; accepted: two"
+        )
+    if len(classes) > 2:
+        raise ValueError(
+            "Only binary classification is supported. The type of the target is multiclass: y holds "
+            f"{len(classes)} classes; accepted: two (several classes through sklearn.multiclass.OneVsRestClassifier)"
+        )
+
+
+def _code_targets(totals: dict[Any, Group], source: Any) -> Coded:
+    (group,) = totals.values()
+    targets = np.asarray(source.targets, dtype=np.float64)
+    deviation = float(np.sqrt(group.target_square / group.weight)) or 1.0
+    shares = source.weights / group.weight
+    return Coded(
+        (group,), (targets - group.target_mean) / deviation, source.weights, shares, None, group.target_mean, deviation
+    )
+
+
+def _deviation(variance: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """The standard deviation of each feature; 1 where it is constant."""
+    deviation = np.sqrt(variance)
+    return np.where(deviation > CONSTANT * np.abs(mean), deviation, 1.0)
+
+
+def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray) -> np.ndarray:
+    """The scoring vectors (d, K) of raw tokens.
+
+    With tokens standardised: step one moves the head to w = (mean of positives' bag means - that of negatives)/2, of
+    length a = min(head_rate/2, 1/|w|^2), where 1/|w|^2 brings the mean margin to one; step two moves the query to
+    q = sum_i v_i r_i/L_i Z_i^T C Z_i w, with r_i the logistic residual at the scores a <w, mean token> and v_i weights
+    that balance the classes. In a regression w is the covariance of bag means and targets, and r_i the target.
+    Further queries are the leading eigenvectors of the matrix in front of w, off q.
+    """
+    weights, targets = coded.query_weights, coded.targets
+    if coded.classes is None:
+        (group,) = coded.groups
+        direction = group.product / group.weight / max(coded.target_deviation, 1e-300) / deviation
+        centre, rate = np.zeros_like(deviation), 0.0
+
+        def residual(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+            return targets
+    else:
+        down, up = coded.groups
+        direction = 0.5 * (up.bag_mean - down.bag_mean) / deviation
+        centre = 0.5 * (up.bag_mean + down.bag_mean)
+        rate = min(0.5 * recipe.head_rate, 1.0 / max(direction @ direction, 1e-300))
+
+        def residual(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
+            return targets * expit(-rate * targets * scores)
+
+    raw = direction / deviation
+    offset = float(raw @ centre)
+    if recipe.queries == 1:
+        work = lambda block: passes.query_gradient(block, raw, offset, residual)  # noqa: E731
+        queries = (_total(source.each(work, targets, weights)) / deviation)[:, None]
+    else:
+        work = lambda block: passes.query_matrix(block, raw, offset, residual)  # noqa: E731
+        matrix = _total(source.each(work, targets, weights)) / np.outer(deviation, deviation)
+        queries = _leading(matrix, direction, recipe.queries)
+    queries = queries / deviation[:, None]
+    scatter = _total(source.each(lambda block: passes.score_scatter(block, queries), targets, coded.weights))
+    scale = np.sqrt(scatter[1:] / scatter[0])
+    # Bags of one token, or tokens that do not differ within a bag, leave the query at zero: attention is uniform.
+    return np.where(scale > 0.0, recipe.sharpness * queries / np.where(scale > 0.0, scale, 1.0), 0.0)
+
+
+def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarray:
+    """The query matrix @ direction and the count - 1 leading eigenvectors of the matrix across it, (d, count)."""
+    matrix = 0.5 * (matrix + matrix.T)
+    query = matrix @ direction
+    norm = np.linalg.norm(query)
+    unit = query / norm if norm > 0.0 else query
+    across = matrix - np.outer(unit, unit @ matrix)
+    across = across - np.outer(across @ unit, unit)
+    values, vectors = np.linalg.eigh(across)
+    chosen = vectors[:, np.argsort(-values)[: count - 1]]
+    signs = np.where(chosen.T @ direction < 0.0, -1.0, 1.0)
+    return np.concatenate([query[:, None], chosen * signs], axis=1)
+
+
+def _total(parts: Any) -> Any:
+    iterator = iter(parts)
+    total = next(iterator)
+    for part in iterator:
+        total = total + part
+    return total
+
+
+def _fit_features(source: Any, pooling: Pooling, weights: np.ndarray, keep: bool) -> tuple[Pooling, np.ndarray | None]:
+    """The pooling with the moments of its features, and the standardised features where they are kept."""
+    if keep:
+        raw = np.concatenate(list(source.each(lambda block: pooling.raw(block.bags), weights, weights)))
+        share = weights / weights.sum()
+        mean = share @ raw
+        square = share @ (raw - mean) ** 2
+    else:
+
+        def gather(block: Block) -> Group | None:
+            features = pooling.raw(block.bags)
+            one_token = Block(unchecked(features, np.arange(len(features) + 1)), block.targets, block.weights)
+            nothing = np.zeros(len(features))
+            return passes.moments(one_token, nothing, nothing).get(0.0)
+
+        total = _total(group for group in source.each(gather, weights, weights) if group is not None)
+        raw, mean, square = None, total.token_mean, total.token_square / total.token_weight
+    pooling = dataclasses.replace(pooling, feature_mean=mean, feature_deviation=_deviation(square, mean))
+    return pooling, None if raw is None else pooling.standardised(raw)
+
+
+def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Recipe) -> heads.Head:
+    """The linear head in O(p^2) memory: one read a Newton step, and for the square loss one for held-out scores."""
+    width = len(pooling.feature_mean)
+    root = np.sqrt(width)
+    targets, strengths = coded.targets, recipe.C * coded.weights
+
+    def at(state: np.ndarray) -> heads.Statistics:
+        def gather(block: Block) -> heads.Statistics:
+            features = pooling.features(block.bags) / root
+            return heads.newton_statistics(features, block.targets, block.weights, recipe.loss, state)
+
+        return _total(source.each(gather, targets, strengths))
+
+    state, statistics = heads.minimise(at, width + 1, recipe.loss)
+    slope, shift = 1.0, 0.0
+    if recipe.loss == "square" and not recipe.regression:
+
+        def held_out(block: Block) -> np.ndarray:
+            features = pooling.features(block.bags) / root
+            scores = features @ state[:-1] + state[-1]
+            return heads.held_out_scores(features, block.targets, block.weights, statistics.hessian, scores)
+
+        scores = np.concatenate(list(source.each(held_out, targets, strengths)))
+        slope, shift = heads.sigmoid(scores, targets, coded.weights)
+    return heads.Head(None, state[:-1] / root, float(state[-1]), slope, shift, pooling.blocks)
