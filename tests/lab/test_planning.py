@@ -1,6 +1,8 @@
 """The theory inverted: roots, turns, jumps, floors, gaps, whole numbers, and what is refused."""
 
 import math
+import re
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import numpy as np
@@ -302,3 +304,12 @@ def test_every_experiment_plans_or_says_why_not(name):
         assert found.rows[0].inverse.tried
         assert solve in str(found)
         assert observable.name in str(found)
+
+
+def test_a_plan_as_its_page_shows_it(capsys):
+    page = (Path(__file__).parents[2] / "docs" / "planning.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    names = {}
+    exec(block, names)
+    assert names["needed"] == {"logistic": pytest.approx(1.158, abs=1e-3), "square": pytest.approx(1.362, abs=1e-3)}
+    assert "query_ratio 1.362 = 1 362 bags at dim 1 000" in capsys.readouterr().out
