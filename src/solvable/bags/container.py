@@ -31,7 +31,7 @@ class Bags:
         self.ids = _aligned("ids", ids, len(self), "a bag")
         self.labels = _aligned("labels", labels, len(self), "a bag")
         self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token")
-        _require_finite(self.values, self.offsets)
+        require_finite(self.values, self.offsets)
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str], **columns: Any) -> Bags:
@@ -133,7 +133,7 @@ def as_bags(X: Any, name: str = "X") -> Bags:
             f"(shape={array.shape}) while a minimum of 1 is required; accepted: at least one bag, token and feature"
         )
     bags = unchecked(array.reshape(-1, array.shape[-1]), np.arange(len(array) + 1) * length)
-    _require_finite(bags.values, bags.offsets, name)
+    require_finite(bags.values, bags.offsets, name)
     return bags
 
 
@@ -175,7 +175,7 @@ def _from_list(arrays: list[np.ndarray], name: str) -> Bags:
             raise ValueError(f"{name}[{i}] has {bag.shape[1]} features and {name}[0] has {dim}; accepted: one number")
     offsets = np.cumsum([0, *(len(bag) for bag in arrays)])
     bags = unchecked(np.concatenate(arrays), offsets)
-    _require_finite(bags.values, bags.offsets, name)
+    require_finite(bags.values, bags.offsets, name)
     return bags
 
 
@@ -221,7 +221,8 @@ def _aligned(name: str, values: Any, count: int, what: str) -> np.ndarray | None
     return array
 
 
-def _require_finite(values: np.ndarray, offsets: np.ndarray, name: str = "values") -> None:
+def require_finite(values: np.ndarray, offsets: np.ndarray, name: str = "values", first: int = 0) -> None:
+    """Raises: ValueError naming the bag (the first one is number `first`) when a value is not finite."""
     # The sum is finite exactly when every entry is (short of overflow), and needs no second copy of the tokens.
     with np.errstate(all="ignore"):
         if np.isfinite(np.sum(values, dtype=np.float64)):
@@ -230,6 +231,6 @@ def _require_finite(values: np.ndarray, offsets: np.ndarray, name: str = "values
     if not rows.any():
         return
     row = int(np.argmax(rows))
-    bag = int(np.searchsorted(offsets, row, side="right")) - 1
+    bag = first + int(np.searchsorted(offsets, row, side="right")) - 1
     kind = "NaN" if np.isnan(values[row]).any() else "infinity"
     raise ValueError(f"Input {name} contains {kind}, in bag {bag}; accepted: finite numbers")

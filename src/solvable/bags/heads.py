@@ -3,7 +3,7 @@
 J(f) = |f|^2/2 + C sum_i weight_i loss(t_i, f(x_i) + b) with the bias b free and |f| the norm of the kernel's space. The
 square loss is (t - f)^2/2, which makes a least-squares support vector machine, the logistic one log(1 + e^{-t f}). The
 kernel is the mean over the blocks of features (one block a pooling) of k(x, x') = exp(-|x - x'|^2/p) for "rbf" and
-<x, x'>/p for "linear", with p the number of features of the block, so that k(x, x) is about one for either.
+<x, x'>/p for "linear", with p the number of features of the block that vary, so that k(x, x) is about one for either.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MAX_KERNEL_BAGS = 20_000
 class Head:
     """A fitted head: f(x) = k(x, anchors) weights + bias, or <x, weights> + bias where `anchors` is None.
 
-    `slope` and `shift` map f to a probability, expit(slope f + shift); `blocks` is the number of feature blocks.
+    `slope` and `shift` map f to a probability, expit(slope f + shift); `widths` are the varying features of each block.
     """
 
     anchors: np.ndarray | None
@@ -33,7 +33,7 @@ class Head:
     bias: float
     slope: float
     shift: float
-    blocks: int
+    widths: tuple[int, ...]
 
     def scores(self, features: np.ndarray) -> np.ndarray:
         """f, (n,)."""
@@ -42,7 +42,7 @@ class Head:
         # A few rows of the kernel at a time, so that scoring many bags takes little memory.
         rows = max(1, 2**22 // len(self.anchors))
         parts = [
-            rbf_kernel(features[i : i + rows], self.anchors, self.blocks) @ self.weights
+            rbf_kernel(features[i : i + rows], self.anchors, self.widths) @ self.weights
             for i in range(0, len(features), rows)
         ]
         return np.concatenate(parts) + self.bias
@@ -60,10 +60,10 @@ def fit_head(
     kind: str,
     loss: str,
     C: float,
-    blocks: int,
+    widths: tuple[int, ...],
     calibrated: bool = True,
 ) -> Head:
-    """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) of `blocks` equal blocks.
+    """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) in equal blocks.
 
     Probabilities: for the logistic loss expit(f); for the square loss Platt's sigmoid of the leave-one-out scores,
     which have a closed form. Raises: ValueError when the n x n kernel of "rbf" would be too large.
@@ -77,27 +77,27 @@ def fit_head(
         )
     dual = kind == "rbf" or len(features) < features.shape[1]
     if dual:
-        kernel = rbf_kernel(features, features, blocks) if kind == "rbf" else linear_kernel(features)
+        kernel = rbf_kernel(features, features, widths) if kind == "rbf" else features @ features.T / sum(widths)
         coefficients, bias, held_out = solve_dual(kernel, targets, C * weights, loss)
         if kind == "rbf":
             anchors, solution = features, coefficients
         else:
-            anchors, solution = None, features.T @ coefficients / features.shape[1]
+            anchors, solution = None, features.T @ coefficients / sum(widths)
     else:
         anchors = None
-        root = np.sqrt(features.shape[1])
+        root = np.sqrt(sum(widths))
         solution, bias, held_out = solve_primal(features / root, targets, C * weights, loss)
         solution = solution / root
     slope, shift = sigmoid(held_out, targets, weights) if calibrated and loss == "square" else (1.0, 0.0)
-    return Head(anchors, solution, float(bias), slope, shift, blocks)
+    return Head(anchors, solution, float(bias), slope, shift, widths)
 
 
-def rbf_kernel(left: np.ndarray, right: np.ndarray, blocks: int) -> np.ndarray:
+def rbf_kernel(left: np.ndarray, right: np.ndarray, widths: tuple[int, ...]) -> np.ndarray:
     """The mean over the blocks of exp(-|x - x'|^2/p), (n, m)."""
-    width = left.shape[1] // blocks
     total = np.zeros((len(left), len(right)))
-    for start in range(0, left.shape[1], width):
-        x, z = left[:, start : start + width], right[:, start : start + width]
+    count = len(widths)
+    parts = zip(widths, np.split(left, count, axis=1), np.split(right, count, axis=1), strict=True)
+    for width, x, z in parts:
         product = x @ z.T
         product *= 2.0
         product -= np.einsum("ij,ij->i", x, x)[:, None]
@@ -105,12 +105,7 @@ def rbf_kernel(left: np.ndarray, right: np.ndarray, blocks: int) -> np.ndarray:
         np.minimum(product, 0.0, out=product)  # rounding leaves a distance of about -1e-16
         product /= width
         total += np.exp(product, out=product)
-    return total / blocks
-
-
-def linear_kernel(features: np.ndarray) -> np.ndarray:
-    """<x, x'>/p, (n, n)."""
-    return features @ features.T / features.shape[1]
+    return total / count
 
 
 def solve_dual(

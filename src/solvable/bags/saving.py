@@ -32,7 +32,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "parts": pooling.parts,
         "inverse_temperature": pooling.inverse_temperature,
         "clip": pooling.clip,
-        "head": {"bias": head.bias, "slope": head.slope, "shift": head.shift, "blocks": head.blocks},
+        "head": {"bias": head.bias, "slope": head.slope, "shift": head.shift},
         "target": [fitted.target_mean, fitted.target_deviation],
     }
     arrays = {name: getattr(pooling, name) for name in _POOLING} | {"weights": head.weights}
@@ -77,7 +77,7 @@ def load(path: str | os.PathLike[str]) -> Any:
             clip=text["clip"],
             **{name: arrays[name] for name in _POOLING},
         )
-        head = Head(anchors=arrays.get("anchors"), weights=arrays["weights"], **text["head"])
+        head = Head(anchors=arrays.get("anchors"), weights=arrays["weights"], widths=pooling.widths, **text["head"])
         fitted = Fit(pooling, head, arrays.get("classes"), *text["target"])
         parameters = {name: _restored(value) for name, value in text["parameters"].items()}
     except (OSError, EOFError, KeyError, AssertionError, TypeError, AttributeError, zipfile.BadZipFile):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from functools import cache
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from solvable.bags.container import Bags, as_bags, concatenate, unchecked
+from solvable.bags.container import Bags, as_bags, concatenate, require_finite, unchecked
 from solvable.bags.passes import Block
 
 # A block of float64 tokens of this many numbers (4 MB) is worked on in the processor's caches.
@@ -26,7 +26,19 @@ BLOCK_VALUES = 2**19
 Work = Callable[[Block], Any]
 
 
-class Memory:
+class _Local:
+    """A source whose blocks are worked on in this process."""
+
+    def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
+        """work(block) for every block in order; `aligned` (targets, weights) stand for the own ones when given."""
+        raise NotImplementedError
+
+    def total(self, work: Work, *aligned: np.ndarray) -> Any:
+        """The sum of work(block) over all blocks, in order."""
+        return added(self.each(work, *aligned))
+
+
+class Memory(_Local):
     """Bags in memory, or in an array on disk that is sliced as it is read (`np.memmap`, zarr, h5py)."""
 
     def __init__(self, bags: Any, targets: Any, weights: Any) -> None:
@@ -37,7 +49,7 @@ class Memory:
         return len(self.bags)
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
-        """work(block) for every block in order; `aligned` stands for the targets and weights where it is given."""
+        """work(block) for every block in order."""
         targets, weights = aligned or (self.targets, self.weights)
 
         def block(part: slice) -> Any:
@@ -68,10 +80,12 @@ class SlicedArray:
         length = self.array.shape[1]
         values = tokens.reshape(-1, self.shape[1])
         values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
-        return unchecked(values, np.arange(len(tokens) + 1) * length)
+        offsets = np.arange(len(tokens) + 1) * length
+        require_finite(values, offsets, "X", part.start)
+        return unchecked(values, offsets)
 
 
-class Stream:
+class Stream(_Local):
     """A re-iterable of batches: Bags with labels, or (bags, labels) or (bags, labels, weights), read anew each pass.
 
     `labels` and `weights` aligned with the sequence of all bags stand for those in the batches where they are given.
@@ -94,7 +108,7 @@ class Stream:
         return self.count
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
-        """As `Memory.each`."""
+        """work(block) for every block in order, reading the batches anew."""
         yield from _in_order(work, self._blocks(aligned))
 
     def _blocks(self, aligned: tuple[np.ndarray, ...]) -> Iterator[Block]:
@@ -143,13 +157,85 @@ class Stream:
             held = parts[2] if len(parts) > 2 else None
             weights = held if self.weights is None else self.weights[start:stop]
             weights = np.ones(len(bags)) if weights is None else weights
-        targets, weights = np.asarray(targets), np.asarray(weights)
+        targets, weights = np.asarray(targets), _weights(f"the weights of batch {number} of X", weights)
         for name, values in (("labels", targets), ("weights", weights)):
             if values.shape != (len(bags),):
                 raise ValueError(
                     f"batch {number} of X has {len(bags)} bags and {name} of shape {values.shape}; accepted: one a bag"
                 )
         return bags, targets, weights
+
+
+class Partitions:
+    """Dask partitions: delayed objects that give Bags with labels, or (bags, labels), or (bags, labels, weights).
+
+    Every pass maps over the workers, and only sums and per-bag numbers come back.
+    """
+
+    def __init__(self, parts: Sequence[Any], labels: Any = None, weights: Any = None) -> None:
+        self.parts, self.targets, self.weights = list(parts), labels, weights
+        self.counts: list[int] | None = None
+
+    def __len__(self) -> int:
+        """The number of bags, known after the first pass."""
+        assert self.counts is not None
+        return sum(self.counts)
+
+    def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
+        """work(block) for every block of every partition, in order."""
+        for results in self._mapped(work, aligned, False):
+            yield from results
+
+    def total(self, work: Work, *aligned: np.ndarray) -> Any:
+        """The sum of work(block), added up on each worker first."""
+        return added(results[0] for results in self._mapped(work, aligned, True))
+
+    def _mapped(self, work: Work, aligned: tuple[np.ndarray, ...], summed: bool) -> list[list[Any]]:
+        from dask.base import compute
+        from dask.delayed import delayed
+
+        given = aligned or (self.targets, self.weights)
+        slices: list[Any] = [(None, None)] * len(self.parts)
+        if any(values is not None for values in given):
+            if self.counts is None:
+                self.counts = list(compute(*(delayed(_count)(part) for part in self.parts)))
+            stops = np.cumsum([0, *self.counts])
+            for name, values in zip(("y", "sample_weight"), given, strict=True):
+                if values is not None and len(values) != stops[-1]:
+                    raise ValueError(f"{name} has {len(values)} values and X {stops[-1]} bags; accepted: one for each")
+            slices = [
+                tuple(None if values is None else values[start:stop] for values in given)
+                for start, stop in pairwise(stops)
+            ]
+        tasks = [delayed(_on_partition)(part, work, own, summed) for part, own in zip(self.parts, slices, strict=True)]
+        found = compute(*tasks)
+        if not aligned:
+            self.targets, self.weights = (np.concatenate([answer[i] for answer in found]) for i in (1, 2))
+            self.counts = [len(answer[1]) for answer in found]
+            dims = {answer[3] for answer in found}
+            if len(dims) > 1:
+                raise ValueError(f"the partitions of X have {sorted(dims)} features; accepted: one number")
+        return [answer[0] for answer in found]
+
+
+def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[list[Any], Any, Any, int]:
+    source = Stream([part], *own)
+    results = [source.total(work)] if summed else list(source.each(work))
+    assert source.dim is not None
+    return results, source.targets, source.weights, source.dim
+
+
+def _count(part: Any) -> int:
+    return len(as_bags(part[0] if isinstance(part, tuple) else part))
+
+
+def added(parts: Iterable[Any]) -> Any:
+    """The sum of what can be added, in order."""
+    iterator = iter(parts)
+    total = next(iterator)
+    for part in iterator:
+        total = total + part
+    return total
 
 
 def _joined(parts: list[tuple[Bags, np.ndarray, np.ndarray]]) -> Block:
@@ -219,19 +305,29 @@ def _release(array: np.memmap) -> None:
 
 def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
     """The source of bags that are not in memory; None for those that are."""
+    labels = None if y is None else np.asarray(y)
+    weights = None if sample_weight is None else _weights("sample_weight", sample_weight)
+    shape = getattr(X, "shape", None)
+    if hasattr(X, "__dask_graph__") and shape is not None and len(shape) == 3:
+        return Partitions(list(X.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
+    if isinstance(X, list | tuple) and len(X) and all(hasattr(part, "__dask_graph__") for part in X):
+        return Partitions(X, labels, weights)
     if isinstance(X, Bags | list | tuple) or (isinstance(X, np.ndarray) and not isinstance(X, np.memmap)):
         return None
-    shape = getattr(X, "shape", None)
     if shape is not None and len(shape) == 3 and hasattr(X, "__getitem__"):
-        if y is None:
-            raise ValueError("y=None; accepted: one label for each bag of the array X")
-        labels = np.asarray(y)
-        if labels.shape != (shape[0],):
-            raise ValueError(f"y has shape {labels.shape} and X {shape[0]} bags; accepted: one label a bag")
-        weights = np.ones(shape[0]) if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
+        weights = np.ones(shape[0]) if weights is None else weights
+        for name, values in (("y", labels), ("sample_weight", weights)):
+            if values is None or values.shape != (shape[0],):
+                held = "is None" if values is None else f"has shape {values.shape}"
+                raise ValueError(f"{name} {held} and X holds {shape[0]} bags; accepted: one value a bag")
         return Memory(SlicedArray(X), labels, weights)
     if shape is None and hasattr(X, "__iter__") and not hasattr(X, "__array__"):
-        labels = None if y is None else np.asarray(y)
-        weights = None if sample_weight is None else np.asarray(sample_weight, dtype=np.float64)
         return Stream(X, labels, weights)
     return None
+
+
+def _weights(name: str, values: Any) -> np.ndarray:
+    weights = np.asarray(values, dtype=np.float64)
+    if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0.0):
+        raise ValueError(f"{name} has shape {weights.shape} or a value that is negative or not finite; accepted: >= 0")
+    return weights

@@ -11,6 +11,7 @@ from scipy.special import expit
 from solvable.bags import heads, passes
 from solvable.bags.container import Bags, unchecked
 from solvable.bags.passes import Block, Group
+from solvable.bags.sources import added
 
 POOLINGS = ("attention", "mean", "max", "min", "logsumexp")
 # A feature whose deviation is below this share of its mean is constant but for rounding.
@@ -54,9 +55,10 @@ class Pooling:
     clip: float
 
     @property
-    def blocks(self) -> int:
-        """The number of blocks of d features."""
-        return sum(self.queries.shape[1] if part == "attention" else 1 for part in self.parts)
+    def widths(self) -> tuple[int, ...]:
+        """How many features vary in each block of d: a block a pooling, or a query."""
+        varying = np.isfinite(self.feature_deviation).reshape(-1, len(self.mean))
+        return tuple(max(1, int(width)) for width in varying.sum(axis=1))
 
     def raw(self, bags: Bags) -> np.ndarray:
         """The pooled features (n, p) before they are standardised."""
@@ -123,10 +125,10 @@ def fit(source: Any, recipe: Recipe) -> Fit:
     """
     totals = _first_pass(source, recipe.regression)
     coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
-    total = _total(coded.groups)
+    total = added(coded.groups)
     mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
     if not recipe.standardize:
-        deviation = np.full_like(deviation, np.sqrt(np.mean(total.token_square) / total.token_weight) or 1.0)
+        deviation = np.full_like(deviation, np.sqrt(np.mean(total.token_square) / total.token_weight) or np.inf)
     queries = np.zeros((len(mean), 0))
     if "attention" in recipe.pooling:
         queries = _fit_queries(source, recipe, coded, deviation)
@@ -143,7 +145,7 @@ def fit(source: Any, recipe: Recipe) -> Fit:
             kind=recipe.head,
             loss=recipe.loss,
             C=recipe.C,
-            blocks=pooling.blocks,
+            widths=pooling.widths,
             calibrated=not recipe.regression,
         )
     return Fit(pooling, head, coded.classes, coded.target_mean, coded.target_deviation)
@@ -213,9 +215,9 @@ def _code_targets(totals: dict[Any, Group], source: Any) -> Coded:
 
 
 def _deviation(variance: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """The standard deviation of each feature; 1 where it is constant."""
+    """The standard deviation of each feature; infinite where it is constant: dividing by it drops the feature."""
     deviation = np.sqrt(variance)
-    return np.where(deviation > CONSTANT * np.abs(mean), deviation, 1.0)
+    return np.where(deviation > CONSTANT * np.abs(mean), deviation, np.inf)
 
 
 def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray) -> np.ndarray:
@@ -248,13 +250,13 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
     offset = float(raw @ centre)
     if recipe.queries == 1:
         work = lambda block: passes.query_gradient(block, raw, offset, residual)  # noqa: E731
-        queries = (_total(source.each(work, targets, weights)) / deviation)[:, None]
+        queries = (source.total(work, targets, weights) / deviation)[:, None]
     else:
         work = lambda block: passes.query_matrix(block, raw, offset, residual)  # noqa: E731
-        matrix = _total(source.each(work, targets, weights)) / np.outer(deviation, deviation)
+        matrix = source.total(work, targets, weights) / np.outer(deviation, deviation)
         queries = _leading(matrix, direction, recipe.queries)
     queries = queries / deviation[:, None]
-    scatter = _total(source.each(lambda block: passes.score_scatter(block, queries), targets, coded.weights))
+    scatter = source.total(lambda block: passes.score_scatter(block, queries), targets, coded.weights)
     scale = np.sqrt(scatter[1:] / scatter[0])
     # Bags of one token, or tokens that do not differ within a bag, leave the query at zero: attention is uniform.
     return np.where(scale > 0.0, recipe.sharpness * queries / np.where(scale > 0.0, scale, 1.0), 0.0)
@@ -274,14 +276,6 @@ def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarra
     return np.concatenate([query[:, None], chosen * signs], axis=1)
 
 
-def _total(parts: Any) -> Any:
-    iterator = iter(parts)
-    total = next(iterator)
-    for part in iterator:
-        total = total + part
-    return total
-
-
 def _fit_features(source: Any, pooling: Pooling, weights: np.ndarray, keep: bool) -> tuple[Pooling, np.ndarray | None]:
     """The pooling with the moments of its features, and the standardised features where they are kept."""
     if keep:
@@ -297,7 +291,8 @@ def _fit_features(source: Any, pooling: Pooling, weights: np.ndarray, keep: bool
             nothing = np.zeros(len(features))
             return passes.moments(one_token, nothing, nothing).get(0.0)
 
-        total = _total(group for group in source.each(gather, weights, weights) if group is not None)
+        found = source.each(gather, weights, weights)
+        total = added(group for group in found if group is not None)
         raw, mean, square = None, total.token_mean, total.token_square / total.token_weight
     pooling = dataclasses.replace(pooling, feature_mean=mean, feature_deviation=_deviation(square, mean))
     return pooling, None if raw is None else pooling.standardised(raw)
@@ -306,7 +301,7 @@ def _fit_features(source: Any, pooling: Pooling, weights: np.ndarray, keep: bool
 def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Recipe) -> heads.Head:
     """The linear head in O(p^2) memory: one read a Newton step, and for the square loss one for held-out scores."""
     width = len(pooling.feature_mean)
-    root = np.sqrt(width)
+    root = np.sqrt(sum(pooling.widths))
     targets, strengths = coded.targets, recipe.C * coded.weights
 
     def at(state: np.ndarray) -> heads.Statistics:
@@ -314,7 +309,7 @@ def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Reci
             features = pooling.features(block.bags) / root
             return heads.newton_statistics(features, block.targets, block.weights, recipe.loss, state)
 
-        return _total(source.each(gather, targets, strengths))
+        return source.total(gather, targets, strengths)
 
     state, statistics = heads.minimise(at, width + 1, recipe.loss)
     slope, shift = 1.0, 0.0
@@ -327,4 +322,4 @@ def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Reci
 
         scores = np.concatenate(list(source.each(held_out, targets, strengths)))
         slope, shift = heads.sigmoid(scores, targets, coded.weights)
-    return heads.Head(None, state[:-1] / root, float(state[-1]), slope, shift, pooling.blocks)
+    return heads.Head(None, state[:-1] / root, float(state[-1]), slope, shift, pooling.widths)
