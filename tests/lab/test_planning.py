@@ -2,6 +2,7 @@
 
 import math
 import re
+import warnings
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -281,6 +282,25 @@ def test_the_toys_of_the_lab():
         lab.plan(SampleMean, **options, set={"kind": "timid"})
     with pytest.raises(ValueError, match="no theory of toy/mean speaks of 'square' without a run; accepted: 'mean'"):
         lab.plan(SampleMean, solve="location", target={"square": 0.5})
+
+
+class Careless(Curve):
+    """A curve that warns, and whose hyper-parameters are not found."""
+
+    name = "toy/careless"
+
+    def predict(self, overlay, given=None):
+        warnings.warn(f"place {self.place:.0f} is\nfar out", UserWarning, stacklevel=2)
+        return super().predict(overlay, given)
+
+    def tuned(self, observable):
+        raise SolveError("tune found nothing")
+
+
+def test_what_a_theory_warns_of_at_the_answer_is_told_and_missing_advice_too():
+    (row,) = (found := lab.plan(Careless, solve="place", target={"height": 0.5}, set={"shape": "power"})).rows
+    assert row.notes == ["place 6 is far out", "no advice: tune found nothing"]
+    assert str(found).splitlines()[2:4] == ["  place 6 is far out", "  no advice: tune found nothing"]
 
 
 @pytest.mark.parametrize("name", sorted(set(registry.experiments()) - set(SLOW)))

@@ -31,29 +31,35 @@ class Scan:
         self.replies: dict[float, Reply] = {}
 
     def place(self, x: float) -> float:
+        """`x`, or the whole number nearest to it."""
         return float(round(x)) if self.whole else float(x)
 
     def at(self, x: float) -> Reply:
+        """The function's reply, asked for once."""
         x = self.place(x)
         if x not in self.replies:
             self.replies[x] = self.function(x)
         return self.replies[x]
 
     def solved(self) -> list[tuple[float, float]]:
+        """Every argument with a value, in order."""
         return sorted((x, reply.value) for x, reply in self.replies.items() if reply.value is not None)
 
     @property
     def unsolved(self) -> list[float]:
+        """The arguments in the domain without a value."""
         return [x for x, reply in self.replies.items() if reply.value is None and not reply.refused]
 
     @property
     def message(self) -> str:
+        """The first reason why there is no value, of those that are not solved before those refused."""
         replies = [reply for reply in self.replies.values() if reply.value is None]
         if any(not reply.refused for reply in replies):
             replies = [reply for reply in replies if not reply.refused]
         return replies[0].message if replies else ""
 
     def sign(self, value: float) -> int:
+        """On which side of the target a value lies; 0 on it, up to rounding."""
         difference = value - self.target
         return 0 if abs(difference) <= 1e-12 * abs(self.target) else (1 if difference > 0.0 else -1)
 
@@ -76,6 +82,7 @@ class Scan:
         return ends[0], ends[1]
 
     def outwards(self, start: float, positive: bool) -> tuple[str, str]:
+        """Scan away from the start, towards zero and, unless `positive`, beyond it; see `inversion.invert`."""
         size = abs(start) or 1.0
         sign = -1.0 if start < 0.0 else 1.0
         least, most = (WHOLE_DECADES, MOST_WHOLE_DECADES) if self.whole else (DECADES, MOST_DECADES)
@@ -123,6 +130,7 @@ class Scan:
         return "open"
 
     def met(self) -> bool:
+        """Whether the target lies between values found, or is one."""
         signs = {self.sign(y) for _, y in self.solved()}
         return len(signs) > 1 or 0 in signs
 
@@ -142,6 +150,7 @@ class Scan:
         return last < 0.7 * before and last * last / (before - last) < 0.1 * now
 
     def gap(self, x: float) -> float:
+        """The distance from the target."""
         value = self.at(x).value
         return math.inf if value is None else abs(value - self.target)
 
