@@ -19,10 +19,10 @@ def read_npz(path: str | os.PathLike[str]) -> Bags:
     """`Bags.from_npz`."""
     found = _existing(path)
     try:
-        with np.load(found, allow_pickle=False) as file:
+        with open(found, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in ARRAYS if name in file.files}
             held = sorted(file.files)
-    except (ValueError, OSError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, OSError, EOFError, TypeError, zipfile.BadZipFile) as error:
         if "pickle" in str(error) and zipfile.is_zipfile(found):
             reason = "it holds Python objects, which are never unpickled; store plain arrays"
         else:

@@ -63,7 +63,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     if not Path(path).exists():
         raise FileNotFoundError(f"path={str(path)!r} does not exist; {accepted}")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         text = json.loads(str(arrays.pop("text")))
         if text["format"] != FORMAT:

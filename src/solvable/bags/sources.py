@@ -133,12 +133,12 @@ class Stream(_Local):
             yield _joined(waiting)
         if done == 0:
             raise ValueError("X yields no bags; accepted: at least one batch of bags")
-        if self.count is None:
-            self.targets, self.weights = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-            self.count = done
         for name, values in (("y", self.targets), ("sample_weight", self.weights)):
             if values is not None and len(values) != done:
                 raise ValueError(f"{name} has {len(values)} values and X yields {done} bags; accepted: one for each")
+        if self.count is None:
+            self.targets, self.weights = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+            self.count = done
 
     def _batch(self, batch: Any, number: int, start: int, aligned: tuple[np.ndarray, ...]) -> Any:
         parts = batch if isinstance(batch, tuple) else (batch,)
@@ -147,6 +147,9 @@ class Stream(_Local):
             raise ValueError(f"batch {number} of X has {bags.shape[1]} features and the first {self.dim}")
         self.dim = bags.shape[1]
         stop = start + len(bags)
+        for name, values in (("y", self.targets), ("sample_weight", self.weights)):
+            if values is not None and stop > len(values):
+                raise ValueError(f"{name} has {len(values)} values and X yields {stop} bags or more; accepted: as many")
         if aligned:
             targets, weights = (array[start:stop] for array in aligned)
         else:

@@ -127,6 +127,7 @@ def fit(source: Any, recipe: Recipe) -> Fit:
     coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
     total = added(coded.groups)
     mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
+    constant = ~np.isfinite(deviation)
     if not recipe.standardize:
         deviation = np.full_like(deviation, np.sqrt(np.mean(total.token_square) / total.token_weight) or np.inf)
     queries = np.zeros((len(mean), 0))
@@ -134,7 +135,7 @@ def fit(source: Any, recipe: Recipe) -> Fit:
         queries = _fit_queries(source, recipe, coded, deviation)
     blank = np.zeros(0)
     pooling = Pooling(recipe.pooling, queries, mean, deviation, recipe.inverse_temperature, blank, blank, recipe.clip)
-    pooling, features = _fit_features(source, pooling, coded.weights, keep=not recipe.bounded_memory)
+    pooling, features = _fit_features(source, pooling, constant, coded.weights, keep=not recipe.bounded_memory)
     if features is None:
         head = _fit_streamed_head(source, pooling, coded, recipe)
     else:
@@ -276,7 +277,9 @@ def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarra
     return np.concatenate([query[:, None], chosen * signs], axis=1)
 
 
-def _fit_features(source: Any, pooling: Pooling, weights: np.ndarray, keep: bool) -> tuple[Pooling, np.ndarray | None]:
+def _fit_features(
+    source: Any, pooling: Pooling, constant: np.ndarray, weights: np.ndarray, keep: bool
+) -> tuple[Pooling, np.ndarray | None]:
     """The pooling with the moments of its features, and the standardised features where they are kept."""
     if keep:
         raw = np.concatenate(list(source.each(lambda block: pooling.raw(block.bags), weights, weights)))
@@ -294,7 +297,9 @@ def _fit_features(source: Any, pooling: Pooling, weights: np.ndarray, keep: bool
         found = source.each(gather, weights, weights)
         total = added(group for group in found if group is not None)
         raw, mean, square = None, total.token_mean, total.token_square / total.token_weight
-    pooling = dataclasses.replace(pooling, feature_mean=mean, feature_deviation=_deviation(square, mean))
+    # What is constant in all tokens is so in every pooling, where rounding could hide it.
+    deviation = np.where(np.resize(constant, len(mean)), np.inf, _deviation(square, mean))
+    pooling = dataclasses.replace(pooling, feature_mean=mean, feature_deviation=deviation)
     return pooling, None if raw is None else pooling.standardised(raw)
 
 
