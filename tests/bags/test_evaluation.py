@@ -1,5 +1,8 @@
 """Honest evaluation: against scikit-learn on the same splits, on noise, on published sets, and what it refuses."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,7 +15,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from solvable.bags import Bags, evaluate
+from solvable.bags import AttentionClassifier, Bags, PooledClassifier, evaluate
 from tests.bags.data import mil
 
 
@@ -128,6 +131,14 @@ def test_musk1_with_extremes_and_a_support_vector_machine():
     assert result.base_rate == 47 / 92
 
 
+def test_the_estimators_of_bags():
+    bags, labels = mil("musk1")
+    for estimator in (AttentionClassifier(), PooledClassifier()):
+        result = evaluate(estimator, bags, labels, {"C": [1.0, 10.0]}, repeats=1, folds=5, inner_folds=2)
+        assert result.accuracy > 0.8
+        assert result.auc > 0.85
+
+
 def test_fox_is_worth_less_than_selection_on_the_test_folds_claims():
     bags, labels = mil("fox")
     grid = {"svc__C": [1, 10], "svc__gamma": [1e-3, 1e-2, 1e-1]}
@@ -150,6 +161,9 @@ def test_all_forms_of_bags_and_labels_give_the_same():
         result = evaluate(model, bags, named, repeats=1, folds=4)
         np.testing.assert_array_equal(result.fold_accuracies, expected.fold_accuracies)
         np.testing.assert_allclose(result.fold_aucs, expected.fold_aucs)
+    holding = Bags(array.reshape(72, 2), np.arange(25) * 3, labels=words)
+    result = evaluate(model, holding, repeats=1, folds=4)
+    np.testing.assert_array_equal(result.fold_accuracies, expected.fold_accuracies)
     frame = pd.DataFrame(means(array), columns=["a", "b"])
     result = evaluate(LogisticRegression(), frame, pd.Series(words, index=range(5, 29)), repeats=1, folds=4)
     np.testing.assert_array_equal(result.fold_accuracies, expected.fold_accuracies)
@@ -207,7 +221,7 @@ def test_what_it_prints():
     labels = np.array(["dull", "rare"])[np.append(y, np.zeros(20, dtype=int))]
     text = str(evaluate(GaussianNB(), X, labels))
     assert text.startswith("60 bags (40 of class dull, 20 of class rare), 5 x 10 folds\n")
-    assert "honest: nothing chosen" in text
+    assert "honest: test folds choose nothing" in text
     assert "95 % interval over new bags" in text
     assert "not what other bags would give" in text
     assert "WARNING" not in text
@@ -272,6 +286,8 @@ LABELS = np.arange(40) % 2
         ({"repeats": 0}, r"repeats=0 is out of range"),
         ({"folds": 1}, r"folds=1 is out of range"),
         ({"random_state": -1}, r"random_state=-1 is out of range"),
+        ({"bags": iter([])}, r"cannot be sliced into folds; accepted: Bags, an array or a list, in memory"),
+        ({"labels": None}, r"labels=None, and the bags hold none; accepted: \(n,\), one label a bag"),
         ({"labels": LABELS[:39]}, r"there are 40 bags and 39 labels; accepted: one label a bag"),
         ({"labels": LABELS[:, None]}, r"labels has shape \(40, 1\); accepted: \(n,\)"),
         ({"labels": np.arange(40) % 3}, r"labels takes 3 different values \(0, 1, 2\); accepted: two"),
@@ -321,3 +337,14 @@ def test_an_estimator_without_a_threshold_is_taken():
     X, y = gaussian()
     result = evaluate(NearestCentroid(), X, y, repeats=1)
     np.testing.assert_array_equal(result.fold_accuracies[0], cross_val_score(NearestCentroid(), X, y, cv=folds_of(0)))
+
+
+def test_the_page_works_as_it_stands(capsys):
+    text = (Path(__file__).parents[2] / "docs" / "bags" / "evaluation.md").read_text(encoding="utf-8")
+    names = {}
+    for block in re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
+        exec(block, names)
+    shown, printed = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE), capsys.readouterr().out
+    assert shown[0].splitlines()[:2] == printed.splitlines()[:2]
+    assert names["result"].selected["setting and threshold of each fold"].accuracy > names["result"].accuracy + 0.05
+    assert [row.measure for row in names["comparison"].differences] == ["accuracy", "AUC"]

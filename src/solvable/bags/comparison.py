@@ -48,9 +48,10 @@ class Difference:
         else:
             verdict = "not resolved by these data"
         better = "as good as" if self.difference == 0 else f"{size:.1f} points better than"
+        corrected = f" ({self.adjusted:.2g} after Holm)" if self.adjusted != self.p_value else ""
         return (
             f"{first} is {better} {second} in {self.measure}, 95 % interval {low:.1f} to {high:.1f}, "
-            f"p = {self.p_value:.2g} ({self.adjusted:.2g} after Holm): {verdict}"
+            f"p = {self.p_value:.2g}{corrected}: {verdict}"
         )
 
 
@@ -88,7 +89,7 @@ class Comparison:
 def compare(
     estimators: Mapping[str, Any],
     bags: Any,
-    labels: Any,
+    labels: Any = None,
     *,
     reference: str | None = None,
     repeats: int = 5,

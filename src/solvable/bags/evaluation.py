@@ -19,7 +19,7 @@ PROTOCOLS = ("nested", "test_fold")
 def evaluate(
     estimator: Any,
     bags: Any,
-    labels: Any,
+    labels: Any = None,
     grid: Any = None,
     *,
     protocol: str = "nested",
@@ -41,10 +41,11 @@ def evaluate(
     result, without inner folds: only to reproduce tables that were made so.
 
     estimator: a scikit-learn classifier (or pipeline, or search). bags: whatever it takes and scikit-learn can slice:
-    `Bags`, (n, L, d), (n, d), a list of (L_i, d) arrays, a data frame. labels: (n,), two different values of any kind;
-    AUC is that of the larger. grid: a dict or a list of dicts, as GridSearchCV's param_grid. groups: (n,), bags of one
-    group (one patient, one day) then stay on one side of every split. n_jobs: processes for the folds, as everywhere in
-    scikit-learn. An estimator with neither decision_function nor predict_proba has AUC NaN and no choice of threshold.
+    `Bags`, (n, L, d), (n, d), a list of (L_i, d) arrays, a data frame. labels: (n,), two different values of any kind,
+    by default those that the Bags hold; AUC is that of the larger. grid: a dict or a list of dicts, as GridSearchCV's
+    param_grid. groups: (n,), bags of one group (one patient, one day) then stay on one side of every split. n_jobs:
+    processes for the folds, as everywhere in scikit-learn. An estimator with neither decision_function nor
+    predict_proba has AUC NaN and no choice of threshold.
 
     Fits: repeats * folds * settings * (1 + inner_folds) with a grid.
 
@@ -57,7 +58,9 @@ def evaluate(
     seed = integer("random_state", random_state, at_least=0)
     settings = _settings(estimator, grid)
     bags = list(bags) if isinstance(bags, tuple) else bags
-    y, classes, counts = _two_classes(labels)
+    y, classes, counts = _two_classes(getattr(bags, "labels", None) if labels is None else labels)
+    if not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
+        raise ValueError(f"bags={bags!r} cannot be sliced into folds; accepted: Bags, an array or a list, in memory")
     count = bags.shape[0] if hasattr(bags, "shape") else len(bags)
     if count != len(y):
         raise ValueError(f"there are {count} bags and {len(y)} labels; accepted: one label a bag")
@@ -145,6 +148,8 @@ def _settings(estimator: Any, grid: Any) -> list[dict[str, Any]]:
 
 
 def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    if labels is None:
+        raise ValueError("labels=None, and the bags hold none; accepted: (n,), one label a bag")
     y = np.asarray(labels)
     if y.ndim != 1:
         raise ValueError(f"labels has shape {y.shape}; accepted: (n,), one label a bag")

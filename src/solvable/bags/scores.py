@@ -116,11 +116,15 @@ def _table(evaluation: Evaluation) -> str:
     counts = ", ".join(f"{n} of class {c}" for c, n in zip(evaluation.classes, evaluation.class_counts, strict=True))
     rows = [("", "accuracy", "AUC")]
     if honest:
-        how = "nested: settings chosen inside the training folds" if evaluation.settings else "honest: nothing chosen"
+        how = (
+            "nested: settings chosen inside the training folds"
+            if evaluation.settings
+            else "honest: test folds choose nothing"
+        )
         rows += [_row(how, evaluation)]
         intervals = evaluation.accuracy_interval, evaluation.auc_interval
         rows += [("  95 % interval over new bags", *(_interval(*interval) for interval in intervals))]
-    rows += [_row(f"test folds choose the {name}", scores) for name, scores in evaluation.selected.items()]
+    rows += [_row(f"test folds choose: {name}", scores) for name, scores in evaluation.selected.items()]
     width = max(len(row[0]) for row in rows)
     lines = [f"{evaluation.class_counts.sum()} bags ({counts}), {folds[0]} x {folds[1]} folds"]
     lines += [f"{name:<{width}}  {accuracy:>15}  {auc:>15}".rstrip() for name, accuracy, auc in rows]
