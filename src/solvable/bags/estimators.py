@@ -260,7 +260,7 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
         *,
         pooling: PoolingName | Sequence[PoolingName] = "attention",
         queries: int = 1,
-        sharpness: float = 2.0,
+        sharpness: float = 4.0,
         head: Literal["rbf", "linear"] = "linear",
         C: float = 10.0,
         standardize: bool = True,

@@ -76,30 +76,33 @@ class Group:
 
 def moments(block: Block, groups: np.ndarray, values: np.ndarray) -> dict[Any, Group]:
     """The `Group` of each value that `groups` (n,) takes in the block; `values` (n,) are the numeric targets."""
-    tokens, lengths = float64(block.bags.values), block.bags.lengths
-    shift = tokens.mean(axis=0)
-    deviations = tokens - shift
+    lengths = block.bags.lengths
+    names = np.unique(groups)
+    weights = np.where(groups == names[:, None], block.weights, 0.0)
+    weight, token_weight = weights.sum(axis=1), weights @ lengths
+    safe = np.where(weight > 0.0, weight, 1.0)
+    target_mean = weights @ values / safe
+    centred = values - target_mean[:, None]
+    # Any shift near the tokens will do: it keeps the squares from cancelling.
+    shift = float64(block.bags.values[:: max(1, len(block.bags.values) // 32)]).mean(axis=0)
+    deviations = block.bags.values - shift
+    rows = np.concatenate([weights, weights / lengths, weights * centred / lengths])
+    sums = np.repeat(rows, lengths, axis=1) @ deviations
+    np.square(deviations, out=deviations)
+    squares = np.repeat(weights, lengths, axis=1) @ deviations
     found = {}
-    for name in np.unique(groups):
-        weights = np.where(groups == name, block.weights, 0.0)
-        weight, token_weight = weights.sum(), weights @ lengths
-        if weight == 0.0:
-            continue
-        target_mean = float(weights @ values / weight)
-        centred = values - target_mean
-        rows = np.stack([weights, weights / lengths, weights * centred / lengths])
-        sums = np.repeat(rows, lengths, axis=1) @ deviations
-        mean = sums[0] / token_weight
-        square = np.repeat(weights, lengths) @ deviations**2 - token_weight * mean**2
-        found[name] = Group(
-            weight=float(weight),
-            token_weight=float(token_weight),
+    for g in np.flatnonzero(weight > 0.0):
+        mean, bag_sum, product = sums[g :: len(names)]
+        mean = mean / token_weight[g]
+        found[names[g]] = Group(
+            weight=float(weight[g]),
+            token_weight=float(token_weight[g]),
             token_mean=shift + mean,
-            token_square=np.maximum(square, 0.0),
-            bag_mean=shift + sums[1] / weight,
-            target_mean=target_mean,
-            target_square=float(weights @ centred**2),
-            product=sums[2],  # the centred targets sum to zero, so that bag means need no centring
+            token_square=np.maximum(squares[g] - token_weight[g] * mean**2, 0.0),
+            bag_mean=shift + bag_sum / weight[g],
+            target_mean=float(target_mean[g]),
+            target_square=float(weights[g] @ centred[g] ** 2),
+            product=product,  # the centred targets sum to zero, so that bag means need no centring
         )
     return found
 

@@ -65,8 +65,9 @@ class Pooling:
         found = []
         for part in self.parts:
             if part == "attention":
-                weights = self.attention(bags)
-                found += [passes.weighted_sums(bags.values, column, bags.offsets) for column in weights.T]
+                tokens = passes.float64(bags.values)
+                weights = passes.attention_weights(tokens @ self.queries, bags.offsets)
+                found += [passes.weighted_sums(tokens, column, bags.offsets) for column in weights.T]
             elif part == "mean":
                 found.append(passes.token_means(bags.values, bags.offsets))
             elif part == "logsumexp":
