@@ -16,6 +16,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, evaluate
+from solvable.bags.resampling import interval_over_new_data, size_of_auc
 from tests.bags.data import mil
 
 
@@ -228,6 +229,9 @@ def test_what_it_prints():
     rng = np.random.default_rng(0)
     poor = evaluate(LogisticRegression(), rng.normal(size=(60, 3)), labels, {"C": [0.1, 10]}, repeats=1)
     assert poor.base_rate == 2 / 3
+    size = size_of_auc(poor.auc, positive=20, negative=40)
+    assert poor.auc_interval == interval_over_new_data(poor.auc, poor.fold_aucs, size)
+    assert poor.accuracy_interval == interval_over_new_data(poor.accuracy, poor.fold_accuracies, 60.0)
     assert "always answering dull, which is right for 0.667 of the bags." in str(poor)
     assert "One repeat has no standard error" in str(poor)
     assert "Chosen most often, in " in repr(poor)

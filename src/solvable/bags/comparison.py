@@ -87,7 +87,7 @@ class Comparison:
 
 
 def compare(
-    estimators: Mapping[str, Any],
+    estimators: Any,
     bags: Any,
     labels: Any = None,
     *,

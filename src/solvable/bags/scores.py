@@ -100,8 +100,8 @@ class Evaluation(Scores):
         """As `accuracy_interval`, for the AUC, with Hanley & McNeil's variance of an AUC."""
         if self.protocol == "test_fold" or np.isnan(self.auc):
             return np.nan, np.nan
-        size = size_of_auc(self.auc, *self.class_counts[::-1])
-        return interval_over_new_data(self.auc, self.fold_aucs, size)
+        negative, positive = map(int, self.class_counts)
+        return interval_over_new_data(self.auc, self.fold_aucs, size_of_auc(self.auc, positive, negative))
 
     def __str__(self) -> str:
         """The honest numbers, the optimistic ones below them, and what to make of both."""
