@@ -19,8 +19,12 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 import hypothesis
 import jax
 import pytest
+import threadpoolctl
 
 from solvable.numerics.memory_maps import release_compiled_functions
+
+# A plugin of pytest's imports NumPy before this file sets the variables above.
+threadpoolctl.threadpool_limits(1)
 
 # Double precision stays off here: the library's public calls switch it on for themselves.
 jax.config.update("jax_numpy_rank_promotion", "raise")

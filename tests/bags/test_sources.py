@@ -69,6 +69,17 @@ def test_bounded_memory_is_the_same_fit(estimator):
     )
 
 
+def test_threads_change_nothing(monkeypatch):
+    """The tests run on one thread; here blocks are worked on by three."""
+    expected = AttentionClassifier().fit(HELD, LABELS).predict_proba(HELD)
+    monkeypatch.setattr(sources, "_threads", lambda: 3)
+    model = AttentionClassifier().fit(HELD, LABELS)
+    np.testing.assert_array_equal(model.predict_proba(HELD), expected)
+    np.testing.assert_array_equal(
+        AttentionClassifier().fit(Batches([45, 45], 0.0 * WEIGHTS + 1.0)).predict_proba(HELD), expected
+    )
+
+
 def test_labels_beside_the_batches():
     expected = AttentionClassifier().fit(HELD, LABELS).predict_proba(HELD)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from solvable.bags.container import Bags, as_bags
-from solvable.bags.sources import Memory, source_of
+from solvable.bags.sources import Memory, SlicedArray, on_disk, source_of
 from solvable.bags.training import POOLINGS, Fit, Recipe, fit, require_two_classes
 from solvable.numerics.validation import choice, integer, number
 
@@ -33,7 +33,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
 
     def transform(self, X: Any) -> np.ndarray:
         """The standardised, clipped, pooled features of bags, (n, p): one block of d for each pooling and query."""
-        return self._fitted().pooling.features(self._bags(X))
+        return self._mapped(X, self._fitted().pooling.features)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a .npz file of plain arrays, for `solvable.bags.load`. Nothing is pickled."""
@@ -82,18 +82,28 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
     def _checked_targets(self, y: Any) -> np.ndarray:
         raise NotImplementedError
 
-    def _bags(self, X: Any) -> Bags:
-        """Bags to predict, of the dimension that was learned."""
+    def _bags(self, X: Any) -> Any:
+        """Bags to predict, of the dimension that was learned: `Bags`, or an array on disk that is sliced like them."""
         fitted = self._fitted()
         if _two_dimensional(X):
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
-        bags = as_bags(X)
+        bags = SlicedArray(X) if on_disk(X) else as_bags(X)
         if bags.shape[1] != len(fitted.pooling.mean):
             raise ValueError(
                 f"X has {bags.shape[1]} features, but {type(self).__name__} is expecting {len(fitted.pooling.mean)} "
                 "features as input"
             )
         return bags
+
+    def _mapped(self, X: Any, work: Callable[[Bags], np.ndarray]) -> np.ndarray:
+        """work(bags) for all bags, a block at a time; an array on disk is read in slices."""
+        bags = self._bags(X)
+        nothing = np.empty(len(bags))
+        return np.concatenate(list(Memory(bags, nothing, nothing).each(lambda block: work(block.bags))))
+
+    def _scores(self, X: Any) -> np.ndarray:
+        fitted = self._fitted()
+        return self._mapped(X, lambda bags: fitted.head.scores(fitted.pooling.features(bags)))
 
     def _fitted(self) -> Fit:
         check_is_fitted(self, "_fit")
@@ -118,8 +128,7 @@ class _Classifier(ClassifierMixin, _BagEstimator):
 
     def decision_function(self, X: Any) -> np.ndarray:
         """The score of each bag, (n,): positive for `classes_[1]`."""
-        fitted = self._fitted()
-        return fitted.head.scores(fitted.pooling.features(self._bags(X)))
+        return self._scores(X)
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of `classes_`, (n, 2)."""
@@ -144,7 +153,7 @@ class _Attention:
     def attention(self, X: Any) -> list[np.ndarray]:
         """The weight of each token in its bag: one array a bag, (L_i,), or (L_i, queries) with several queries."""
         bags = self._bags(X)  # pyright: ignore[reportAttributeAccessIssue]
-        weights = self._fitted().pooling.attention(bags)  # pyright: ignore[reportAttributeAccessIssue]
+        weights = self._mapped(bags, self._fitted().pooling.attention)  # pyright: ignore[reportAttributeAccessIssue]
         weights = weights[:, 0] if weights.shape[1] == 1 else weights
         return np.split(weights, bags.offsets[1:-1])
 
@@ -287,8 +296,7 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The target of each bag, (n,)."""
         fitted = self._fitted()
-        scores = fitted.head.scores(fitted.pooling.features(self._bags(X)))
-        return fitted.target_mean + fitted.target_deviation * scores
+        return fitted.target_mean + fitted.target_deviation * self._scores(X)
 
     def _recipe(self) -> Recipe:
         return _recipe(self, queries=self.queries, sharpness=self.sharpness, regression=True)

@@ -310,23 +310,28 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
     """The source of bags that are not in memory; None for those that are."""
     labels = None if y is None else np.asarray(y)
     weights = None if sample_weight is None else _weights("sample_weight", sample_weight)
-    shape = getattr(X, "shape", None)
-    if hasattr(X, "__dask_graph__") and shape is not None and len(shape) == 3:
+    shape = getattr(X, "shape", None) or ()
+    if hasattr(X, "__dask_graph__") and len(shape) == 3:
         return Partitions(list(X.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
     if isinstance(X, list | tuple) and len(X) and all(hasattr(part, "__dask_graph__") for part in X):
         return Partitions(X, labels, weights)
-    if isinstance(X, Bags | list | tuple) or (isinstance(X, np.ndarray) and not isinstance(X, np.memmap)):
-        return None
-    if shape is not None and len(shape) == 3 and hasattr(X, "__getitem__"):
+    if on_disk(X):
         weights = np.ones(shape[0]) if weights is None else weights
         for name, values in (("y", labels), ("sample_weight", weights)):
             if values is None or values.shape != (shape[0],):
                 held = "is None" if values is None else f"has shape {values.shape}"
                 raise ValueError(f"{name} {held} and X holds {shape[0]} bags; accepted: one value a bag")
         return Memory(SlicedArray(X), labels, weights)
-    if shape is None and hasattr(X, "__iter__") and not hasattr(X, "__array__"):
+    if not isinstance(X, Bags | list | tuple) and hasattr(X, "__iter__") and not hasattr(X, "__array__"):
         return Stream(X, labels, weights)
     return None
+
+
+def on_disk(X: Any) -> bool:
+    """Whether X is an (n, L, d) array that is sliced as it is read: np.memmap, zarr, h5py; a dask array is computed."""
+    if isinstance(X, np.ndarray) and not isinstance(X, np.memmap):
+        return False
+    return len(getattr(X, "shape", None) or ()) == 3 and hasattr(X, "__getitem__")
 
 
 def _weights(name: str, values: Any) -> np.ndarray:
