@@ -310,7 +310,7 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
     """The source of bags that are not in memory; None for those that are."""
     labels = None if y is None else np.asarray(y)
     weights = None if sample_weight is None else _weights("sample_weight", sample_weight)
-    shape = getattr(X, "shape", None) or ()
+    shape: tuple[int, ...] = tuple(getattr(X, "shape", None) or ())
     if hasattr(X, "__dask_graph__") and len(shape) == 3:
         return Partitions(list(X.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
     if isinstance(X, list | tuple) and len(X) and all(hasattr(part, "__dask_graph__") for part in X):
@@ -322,7 +322,7 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
                 held = "is None" if values is None else f"has shape {values.shape}"
                 raise ValueError(f"{name} {held} and X holds {shape[0]} bags; accepted: one value a bag")
         return Memory(SlicedArray(X), labels, weights)
-    if not isinstance(X, Bags | list | tuple) and hasattr(X, "__iter__") and not hasattr(X, "__array__"):
+    if not isinstance(X, list | tuple) and hasattr(X, "__iter__") and not hasattr(X, "shape"):
         return Stream(X, labels, weights)
     return None
 
