@@ -310,17 +310,17 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
     """The source of bags that are not in memory; None for those that are."""
     labels = None if y is None else np.asarray(y)
     weights = None if sample_weight is None else _weights("sample_weight", sample_weight)
-    shape: tuple[int, ...] = tuple(getattr(X, "shape", None) or ())
-    if hasattr(X, "__dask_graph__") and len(shape) == 3:
+    if hasattr(X, "__dask_graph__") and getattr(X, "ndim", 0) == 3:
         return Partitions(list(X.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
     if isinstance(X, list | tuple) and len(X) and all(hasattr(part, "__dask_graph__") for part in X):
         return Partitions(X, labels, weights)
     if on_disk(X):
-        weights = np.ones(shape[0]) if weights is None else weights
+        count = X.shape[0]
+        weights = np.ones(count) if weights is None else weights
         for name, values in (("y", labels), ("sample_weight", weights)):
-            if values is None or values.shape != (shape[0],):
+            if values is None or values.shape != (count,):
                 held = "is None" if values is None else f"has shape {values.shape}"
-                raise ValueError(f"{name} {held} and X holds {shape[0]} bags; accepted: one value a bag")
+                raise ValueError(f"{name} {held} and X holds {count} bags; accepted: one value a bag")
         return Memory(SlicedArray(X), labels, weights)
     if not isinstance(X, list | tuple) and hasattr(X, "__iter__") and not hasattr(X, "shape"):
         return Stream(X, labels, weights)
