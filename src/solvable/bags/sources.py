@@ -315,13 +315,14 @@ def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
     if isinstance(X, list | tuple) and len(X) and all(hasattr(part, "__dask_graph__") for part in X):
         return Partitions(X, labels, weights)
     if on_disk(X):
-        count = X.shape[0]
+        array = SlicedArray(X)
+        count = len(array)
         weights = np.ones(count) if weights is None else weights
         for name, values in (("y", labels), ("sample_weight", weights)):
             if values is None or values.shape != (count,):
                 held = "is None" if values is None else f"has shape {values.shape}"
                 raise ValueError(f"{name} {held} and X holds {count} bags; accepted: one value a bag")
-        return Memory(SlicedArray(X), labels, weights)
+        return Memory(array, labels, weights)
     if not isinstance(X, list | tuple) and hasattr(X, "__iter__") and not hasattr(X, "shape"):
         return Stream(X, labels, weights)
     return None
