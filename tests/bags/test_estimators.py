@@ -266,6 +266,8 @@ def test_what_cannot_be_saved_or_loaded(tmp_path):
         ({"loss": "hinge"}, "loss='hinge' is unknown; accepted: 'square', 'logistic'"),
         ({"C": 0.0}, "C=0 is out of range"),
         ({"class_weight": "equal"}, "class_weight='equal' is unknown"),
+        ({"class_weight": {0: 0.0}}, "class_weight.0.=0 is out of range"),
+        ({"class_weight": {"yes": 2.0}}, "class_weight names 'yes', which is no label"),
         ({"bounded_memory": True}, "bounded_memory=True with head='rbf'"),
     ],
 )

@@ -328,7 +328,7 @@ def _recipe(estimator: Any, *, regression: bool = False, **parameters: Any) -> R
         choice("class_weight", weight, ("balanced",))
     elif weight is not None:
         for name, value in dict(weight).items():
-            number(f"class_weight[{name!r}]", value, at_least=0.0)
+            number(f"class_weight[{name!r}]", value, above=0.0)
     head = choice("head", estimator.head, ("rbf", "linear"))
     if estimator.bounded_memory and head == "rbf":
         raise ValueError("bounded_memory=True with head='rbf', whose kernel needs every bag; accepted: head='linear'")

@@ -185,6 +185,9 @@ def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> C
     elif isinstance(class_weight, str):
         factors = [whole / (2.0 * group.weight) for group in groups]
     else:
+        unknown = [name for name in class_weight if name not in classes.tolist()]
+        if unknown:
+            raise ValueError(f"class_weight names {unknown[0]!r}, which is no label; accepted: {classes.tolist()}")
         factors = [float(class_weight.get(name, 1.0)) for name in classes.tolist()]
     positive = labels == classes[1]
     weights = source.weights * np.where(positive, factors[1], factors[0])
