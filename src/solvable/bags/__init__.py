@@ -2,6 +2,7 @@
 
 from solvable.bags.comparison import compare as compare
 from solvable.bags.container import Bags as Bags
+from solvable.bags.diagnosis import diagnose as diagnose
 from solvable.bags.estimators import AttentionClassifier as AttentionClassifier
 from solvable.bags.estimators import PooledClassifier as PooledClassifier
 from solvable.bags.estimators import SingleLocationRegressor as SingleLocationRegressor

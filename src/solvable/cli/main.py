@@ -126,6 +126,31 @@ def plan(
 
 
 @app.command()
+def diagnose(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="Bags: .npz (values, offsets, labels) or Parquet.")],
+    out: Annotated[
+        str | None, typer.Option(metavar="FIGURE", help="Where the figure goes: .png, .pdf or .svg.")
+    ] = None,
+    curves: Annotated[bool, typer.Option("--curves/--no-curves", help="Learning curves, predicted and real.")] = True,
+    bag: Annotated[str, typer.Option(metavar="COLUMN", help="Parquet: the column that names a row's bag.")] = "bag",
+    label: Annotated[str, typer.Option(metavar="COLUMN", help="Parquet: the column of the bag's label.")] = "label",
+    json: _Json = False,
+    debug: _Debug = False,
+) -> int:
+    """A user's bags: how strong and how sparse the signal is, whether attention helps, and what more bags would bring.
+
+    What these data cannot tell, and that the model does not describe them, are answers too, with exit code 0.
+    """
+
+    def work():
+        from solvable.cli import diagnosing
+
+        return diagnosing.examine(file, out, curves, bag, label)
+
+    return call(work, json, debug)
+
+
+@app.command()
 def report(
     folder: Annotated[str, typer.Argument(metavar="DIR", help="Where results are stored.")],
     out: Annotated[str | None, typer.Option(metavar="FILE", help="The page; DIR/report.html by default.")] = None,

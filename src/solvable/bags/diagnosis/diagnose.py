@@ -1,0 +1,207 @@
+"""`diagnose`: what the theory of sparse tokens says about a user's bags."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from solvable.bags.diagnosis import words
+from solvable.bags.diagnosis.estimates import estimate
+from solvable.bags.diagnosis.intervals import Interval, of_mixture, of_pooled, unknown
+from solvable.bags.diagnosis.measured import Curves, measure, training_sizes
+from solvable.bags.diagnosis.misfit import Misfit, examine
+from solvable.bags.diagnosis.pooled import negatives_of, squared_difference
+from solvable.bags.diagnosis.predicted import Halving, Theory, halving, predict_curves
+from solvable.bags.diagnosis.preparation import Sample, prepare
+from solvable.numerics.validation import integer, number
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Held-out tokens along the signal, in units of the noise, for the figure: (bins,) each.
+
+    places: the middle of the bins; negatives, positives: densities; fitted: the mixture (NaN where not identifiable).
+    """
+
+    places: np.ndarray
+    negatives: np.ndarray
+    positives: np.ndarray
+    fitted: np.ndarray
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What `diagnose` found; printing it gives the answer in words.
+
+    strength, share, sparsity (share times the mean length), strength_times_share: `Interval`s at `confidence`, in units
+    of the noise after whitening. dimension: features that vary; dropped: the others' columns. classes: (negative,
+    positive); counts: bags of each; tokens; mean_length. misfit: the checks of the model. predicted, measured: learning
+    `Curves`, None where not known or not asked for; halving: how many bags would halve the error, None likewise.
+    projections: held-out tokens along the signal.
+    """
+
+    strength: Interval
+    share: Interval
+    sparsity: Interval
+    strength_times_share: Interval
+    confidence: float
+    dimension: int
+    dropped: tuple[int, ...]
+    classes: tuple[Any, Any]
+    counts: tuple[int, int]
+    tokens: int
+    mean_length: float
+    equal_lengths: bool
+    misfit: Misfit
+    predicted: Curves | None
+    measured: Curves | None
+    halving: Halving | None
+    projections: Tokens
+
+    @property
+    def verdict(self) -> tuple[str, ...]:
+        """The answers, a sentence each."""
+        return words.verdict(self)
+
+    def __str__(self) -> str:
+        """Estimates and answers."""
+        return words.report(self)
+
+    def figure(self) -> Any:
+        """A matplotlib Figure: held-out tokens along the signal, and learning curves where they are known."""
+        from solvable.bags.diagnosis.figure import draw
+
+        return draw(self)
+
+    def document(self) -> dict[str, Any]:
+        """Everything but the held-out tokens, for JSON; what is not known is None."""
+        content = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "projections"
+        }
+        content |= {"verdict": list(self.verdict)}
+        content["misfit"] = {
+            "statistic": self.misfit.statistic,
+            "p_value": self.misfit.p_value,
+            "rejected": self.misfit.rejected,
+            "words": str(self.misfit),
+            "checks": self.misfit.checks,
+        }
+        return _plain(content)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | np.ndarray):
+        return [_plain(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def diagnose(
+    bags: Any,
+    labels: Any = None,
+    *,
+    bootstrap: int = 200,
+    confidence: float = 0.95,
+    curves: bool = True,
+    random_state: int = 0,
+) -> Diagnosis:
+    """Diagnose bags by the model of arXiv:2509.25153: positives hide a unit vector, times a strength, in few tokens.
+
+    A token is noise N(m, S), plus, in a share of a positive bag's tokens, a fixed shift v; strength = sqrt(v^T S^-1 v).
+    S is estimated within negative bags, the direction of v on one half of the bags, strength and share on the other
+    (`estimates.estimate`), strength x share likewise or from the debiased squared difference of pooled means
+    (`pooled.squared_difference`). Statistics derived here; what was measured of their intervals is in
+    docs/bags/diagnosis.md. The learning curves are predicted for the model with the mean number of tokens a bag and a
+    whole number of signal tokens, and measured for the same two classifiers.
+
+    Arguments: bags as in `as_bags`; labels (n,) of two values, of which the larger is positive, None for those of the
+    bags; bootstrap reweightings of the bags (>= 50); confidence in (0, 1); curves False leaves the learning curves out.
+
+    Raises: ValueError for labels that are missing or not of two classes, fewer than 10 bags of a class, bags of one
+    token, or values that are not finite.
+    """
+    bootstrap = integer("bootstrap", bootstrap, at_least=50)
+    confidence = float(number("confidence", confidence, above=0.0, below=1.0))
+    rng = np.random.default_rng(integer("random_state", random_state, at_least=0))
+    sample, classes = prepare(bags, labels)
+    dim, length = sample.values.shape[1], float(sample.lengths.mean())
+    found = estimate(sample, bootstrap, rng)
+    strength, share, product = of_mixture(found, dim, confidence)
+    difference = squared_difference(sample, negatives_of(sample))
+    misfit = examine(sample, found, difference, strength.identifiable, rng)
+    if not product.identifiable:
+        product = of_pooled(difference, confidence)
+    measured = measure(sample, rng) if curves else None
+    predicted, half = _prediction(sample, strength, share, product) if curves else (None, None)
+    return Diagnosis(
+        strength,
+        share,
+        share.times(length) if share.identifiable else unknown(share.reason),
+        product,
+        confidence,
+        dim,
+        tuple(int(column) for column in sample.dropped),
+        classes,
+        (int((~sample.positive).sum()), int(sample.positive.sum())),
+        len(sample.values),
+        length,
+        bool(np.all(sample.lengths == sample.lengths[0])),
+        misfit,
+        predicted,
+        measured,
+        half,
+        _tokens(found, strength.identifiable),
+    )
+
+
+def _prediction(
+    sample: Sample, strength: Interval, share: Interval, product: Interval
+) -> tuple[Curves | None, Halving | None]:
+    """Both curves where strength and share are known, that of pooling where only their product is."""
+    length = max(round(float(sample.lengths.mean())), 2)
+    rate, dim, count = float(sample.positive.mean()), sample.values.shape[1], len(sample.positive)
+    bags = np.unique(np.concatenate([training_sizes(sample), count * 2.0 ** np.arange(4)])).astype(float)
+    if strength.identifiable:
+        tokens = sparsity(share.estimate, length)
+        theories = [Theory(length, tokens, x, rate, dim) for x in (strength.estimate, strength.low, strength.high)]
+    elif product.identifiable:
+        # Pooling sees strength x share alone: one token of the whole bag's shift gives the same curve.
+        ends = (product.estimate, product.low, product.high)
+        theories = [Theory(length, 1, x * length, rate, dim) for x in ends if x > 0.0]
+    else:
+        return None, None
+    predicted = predict_curves(theories, bags, strength.identifiable)
+    if strength.identifiable:
+        return predicted, halving(theories[0], count, predicted)
+    return predicted, None
+
+
+def sparsity(share: float, length: int) -> int:
+    """The whole number of signal tokens nearest to share x length, from 1 to length - 1 as the theory needs."""
+    return min(max(round(share * length), 1), length - 1)
+
+
+def _tokens(found: Any, identified: bool) -> Tokens:
+    """The densities of the first split's held-out tokens, the halves together, and the mixture fitted to them."""
+    halves, law = found.splits[0].halves, found.fits[0]
+    edges = np.linspace(-5.0, 9.0, 57)
+    places, width = 0.5 * (edges[1:] + edges[:-1]), edges[1] - edges[0]
+    kinds = {}
+    for label in (False, True):
+        tokens = np.concatenate([h.projections[np.repeat(h.positive == label, h.lengths)] for h in halves])
+        kinds[label] = np.histogram(tokens, edges)[0] / (len(tokens) * width)
+    part = [float(h.lengths[h.positive].sum()) for h in halves]
+    fitted = np.zeros_like(places)
+    for i, tokens in enumerate(part):
+        shift, share = float(law.shift[0, i]), float(law.share[0])
+        density = (1.0 - share) * np.exp(-0.5 * places**2) + share * np.exp(-0.5 * (places - shift) ** 2)
+        fitted += tokens / sum(part) * density / np.sqrt(2.0 * np.pi)
+    return Tokens(places, kinds[False], kinds[True], fitted if identified else np.full_like(places, np.nan))

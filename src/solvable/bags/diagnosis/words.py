@@ -1,0 +1,131 @@
+"""A diagnosis in words. Every sentence has its condition beside it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from solvable.bags.diagnosis.intervals import DENSE
+
+if TYPE_CHECKING:
+    from solvable.bags.diagnosis.diagnose import Diagnosis
+
+RESOLVED = 2.0  # standard errors
+
+
+def report(found: Diagnosis) -> str:
+    """The estimates, a line each, then the answers."""
+    negative, positive = found.classes
+    length = f"{found.mean_length:.3g} a bag{'' if found.equal_lengths else ' on average'}"
+    lines = [
+        f"bags                {found.counts[0]} of {negative} (negative), {found.counts[1]} of {positive} (positive)",
+        f"tokens              {found.tokens}, {length}",
+        f"dimension           {found.dimension}{_dropped(found)}",
+        f"strength            {found.strength}",
+        f"share               {found.share}",
+        f"signal tokens a bag {found.sparsity}",
+        f"strength x share    {found.strength_times_share}",
+        f"intervals           {100 * found.confidence:g} %",
+        "",
+    ]
+    return "\n".join([*lines, *found.verdict])
+
+
+def _dropped(found: Diagnosis) -> str:
+    count = len(found.dropped)
+    if not count:
+        return ""
+    return f" ({count} {'feature' if count == 1 else 'features'} constant within negative bags left out)"
+
+
+def verdict(found: Diagnosis) -> tuple[str, ...]:
+    """Does the model hold, is the signal sparse, does attention help, how many bags halve the error."""
+    answers = [f"Model: {found.misfit}.", f"Sparse: {_sparse(found)}."]
+    if found.measured is not None:
+        answers += [f"Attention: {_attention(found)}.", f"More bags: {_halving(found)}."]
+        answers += _caveats(found)
+    return tuple(answers)
+
+
+def _sparse(found: Diagnosis) -> str:
+    share = found.share
+    if not share.identifiable:
+        return f"not identifiable, because {share.reason}"
+    doubt = " (if the model held)" if found.misfit.rejected else ""
+    tokens = f"{100 * share.low:.3g} to {100 * share.high:.3g} % of the tokens of positive bags carry it"
+    if share.low >= DENSE:
+        return f"the signal is not sparse{doubt}: {tokens}"
+    if share.high < DENSE:
+        return f"the signal is sparse{doubt}: {tokens}"
+    return f"it cannot be told whether the signal is sparse{doubt}: {tokens}"
+
+
+def _attention(found: Diagnosis) -> str:
+    measured = found.measured
+    assert measured is not None
+    bags, gain, error = int(measured.bags[-1]), float(measured.advantage[-1]), float(measured.advantage_error[-1])
+    numbers = (
+        f"with {bags} training bags its measured error is {measured.attention[-1]:.3f} and that of pooling "
+        f"{measured.pooled[-1]:.3f}, a difference of {gain:+.3f} +- {error:.3f}"
+    )
+    if gain > RESOLVED * error:
+        text = f"attention helps: {numbers}"
+    elif gain < -RESOLVED * error:
+        text = f"attention hurts: {numbers}"
+    else:
+        text = f"these data do not resolve whether attention helps: {numbers}"
+    predicted = found.predicted
+    if predicted is None:
+        return f"{text}; nothing is predicted, as strength and share are not identifiable"
+    at = int(np.argmin(np.abs(predicted.bags - bags)))
+    if not np.isfinite(predicted.advantage[at]):
+        known = f"the theory predicts {predicted.pooled[at]:.3f} for pooling, and nothing for attention"
+        return f"{text}; {known}{_doubt(found)}"
+    return (
+        f"{text}; the theory predicts {predicted.attention[at]:.3f} and {predicted.pooled[at]:.3f}, a difference of "
+        f"{predicted.advantage[at]:+.3f}{_doubt(found)}"
+    )
+
+
+def _doubt(found: Diagnosis) -> str:
+    return ", which is not to be relied upon" if found.misfit.rejected else ""
+
+
+def _halving(found: Diagnosis) -> str:
+    half = found.halving
+    if found.misfit.rejected:
+        return "not known how many would halve the error, because the model does not describe these data"
+    if half is None:
+        return "not known how many would halve the error, because strength and share are not identifiable"
+    if not np.isfinite(half.now):
+        return f"not known how many would halve the error, because {half.reason}"
+    total = sum(found.counts)
+    here = f"the predicted error of {half.model} with all {total} bags, {half.now:.3f}"
+    if np.isfinite(half.bags):
+        return f"about {_rounded(half.bags)} bags would halve {here}"
+    if half.reason:
+        return f"{half.reason} would be needed to halve {here}"
+    return f"no number of bags would halve {here}: it levels off at {half.floor:.3f}"
+
+
+def _rounded(value: float) -> int:
+    """Two significant digits: the estimates give no more."""
+    return int(float(f"{value:.2g}"))
+
+
+def _caveats(found: Diagnosis) -> list[str]:
+    notes = []
+    if found.predicted is not None and not found.equal_lengths:
+        notes.append(f"The prediction is for bags of {max(round(found.mean_length), 2)} tokens, the mean length.")
+    if found.predicted is not None and found.sparsity.identifiable:
+        from solvable.bags.diagnosis.diagnose import sparsity
+
+        length = max(round(found.mean_length), 2)
+        whole = sparsity(found.share.estimate, length)
+        if not found.sparsity.low <= whole <= found.sparsity.high:
+            notes.append(
+                f"The prediction is for {whole} signal {'token' if whole == 1 else 'tokens'} of {length}, the nearest "
+                "whole number that the theory takes, which lies outside the interval."
+            )
+    return notes
