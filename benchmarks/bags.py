@@ -202,8 +202,8 @@ def benchmark_mnist(options: argparse.Namespace) -> None:
         return
     print("ABMIL has one seed and the first draw of the bags; ours has three draws, and its time is their median.")
     head = ("L", "side", "time a fit", "accuracy on the first draw", "on all draws", "ABMIL's time over ours", "goal")
-    rows = []
     for length in lengths:
+        rows = []
         draws = [mnist_bags(length, count, seed) for seed in range(1 if options.quick else 3)]
         ours = []
         for name, standardize in (("standardize=False", False), ("", True)):
@@ -226,7 +226,7 @@ def benchmark_mnist(options: argparse.Namespace) -> None:
             said = "" if options.quick else verdict(times, ours[0][1], found[1])
             cells = (shown(found[0]), f"{found[1]:.3f}", "", f"{times:.3g}", said)
             rows.append((length, f"ABMIL, {name}, {epochs} epochs", *cells))
-    table(head, rows)
+        table(head, rows)
 
 
 # --------------------------------------------------------------------------------------------------------------------
