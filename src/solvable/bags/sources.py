@@ -10,9 +10,8 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from functools import cache
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from typing import Any
 
 import numpy as np
@@ -256,31 +255,30 @@ def _cuts(offsets: np.ndarray, dim: int) -> list[int]:
 
 
 def _in_order(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-    """work(item) for every item, in order, on as many threads as BLAS would take; a few items are read ahead."""
-    iterator = iter(items)
-    first = next(iterator, None)
-    if first is None:
-        return
-    second = next(iterator, None)
-    if second is None:
-        yield work(first)
-        return
+    """work(item) for every item, in order, on as many threads as BLAS would take; a few items are read ahead.
+
+    BLAS itself keeps to one thread: on blocks that fit the caches its threads wait for one another more than they work.
+    """
     workers = _threads()
-    # Each thread does its own small products; threads within threads would only wait for one another.
-    with _blas().limit(limits=1, user_api="blas") if workers > 1 else nullcontext():
-        if workers == 1:
-            yield work(first)
-            yield work(second)
-            yield from map(work, iterator)
+    with one_blas_thread():
+        iterator = iter(items)
+        first = list(islice(iterator, 2))
+        if len(first) < 2 or workers == 1:
+            yield from map(work, chain(first, iterator))
             return
         with ThreadPoolExecutor(workers) as pool:
-            pending = deque(pool.submit(work, item) for item in (first, second))
+            pending = deque(pool.submit(work, item) for item in first)
             for item in iterator:
                 pending.append(pool.submit(work, item))
                 if len(pending) > 2 * workers:
                     yield pending.popleft().result()
             while pending:
                 yield pending.popleft().result()
+
+
+def one_blas_thread() -> Any:
+    """A context in which BLAS works on the calling thread alone."""
+    return _blas().limit(limits=1, user_api="blas")
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import nullcontext
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ from scipy.special import expit
 from solvable.bags import heads, passes
 from solvable.bags.container import Bags, unchecked
 from solvable.bags.passes import Block, Group
-from solvable.bags.sources import added
+from solvable.bags.sources import added, one_blas_thread
 
 POOLINGS = ("attention", "mean", "max", "min", "logsumexp")
 # A feature whose deviation is below this share of its mean is constant but for rounding.
 CONSTANT = 1e-12
+# A head on fewer bags is fitted by one thread.
+LARGE = 400
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,16 +143,18 @@ def fit(source: Any, recipe: Recipe) -> Fit:
     if features is None:
         head = _fit_streamed_head(source, pooling, coded, recipe)
     else:
-        head = heads.fit_head(
-            features,
-            coded.targets,
-            coded.weights,
-            kind=recipe.head,
-            loss=recipe.loss,
-            C=recipe.C,
-            widths=pooling.widths,
-            calibrated=not recipe.regression,
-        )
+        # Threads of BLAS pay for large matrices only.
+        with one_blas_thread() if len(features) < LARGE else nullcontext():
+            head = heads.fit_head(
+                features,
+                coded.targets,
+                coded.weights,
+                kind=recipe.head,
+                loss=recipe.loss,
+                C=recipe.C,
+                widths=pooling.widths,
+                calibrated=not recipe.regression,
+            )
     return Fit(pooling, head, coded.classes, coded.target_mean, coded.target_deviation)
 
 
