@@ -225,7 +225,7 @@ def require_finite(values: np.ndarray, offsets: np.ndarray, name: str = "values"
     """Raises: ValueError naming the bag (the first one is number `first`) when a value is not finite."""
     # The sum is finite exactly when every entry is (short of overflow), and needs no second copy of the tokens.
     with np.errstate(all="ignore"):
-        if np.isfinite(np.sum(values, dtype=np.float64)):
+        if np.isfinite(np.sum(values)):
             return
     rows = ~np.isfinite(values).all(axis=1)
     if not rows.any():

@@ -177,7 +177,7 @@ class AttentionClassifier(_Attention, _Classifier):
             scikit-learn; the kernels are scaled to k(x, x) near 1.
         class_weight: None, "balanced" or a mapping from class to weight.
         standardize: True divides each feature of the tokens by its deviation for the query; False divides all by one
-            number, which suits features that share a unit (pixels).
+            number, which keeps the proportions of features that share a unit (pixels).
         clip: bound on the standardised pooled features. head_rate: rate of the first step.
         bounded_memory: keep no features while fitting: the linear head reads the bags once a Newton step instead.
 
