@@ -10,19 +10,20 @@ from scipy.sparse import csr_matrix
 from solvable.bags.container import token_rows
 from solvable.bags.diagnosis.direction import signal_direction
 from solvable.bags.diagnosis.mixture import GRID, Mixture, binned, centre_and_scale, fit_mixture
-from solvable.bags.diagnosis.preparation import Sample
+from solvable.bags.diagnosis.preparation import Sample, bag_sums
 from solvable.bags.diagnosis.whitening import noise_of
 
-SPLITS = 4
-LEFT = 0.5  # of the error of the cosines, what its cancellation leaves
+SPLITS = 5  # each with another fifth of the negative bags as its reference
+LEFT = 0.75  # of the error of the cosines, what its cancellation leaves
 
 
 @dataclass(frozen=True)
 class Half:
     """Bags that are held out, and their tokens along the direction that the others gave.
 
-    bags (n_h,): their numbers; positive (n_h,); lengths (n_h,); projections: their tokens' inner products in units of
-    the negatives' deviation, centred on the negatives; counts (n_h, G): the same in bins.
+    The reference bags of the split, which gave no direction, are held out in both halves. bags (n_h,): their numbers;
+    positive (n_h,); lengths (n_h,); projections: their tokens' inner products in units of the negatives' deviation,
+    centred on the negatives; counts (n_h, G): the same in bins.
     """
 
     positive: np.ndarray
@@ -34,10 +35,15 @@ class Half:
 
 @dataclass(frozen=True)
 class Split:
-    """Two halves of the bags; `cosine` is the product c_A c_B of their directions' cosines with the signal."""
+    """Two halves of the bags, the `reference` bags (n_c,) and what their tokens sum to.
+
+    sums (n_c, 4): of each reference bag, tokens, sum of projections on the directions of A and of B, and of their
+    products, the projections in the units of the halves.
+    """
 
     halves: tuple[Half, Half]
-    cosine: float
+    reference: np.ndarray
+    sums: np.ndarray
     shrunk: bool
 
 
@@ -62,95 +68,101 @@ class Estimates:
     fits: tuple[Mixture, ...]
 
 
-def split_sample(sample: Sample, rng: np.random.Generator) -> Split:
-    """Halve the bags within each class; the direction of each half is tried on the other.
+def split_sample(sample: Sample, reference: np.ndarray, rng: np.random.Generator) -> Split:
+    """Halve the bags within each class, without the reference; the direction of each half is tried on the other.
 
-    With w_A = S_A^-1 (mean of what half A takes for signal tokens), the cosine of w_A and w_B in the noise's metric
-    estimates c_A c_B, the product of their cosines with the signal, because they err independently. The metric is
-    estimated by S_B for |w_A|^2 and by inflation * (S_A + S_B)/2 for <w_A, w_B>, as E <w_A, S_A w_B> lacks the
-    inflation of one inverse (see `Noise`).
+    w_A = S_A^-1 (mean of what half A takes for signal tokens), S_A the covariance within half A's negative bags.
     """
     parts: list[np.ndarray] = [np.empty(0, int), np.empty(0, int)]
     for label in (False, True):
-        order = rng.permutation(np.flatnonzero(sample.positive == label))
+        order = rng.permutation(np.setdiff1d(np.flatnonzero(sample.positive == label), reference))
         cut = (len(order) + int(rng.integers(2))) // 2
         parts = [np.concatenate([parts[0], order[:cut]]), np.concatenate([parts[1], order[cut:]])]
-    parts = [np.sort(part) for part in parts]
-    noises, directions = [], []
+    directions, shrunk = [], False
     for part in parts:
         negative, positive = part[~sample.positive[part]], part[sample.positive[part]]
         tokens = sample.values[token_rows(sample.offsets, negative)]
         noise = noise_of(tokens, np.concatenate([[0], np.cumsum(sample.lengths[negative])]))
         signal = sample.values[token_rows(sample.offsets, positive)] - tokens.mean(axis=0)
         directions.append(noise.direction(signal_direction(noise.whiten(signal))))
-        noises.append(noise)
+        shrunk = shrunk or noise.shrunk
     a, b = directions
-    size_a, size_b = np.sqrt(a @ noises[1].covariance @ a), np.sqrt(b @ noises[0].covariance @ b)
-    inflation = 0.5 * (noises[0].inflation + noises[1].inflation)
-    across = inflation * 0.5 * (a @ (noises[0].covariance + noises[1].covariance) @ b)
-    halves = (_held_out(sample, parts[0], b / size_b), _held_out(sample, parts[1], a / size_a))
-    shrunk = noises[0].shrunk or noises[1].shrunk
-    return Split(halves, float(across / (size_a * size_b)), shrunk)
+    half_a, a_along_b = _held_out(sample, parts[0], reference, b)
+    half_b, b_along_a = _held_out(sample, parts[1], reference, a)
+    ends = np.concatenate([[0], np.cumsum(sample.lengths[reference])])
+    each = np.stack([np.ones(ends[-1]), a_along_b, b_along_a, a_along_b * b_along_a], axis=1)
+    return Split((half_a, half_b), reference, bag_sums(each, ends), shrunk)
 
 
-def _held_out(sample: Sample, bags: np.ndarray, direction: np.ndarray) -> Half:
+def _held_out(
+    sample: Sample, part: np.ndarray, reference: np.ndarray, direction: np.ndarray
+) -> tuple[Half, np.ndarray]:
+    """The half, and the projections of the tokens of the reference alone, which come last."""
+    bags = np.concatenate([np.sort(part), reference])
     projections = sample.values[token_rows(sample.offsets, bags)] @ direction
     lengths, positive = sample.lengths[bags], sample.positive[bags]
     negative = projections[np.repeat(~positive, lengths)]
-    projections = (projections - negative.mean()) / negative.std()
-    return Half(positive, bags, lengths, projections, binned(projections, lengths))
+    projections = (projections - negative.mean()) / max(float(negative.std()), 1e-300)
+    half = Half(positive, bags, lengths, projections, binned(projections, lengths))
+    return half, projections[len(projections) - int(sample.lengths[reference].sum()) :]
 
 
 def estimate(sample: Sample, bootstrap: int, rng: np.random.Generator) -> Estimates:
     """Fit the mixture on every split, to all bags and to `bootstrap` exponential reweightings of them.
 
-    In half A the signal tokens lie at strength c_B and in half B at strength c_A, so
+    Let c_A, c_B be the cosines of the directions of the halves with the signal, in the metric of the noise. The errors
+    of two directions are independent, so the cosine of w_A and w_B estimates c_A c_B; it is the correlation of the
+    projections of noise tokens that gave neither direction, the reference. In half A the signal tokens lie at
+    strength c_B and in half B at strength c_A, so
         strength^2 = mean over splits of shift_A shift_B / mean over splits of c_A c_B,
     and the share is the mean over splits. The squared difference of the pooled means is the same with the mean of the
     positives' tokens in place of the shift: (strength share)^2, free of the mixture.
 
     A reweighting gives every bag, in its class, a weight from Dirichlet(1, ..., 1) (the Bayesian bootstrap): halves and
-    directions stay, so that no bag is on both sides. The product of cosines stays too, up to a normal number added to
-    it. It errs by about (1 - c_A c_B)/sqrt(d - 1) through what the signal tokens of one half have, by chance, along the
-    direction of the other; the shift errs by the same chance and, to first order, in the same proportion. For what does
-    not cancel half of that error is added, a choice made by simulation.
+    directions stay, so that no bag is on both sides. w_A and w_B have about (1 - c_A c_B)/sqrt(d - 1) in common beyond
+    c_A c_B, through what the signal tokens of one half have, by chance, along the direction of the other; the shift
+    errs by the same chance and, to first order, in the same proportion. For what does not cancel, 3/4 of that error is
+    added as a normal number, a choice made by simulation.
     """
-    splits = tuple(split_sample(sample, rng) for _ in range(SPLITS))
+    fifths = np.array_split(rng.permutation(np.flatnonzero(~sample.positive)), SPLITS)
+    splits = tuple(split_sample(sample, np.sort(fifth), rng) for fifth in fifths)
     weights = np.ones((bootstrap + 1, len(sample.positive)))
     for label in (False, True):
         mine = sample.positive == label
         drawn = rng.exponential(size=(bootstrap, int(mine.sum())))
         weights[1:, mine] = drawn / drawn.mean(axis=1, keepdims=True)
-    firsts, fits, squares = [], [], []
+    firsts, fits, squares, cosines = [], [], [], []
     for split in splits:
-        positives, places = [], []
+        positives, places, scales = [], [], []
         for half in split.halves:
             mine = weights[:, half.bags]
             negatives = (half.counts.T @ (mine * ~half.positive).T).T
             positives.append((half.counts.T @ (mine * half.positive).T).T)
             centre, scale = centre_and_scale(negatives)
             places.append((GRID - centre[:, None]) / scale[:, None])
+            scales.append(scale)
+        count, first_sum, second_sum, product = (weights[:, split.reference] @ split.sums).T
+        cosines.append((product - first_sum * second_sum / count) / (count * scales[0] * scales[1]))
         means = [np.sum(p * z, axis=1) / p.sum(axis=1) for p, z in zip(positives, places, strict=True)]
         squares.append(means[0] * means[1])
         first = fit_mixture([p[:1] for p in positives], [p[:1] for p in places])
         firsts.append(first)
         fits.append(fit_mixture([p[1:] for p in positives], [p[1:] for p in places], first))
-    cosine = float(np.mean([split.cosine for split in splits]))
     shift = float(np.mean([f.shift.prod(axis=1) for f in firsts]))
     shifts = np.mean([f.shift.prod(axis=1) for f in fits], axis=0)
-    left = LEFT * (1.0 - min(max(cosine, 0.0), 1.0)) / np.sqrt(max(sample.values.shape[1] - 1, 1))
-    cosines = cosine + left * rng.normal(size=bootstrap + 1)
-    cosines[0] = cosine
-    products = _root(np.mean(squares, axis=0), cosines)
+    cosine = np.mean(cosines, axis=0)
+    left = LEFT * (1.0 - min(max(float(cosine[0]), 0.0), 1.0)) / np.sqrt(max(sample.values.shape[1] - 1, 1))
+    cosine[1:] += left * rng.normal(size=bootstrap)
+    products = _root(np.mean(squares, axis=0), cosine)
     return Estimates(
         splits,
-        float(_root(shift, cosine)),
+        float(_root(shift, cosine[0])),
         float(np.mean([f.share for f in firsts])),
         float(products[0]),
         float(np.mean([f.gain for f in firsts])),
         float(np.mean([f.signal for f in firsts])),
-        cosine,
-        _root(shifts, cosines[1:]),
+        float(cosine[0]),
+        _root(shifts, cosine[1:]),
         np.mean([f.share for f in fits], axis=0),
         products[1:],
         tuple(firsts),

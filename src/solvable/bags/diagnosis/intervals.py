@@ -47,7 +47,7 @@ def of_mixture(found: Estimates, dim: int, confidence: float) -> tuple[Interval,
 
     They are when (a) no covariance had to be shrunk, (b) the directions of two halves agree: c_A c_B > 3 (1 - c_A c_B)
     / sqrt(d - 1), (c) two components describe held-out positives better than one, twice the log likelihood ratio above
-    12, or else the whole interval of the share lies above 1/2, and (d) the ends of each interval are within a factor 5.
+    12, or else the whole interval of the share (which then reaches 1) lies above 1/2, and (d) the ends of each interval are within a factor 5.
     """
     tails = [0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence]
     strength, share, product = (
@@ -60,6 +60,10 @@ def of_mixture(found: Estimates, dim: int, confidence: float) -> tuple[Interval,
     )
     estimate, low, high = (1.0 if end > ALL else end for end in (share.estimate, share.low, share.high))
     share = Interval(estimate, low, high)
+    if found.gain < GAIN:
+        # One component is not refuted: a share of 1, at which strength and product are one, belongs to the intervals.
+        share = Interval(share.estimate, share.low, 1.0)
+        strength = Interval(strength.estimate, min(strength.low, product.low), max(strength.high, product.high))
     reason = ""
     if any(split.shrunk for split in found.splits):
         reason = (

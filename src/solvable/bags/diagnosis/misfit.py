@@ -83,7 +83,7 @@ def examine(
     sample: Sample, found: Estimates, difference: SquaredDifference, identified: bool, rng: np.random.Generator
 ) -> Misfit:
     """All checks; those of the mixture's parameters only where these are `identified`."""
-    results = [*_scatters(sample, found, identified, rng), *_projections(found.splits[0], rng)]
+    results = [*scatters(sample, found, identified, rng), *_projections(found.splits[0], rng)]
     results.append(_counts(found.splits[0], found.fits[0]))
     if identified:
         results.append(_agreement(found, difference))
@@ -98,7 +98,7 @@ def examine(
 _Found = tuple[str, float, float, str]
 
 
-def _scatters(sample: Sample, found: Estimates, identified: bool, rng: np.random.Generator) -> list[_Found]:
+def scatters(sample: Sample, found: Estimates, identified: bool, rng: np.random.Generator) -> list[_Found]:
     """Scatter H of one kind against the scatter E of tokens within negative bags, by tr(H E^-1).
 
     For independent Wishart H (h degrees of freedom) and E (e) of one covariance in p dimensions (Lawley and Hotelling):

@@ -118,7 +118,7 @@ def _caveats(found: Diagnosis) -> list[str]:
     notes = []
     if found.predicted is not None and not found.equal_lengths:
         notes.append(f"The prediction is for bags of {max(round(found.mean_length), 2)} tokens, the mean length.")
-    if found.predicted is not None and found.sparsity.identifiable:
+    if found.predicted is not None and found.share.identifiable and found.sparsity.identifiable:
         from solvable.bags.diagnosis.diagnose import sparsity
 
         length = max(round(found.mean_length), 2)
