@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,16 +13,24 @@ class Bags:
     """n bags of tokens: `values` (N, d) holds their tokens in a row, bag i is values[offsets[i]:offsets[i+1]].
 
     Arguments: values (N, d), real and finite; offsets (n+1,), whole numbers that begin at 0, end at N and increase, so
-    that no bag is empty; optionally `ids` (n,), `labels` (n,) and `token_labels` (N,), which are carried along. `len`
-    is n, `shape` is (n, d). bags[i] is the (L_i, d) array of one bag, bags[slice, index array or mask] are Bags, so
-    that scikit-learn's splitters and searches take them. The token axis comes before the feature axis. Nothing is
-    copied that need not be: integers become float64, floats keep their precision.
+    that no bag is empty; optionally `ids` (n,), `labels` (n,), `token_labels` (N,) and `feature_names` (d names), which
+    are carried along; estimators compare the names in what they predict with those in what they learned. `len` is n,
+    `shape` is (n, d). bags[i] is the (L_i, d) array of one bag, bags[slice, index array or mask] are Bags, so that
+    scikit-learn's splitters and searches take them. The token axis comes before the feature axis. Nothing is copied
+    that need not be: integers become float64, floats keep their precision.
 
     Raises: ValueError naming the argument, the bag and what is accepted.
     """
 
     def __init__(
-        self, values: Any, offsets: Any, *, ids: Any = None, labels: Any = None, token_labels: Any = None
+        self,
+        values: Any,
+        offsets: Any,
+        *,
+        ids: Any = None,
+        labels: Any = None,
+        token_labels: Any = None,
+        feature_names: Sequence[str] | None = None,
     ) -> None:
         self.values = _real("values", values)
         if self.values.ndim != 2:
@@ -31,6 +39,11 @@ class Bags:
         self.ids = _aligned("ids", ids, len(self), "a bag")
         self.labels = _aligned("labels", labels, len(self), "a bag")
         self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token")
+        self.feature_names = None if feature_names is None else tuple(feature_names)
+        if self.feature_names is not None and len(self.feature_names) != self.shape[1]:
+            raise ValueError(
+                f"feature_names has {len(self.feature_names)} names; accepted: {self.shape[1]}, one a feature"
+            )
         require_finite(self.values, self.offsets)
 
     @classmethod
@@ -88,6 +101,7 @@ class Bags:
             None if self.ids is None else self.ids[chosen],
             None if self.labels is None else self.labels[chosen],
             None if self.token_labels is None else self.token_labels[tokens],
+            self.feature_names,
         )
 
     def __iter__(self) -> Any:
@@ -110,7 +124,17 @@ def as_bags(X: Any, name: str = "X") -> Bags:
         return X
     if hasattr(X, "toarray"):
         raise TypeError(f"{name} is a sparse matrix, which bags are not made of; accepted: a dense array (X.toarray())")
+    if isinstance(X, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array; accepted: bags without masks, a list of (L, d) arrays if ragged")
+    if isinstance(X, Mapping):
+        raise ValueError(
+            f"{name} is a {type(X).__name__}; accepted: a list of (L, d) arrays, such as list({name}.values())"
+        )
+    if getattr(X, "ndim", 0) == 1 and hasattr(X, "to_numpy"):
+        X = X.to_numpy()
     if isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
+        if len(X) == 0:
+            raise ValueError(f"{name} holds no bag; accepted: at least one")
         if len(X) and all(np.ndim(bag) == 2 for bag in X):
             return _from_list([_real(f"{name}[{i}]", bag) for i, bag in enumerate(X)], name)
         if len({np.shape(bag) for bag in X}) > 1:
@@ -156,13 +180,22 @@ def concatenate(parts: Sequence[Bags]) -> Bags:
         return None if any(item is None for item in held) else np.concatenate(held)
 
     values = np.concatenate([part.values for part in parts])
-    return unchecked(values, offsets, joined("ids"), joined("labels"), joined("token_labels"))
+    names = parts[0].feature_names
+    return unchecked(values, offsets, joined("ids"), joined("labels"), joined("token_labels"), names)
 
 
-def unchecked(values: Any, offsets: Any, ids: Any = None, labels: Any = None, token_labels: Any = None) -> Bags:
+def unchecked(
+    values: Any,
+    offsets: Any,
+    ids: Any = None,
+    labels: Any = None,
+    token_labels: Any = None,
+    feature_names: tuple[str, ...] | None = None,
+) -> Bags:
     """Bags of what has been checked before."""
     bags = object.__new__(Bags)
-    bags.values, bags.offsets, bags.ids, bags.labels, bags.token_labels = values, offsets, ids, labels, token_labels
+    bags.values, bags.offsets, bags.feature_names = values, offsets, feature_names
+    bags.ids, bags.labels, bags.token_labels = ids, labels, token_labels
     return bags
 
 

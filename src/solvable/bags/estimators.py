@@ -163,11 +163,15 @@ class AttentionClassifier(_Attention, _Classifier):
 
     With tokens z standardised (v_i weights that balance the classes, t_i = -1, +1, C = I - 11^T/L_i):
         w = (mean of the positives' bag means - mean of the negatives')/2,
-        q = sum_i v_i r_i/L_i Z_i^T C Z_i w,   r_i = t_i/(1 + exp(a t_i <w, mean token of bag i>)),
-    a = min(head_rate/2, 1/|w|^2). The query's norm is such that scores deviate by `sharpness` within bags; a bag's
-    attention is softmax(Z_i q) and its feature the weighted mean of its tokens. The features of all `pooling`s are
-    standardised, clipped at `clip`, and given to a ridge-penalised head. The two steps are those of arXiv:2509.25153;
-    the balance, the scale, the other poolings and the head are ours.
+        q = sum_i v_i r_i/L_i Z_i^T C Z_i w,   r_i = t_i/(1 + exp(a t_i <w, mean token of bag i - m>)),
+    m the midpoint of the two mean bag means, a = min(head_rate/2, 1/|w|^2). The query's norm is such that scores
+    deviate by `sharpness` within bags; a bag's attention is softmax(Z_i q) and its feature the weighted mean of its
+    tokens. The features of all `pooling`s are standardised, clipped at `clip`, and given to a ridge-penalised head. The
+    two steps are those of arXiv:2509.25153; the balance, the scale, the other poolings and the head are ours.
+
+    `predict` goes by the sign of `decision_function`, as a support vector machine does; with rare positives the
+    probabilities, Platt's of leave-one-out scores for the square loss, cross one half elsewhere. `class_weight` and
+    `sample_weight` count bags as that many copies, in the probabilities too.
 
     Arguments
         pooling: poolings side by side, of "attention", "min", "max", "mean".

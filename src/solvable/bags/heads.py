@@ -56,6 +56,7 @@ def fit_head(
     features: np.ndarray,
     targets: np.ndarray,
     weights: np.ndarray,
+    held_out: np.ndarray | None = None,
     *,
     kind: str,
     loss: str,
@@ -66,9 +67,10 @@ def fit_head(
     """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) in equal blocks.
 
     Probabilities: for the logistic loss expit(f); for the square loss Platt's sigmoid of the leave-one-out scores,
-    which have a closed form. Raises: ValueError when the n x n kernel of "rbf" would be too large.
+    which have a closed form; `held_out` (n,) is the share of each bag's weight that is left out, all by default. Raises: ValueError when the n x n kernel of "rbf" would be too large.
     """
     kept = weights > 0.0
+    left_out = np.ones(kept.sum()) if held_out is None else held_out[kept]
     features, targets, weights = features[kept], targets[kept], weights[kept]
     if kind == "rbf" and len(features) > MAX_KERNEL_BAGS:
         raise ValueError(
@@ -78,7 +80,7 @@ def fit_head(
     dual = kind == "rbf" or len(features) < features.shape[1]
     if dual:
         kernel = rbf_kernel(features, features, widths) if kind == "rbf" else features @ features.T / sum(widths)
-        coefficients, bias, held_out = solve_dual(kernel, targets, C * weights, loss)
+        coefficients, bias, scores = solve_dual(kernel, targets, C * weights, loss, left_out)
         if kind == "rbf":
             anchors, solution = features, coefficients
         else:
@@ -86,9 +88,9 @@ def fit_head(
     else:
         anchors = None
         root = np.sqrt(sum(widths))
-        solution, bias, held_out = solve_primal(features / root, targets, C * weights, loss)
+        solution, bias, scores = solve_primal(features / root, targets, C * weights, loss, left_out)
         solution = solution / root
-    slope, shift = sigmoid(held_out, targets, weights) if calibrated and loss == "square" else (1.0, 0.0)
+    slope, shift = sigmoid(scores, targets, weights) if calibrated and loss == "square" else (1.0, 0.0)
     return Head(anchors, solution, float(bias), slope, shift, widths)
 
 
@@ -109,13 +111,13 @@ def rbf_kernel(left: np.ndarray, right: np.ndarray, widths: tuple[int, ...]) -> 
 
 
 def solve_dual(
-    kernel: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str
+    kernel: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str, left_out: np.ndarray | float = 1.0
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """(coefficients, bias, leave-one-out scores) of the minimiser in the span of the kernel; strengths are C weight.
 
     Each Newton step is a weighted least-squares fit: (K + diag(1/c)) a + b = z and sum a = 0, with curvatures c and
-    working responses z; for the square loss the first one is the answer. Held-out scores are then
-    t_i - a_i/H_ii with H the inverse of that bordered matrix (exact for the square loss).
+    working responses z; for the square loss the first one is the answer. Without the share s_i of bag i its score is
+    then t_i - a_i/(s_i H_ii + (1 - s_i) c_i), with H the inverse of that bordered matrix.
     """
     if loss == "square":
         inverse = np.linalg.inv(kernel + np.diag(1.0 / strengths))
@@ -123,7 +125,8 @@ def solve_dual(
         bias = (column @ targets) / column.sum()
         coefficients = inverse @ targets - bias * column
         diagonal = np.diagonal(inverse) - column**2 / column.sum()
-        return coefficients, float(bias), targets - coefficients / np.maximum(diagonal, 1e-300)
+        held = left_out * diagonal + (1.0 - left_out) * strengths
+        return coefficients, float(bias), targets - coefficients / np.maximum(held, 1e-300)
     coefficients, bias, scores = np.zeros(len(targets)), 0.0, np.zeros(len(targets))
 
     def objective(coefficients: np.ndarray, scores: np.ndarray, bias: float) -> float:
@@ -152,7 +155,7 @@ def solve_dual(
 
 
 def solve_primal(
-    features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str
+    features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str, left_out: np.ndarray | float = 1.0
 ) -> tuple[np.ndarray, float, np.ndarray]:
     """(weights, bias, leave-one-out scores) for a linear head, by the normal equations of the features."""
     state, statistics = minimise(
@@ -160,7 +163,7 @@ def solve_primal(
     )
     scores = features @ state[:-1] + state[-1]
     if loss == "square":
-        scores = held_out_scores(features, targets, strengths, statistics.hessian, scores)
+        scores = held_out_scores(scores, targets, left_out * leverages(features, strengths, statistics.hessian))
     return state[:-1], float(state[-1]), scores
 
 
@@ -223,13 +226,15 @@ def newton_statistics(
     return Statistics(float(value), np.append(features.T @ slopes, slopes.sum()), hessian)
 
 
-def held_out_scores(
-    features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, hessian: np.ndarray, scores: np.ndarray
-) -> np.ndarray:
-    """Leave-one-out scores of the square loss: (f_i - h_i t_i)/(1 - h_i), h_i the leverage of bag i."""
+def leverages(features: np.ndarray, strengths: np.ndarray, hessian: np.ndarray) -> np.ndarray:
+    """How far the score of each bag follows its own target under the square loss, (n,)."""
     extended = np.append(features, np.ones((len(features), 1)), axis=1)
-    factor = cho_factor(_penalised(hessian), lower=True)
-    leverage = strengths * np.einsum("ij,ji->i", extended, cho_solve(factor, extended.T))
+    solved = cho_solve(cho_factor(_penalised(hessian), lower=True), extended.T).T
+    return strengths * np.einsum("ij,ij->i", extended, np.ascontiguousarray(solved))
+
+
+def held_out_scores(scores: np.ndarray, targets: np.ndarray, leverage: np.ndarray) -> np.ndarray:
+    """Leave-one-out scores of the square loss, (f_i - h_i t_i)/(1 - h_i), h_i the leverage of what is left out."""
     return (scores - leverage * targets) / np.maximum(1.0 - leverage, 1e-12)
 
 
@@ -242,23 +247,29 @@ def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tup
     positive = targets > 0.0
     up, down = weights[positive].sum(), weights[~positive].sum()
     goals = np.where(positive, (up + 1.0) / (up + 2.0), 1.0 / (down + 2.0))
+    centre, spread = float(np.mean(scores)), float(np.std(scores)) or 1.0
+    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+
+    def loss(point: np.ndarray) -> float:
+        margins = inputs @ point
+        return float(weights @ (np.logaddexp(0.0, margins) - goals * margins))
+
     base = float(np.log((up + 1.0) / (down + 1.0)))
-    spread = float(np.std(scores)) or 1.0
-    standard = (scores - scores.mean()) / spread
-    slope, shift = 0.0, base
+    point = np.array([0.0, base])
     for _ in range(MAX_STEPS):
-        p = expit(slope * standard + shift)
-        error, curve = weights * (p - goals), weights * p * (1.0 - p) + 1e-12
-        gradient = np.array([error @ standard, error.sum()])
-        off = curve @ standard
-        step = np.linalg.solve(np.array([[curve @ standard**2 + 1e-9, off], [off, curve.sum()]]), gradient)
-        step *= min(1.0, 4.0 / np.max(np.abs(step), initial=1e-300))
-        slope, shift = slope - step[0], shift - step[1]
-        if np.max(np.abs(step)) < 1e-12:
+        p = expit(inputs @ point)
+        gradient = inputs.T @ (weights * (p - goals))
+        hessian = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs + 1e-9 * weights.sum() * np.eye(2)
+        step, length, value = np.linalg.solve(hessian, -gradient), 1.0, loss(point)
+        while loss(point + length * step) > value + 1e-12 * abs(value) and length > 1e-8:
+            length *= 0.5
+        point = point + length * step
+        if np.max(np.abs(length * step)) < 1e-10 * (1.0 + np.max(np.abs(point))):
             break
-    if slope <= 0.0:
-        return 0.0, base
-    return slope / spread, shift - slope * scores.mean() / spread
+    else:
+        raise _not_converged()
+    slope = point[0] / spread
+    return (float(slope), float(point[1] - slope * centre)) if slope > 0.0 else (0.0, base)
 
 
 def _working(targets: np.ndarray, strengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -107,35 +107,35 @@ def moments(block: Block, groups: np.ndarray, values: np.ndarray) -> dict[Any, G
     return found
 
 
-def query_gradient(
-    block: Block, direction: np.ndarray, offset: float, residual: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
+Residual = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def query_gradient(block: Block, direction: np.ndarray, centre: np.ndarray, residual: Residual) -> np.ndarray:
     """sum_i r_i/L_i X_i^T C X_i w, the second step's sum, with C = I - 11^T/L_i, w = `direction` (in raw features).
 
-    r_i = weight_i residual(u_i, target_i) with u_i = <w, mean token of bag i> - offset.
+    r_i = weight_i residual(u_i, target_i) with u_i = <w, mean token of bag i - centre>. The centre, far from which no
+    token should lie, also keeps the products from cancelling.
     """
-    tokens, lengths = float64(block.bags.values), block.bags.lengths
+    tokens, lengths = block.bags.values - centre, block.bags.lengths
     scores = tokens @ direction
     means = bag_means(scores, block.bags.offsets)
-    residuals = block.weights * residual(means - offset, block.targets)
+    residuals = block.weights * residual(means, block.targets)
     return (np.repeat(residuals / lengths, lengths) * (scores - np.repeat(means, lengths))) @ tokens
 
 
-def query_matrix(
-    block: Block, direction: np.ndarray, offset: float, residual: Callable[[np.ndarray, np.ndarray], np.ndarray]
-) -> np.ndarray:
+def query_matrix(block: Block, direction: np.ndarray, centre: np.ndarray, residual: Residual) -> np.ndarray:
     """sum_i r_i/L_i X_i^T C X_i, (d, d): the matrix whose product with w is `query_gradient`."""
-    tokens, lengths = float64(block.bags.values), block.bags.lengths
-    centres = token_means(tokens, block.bags.offsets)
-    residuals = block.weights * residual(centres @ direction - offset, block.targets)
-    centred = tokens - np.repeat(centres, lengths, axis=0)
+    tokens, lengths = block.bags.values - centre, block.bags.lengths
+    means = token_means(tokens, block.bags.offsets)
+    residuals = block.weights * residual(means @ direction, block.targets)
+    centred = tokens - np.repeat(means, lengths, axis=0)
     return (centred * np.repeat(residuals / lengths, lengths)[:, None]).T @ centred
 
 
-def score_scatter(block: Block, queries: np.ndarray) -> np.ndarray:
+def score_scatter(block: Block, queries: np.ndarray, centre: np.ndarray) -> np.ndarray:
     """(sum of token weights, then for each query the weighted sum of its squared within-bag centred scores)."""
-    tokens, lengths = float64(block.bags.values), block.bags.lengths
-    scores = tokens @ queries
+    lengths = block.bags.lengths
+    scores = (block.bags.values - centre) @ queries
     centred = scores - np.repeat(bag_means(scores, block.bags.offsets), lengths, axis=0)
     weights = np.repeat(block.weights, lengths)
     return np.append(weights.sum(), weights @ centred**2)

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from solvable.bags.container import Bags, concatenate
+from solvable.numerics.validation import integer
 
 ARRAYS = ("values", "offsets", "ids", "labels", "token_labels")
 
@@ -56,9 +57,10 @@ def read_parquet(path: str | os.PathLike[str], **columns: Any) -> Bags:
 class ParquetBags:
     """The bags of a Parquet file or folder, a batch at a time: iterate over it as often as you like, and `fit` on it.
 
-    Every row is a token. Columns: `id` names the bag of the row, `label` (optional) its bag's label, `token_label`
-    (optional) the token's own label; the features are the numeric columns named in `features`, by default one column of
-    fixed-size lists where there is one, else every other numeric column. The rows of a bag must lie together. About
+    Every row is a token. Columns: `id` names the bag of the row, `label` its bag's label and `token_label` the token's
+    own (by default the columns of these names, if there are any); the features are the numeric columns named in
+    `features`, by default one column of fixed-size lists where there is one, else every other numeric column: name them
+    where the file has counters, coordinates or other labels. The rows of a bag must lie together. About
     `batch_tokens` rows are in memory at once (and the rest of their last bag).
 
     Yields: `Bags`, with `ids`, and `labels` and `token_labels` where the columns exist.
@@ -70,8 +72,8 @@ class ParquetBags:
         path: str | os.PathLike[str],
         *,
         id: str = "bag",
-        label: str = "label",
-        token_label: str = "token_label",
+        label: str | None = None,
+        token_label: str | None = None,
         features: Sequence[str] | None = None,
         batch_tokens: int = 2**15,
     ) -> None:
@@ -84,15 +86,21 @@ class ParquetBags:
             schema = self.dataset.schema
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise ValueError(f"path={str(path)!r} cannot be read: {_brief(error)}; accepted: Parquet") from None
+        batch_tokens = integer("batch_tokens", batch_tokens, at_least=1)
+        for name, column in (("label", label), ("token_label", token_label)):
+            if column is not None and column not in schema.names:
+                raise ValueError(
+                    f"{name}={column!r} is no column of {str(path)!r}; accepted: {', '.join(schema.names)}"
+                )
         if id not in schema.names:
             raise ValueError(
                 f"id={id!r} is no column of {str(path)!r}, which has {', '.join(schema.names) or 'none'}; accepted: "
                 "the column that names the bag of each row"
             )
         self.id = id
-        self.label = label if label in schema.names else None
-        self.token_label = token_label if token_label in schema.names else None
-        self.features = _features(schema, features, {id, label, token_label}, str(path))
+        self.label = label or ("label" if "label" in schema.names else None)
+        self.token_label = token_label or ("token_label" if "token_label" in schema.names else None)
+        self.features = _features(schema, features, {id, self.label, self.token_label}, str(path))
         self.names = [id, *(name for name in (self.label, self.token_label) if name), *self.features]
         self.batch_tokens = batch_tokens
 
@@ -125,7 +133,9 @@ class ParquetBags:
                 raise ValueError(f"label of bag {str(bag)!r} differs from row to row; accepted: one label a bag")
             labels = labels[starts]
         tokens = None if self.token_label is None else _column(table, self.token_label)[order]
-        return Bags(values, offsets, ids=_column(table, self.id)[order][starts], labels=labels, token_labels=tokens)
+        names = self.features if len(self.features) == values.shape[1] else None
+        ids = _column(table, self.id)[order][starts]
+        return Bags(values, offsets, ids=ids, labels=labels, token_labels=tokens, feature_names=names)
 
     def _joined(self, before: Bags, after: Bags) -> Bags:
         """Both, with the last bag of the one and the first of the other made one where they have one id."""
@@ -145,6 +155,7 @@ class ParquetBags:
             ids=joined.ids[keep],
             labels=None if joined.labels is None else joined.labels[keep],
             token_labels=joined.token_labels,
+            feature_names=joined.feature_names,
         )
 
     def _new(self, bags: Bags, seen: set[Any]) -> Iterator[Bags]:
@@ -167,7 +178,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return found
 
 
-def _features(schema: Any, features: Sequence[str] | None, others: set[str], path: str) -> list[str]:
+def _features(schema: Any, features: Sequence[str] | None, others: set[str | None], path: str) -> list[str]:
     import pyarrow.types as types
 
     def numeric(kind: Any) -> bool:

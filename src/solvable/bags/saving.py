@@ -39,9 +39,12 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if head.anchors is not None:
         arrays["anchors"] = head.anchors
     if fitted.classes is not None:
-        if fitted.classes.dtype.kind not in "biufUS":
-            raise ValueError(f"classes_ has dtype {fitted.classes.dtype}; accepted: numbers, booleans or strings")
-        arrays["classes"] = fitted.classes
+        classes = fitted.classes
+        if classes.dtype == object and all(isinstance(name, str) for name in classes):
+            classes = classes.astype(str)
+        if classes.dtype.kind not in "biufUS":
+            raise ValueError(f"classes_ has dtype {classes.dtype}; accepted: numbers, booleans or strings")
+        arrays["classes"] = classes
     path = Path(path)
     unfinished = path.with_name(f".{path.name}.unfinished")
     try:
@@ -95,6 +98,8 @@ def _plain(name: str, value: Any) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
     if isinstance(value, list | tuple):
         return {"kind": type(value).__name__, "items": [_plain(name, item) for item in value]}
     if isinstance(value, dict):

@@ -65,6 +65,7 @@ class SlicedArray:
         self.array, (count, length, dim) = array, array.shape
         self.offsets = np.arange(count + 1) * length
         self.shape = (count, dim)
+        self.feature_names = None
 
     def __len__(self) -> int:
         """The number of bags."""
@@ -300,7 +301,8 @@ def _release(array: np.memmap) -> None:
     import mmap
 
     mapped = getattr(array, "_mmap", None)
-    if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+    # In the mode "c" the pages hold changes that are nowhere else.
+    if mapped is not None and array.mode != "c" and hasattr(mmap, "MADV_DONTNEED"):
         mapped.madvise(mmap.MADV_DONTNEED)
 
 

@@ -109,13 +109,15 @@ class Coded:
     """Targets as numbers, -1 and +1 or standardised, with their weights and moments.
 
     `groups` are the two classes (the first one is negative), or all bags; `weights` (n,) weigh bags in the head,
-    `query_weights` in the second step, where both classes count alike.
+    `query_weights` in the second step, where both classes count alike. `held_out` (n,) is the share of a bag that
+    leave-one-out scores leave out: all of it, or one of the copies that a sample weight above one stands for.
     """
 
     groups: tuple[Group, ...]
     targets: np.ndarray
     weights: np.ndarray
     query_weights: np.ndarray
+    held_out: np.ndarray
     classes: np.ndarray | None
     target_mean: float = 0.0
     target_deviation: float = 1.0
@@ -149,6 +151,7 @@ def fit(source: Any, recipe: Recipe) -> Fit:
                 features,
                 coded.targets,
                 coded.weights,
+                coded.held_out,
                 kind=recipe.head,
                 loss=recipe.loss,
                 C=recipe.C,
@@ -171,6 +174,8 @@ def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
     for found in source.each(gather):
         for name, group in found.items():
             totals[name] = totals[name] + group if name in totals else group
+    if not all(np.isfinite(group.token_square).all() for group in totals.values()):
+        raise ValueError("X holds values whose squares overflow; accepted: numbers below 1e150 in size: rescale them")
     if not totals:
         raise ValueError("sample_weight is zero for every bag; accepted: at least one positive weight")
     return totals
@@ -198,7 +203,8 @@ def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> C
     weights = source.weights * np.where(positive, factors[1], factors[0])
     halves = source.weights / np.where(positive, 2.0 * groups[1].weight, 2.0 * groups[0].weight)
     groups = tuple(group.scaled(factor) for group, factor in zip(groups, factors, strict=True))
-    return Coded(groups, np.where(positive, 1.0, -1.0), weights, halves, classes)
+    copies = 1.0 / np.maximum(source.weights, 1.0)
+    return Coded(groups, np.where(positive, 1.0, -1.0), weights, halves, copies, classes)
 
 
 def require_two_classes(classes: np.ndarray) -> None:
@@ -220,7 +226,14 @@ def _code_targets(totals: dict[Any, Group], source: Any) -> Coded:
     deviation = float(np.sqrt(group.target_square / group.weight)) or 1.0
     shares = source.weights / group.weight
     return Coded(
-        (group,), (targets - group.target_mean) / deviation, source.weights, shares, None, group.target_mean, deviation
+        (group,),
+        (targets - group.target_mean) / deviation,
+        source.weights,
+        shares,
+        np.ones_like(shares),
+        None,
+        group.target_mean,
+        deviation,
     )
 
 
@@ -235,15 +248,21 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
 
     With tokens standardised: step one moves the head to w = (mean of positives' bag means - that of negatives)/2, of
     length a = min(head_rate/2, 1/|w|^2), where 1/|w|^2 brings the mean margin to one; step two moves the query to
-    q = sum_i v_i r_i/L_i Z_i^T C Z_i w, with r_i the logistic residual at the scores a <w, mean token> and v_i weights
-    that balance the classes. In a regression w is the covariance of bag means and targets, and r_i the target.
+    q = sum_i v_i r_i/L_i Z_i^T C Z_i w, with r_i the logistic residual at the scores a <w, mean token - midpoint of the
+    classes' bag means> and v_i weights that balance the classes. In a regression w is the covariance of bag means and
+    targets, and r_i the target.
     Further queries are the leading eigenvectors of the matrix in front of w, off q.
     """
     weights, targets = coded.query_weights, coded.targets
+    if recipe.queries > len(deviation):
+        raise ValueError(
+            f"queries={recipe.queries} exceeds the features of a token; accepted: 1 to {len(deviation)} where "
+            f"n_features={len(deviation)}"
+        )
     if coded.classes is None:
         (group,) = coded.groups
         direction = group.product / group.weight / max(coded.target_deviation, 1e-300) / deviation
-        centre, rate = np.zeros_like(deviation), 0.0
+        centre = group.bag_mean
 
         def residual(scores: np.ndarray, targets: np.ndarray) -> np.ndarray:
             return targets
@@ -257,16 +276,15 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
             return targets * expit(-rate * targets * scores)
 
     raw = direction / deviation
-    offset = float(raw @ centre)
     if recipe.queries == 1:
-        work = lambda block: passes.query_gradient(block, raw, offset, residual)  # noqa: E731
+        work = lambda block: passes.query_gradient(block, raw, centre, residual)  # noqa: E731
         queries = (source.total(work, targets, weights) / deviation)[:, None]
     else:
-        work = lambda block: passes.query_matrix(block, raw, offset, residual)  # noqa: E731
+        work = lambda block: passes.query_matrix(block, raw, centre, residual)  # noqa: E731
         matrix = source.total(work, targets, weights) / np.outer(deviation, deviation)
         queries = _leading(matrix, direction, recipe.queries)
     queries = queries / deviation[:, None]
-    scatter = source.total(lambda block: passes.score_scatter(block, queries), targets, coded.weights)
+    scatter = source.total(lambda block: passes.score_scatter(block, queries, centre), targets, coded.weights)
     scale = np.sqrt(scatter[1:] / scatter[0])
     # Bags of one token, or tokens that do not differ within a bag, leave the query at zero: attention is uniform.
     return np.where(scale > 0.0, recipe.sharpness * queries / np.where(scale > 0.0, scale, 1.0), 0.0)
@@ -281,6 +299,7 @@ def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarra
     across = matrix - np.outer(unit, unit @ matrix)
     across = across - np.outer(across @ unit, unit)
     values, vectors = np.linalg.eigh(across)
+    values[np.argmax(np.abs(unit @ vectors))] = -np.inf  # q itself, of eigenvalue 0
     chosen = vectors[:, np.argsort(-values)[: count - 1]]
     signs = np.where(chosen.T @ direction < 0.0, -1.0, 1.0)
     return np.concatenate([query[:, None], chosen * signs], axis=1)
@@ -332,8 +351,10 @@ def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Reci
         def held_out(block: Block) -> np.ndarray:
             features = pooling.features(block.bags) / root
             scores = features @ state[:-1] + state[-1]
-            return heads.held_out_scores(features, block.targets, block.weights, statistics.hessian, scores)
+            leverage = heads.leverages(features, block.weights, statistics.hessian)
+            return np.stack([scores, leverage], axis=1)
 
-        scores = np.concatenate(list(source.each(held_out, targets, strengths)))
+        scores, leverage = np.concatenate(list(source.each(held_out, targets, strengths))).T
+        scores = heads.held_out_scores(scores, targets, leverage * coded.held_out)
         slope, shift = heads.sigmoid(scores, targets, coded.weights)
     return heads.Head(None, state[:-1] / root, float(state[-1]), slope, shift, pooling.widths)
