@@ -16,11 +16,13 @@ from solvable.bags.resampling import holm
 from solvable.lab.style import FAINT, HUES, MARKERS
 
 LENGTHS, COUNTS, TEST, SEEDS, TARGET = (5, 10, 20, 50), (200, 1000), 1000, 10, 9
-DEFAULT, ONE_UNIT, ALONE, MEAN = "default", "standardize=False", "the same, attention alone", "mean"
+DEFAULT, ONE_UNIT, MEAN = "default", "standardize=False", "mean"
+ALONE, SLOWER = "standardize=False, attention alone", "standardize=False, head_rate=1"
 MODELS = {
     DEFAULT: AttentionClassifier(),
     ONE_UNIT: AttentionClassifier(standardize=False),
     ALONE: AttentionClassifier(standardize=False, pooling="attention"),
+    SLOWER: AttentionClassifier(standardize=False, head_rate=1.0),
     MEAN: PooledClassifier(pooling="mean"),
     "min and max": PooledClassifier(pooling=("min", "max")),
 }
@@ -108,43 +110,54 @@ def print_tables(accuracy: dict[Any, list[float]], found: dict[Any, list[float]]
         [[str(n), str(length), *(cell((name, n, length)) for name in MODELS)] for n, length in rows],
     )
     print("Attention minus mean pooling, on the same bags:\n")
-    three = [name for name in MODELS if name in (DEFAULT, ONE_UNIT, ALONE)]
+    attentive = [name for name, model in MODELS.items() if isinstance(model, AttentionClassifier)]
+
+    def gain(name: str, n: int, length: int) -> str:
+        return with_error(*mean_and_error(np.subtract(accuracy[name, n, length], accuracy[MEAN, n, length])))
+
     table(
-        ["training bags", "L", *three, "9 attended most, default", "9 attended most, standardize=False", "1/L"],
+        ["training bags", "L", *attentive],
+        [[str(n), str(length), *(gain(name, n, length) for name in attentive)] for n, length in rows],
+    )
+    print("Share of positive test bags in which the 9 has the largest weight:\n")
+    searching = [name for name in attentive if name != ALONE]
+    table(
+        ["training bags", "L", *searching, "1/L"],
         [
-            [
-                str(n),
-                str(length),
-                *(
-                    with_error(*mean_and_error(np.subtract(accuracy[name, n, length], accuracy[MEAN, n, length])))
-                    for name in three
-                ),
-                *(with_error(*mean_and_error(found[name, n, length])) for name in (DEFAULT, ONE_UNIT)),
-                share(1 / length),
-            ]
-            for n, length in rows
+            [str(n), str(x), *(with_error(*mean_and_error(found[name, n, x])) for name in searching), share(1 / x)]
+            for n, x in rows
         ],
     )
+    largest = [(key, name) for key in rows if key[0] == max(counts) for name in attentive]
+    behind = [
+        f"{name} at L = {x}"
+        for (n, x), name in largest
+        if np.mean(np.subtract(accuracy[name, n, x], accuracy[MEAN, n, x]))
+        <= 2 * mean_and_error(np.subtract(accuracy[name, n, x], accuracy[MEAN, n, x]))[1]
+    ]
+    print(
+        f"With {max(counts)} bags attention is above mean pooling by more than two standard errors everywhere", end=""
+    )
+    print(f" but for: {'; '.join(behind)}.\n" if behind else ".\n")
 
 
 def draw_accuracy(accuracy: dict[Any, list[float]], figures: Path | None) -> None:
     """Accuracy against L, a panel for each number of training bags."""
     counts, lengths = sorted({key[1] for key in accuracy}), sorted({key[2] for key in accuracy})
-    figure, axes = plt.subplots(1, len(counts), figsize=(6.4, 2.7), sharey=True, squeeze=False, layout="constrained")
+    figure, axes = plt.subplots(1, len(counts), figsize=(6.4, 3.1), sharey=True, squeeze=False, layout="constrained")
     for panel, count in zip(axes[0], counts, strict=True):
         panel.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
         for place, name in enumerate(MODELS):
             means, errors = zip(*(mean_and_error(accuracy[name, count, x]) for x in lengths), strict=True)
-            x = np.array(lengths) * 1.02 ** (place - 2)  # side by side, so that no error bar hides another
-            label = {DEFAULT: "attention, default", ONE_UNIT: "attention, standardize=False"}.get(name, name)
-            label = label if name in (DEFAULT, ONE_UNIT, ALONE) else f"{name} pooling"
+            x = np.array(lengths) * 1.025 ** (place - 2.5)  # side by side, so that no error bar hides another
+            label = f"attention, {name}" if isinstance(MODELS[name], AttentionClassifier) else f"{name} pooling"
             panel.errorbar(
                 x, means, errors, color=HUES[place], marker=MARKERS[place], markersize=3.5, linewidth=1, label=label
             )
         panel.set(xscale="log", xticks=lengths, xticklabels=lengths, xlabel="digits a bag", title=f"{count} bags")
         panel.minorticks_off()
     axes[0, 0].set_ylabel("test accuracy")
-    axes[0, -1].legend(frameon=False)
+    figure.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     save(figure, figures, "digits")
 
 
