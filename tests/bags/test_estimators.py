@@ -203,6 +203,52 @@ def test_probabilities_are_calibrated_on_noise():
         assert np.abs(model.predict_proba(fresh)[:, 1] - 0.5).max() < 0.3
 
 
+def test_rare_positives_get_probabilities():
+    """Platt's fit starts far from its end there."""
+    tokens, labels, _ = sparse_tokens(count=600, strength=6.0)
+    labels = labels * (np.arange(600) % 10 == 1)  # the other bags with a shifted token are taken out
+    kept = (labels == 1) | (np.arange(600) % 2 == 0)
+    model = AttentionClassifier().fit(tokens[kept], labels[kept])
+    fresh, truth, _ = sparse_tokens(count=600, strength=6.0, seed=8)
+    likely = model.predict_proba(fresh)[:, 1]
+    assert likely[truth == 1].mean() > 0.5
+    assert likely[truth == 0].mean() < 0.1
+
+
+def test_features_have_names(tmp_path):
+    rng = np.random.default_rng(0)
+    bags = Bags(rng.normal(size=(40, 2)), np.arange(21) * 2, feature_names=["mass", "charge"])
+    labels = np.arange(20) % 2
+    model = AttentionClassifier(queries=2).fit(bags, labels)
+    assert model.get_feature_names_out()[[0, 2, 4]].tolist() == ["attention0_mass", "attention1_mass", "min_mass"]
+    other = Bags(bags.values, bags.offsets, feature_names=["charge", "mass"])
+    model.save(tmp_path / "model.npz")
+    for held in (model, load(tmp_path / "model.npz")):
+        with pytest.raises(ValueError, match=r"X has the features charge, mass, .* learned mass, charge"):
+            held.predict(other)
+    frame = AttentionClassifier().set_output(transform="pandas").fit(bags.values, np.arange(40) % 2)
+    assert frame.transform(bags.values).columns.tolist()[:2] == ["attention_x0", "attention_x1"]
+
+
+@pytest.mark.parametrize("offset", [1e4, 1e8])
+def test_a_far_offset_costs_no_precision(offset):
+    tokens, labels, _ = sparse_tokens(count=60)
+    tokens = np.round(tokens * 2.0**10) / 2.0**10  # so that the sum with the offset is exact
+    near = AttentionClassifier().fit(tokens, labels).decision_function(tokens)
+    far = AttentionClassifier().fit(tokens + offset, labels).decision_function(tokens + offset)
+    np.testing.assert_allclose(far, near, atol=1e-13 * offset + 1e-9)
+
+
+def test_further_queries_are_new_directions():
+    bags, labels = ragged()
+    fitted = AttentionClassifier(queries=5).fit(bags, labels)._fitted()
+    directions = fitted.pooling.queries * np.concatenate(bags).std(axis=0)[:, None]
+    directions = directions / np.linalg.norm(directions, axis=0)
+    np.testing.assert_allclose(directions.T @ directions, np.eye(5), atol=1e-6)
+    with pytest.raises(ValueError, match="queries=6 exceeds the features of a token; accepted: 1 to 5"):
+        AttentionClassifier(queries=6).fit(bags, labels)
+
+
 def test_the_regressor_reads_the_token():
     rng = np.random.default_rng(3)
     tokens = rng.normal(size=(400, 8, 10))
@@ -254,7 +300,7 @@ def test_what_cannot_be_saved_or_loaded(tmp_path):
     with pytest.raises(ValueError, match="damaged or no estimator"):
         load(tmp_path / "cut.npz")
     model = AttentionClassifier().fit(bags, labels).set_params(class_weight=lambda: None)
-    with pytest.raises(ValueError, match="class_weight=.* cannot be saved"):
+    with pytest.raises(ValueError, match=r"class_weight=.* cannot be saved"):
         model.save(tmp_path / "model.npz")
     assert (tmp_path / "model.npz").read_bytes() == whole  # nothing is lost
     assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.npz", "model.npz", "other.npz"]

@@ -106,6 +106,10 @@ def test_damaged_and_missing_files(path, tmp_path):
         Bags.from_parquet(tmp_path / "cut.parquet")
     with pytest.raises(ValueError, match="id='patient' is no column"):
         Bags.from_parquet(path, id="patient")
+    with pytest.raises(ValueError, match="label='tumor' is no column"):
+        Bags.from_parquet(path, label="tumor")
+    with pytest.raises(ValueError, match="batch_tokens=0 is out of range"):
+        ParquetBags(path, batch_tokens=0)
     with pytest.raises(ValueError, match="are not all columns"):
         Bags.from_parquet(path, features=["q"])
 

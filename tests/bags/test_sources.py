@@ -159,6 +159,51 @@ def test_one_sentence_for_bad_batches():
         fit(Some((np.array([[[1.0]], [[np.nan]]]), [0, 1])))
 
 
+def test_labels_are_checked_wherever_they_are(tmp_path):
+    tokens = RNG.normal(size=(20, 3, 2))
+    np.save(tmp_path / "tokens.npy", tokens)
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="r")
+    with pytest.raises(ValueError, match="continuous"):
+        AttentionClassifier().fit(mapped, np.linspace(0.0, 1.0, 20))
+    with pytest.raises(ValueError, match="NaN, in bag 3"):
+        SingleLocationRegressor().fit([(tokens, np.where(np.arange(20) == 3, np.nan, 1.0))])
+    with pytest.raises(ValueError, match="y has dtype <U1; accepted: numbers"):
+        SingleLocationRegressor().fit([(tokens, ["a", "b"] * 10)])
+    with pytest.raises(ValueError, match="numbers and others that are not"):
+        AttentionClassifier().fit([(tokens, [0, 1] * 10), (tokens, ["a", "b"] * 10)])
+    with pytest.raises(ValueError, match="squares overflow"):
+        AttentionClassifier().fit(1e160 * tokens, np.arange(20) % 2)
+
+
+def test_a_shuffled_stream_is_refused():
+    tokens, labels = RNG.normal(size=(40, 3, 2)), np.arange(40) % 2
+
+    class Shuffled:
+        def __iter__(self):
+            order = RNG.permutation(40)
+            yield tokens[order], labels[order]
+
+    with pytest.raises(ValueError, match="batch 0 of X has other labels than when it was first read"):
+        AttentionClassifier().fit(Shuffled())
+
+
+def test_a_list_of_batches_is_a_stream_for_prediction_too():
+    model = AttentionClassifier().fit([(HELD[:50], LABELS[:50]), [HELD[50:], LABELS[50:]]])
+    expected = AttentionClassifier().fit(HELD, LABELS).predict_proba(HELD)
+    np.testing.assert_array_equal(model.predict_proba(HELD), expected)
+    np.testing.assert_allclose(model.predict_proba([HELD[:7], HELD[7:]]), expected, atol=1e-12)
+
+
+def test_a_map_that_was_changed_in_memory_keeps_its_changes(tmp_path):
+    np.save(tmp_path / "tokens.npy", RNG.normal(size=(60, 3, 2)))
+    mapped = np.load(tmp_path / "tokens.npy", mmap_mode="c")
+    mapped -= 5.0
+    before = np.array(mapped)
+    model = AttentionClassifier().fit(mapped, np.arange(60) % 2)
+    np.testing.assert_array_equal(mapped, before)
+    assert [len(w) for w in model.attention(mapped)] == [3] * 60
+
+
 def test_a_block_is_cut_by_its_tokens_alone():
     """The rule by which streamed and held bags give the same bits."""
     seen: dict[str, list[int]] = {"memory": [], "stream": []}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
 from solvable.bags.container import Bags, as_bags
-from solvable.bags.sources import Memory, SlicedArray, on_disk, source_of
+from solvable.bags.sources import Memory, SlicedArray, batch_parts, is_stream, on_disk, source_of
 from solvable.bags.training import POOLINGS, Fit, Recipe, fit, require_two_classes
 from solvable.numerics.validation import choice, integer, number
 
@@ -35,6 +35,17 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         """The standardised, clipped, pooled features of bags, (n, p): one block of d for each pooling and query."""
         return self._mapped(X, self._fitted().pooling.features)
 
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """The names of the columns of `transform`: the pooling, and the feature it pools."""
+        pooling = self._fitted().pooling
+        names = getattr(self, "feature_names_in_", input_features)
+        names = [f"x{i}" for i in range(self.n_features_in_)] if names is None else list(names)
+        parts = []
+        for part in pooling.parts:
+            count = pooling.queries.shape[1] if part == "attention" else 1
+            parts += [part] if count == 1 else [f"{part}{k}" for k in range(count)]
+        return np.asarray([f"{part}_{name}" for part in parts for name in names], dtype=object)
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a .npz file of plain arrays, for `solvable.bags.load`. Nothing is pickled."""
         from solvable.bags.saving import save
@@ -45,10 +56,9 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         raise NotImplementedError
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, recipe: Recipe) -> None:
-        streamed = source_of(X, y, sample_weight)
-        if streamed is not None:
-            source = streamed
-        else:
+        source = source_of(X, y, sample_weight, self._checked_targets)
+        held = source is None
+        if source is None:
             bags, labels = self._training_bags(X, y)
             labels = self._checked_targets(labels)
             if len(labels) != len(bags):
@@ -57,7 +67,12 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
             if weights is None:
                 weights = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
             source = Memory(bags, labels, weights)
-        self._restored(fit(source, recipe))
+        # scikit-learn's names, which its own checks of two-dimensional frames set as well
+        if source.feature_names is not None:
+            self.feature_names_in_ = np.asarray(source.feature_names, dtype=object)
+        elif not (held and _two_dimensional(X)) and hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+        self._restored(fit(source, recipe, self._checked_targets))
 
     def _restored(self, fitted: Fit) -> Any:
         """The estimator itself, with what was learned before."""
@@ -85,9 +100,19 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
     def _bags(self, X: Any) -> Any:
         """Bags to predict, of the dimension that was learned: `Bags`, or an array on disk that is sliced like them."""
         fitted = self._fitted()
+        if isinstance(X, SlicedArray):
+            return X
         if _two_dimensional(X):
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         bags = SlicedArray(X) if on_disk(X) else as_bags(X)
+        if len(bags) == 0:
+            raise ValueError("X holds no bag; accepted: at least one")
+        learned = getattr(self, "feature_names_in_", None)
+        if bags.feature_names is not None and learned is not None and list(bags.feature_names) != list(learned):
+            raise ValueError(
+                f"X has the features {', '.join(bags.feature_names[:6])}, ... and {type(self).__name__} learned "
+                f"{', '.join(learned[:6])}, ...; accepted: the same ones in the same order (features= of the reader)"
+            )
         if bags.shape[1] != len(fitted.pooling.mean):
             raise ValueError(
                 f"X has {bags.shape[1]} features, but {type(self).__name__} is expecting {len(fitted.pooling.mean)} "
@@ -96,7 +121,9 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         return bags
 
     def _mapped(self, X: Any, work: Callable[[Bags], np.ndarray]) -> np.ndarray:
-        """work(bags) for all bags, a block at a time; an array on disk is read in slices."""
+        """work(bags) for all bags, a block at a time; an array on disk is read in slices, batches one by one."""
+        if is_stream(X):
+            return np.concatenate([self._mapped(batch_parts(batch)[0], work) for batch in X])
         bags = self._bags(X)
         nothing = np.empty(len(bags))
         return np.concatenate(list(Memory(bags, nothing, nothing).each(lambda block: work(block.bags))))
@@ -320,6 +347,8 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
 
 def _recipe(estimator: Any, *, regression: bool = False, **parameters: Any) -> Recipe:
     """The checked parameters of an estimator. Raises: ValueError naming the parameter and what is accepted."""
+    if not isinstance(estimator.pooling, str | Iterable):
+        raise ValueError(f"pooling={estimator.pooling!r}; accepted: some of {POOLINGS}")
     pooling = (estimator.pooling,) if isinstance(estimator.pooling, str) else tuple(estimator.pooling)
     attentive = isinstance(estimator, _Attention)
     accepted = tuple(name for name in POOLINGS if name != ("logsumexp" if attentive else "attention"))
@@ -331,6 +360,8 @@ def _recipe(estimator: Any, *, regression: bool = False, **parameters: Any) -> R
     if isinstance(weight, str):
         choice("class_weight", weight, ("balanced",))
     elif weight is not None:
+        if not isinstance(weight, Mapping):
+            raise ValueError(f"class_weight={weight!r}; accepted: None, 'balanced' or a mapping from class to weight")
         for name, value in dict(weight).items():
             number(f"class_weight[{name!r}]", value, above=0.0)
     head = choice("head", estimator.head, ("rbf", "linear"))
@@ -358,7 +389,7 @@ def _two_dimensional(X: Any) -> bool:
     if isinstance(X, Bags) or (isinstance(X, Iterable) and hasattr(X, "toarray")):
         return hasattr(X, "toarray")
     if isinstance(X, list | tuple):
-        return bool(len(X)) and all(np.ndim(row) <= 1 for row in X)
+        return bool(len(X)) and all(not hasattr(row, "__dask_graph__") and np.ndim(row) <= 1 for row in X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         return False
     return getattr(X, "ndim", 2) <= 2

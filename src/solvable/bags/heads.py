@@ -67,7 +67,9 @@ def fit_head(
     """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) in equal blocks.
 
     Probabilities: for the logistic loss expit(f); for the square loss Platt's sigmoid of the leave-one-out scores,
-    which have a closed form; `held_out` (n,) is the share of each bag's weight that is left out, all by default. Raises: ValueError when the n x n kernel of "rbf" would be too large.
+    which have a closed form; `held_out` (n,) is the share of each bag's weight that is left out, all by default.
+
+    Raises: ValueError when the n x n kernel of "rbf" would be too large.
     """
     kept = weights > 0.0
     left_out = np.ones(kept.sum()) if held_out is None else held_out[kept]

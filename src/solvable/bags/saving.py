@@ -25,6 +25,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     fitted: Fit = estimator._fitted()
     pooling, head = fitted.pooling, fitted.head
     parameters = estimator.get_params(deep=False)
+    names = getattr(estimator, "feature_names_in_", None)
     text = {
         "format": FORMAT,
         "estimator": type(estimator).__name__,
@@ -33,6 +34,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "inverse_temperature": pooling.inverse_temperature,
         "clip": pooling.clip,
         "head": {"bias": head.bias, "slope": head.slope, "shift": head.shift},
+        "feature_names": None if names is None else [str(name) for name in names],
         "target": [fitted.target_mean, fitted.target_deviation],
     }
     arrays = {name: getattr(pooling, name) for name in _POOLING} | {"weights": head.weights}
@@ -89,7 +91,10 @@ def load(path: str | os.PathLike[str]) -> Any:
         if "has format" in str(error):
             raise
         raise ValueError(f"path={str(path)!r} is damaged or no estimator; {accepted}") from None
-    return kind(**parameters)._restored(fitted)
+    estimator = kind(**parameters)._restored(fitted)
+    if text["feature_names"] is not None:
+        estimator.feature_names_in_ = np.asarray(text["feature_names"], dtype=object)
+    return estimator
 
 
 def _plain(name: str, value: Any) -> Any:

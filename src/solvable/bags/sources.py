@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from itertools import chain, islice, pairwise
@@ -42,6 +42,7 @@ class Memory(_Local):
 
     def __init__(self, bags: Any, targets: Any, weights: Any) -> None:
         self.bags, self.targets, self.weights = bags, targets, weights
+        self.feature_names: tuple[str, ...] | None = bags.feature_names
 
     def __len__(self) -> int:
         """The number of bags."""
@@ -96,11 +97,13 @@ class Stream(_Local):
         if iter(batches) is batches:
             raise ValueError(
                 f"X is a {type(batches).__name__}, which can be read once; accepted: a re-iterable of batches, whose "
-                "iter() begins anew (a list, a ParquetBags, an object with __iter__)"
+                "iter() begins anew (a ParquetBags, a list of Bags or of (bags, labels), an object with __iter__)"
             )
         self.batches, self.targets, self.weights = batches, labels, weights
+        self.own = labels is None  # the labels are those that the batches hold
         self.dim: int | None = None
         self.count: int | None = None
+        self.feature_names: tuple[str, ...] | None = None
 
     def __len__(self) -> int:
         """The number of bags, known after the first pass."""
@@ -116,6 +119,8 @@ class Stream(_Local):
         tokens, done = 0, 0
         seen: list[tuple[np.ndarray, np.ndarray]] = []
         for number, batch in enumerate(self.batches):
+            if _is_empty(batch):
+                continue
             bags, targets, weights = self._batch(batch, number, done, aligned)
             done += len(bags)
             if self.count is None:
@@ -137,12 +142,15 @@ class Stream(_Local):
             if values is not None and len(values) != done:
                 raise ValueError(f"{name} has {len(values)} values and X yields {done} bags; accepted: one for each")
         if self.count is None:
+            if len({labels.dtype.kind in "biuf" for labels, _ in seen}) > 1:
+                raise ValueError("X yields labels that are numbers and others that are not; accepted: one kind")
             self.targets, self.weights = (np.concatenate(parts) for parts in zip(*seen, strict=True))
             self.count = done
 
     def _batch(self, batch: Any, number: int, start: int, aligned: tuple[np.ndarray, ...]) -> Any:
-        parts = batch if isinstance(batch, tuple) else (batch,)
+        parts = batch_parts(batch)
         bags = as_bags(parts[0], f"batch {number} of X")
+        self.feature_names = bags.feature_names
         if self.dim is not None and bags.shape[1] != self.dim:
             raise ValueError(f"batch {number} of X has {bags.shape[1]} features and the first {self.dim}")
         self.dim = bags.shape[1]
@@ -150,10 +158,15 @@ class Stream(_Local):
         for name, values in (("y", self.targets), ("sample_weight", self.weights)):
             if values is not None and stop > len(values):
                 raise ValueError(f"{name} has {len(values)} values and X yields {stop} bags or more; accepted: as many")
+        held = parts[1] if len(parts) > 1 else bags.labels
         if aligned:
             targets, weights = (array[start:stop] for array in aligned)
+            if self.own and held is not None and not np.array_equal(np.asarray(held), self.targets[start:stop]):
+                raise ValueError(
+                    f"batch {number} of X has other labels than when it was first read; accepted: the same bags in the "
+                    "same order each time X is read (no shuffling)"
+                )
         else:
-            held = parts[1] if len(parts) > 1 else bags.labels
             targets = held if self.targets is None else self.targets[start:stop]
             if targets is None:
                 raise ValueError(f"batch {number} of X has no labels; accepted: Bags with labels, (bags, labels), or y")
@@ -169,6 +182,21 @@ class Stream(_Local):
         return bags, targets, weights
 
 
+def batch_parts(batch: Any) -> tuple[Any, ...]:
+    """(bags,), (bags, labels) or (bags, labels, weights) of what a batch is; a list of arrays may be any of them."""
+    if isinstance(batch, tuple):
+        return batch
+    first = batch[0] if isinstance(batch, list) and len(batch) in (2, 3) else None
+    if isinstance(first, Bags) or getattr(first, "ndim", 0) == 3:
+        return tuple(batch)
+    return (batch,)
+
+
+def _is_empty(batch: Any) -> bool:
+    bags = batch_parts(batch)[0]
+    return hasattr(bags, "__len__") and len(bags) == 0
+
+
 class Partitions:
     """Dask partitions: delayed objects that give Bags with labels, or (bags, labels), or (bags, labels, weights).
 
@@ -177,6 +205,7 @@ class Partitions:
 
     def __init__(self, parts: Sequence[Any], labels: Any = None, weights: Any = None) -> None:
         self.parts, self.targets, self.weights = list(parts), labels, weights
+        self.feature_names: tuple[str, ...] | None = None
         self.counts: list[int] | None = None
 
     def __len__(self) -> int:
@@ -229,7 +258,7 @@ def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> 
 
 
 def _count(part: Any) -> int:
-    return len(as_bags(part[0] if isinstance(part, tuple) else part))
+    return len(as_bags(batch_parts(part)[0]))
 
 
 def added(parts: Iterable[Any]) -> Any:
@@ -306,26 +335,42 @@ def _release(array: np.memmap) -> None:
         mapped.madvise(mmap.MADV_DONTNEED)
 
 
-def source_of(X: Any, y: Any, sample_weight: Any) -> Any:
-    """The source of bags that are not in memory; None for those that are."""
-    labels = None if y is None else np.asarray(y)
+def source_of(X: Any, y: Any, sample_weight: Any, checked: Callable[[Any], np.ndarray]) -> Any:
+    """The source of bags that are not in memory, None for those that are; `checked` returns labels or raises."""
+    array: Any = X if hasattr(X, "__dask_graph__") and getattr(X, "ndim", 0) == 3 else None
+    delayed = isinstance(X, list | tuple) and len(X) > 0 and all(hasattr(part, "__dask_graph__") for part in X)
+    if not (array is not None or delayed or on_disk(X) or is_stream(X)):
+        return None
+    labels = None if y is None else checked(y)
     weights = None if sample_weight is None else _weights("sample_weight", sample_weight)
-    if hasattr(X, "__dask_graph__") and getattr(X, "ndim", 0) == 3:
-        return Partitions(list(X.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
-    if isinstance(X, list | tuple) and len(X) and all(hasattr(part, "__dask_graph__") for part in X):
+    if array is not None:
+        return Partitions(list(array.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
+    if delayed:
         return Partitions(X, labels, weights)
-    if on_disk(X):
-        array = SlicedArray(X)
-        count = len(array)
-        weights = np.ones(count) if weights is None else weights
-        for name, values in (("y", labels), ("sample_weight", weights)):
-            if values is None or values.shape != (count,):
-                held = "is None" if values is None else f"has shape {values.shape}"
-                raise ValueError(f"{name} {held} and X holds {count} bags; accepted: one value a bag")
-        return Memory(array, labels, weights)
-    if not isinstance(X, list | tuple) and hasattr(X, "__iter__") and not hasattr(X, "shape"):
+    if not on_disk(X):
         return Stream(X, labels, weights)
-    return None
+    bags = SlicedArray(X)
+    weights = np.ones(len(bags)) if weights is None else weights
+    for name, values in (("y", labels), ("sample_weight", weights)):
+        if values is None or values.shape != (len(bags),):
+            held = "is None" if values is None else f"has shape {values.shape}"
+            raise ValueError(f"{name} {held} and X holds {len(bags)} bags; accepted: one value a bag")
+    return Memory(bags, labels, weights)
+
+
+def is_stream(X: Any) -> bool:
+    """Whether X is to be iterated over for batches: a list of Bags or of (bags, labels), or any object but arrays."""
+    if isinstance(X, list | tuple):
+        return len(X) > 0 and all(map(_is_batch, X))
+    return hasattr(X, "__iter__") and not hasattr(X, "shape") and not isinstance(X, Mapping | str)
+
+
+def _is_batch(item: Any) -> bool:
+    """Bags, or a tuple or list of bags and labels; not a row of numbers."""
+    if isinstance(item, Bags):
+        return True
+    parts = batch_parts(item)
+    return isinstance(item, tuple | list) and len(parts) > 1 and not all(map(np.isscalar, parts))
 
 
 def on_disk(X: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from contextlib import nullcontext
 from typing import Any
 
@@ -123,13 +124,16 @@ class Coded:
     target_deviation: float = 1.0
 
 
-def fit(source: Any, recipe: Recipe) -> Fit:
+def fit(source: Any, recipe: Recipe, checked: Callable[[Any], np.ndarray]) -> Fit:
     """Four reads: moments and the first step; the query; its scale; the features. Then the head.
 
     With `bounded_memory` the features are not kept, and the head reads once a Newton step and once for its
-    probabilities. Raises: ValueError naming what is wrong with labels or weights.
+    probabilities. `checked` returns the labels that the first read found, or raises.
+
+    Raises: ValueError naming what is wrong with labels or weights.
     """
     totals = _first_pass(source, recipe.regression)
+    source.targets = checked(source.targets)
     coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
     total = added(coded.groups)
     mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
@@ -166,7 +170,10 @@ def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
 
     def gather(block: Block) -> dict[Any, Group]:
         if regression:
-            values = block.targets.astype(np.float64)
+            try:
+                values = block.targets.astype(np.float64)
+            except (TypeError, ValueError):
+                raise ValueError(f"y has dtype {block.targets.dtype}; accepted: numbers") from None
             return passes.moments(block, np.zeros(len(values), dtype=np.int8), values)
         return passes.moments(block, block.targets, np.zeros(len(block.targets)))
 
