@@ -74,6 +74,7 @@ class Group:
         )
 
 
+@np.errstate(over="ignore", invalid="ignore")  # values whose squares overflow are refused by name, in `training`
 def moments(block: Block, groups: np.ndarray, values: np.ndarray) -> dict[Any, Group]:
     """The `Group` of each value that `groups` (n,) takes in the block; `values` (n,) are the numeric targets."""
     lengths = block.bags.lengths

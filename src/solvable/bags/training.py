@@ -178,9 +178,10 @@ def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
         return passes.moments(block, block.targets, np.zeros(len(block.targets)))
 
     totals: dict[Any, Group] = {}
-    for found in source.each(gather):
-        for name, group in found.items():
-            totals[name] = totals[name] + group if name in totals else group
+    with np.errstate(over="ignore", invalid="ignore"):
+        for found in source.each(gather):
+            for name, group in found.items():
+                totals[name] = totals[name] + group if name in totals else group
     if not all(np.isfinite(group.token_square).all() for group in totals.values()):
         raise ValueError("X holds values whose squares overflow; accepted: numbers below 1e150 in size: rescale them")
     if not totals:
