@@ -13,14 +13,16 @@ from solvable.cli.call import Answer
 FIGURES = (".png", ".pdf", ".svg")
 
 
-def examine(file: str, out: str | None, curves: bool, bag: str, label: str) -> Answer:
+def examine(file: str, out: str | None, curves: bool, bag: str, label: str | None) -> Answer:
     """The diagnosis of the bags in a file, in words and as a document; `out` is where the figure goes."""
     if out is not None and Path(out).suffix.lower() not in FIGURES:
         raise ValueError(f"--out {out} is no figure; accepted: a name that ends in {', '.join(FIGURES)}")
     bags = Bags.from_npz(file) if _is_npz(file) else Bags.from_parquet(file, id=bag, label=label)
     if bags.labels is None:
-        missing = "an array labels" if _is_npz(file) else f"a column {label!r}"
-        raise ValueError(f"{file} lacks {missing}; accepted: one of two labels a bag")
+        missing = "an array labels" if _is_npz(file) else "a column label"
+        raise ValueError(
+            f"{file} lacks {missing}; accepted: one of two labels a bag (for Parquet, --label names their column)"
+        )
     from solvable.bags.diagnosis import diagnose
 
     with Console(stderr=True).status("diagnosing"):  # shown on a terminal only

@@ -133,7 +133,9 @@ def diagnose(
     ] = None,
     curves: Annotated[bool, typer.Option("--curves/--no-curves", help="Learning curves, predicted and real.")] = True,
     bag: Annotated[str, typer.Option(metavar="COLUMN", help="Parquet: the column that names a row's bag.")] = "bag",
-    label: Annotated[str, typer.Option(metavar="COLUMN", help="Parquet: the column of the bag's label.")] = "label",
+    label: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Parquet: the column of the bag's label; label by default.")
+    ] = None,
     json: _Json = False,
     debug: _Debug = False,
 ) -> int:

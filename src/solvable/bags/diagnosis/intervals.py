@@ -47,7 +47,8 @@ def of_mixture(found: Estimates, dim: int, confidence: float) -> tuple[Interval,
 
     They are when (a) no covariance had to be shrunk, (b) the directions of two halves agree: c_A c_B > 3 (1 - c_A c_B)
     / sqrt(d - 1), (c) two components describe held-out positives better than one, twice the log likelihood ratio above
-    12, or else the whole interval of the share (which then reaches 1) lies above 1/2, and (d) the ends of each interval are within a factor 5.
+    12, or else the whole interval of the share (which then reaches 1) lies above 1/2, and (d) the ends of each interval
+    are within a factor 5.
     """
     tails = [0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence]
     strength, share, product = (
