@@ -39,7 +39,9 @@ HEADS = {
     "SVC(C=10)": (StandardScaler(), SVC(C=10.0)),
     "LogisticRegression()": (StandardScaler(), LogisticRegression(max_iter=2000)),
     "LogisticRegression(C=.01)": (StandardScaler(), LogisticRegression(C=0.01, max_iter=2000)),
+    'SVC(C=10, gamma="auto")': (StandardScaler(), SVC(C=10.0, gamma="auto")),
     "clipped, SVC(C=10)": (StandardScaler(), CLIP, SVC(C=10.0)),
+    'clipped, SVC(C=10, gamma="auto")': (StandardScaler(), CLIP, SVC(C=10.0, gamma="auto")),
     "clipped, LogisticRegression()": (StandardScaler(), CLIP, LogisticRegression(max_iter=2000)),
     "clipped, LogisticRegression(C=.01)": (StandardScaler(), CLIP, LogisticRegression(C=0.01, max_iter=2000)),
 }

@@ -123,3 +123,38 @@ def test_the_example_of_a_solved_last_layer(as_users_have_it, tmp_path, capsys):
     ):
         with pytest.raises(SystemExit, match=answer):
             example("two_layer_head").main(arguments)
+
+
+def test_the_bags_of_real_data(monkeypatch, tmp_path, capsys):
+    for name in ("mil_musk1", "mil_newsgroups1", "img_mnist_t10k", "ts_anomaly_internalbleeding16"):
+        data(name)
+    for name in ("ts_ecg200", "ts_lightning2", "sentiment_uci_sentences"):
+        data(name)
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))  # its parts are modules beside it
+    bags = example("bags_of_real_data")
+    bags.main(["--data", str(DATA), "--quick", "--figures", str(tmp_path)])
+    out = capsys.readouterr().out
+    assert [line for line in out.splitlines() if line.startswith("## ")] == [
+        "## Sets that the default was chosen on",
+        "## Sets that it was not chosen on",
+        "## MNIST-bags: 2 draws of training bags and of 60 test bags",
+        "## A rare event: 40 training and 40 held-out crops, 2 draws",
+    ]
+    (musk,) = re.findall(r"^\| MUSK1 \| 92 \(47\) \| (\.\d+)", out, re.MULTILINE)
+    assert 0.75 < float(musk) < 0.95
+    shares = re.findall(r"^\| (?:0\.1|0\.2|0\.5|1) \| (\.\d+|1\.000) ±", out, re.MULTILINE)
+    assert len(shares) == 8  # accuracy, then where the attention is, at four amplitudes
+    assert float(shares[3]) > 0.85
+    names = ("classical-attention", "digits", "digits-attention", "series")
+    assert all((tmp_path / f"bags-{name}.png").stat().st_size > 10_000 for name in names)
+
+
+def test_the_bags_of_real_data_name_what_is_missing(monkeypatch, tmp_path):
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    bags = example("bags_of_real_data")
+    with pytest.raises(SystemExit, match=r"img_mnist_t10k is absent; accepted: a folder of data that holds"):
+        bags.main(["digits", "--data", str(tmp_path)])
+    with pytest.raises(SystemExit, match=r"^figures=.*nowhere' is no folder; accepted: a folder that exists$"):
+        bags.main(["--figures", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit):
+        bags.main(["poems"])
