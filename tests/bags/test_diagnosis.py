@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +14,8 @@ from solvable.bags.diagnosis.measured import Curves
 from solvable.bags.diagnosis.predicted import Halving, Theory
 from tests.bags.data import mil
 from tests.bags.sparse import draw
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "bags" / "diagnosis.md"
 
 
 def quick(*data, **options):
@@ -259,6 +263,20 @@ def test_fewer_tokens_than_dimensions():
     found = quick(*draw(bags=40, dim=60, length=3))
     assert not found.strength.identifiable
     assert "do not determine the covariance" in found.strength.reason
+
+
+def test_the_page_shows_what_its_code_prints(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    text = PAGE.read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    shown = re.findall(r"^```text\n(.*?)^```", text, re.DOTALL | re.MULTILINE)[0]
+    exec(code, {})
+    printed = capsys.readouterr().out
+    assert (tmp_path / "diagnosis.png").exists()
+    assert printed.splitlines()[:3] == shown.splitlines()[:3]
+    # Another processor may round the last digit shown otherwise.
+    numbers = [np.array(re.findall(r"\d+\.\d+", x), float) for x in (printed, shown)]
+    np.testing.assert_allclose(*numbers, rtol=0.05, atol=0.02)
 
 
 @pytest.mark.slow

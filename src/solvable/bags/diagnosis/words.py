@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from solvable.bags.diagnosis.intervals import DENSE
+from solvable.bags.diagnosis.intervals import DENSE, Interval
 
 if TYPE_CHECKING:
     from solvable.bags.diagnosis.diagnose import Diagnosis
@@ -18,18 +18,27 @@ def report(found: Diagnosis) -> str:
     """The estimates, a line each, then the answers."""
     negative, positive = found.classes
     length = f"{found.mean_length:.3g} a bag{'' if found.equal_lengths else ' on average'}"
+    others = {
+        "share": found.share,
+        "signal tokens a bag": found.sparsity,
+        "strength x share": found.strength_times_share,
+    }
     lines = [
         f"bags                {found.counts[0]} of {negative} (negative), {found.counts[1]} of {positive} (positive)",
         f"tokens              {found.tokens}, {length}",
         f"dimension           {found.dimension}{_dropped(found)}",
         f"strength            {found.strength}",
-        f"share               {found.share}",
-        f"signal tokens a bag {found.sparsity}",
-        f"strength x share    {found.strength_times_share}",
+        *(f"{name:<20}{_line(interval, found.strength)}" for name, interval in others.items()),
         f"intervals           {100 * found.confidence:g} %",
         "",
     ]
     return "\n".join([*lines, *found.verdict])
+
+
+def _line(interval: Interval, first: Interval) -> str:
+    """The interval; a reason that was just given is not repeated."""
+    repeated = not interval.identifiable and interval.reason == first.reason
+    return "not identifiable, for the same reason" if repeated else str(interval)
 
 
 def _dropped(found: Diagnosis) -> str:
