@@ -110,7 +110,7 @@ def pooled(bags: Bags, poolings: tuple[str, ...]) -> np.ndarray:
     return np.concatenate([found[name] for name in poolings], axis=1)
 
 
-def baselines(bags: Bags, labels: np.ndarray, folds: dict[str, int]) -> dict[str, Evaluation]:
+def baselines(bags: Bags, labels: np.ndarray, folds: dict[str, Any]) -> dict[str, Evaluation]:
     """scikit-learn's classifiers on pooled features, on the same folds."""
     return {
         f"{pooling}, {head}": evaluate(make_pipeline(*steps), pooled(bags, parts), labels, **folds)
@@ -132,7 +132,7 @@ def measured(data: Path, names: tuple[str, ...], quick: bool) -> Iterator[tuple[
     """(name, comparison, best baseline's name, its evaluation, bags, labels) of each set."""
     for name in names:
         bags, labels = load(data, name)
-        folds = {"repeats": 2 if quick else 5, "folds": 2 if quick else 10}
+        folds: dict[str, Any] = {"repeats": 2 if quick else 5, "folds": 2 if quick else 10}
         comparison = compare(OURS, bags, labels, reference=DEFAULT, **folds)
         found = baselines(bags, labels, folds)
         best = max(found, key=lambda key: found[key].accuracy)
@@ -206,7 +206,7 @@ def draw_attention(data: Path, figures: Path | None) -> None:
         chosen = [i for label in (1, 0) for i in usual[labels[numbers[usual]] == label][:2]]
         for panel, bag in zip(row, chosen, strict=False):
             hue = HUES[1] if labels[numbers[bag]] else HUES[0]
-            panel.bar(np.arange(lengths[bag]), weights[bag], width=0.85, color=hue)
+            panel.bar(np.arange(len(weights[bag])), weights[bag], width=0.85, color=hue)
             panel.axhline(1 / lengths[bag], color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
             panel.set_title("positive" if labels[numbers[bag]] else "negative")
             panel.xaxis.get_major_locator().set_params(integer=True)

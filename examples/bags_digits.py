@@ -91,8 +91,8 @@ def measure(
 def above_chance(accuracy: dict[Any, list[float]]) -> dict[Any, bool]:
     """Whether a cell is above one half: one-sided t test over the seeds, Holm's correction over all cells, 5 %."""
     keys = list(accuracy)
-    p = [stats.ttest_1samp(accuracy[key], 0.5, alternative="greater").pvalue for key in keys]
-    return dict(zip(keys, holm(np.array(p)) <= 0.05, strict=True))
+    tests: list[Any] = [stats.ttest_1samp(accuracy[key], 0.5, alternative="greater") for key in keys]
+    return dict(zip(keys, holm(np.array([test.pvalue for test in tests])) <= 0.05, strict=True))
 
 
 def print_tables(accuracy: dict[Any, list[float]], found: dict[Any, list[float]]) -> None:

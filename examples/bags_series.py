@@ -148,7 +148,8 @@ def draw(record: Record, shown: Any, figures: Path | None) -> None:
 def print_whole_series(data: Path, quick: bool) -> None:
     """What the two aligned sets give to a classifier that sees each series as one vector."""
     print("Whole series as one vector, StandardScaler and SVC(C=10):\n")
-    rows, folds = [], {"repeats": 2 if quick else 5, "folds": 2 if quick else 10}
+    rows: list[list[str]] = []
+    folds: dict[str, Any] = {"repeats": 2 if quick else 5, "folds": 2 if quick else 10}
     for name in ("ECG200", "LIGHTNING2"):
         series, labels = read_series(data, name.lower())
         found = evaluate(make_pipeline(StandardScaler(), SVC(C=10.0)), series, labels, **folds)
