@@ -109,6 +109,24 @@ def test_constant_columns_are_left_out_and_said():
     assert "1 feature constant" in str(found)
 
 
+def test_features_that_depend_on_each_other_count_once():
+    tokens, labels = draw(dim=10, strength=4.0, bags=120)
+    doubled = quick(np.concatenate([tokens, tokens @ np.ones((10, 2))], axis=2), labels)
+    plain = quick(tokens, labels)
+    assert doubled.dimension == 10
+    assert doubled.strength.estimate == pytest.approx(plain.strength.estimate, rel=1e-4)
+    assert not doubled.misfit.rejected
+
+
+def test_strong_signals_and_too_strong_ones():
+    strong = quick(*draw(bags=100, dim=5, strength=20.0))
+    # A deviation of 500 tokens of noise, in which strength is measured, errs by 1/sqrt(1000).
+    assert strong.strength.estimate == pytest.approx(20.0, rel=4 / np.sqrt(1000))
+    assert strong.share.low < 0.1 < strong.share.high
+    beyond = quick(*draw(bags=100, dim=5, strength=100.0))
+    assert "more than 35 deviations" in beyond.strength.reason
+
+
 def test_bags_of_different_lengths():
     tokens, labels = draw(dim=10, strength=4.0, bags=300, length=11)
     lengths = np.random.default_rng(0).integers(9, 12, 300)
@@ -185,6 +203,7 @@ def test_the_sentence_on_sparsity(sparse, share, words):
         (Halving("attention", 0.2, 1234.0, 0.01), "about 1200 bags would halve the predicted error of attention"),
         (Halving("pooling", 0.2, np.nan, 0.15), "no number of bags would halve the predicted error of pooling"),
         (Halving("attention", 0.2, np.nan, 0.05, "more than 409600 bags"), "more than 409600 bags would be needed"),
+        (Halving("attention", 1e-5, np.nan, 0.0), "there is no error to halve"),
         (None, "not known how many would halve the error, because strength and share are not identifiable"),
     ],
 )

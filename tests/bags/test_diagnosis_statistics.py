@@ -10,7 +10,7 @@ from solvable.attention.sparse_tokens import Batch, TwoStepAttention
 from solvable.bags.container import Bags
 from solvable.bags.diagnosis.estimates import estimate
 from solvable.bags.diagnosis.intervals import of_pooled
-from solvable.bags.diagnosis.measured import attended, ridge_head, training_sizes, two_step_query
+from solvable.bags.diagnosis.measured import HEAD_RATE, attended, ridge_head, training_sizes, two_step_query
 from solvable.bags.diagnosis.misfit import scatters
 from solvable.bags.diagnosis.mixture import GRID, binned, fit_mixture
 from solvable.bags.diagnosis.pooled import SquaredDifference, negatives_of, squared_difference
@@ -137,7 +137,7 @@ def test_the_query_is_that_of_the_systems_training():
     tokens, labels = draw(bags=80, dim=6, length=5, strength=4.0)
     tokens = tokens - 3.0
     y = np.where(labels, 1.0, -1.0)
-    trained = TwoStepAttention("square", 0.1, 0.5, sharpness=1.5).train(Batch(tokens, y))
+    trained = TwoStepAttention("square", 0.1, 0.5, sharpness=1.5, head_rate=HEAD_RATE).train(Batch(tokens, y))
     sample = Sample(tokens.reshape(-1, 6), np.arange(81) * 5, labels, np.empty(0, int))
     query = two_step_query(sample, sample.values, sample.bag_means(), y, np.arange(40))
     np.testing.assert_allclose(1.5 * query, np.asarray(trained.query), rtol=1e-6)

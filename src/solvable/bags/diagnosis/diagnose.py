@@ -37,7 +37,8 @@ class Diagnosis:
     """What `diagnose` found; printing it gives the answer in words.
 
     strength, share, sparsity (share times the mean length), strength_times_share: `Interval`s at `confidence`, in units
-    of the noise after whitening. dimension: features that vary; dropped: the others' columns. classes: (negative,
+    of the noise after whitening. dimension: features that vary and do not depend on
+    each other; dropped: the columns of those that do not vary. classes: (negative,
     positive); counts: bags of each; tokens; mean_length. misfit: the checks of the model. predicted, measured: learning
     `Curves`, None where not known or not asked for; halving: how many bags would halve the error, None likewise.
     projections: held-out tokens along the signal.

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from solvable.bags.diagnosis.estimates import Estimates
+from solvable.bags.diagnosis.mixture import REACH
 from solvable.bags.diagnosis.pooled import SquaredDifference
 
 GAIN = 12.0  # twice the log likelihood ratio of two components against one
 COSINE = 3.0  # deviations of the product of cosines
 WIDEST = 5.0  # an interval whose ends have a larger ratio says too little
+ROOM = 5.0  # deviations that must be left between a signal and the last bin
 ALL = 1.0 - 1e-6  # a share that counts as 1
 DENSE = 0.5  # a share whose whole interval lies above is not sparse
 
@@ -45,10 +47,12 @@ def unknown(reason: str) -> Interval:
 def of_mixture(found: Estimates, dim: int, confidence: float) -> tuple[Interval, Interval, Interval]:
     """Strength, share and their product, percentiles of the reweightings, or why they are not identifiable.
 
+    The interval of the share reaches at least one token of all positives' to either side of the estimate.
+
     They are when (a) no covariance had to be shrunk, (b) the directions of two halves agree: c_A c_B > 3 (1 - c_A c_B)
     / sqrt(d - 1), (c) two components describe held-out positives better than one, twice the log likelihood ratio above
     12, or else the whole interval of the share (which then reaches 1) lies above 1/2, and (d) the ends of each interval
-    are within a factor 5.
+    are within a factor 5. A signal 35 deviations out is not resolved either.
     """
     tails = [0.5 - 0.5 * confidence, 0.5 + 0.5 * confidence]
     strength, share, product = (
@@ -60,7 +64,9 @@ def of_mixture(found: Estimates, dim: int, confidence: float) -> tuple[Interval,
         )
     )
     estimate, low, high = (1.0 if end > ALL else end for end in (share.estimate, share.low, share.high))
-    share = Interval(estimate, low, high)
+    # With every signal token told apart and their number fixed, reweightings agree to less than one token.
+    one = 1.0 / sum(int(half.lengths[half.positive].sum()) for half in found.splits[0].halves)
+    share = Interval(estimate, max(min(low, estimate - one), 0.0), min(max(high, estimate + one), 1.0))
     if found.gain < GAIN:
         # One component is not refuted: a share of 1, at which strength and product are one, belongs to the intervals.
         share = Interval(share.estimate, share.low, 1.0)
@@ -75,6 +81,8 @@ def of_mixture(found: Estimates, dim: int, confidence: float) -> tuple[Interval,
         reason = "two halves of the bags do not agree on a direction of the signal"
     elif found.signal < GAIN:
         reason = "held-out tokens of positive bags show no signal"
+    elif max(float(fit.shift.max()) for fit in found.fits) > REACH - ROOM:
+        reason = f"the signal lies more than {REACH - ROOM:g} deviations of the noise out, beyond what is resolved"
     elif found.gain < GAIN and share.low < DENSE:
         reason = "a strong signal in few tokens and a weak one in many describe held-out tokens about equally well"
     elif any(end.high >= WIDEST * end.low for end in (strength, share, product)):

@@ -15,6 +15,7 @@ SHARPNESSES = (0.3, 0.6, 1.2, 2.4)
 SIZES, LARGEST, SMALLEST = 4, 0.8, 0.2
 SPLITS = 10
 LEAST_OF_A_CLASS = 4
+HEAD_RATE = 1e-3  # a full step of the head overshoots strong signals and turns the query away
 
 
 @dataclass(frozen=True)
@@ -112,10 +113,10 @@ def _shrunk(tokens: np.ndarray, offsets: np.ndarray) -> Noise:
 def two_step_query(sample: Sample, white: np.ndarray, means: np.ndarray, y: np.ndarray, bags: np.ndarray) -> np.ndarray:
     """The unit query after two gradient steps from zero with the square loss, (d,); arXiv:2509.25153, Section 4.
 
-    w = mean(y x), b = mean(y); h = <w, x> + b - y; query ~ -mean over bags of h (1/L) sum_l (s_l - mean s) x_l with
-    s = X w and x the bags' mean tokens in the first three.
+    w = .001 mean(y x), b = mean(y), h = <w, x> + b - y with the bags' mean tokens x; the query is along
+    -mean over bags of h (1/L) sum_l (s_l - mean s) x_l with s = X w.
     """
-    weight, bias = y[bags] @ means[bags] / len(bags), float(y[bags].mean())
+    weight, bias = HEAD_RATE * (y[bags] @ means[bags]) / len(bags), float(y[bags].mean())
     residual = means[bags] @ weight + bias - y[bags]
     rows = token_rows(sample.offsets, bags)
     lengths = sample.lengths[bags]

@@ -8,7 +8,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 WIDTH = 0.1  # of a bin, in units of the noise; each token is shared between its two nearest bins
-REACH = 12.0  # tokens beyond are counted at the end
+REACH = 40.0  # tokens beyond are counted at the end
 EM_TURNS, NEWTON_TURNS = 25, 12
 STARTS = (0.01, 0.03, 0.1, 0.3, 0.6, 0.95)
 LEAST, MOST = 1e-5, 1.0 - 1e-9

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvable.bags.diagnosis.measured import RIDGES, SHARPNESSES, Curves
+from solvable.bags.diagnosis.measured import HEAD_RATE, RIDGES, SHARPNESSES, Curves
 
 DOUBLINGS = 10  # the search for half the error ends at 1024 times the bags
 
@@ -45,7 +45,7 @@ class Theory:
         from solvable.attention.sparse_tokens import TwoStepAttention
 
         errors = [
-            self._error(TwoStepAttention("square", ridge, 0.5, sharpness=sharpness), bags)
+            self._error(TwoStepAttention("square", ridge, 0.5, sharpness=sharpness, head_rate=HEAD_RATE), bags)
             for ridge in RIDGES
             for sharpness in SHARPNESSES
         ]
@@ -116,6 +116,7 @@ def halving(theory: Theory, bags: int, curves: Curves) -> Halving:
         there = bags * 2.0**doubling
         value = error(there)
         if value <= 0.5 * now:
+            value = max(value, 1e-12)
             part = np.log(2.0 * last / now) / np.log(last / value)
             return Halving(model, now, float(before * (there / before) ** part), floor)
         before, last = there, value

@@ -10,6 +10,7 @@ import numpy as np
 from solvable.bags.container import Bags, as_bags
 
 LEAST_BAGS = 10  # of each class: halves of five, of which a covariance between bags can be formed
+DEPENDENT = 1e-8  # an axis with less of the variance of the first counts as a linear dependence
 FLAT = 1e-10  # a column that varies less than this, relative to its size, counts as constant
 
 
@@ -79,6 +80,8 @@ def prepare(bags: Any, labels: Any) -> tuple[Sample, tuple[Any, Any]]:
 def standardised(bags: Bags, positive: np.ndarray) -> Sample:
     """The columns that vary within negative bags, each divided by its deviation there.
 
+    Where some depend linearly on others, they are replaced by principal axes, as many as there are independent ones.
+
     Raises: ValueError when no column is left.
     """
     values = np.asarray(bags.values, np.float64)
@@ -90,4 +93,10 @@ def standardised(bags: Bags, positive: np.ndarray) -> Sample:
     if not kept.any():
         raise ValueError("no feature varies within the negative bags; accepted: tokens with noise")
     scaled = (values[:, kept] - values[negative][:, kept].mean(axis=0)) / deviation[kept]
+    freedom = len(within) - int((~positive).sum())
+    if freedom >= 2 * scaled.shape[1]:
+        rows = within[:, kept] / deviation[kept]
+        sizes, axes = np.linalg.eigh(rows.T @ rows / len(rows))
+        if sizes[0] < DEPENDENT * sizes[-1]:  # with fewer tokens a lack of noise would be one of tokens
+            scaled = scaled @ axes[:, sizes >= DEPENDENT * sizes[-1]]
     return Sample(scaled, bags.offsets, positive, np.flatnonzero(~kept))

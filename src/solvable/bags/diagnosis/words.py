@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from solvable.bags.diagnosis.diagnose import Diagnosis
 
 RESOLVED = 2.0  # standard errors
+NEGLIGIBLE = 1e-3
 
 
 def report(found: Diagnosis) -> str:
@@ -111,6 +112,8 @@ def _halving(found: Diagnosis) -> str:
         return f"not known how many would halve the error, because {half.reason}"
     total = sum(found.counts)
     here = f"the predicted error of {half.model} with all {total} bags, {half.now:.3f}"
+    if half.now < NEGLIGIBLE:
+        return f"there is no error to halve: the predicted one of {half.model} with all {total} bags is below .001"
     if np.isfinite(half.bags):
         return f"about {_rounded(half.bags)} bags would halve {here}"
     if half.reason:
