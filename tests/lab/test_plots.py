@@ -139,7 +139,8 @@ def test_an_unknown_panel(data, monkeypatch):
         lab.figure(SampleMean, data)
 
 
-def test_saved_files_and_no_pyplot(data, tmp_path):
+def test_saved_files_and_no_pyplot(data, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # another library's import does not count
     paths = style.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
