@@ -1,11 +1,12 @@
 """Bags from .npz and Parquet files: real files, whole and in batches, damaged and strange."""
 
+import dask
 import numpy as np
 import pyarrow
 import pyarrow.parquet
 import pytest
 
-from solvable.bags import Bags, ParquetBags
+from solvable.bags import AttentionClassifier, Bags, ParquetBags
 
 LENGTHS = [3, 1, 4, 2]
 IDS = np.repeat(["b", "a", "c", "d"], LENGTHS)
@@ -127,3 +128,19 @@ def test_bad_cells(tmp_path):
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "nan.parquet")
     with pytest.raises(ValueError, match="NaN, in bag 2"):
         Bags.from_parquet(tmp_path / "nan.parquet")
+
+
+def test_a_fit_on_a_file_keeps_the_names_of_its_features(tmp_path):
+    """However it is read: other columns at prediction are refused, not taken by position."""
+    table = {"bag": np.repeat(np.arange(20), 2), "label": np.repeat(np.arange(20) % 2, 2)}
+    values = np.random.default_rng(1).normal(size=(40, 2))
+    for name, columns in (("here", ("x", "y")), ("there", ("y", "x"))):
+        held = table | dict(zip(columns, values.T, strict=True))
+        pyarrow.parquet.write_table(pyarrow.table(held), tmp_path / f"{name}.parquet")
+    here, there = ParquetBags(tmp_path / "here.parquet", batch_tokens=7), Bags.from_parquet(tmp_path / "there.parquet")
+    parts = [dask.delayed(batch) for batch in here]
+    for source in (here, Bags.from_parquet(tmp_path / "here.parquet"), parts):
+        model = AttentionClassifier().fit(source)
+        assert model.feature_names_in_.tolist() == ["x", "y"]
+        with pytest.raises(ValueError, match="X has the features y, x"):
+            model.predict(there)

@@ -67,12 +67,12 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
             if weights is None:
                 weights = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
             source = Memory(bags, labels, weights)
-        # scikit-learn's names, which its own checks of two-dimensional frames set as well
+        self._restored(fit(source, recipe))
+        # scikit-learn's names, which its own checks of two-dimensional frames set as well; a stream has read them now
         if source.feature_names is not None:
             self.feature_names_in_ = np.asarray(source.feature_names, dtype=object)
         elif not (held and _two_dimensional(X)) and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
-        self._restored(fit(source, recipe, self._checked_targets))
 
     def _restored(self, fitted: Fit) -> Any:
         """The estimator itself, with what was learned before."""

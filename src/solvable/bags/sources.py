@@ -10,8 +10,9 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache
+from functools import cache, reduce
 from itertools import chain, islice, pairwise
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,7 @@ class _Local:
 
     def total(self, work: Work, *aligned: np.ndarray) -> Any:
         """The sum of work(block) over all blocks, in order."""
-        return added(self.each(work, *aligned))
+        return reduce(add, self.each(work, *aligned))
 
 
 class Memory(_Local):
@@ -43,10 +44,6 @@ class Memory(_Local):
     def __init__(self, bags: Any, targets: Any, weights: Any) -> None:
         self.bags, self.targets, self.weights = bags, targets, weights
         self.feature_names: tuple[str, ...] | None = bags.feature_names
-
-    def __len__(self) -> int:
-        """The number of bags."""
-        return len(self.bags)
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block in order."""
@@ -90,25 +87,26 @@ class Stream(_Local):
     """A re-iterable of batches: Bags with labels, or (bags, labels) or (bags, labels, weights), read anew each pass.
 
     `labels` and `weights` aligned with the sequence of all bags stand for those in the batches where they are given.
-    After the first pass `targets` and `weights` hold those of all bags.
+    After the first pass `targets`, as `checked` returns them, and `weights` hold those of all bags.
     """
 
-    def __init__(self, batches: Iterable[Any], labels: Any = None, weights: Any = None) -> None:
+    def __init__(
+        self,
+        batches: Iterable[Any],
+        labels: Any = None,
+        weights: Any = None,
+        checked: Callable[[Any], np.ndarray] = np.asarray,
+    ) -> None:
         if iter(batches) is batches:
             raise ValueError(
                 f"X is a {type(batches).__name__}, which can be read once; accepted: a re-iterable of batches, whose "
                 "iter() begins anew (a ParquetBags, a list of Bags or of (bags, labels), an object with __iter__)"
             )
-        self.batches, self.targets, self.weights = batches, labels, weights
+        self.batches, self.targets, self.weights, self.checked = batches, labels, weights, checked
         self.own = labels is None  # the labels are those that the batches hold
         self.dim: int | None = None
         self.count: int | None = None
         self.feature_names: tuple[str, ...] | None = None
-
-    def __len__(self) -> int:
-        """The number of bags, known after the first pass."""
-        assert self.count is not None
-        return self.count
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block in order, reading the batches anew."""
@@ -144,8 +142,8 @@ class Stream(_Local):
         if self.count is None:
             if len({labels.dtype.kind in "biuf" for labels, _ in seen}) > 1:
                 raise ValueError("X yields labels that are numbers and others that are not; accepted: one kind")
-            self.targets, self.weights = (np.concatenate(parts) for parts in zip(*seen, strict=True))
-            self.count = done
+            targets, self.weights = (np.concatenate(parts) for parts in zip(*seen, strict=True))
+            self.targets, self.count = self.checked(targets), done
 
     def _batch(self, batch: Any, number: int, start: int, aligned: tuple[np.ndarray, ...]) -> Any:
         parts = batch_parts(batch)
@@ -203,15 +201,10 @@ class Partitions:
     Every pass maps over the workers, and only sums and per-bag numbers come back.
     """
 
-    def __init__(self, parts: Sequence[Any], labels: Any = None, weights: Any = None) -> None:
-        self.parts, self.targets, self.weights = list(parts), labels, weights
+    def __init__(self, parts: Sequence[Any], labels: Any, weights: Any, checked: Callable[[Any], np.ndarray]) -> None:
+        self.parts, self.targets, self.weights, self.checked = list(parts), labels, weights, checked
         self.feature_names: tuple[str, ...] | None = None
         self.counts: list[int] | None = None
-
-    def __len__(self) -> int:
-        """The number of bags, known after the first pass."""
-        assert self.counts is not None
-        return sum(self.counts)
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block of every partition, in order."""
@@ -220,7 +213,7 @@ class Partitions:
 
     def total(self, work: Work, *aligned: np.ndarray) -> Any:
         """The sum of work(block), added up on each worker first."""
-        return added(results[0] for results in self._mapped(work, aligned, True))
+        return reduce(add, (results[0] for results in self._mapped(work, aligned, True)))
 
     def _mapped(self, work: Work, aligned: tuple[np.ndarray, ...], summed: bool) -> list[list[Any]]:
         from dask.base import compute
@@ -242,7 +235,8 @@ class Partitions:
         tasks = [delayed(_on_partition)(part, work, own, summed) for part, own in zip(self.parts, slices, strict=True)]
         found = compute(*tasks)
         if not aligned:
-            self.targets, self.weights = (np.concatenate([answer[i] for answer in found]) for i in (1, 2))
+            targets, self.weights = (np.concatenate([answer[i] for answer in found]) for i in (1, 2))
+            self.targets, self.feature_names = self.checked(targets), found[0][4]
             self.counts = [len(answer[1]) for answer in found]
             dims = {answer[3] for answer in found}
             if len(dims) > 1:
@@ -250,24 +244,15 @@ class Partitions:
         return [answer[0] for answer in found]
 
 
-def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[list[Any], Any, Any, int]:
+def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[list[Any], Any, Any, int, Any]:
     source = Stream([part], *own)
     results = [source.total(work)] if summed else list(source.each(work))
     assert source.dim is not None
-    return results, source.targets, source.weights, source.dim
+    return results, source.targets, source.weights, source.dim, source.feature_names
 
 
 def _count(part: Any) -> int:
     return len(as_bags(batch_parts(part)[0]))
-
-
-def added(parts: Iterable[Any]) -> Any:
-    """The sum of what can be added, in order."""
-    iterator = iter(parts)
-    total = next(iterator)
-    for part in iterator:
-        total = total + part
-    return total
 
 
 def _joined(parts: list[tuple[Bags, np.ndarray, np.ndarray]]) -> Block:
@@ -344,11 +329,11 @@ def source_of(X: Any, y: Any, sample_weight: Any, checked: Callable[[Any], np.nd
     labels = None if y is None else checked(y)
     weights = None if sample_weight is None else _weights("sample_weight", sample_weight)
     if array is not None:
-        return Partitions(list(array.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights)
+        return Partitions(list(array.rechunk({1: -1, 2: -1}).to_delayed().ravel()), labels, weights, checked)
     if delayed:
-        return Partitions(X, labels, weights)
+        return Partitions(X, labels, weights, checked)
     if not on_disk(X):
-        return Stream(X, labels, weights)
+        return Stream(X, labels, weights, checked)
     bags = SlicedArray(X)
     weights = np.ones(len(bags)) if weights is None else weights
     for name, values in (("y", labels), ("sample_weight", weights)):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from contextlib import nullcontext
+from functools import reduce
+from operator import add
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from scipy.special import expit
 from solvable.bags import heads, passes
 from solvable.bags.container import Bags, unchecked
 from solvable.bags.passes import Block, Group
-from solvable.bags.sources import added, one_blas_thread
+from solvable.bags.sources import one_blas_thread
 
 POOLINGS = ("attention", "mean", "max", "min", "logsumexp")
 # A feature whose deviation is below this share of its mean is constant but for rounding.
@@ -124,18 +125,17 @@ class Coded:
     target_deviation: float = 1.0
 
 
-def fit(source: Any, recipe: Recipe, checked: Callable[[Any], np.ndarray]) -> Fit:
+def fit(source: Any, recipe: Recipe) -> Fit:
     """Four reads: moments and the first step; the query; its scale; the features. Then the head.
 
     With `bounded_memory` the features are not kept, and the head reads once a Newton step and once for its
-    probabilities. `checked` returns the labels that the first read found, or raises.
+    probabilities.
 
     Raises: ValueError naming what is wrong with labels or weights.
     """
     totals = _first_pass(source, recipe.regression)
-    source.targets = checked(source.targets)
     coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
-    total = added(coded.groups)
+    total = reduce(add, coded.groups)
     mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
     constant = ~np.isfinite(deviation)
     if not recipe.standardize:
@@ -331,7 +331,7 @@ def _fit_features(
             return passes.moments(one_token, nothing, nothing).get(0.0)
 
         found = source.each(gather, weights, weights)
-        total = added(group for group in found if group is not None)
+        total = reduce(add, (group for group in found if group is not None))
         raw, mean, square = None, total.token_mean, total.token_square / total.token_weight
     # What is constant in all tokens is so in every pooling, where rounding could hide it.
     deviation = np.where(np.resize(constant, len(mean)), np.inf, _deviation(square, mean))
