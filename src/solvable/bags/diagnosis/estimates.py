@@ -10,7 +10,7 @@ from scipy.sparse import csr_matrix
 from solvable.bags.container import token_rows
 from solvable.bags.diagnosis.direction import signal_direction
 from solvable.bags.diagnosis.mixture import GRID, Mixture, binned, centre_and_scale, fit_mixture
-from solvable.bags.diagnosis.preparation import Sample, bag_sums
+from solvable.bags.diagnosis.preparation import Sample
 from solvable.bags.diagnosis.whitening import noise_of
 
 SPLITS = 5  # each with another fifth of the negative bags as its reference
@@ -91,7 +91,7 @@ def split_sample(sample: Sample, reference: np.ndarray, rng: np.random.Generator
     half_b, b_along_a = _held_out(sample, parts[1], reference, a)
     ends = np.concatenate([[0], np.cumsum(sample.lengths[reference])])
     each = np.stack([np.ones(ends[-1]), a_along_b, b_along_a, a_along_b * b_along_a], axis=1)
-    return Split((half_a, half_b), reference, bag_sums(each, ends), shrunk)
+    return Split((half_a, half_b), reference, np.add.reduceat(each, ends[:-1], axis=0), shrunk)
 
 
 def _held_out(

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvable.bags.container import token_rows
-from solvable.bags.diagnosis.preparation import Sample, bag_sums
-from solvable.bags.diagnosis.whitening import Noise, within_bags
+from solvable.bags.container import token_rows, unchecked
+from solvable.bags.diagnosis.preparation import Sample
+from solvable.bags.diagnosis.whitening import noise_of
+from solvable.bags.passes import Block, attention_weights, query_gradient, token_means, weighted_sums
 
 RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
 SHARPNESSES = (0.3, 0.6, 1.2, 2.4)
@@ -81,10 +82,9 @@ def _wrong(sample: Sample, train: np.ndarray, rng: np.random.Generator) -> np.nd
     y = np.where(sample.positive, 1.0, -1.0)
     negative = train[~sample.positive[train]]
     tokens = sample.values[token_rows(sample.offsets, negative)]
-    white = _shrunk(tokens, np.concatenate([[0], np.cumsum(sample.lengths[negative])])).whiten(
-        sample.values - tokens.mean(axis=0)
-    )
-    means = bag_sums(white, sample.offsets) / sample.lengths[:, None]
+    noise = noise_of(tokens, np.concatenate([[0], np.cumsum(sample.lengths[negative])]), shrink=True)
+    white = noise.whiten(sample.values - tokens.mean(axis=0))
+    means = token_means(white, sample.offsets)
     part = rng.permutation(train)
     order = part[np.argsort(sample.positive[part], kind="stable")]  # halves with the same share of each class
     first, second = np.sort(order[::2]), np.sort(order[1::2])
@@ -101,15 +101,6 @@ def _wrong(sample: Sample, train: np.ndarray, rng: np.random.Generator) -> np.nd
     return wrong
 
 
-def _shrunk(tokens: np.ndarray, offsets: np.ndarray) -> Noise:
-    from sklearn.covariance import ledoit_wolf
-
-    centred = within_bags(tokens, offsets)
-    covariance = ledoit_wolf(centred, assume_centered=True)[0] * (len(tokens) / max(len(tokens) - len(offsets) + 1, 1))
-    covariance = covariance + 1e-8 * max(float(np.trace(covariance)) / len(covariance), 1e-8) * np.eye(len(covariance))
-    return Noise(covariance, np.linalg.cholesky(covariance), len(tokens) - len(offsets) + 1, True, 1.0)
-
-
 def two_step_query(sample: Sample, white: np.ndarray, means: np.ndarray, y: np.ndarray, bags: np.ndarray) -> np.ndarray:
     """The unit query after two gradient steps from zero with the square loss, (d,); arXiv:2509.25153, Section 4.
 
@@ -117,21 +108,14 @@ def two_step_query(sample: Sample, white: np.ndarray, means: np.ndarray, y: np.n
     -mean over bags of h (1/L) sum_l (s_l - mean s) x_l with s = X w.
     """
     weight, bias = HEAD_RATE * (y[bags] @ means[bags]) / len(bags), float(y[bags].mean())
-    residual = means[bags] @ weight + bias - y[bags]
-    rows = token_rows(sample.offsets, bags)
-    lengths = sample.lengths[bags]
-    scores = white[rows] @ weight
-    scores = scores - np.repeat(means[bags] @ weight, lengths)
-    query = -(scores * np.repeat(residual / lengths, lengths)) @ white[rows] / len(bags)
+    part = Block(unchecked(white, sample.offsets)[bags], y[bags], np.full(len(bags), 1.0 / len(bags)))
+    query = query_gradient(part, weight, np.zeros_like(weight), lambda scores, targets: targets - bias - scores)
     return query / max(float(np.linalg.norm(query)), 1e-300)
 
 
 def attended(sample: Sample, white: np.ndarray, query: np.ndarray) -> np.ndarray:
     """sum_l softmax(X q)_l x_l for every bag, (n, d)."""
-    scores = white @ query
-    scores = np.exp(scores - np.repeat(np.maximum.reduceat(scores, sample.offsets[:-1]), sample.lengths))
-    total = np.add.reduceat(scores, sample.offsets[:-1])
-    return bag_sums(white * scores[:, None], sample.offsets) / total[:, None]
+    return weighted_sums(white, attention_weights(white @ query, sample.offsets), sample.offsets)
 
 
 def ridge_head(features: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, float, tuple[float, float]]:

@@ -11,7 +11,7 @@ from scipy.stats import chi2
 from solvable.bags.diagnosis.estimates import Estimates, Split
 from solvable.bags.diagnosis.mixture import GRID, Mixture, centre_and_scale, fit_mixture
 from solvable.bags.diagnosis.pooled import SquaredDifference
-from solvable.bags.diagnosis.preparation import Sample, bag_sums
+from solvable.bags.diagnosis.preparation import Sample
 from solvable.bags.diagnosis.whitening import within_bags
 from solvable.bags.resampling import holm
 
@@ -225,7 +225,7 @@ def _counts(split: Split, law: Mixture) -> _Found:
     squares = []
     for i, half in enumerate(split.halves):
         offsets = np.concatenate([[0], np.cumsum(half.lengths)])
-        sums, lengths = bag_sums(half.projections, offsets)[half.positive], half.lengths[half.positive]
+        sums, lengths = np.add.reduceat(half.projections, offsets[:-1])[half.positive], half.lengths[half.positive]
         mean = sums.sum() / lengths.sum()
         variance = 1.0 + float(law.shift[0, i]) ** 2 * float(law.share[0] * (1.0 - law.share[0]))
         squares.append((sums - mean * lengths) ** 2 / (lengths * variance))

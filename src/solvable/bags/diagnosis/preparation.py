@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from solvable.bags.container import Bags, as_bags
+from solvable.bags.passes import token_means
 
 LEAST_BAGS = 10  # of each class: halves of five, of which a covariance between bags can be formed
 DEPENDENT = 1e-8  # an axis with less of the variance of the first counts as a linear dependence
@@ -35,12 +36,7 @@ class Sample:
 
     def bag_means(self) -> np.ndarray:
         """The mean token of each bag, (n, d)."""
-        return bag_sums(self.values, self.offsets) / self.lengths[:, None]
-
-
-def bag_sums(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """The sum over the tokens of each bag."""
-    return np.add.reduceat(values, offsets[:-1], axis=0)
+        return token_means(self.values, self.offsets)
 
 
 def prepare(bags: Any, labels: Any) -> tuple[Sample, tuple[Any, Any]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from solvable.bags.diagnosis.preparation import bag_sums
+from solvable.bags.passes import token_means
 
 ENOUGH = 2.0  # degrees of freedom a dimension; below, the covariance is shrunk
 SINGULAR = 1e-8
@@ -38,25 +38,24 @@ class Noise:
 
 def within_bags(values: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Tokens minus the mean of their bag."""
-    lengths = np.diff(offsets)
-    return values - np.repeat(bag_sums(values, offsets) / lengths[:, None], lengths, axis=0)
+    return values - np.repeat(token_means(values, offsets), np.diff(offsets), axis=0)
 
 
-def noise_of(values: np.ndarray, offsets: np.ndarray) -> Noise:
+def noise_of(values: np.ndarray, offsets: np.ndarray, shrink: bool = False) -> Noise:
     """The noise of bags of negative tokens: S = sum of centred outer products / (N - n).
 
-    With fewer than 2 d degrees of freedom, or a singular S, Ledoit and Wolf's shrinkage towards a multiple of the
-    identity (scikit-learn's) replaces S.
+    With `shrink`, fewer than 2 d degrees of freedom, or a singular S, Ledoit and Wolf's shrinkage towards a multiple of
+    the identity (scikit-learn's) replaces S.
     """
     centred = within_bags(values, offsets)
     freedom, dim = len(values) - (len(offsets) - 1), values.shape[1]
     covariance = centred.T @ centred / max(freedom, 1)
-    shrunk = freedom < ENOUGH * dim or bool(np.linalg.eigvalsh(covariance)[0] < SINGULAR)
+    shrunk = shrink or freedom < ENOUGH * dim or bool(np.linalg.eigvalsh(covariance)[0] < SINGULAR)
     if shrunk:
         from sklearn.covariance import ledoit_wolf
 
         # Centring within bags leaves fewer degrees of freedom than rows; one scale makes up for it.
         covariance = ledoit_wolf(centred, assume_centered=True)[0] * (len(values) / max(freedom, 1))
-        covariance = covariance + SINGULAR * np.trace(covariance) / dim * np.eye(dim)
+        covariance = covariance + SINGULAR * max(float(np.trace(covariance)) / dim, SINGULAR) * np.eye(dim)
     inflation = 1.0 if shrunk else freedom / (freedom - dim - 1)
     return Noise(covariance, np.linalg.cholesky(covariance), freedom, shrunk, inflation)
