@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from solvable.numerics.results import is_traced
@@ -57,6 +59,30 @@ def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int 
     if (at_least is not None and value < at_least) or (at_most is not None and value > at_most):
         raise ValueError(f"{name}={int(value)} is out of range; accepted: {accepted}")
     return int(value)
+
+
+def floating(name: str, value: Any, dtype: Any = None) -> Any:
+    """`value` as a finite floating array (of `dtype` where that is given); whole numbers become float64.
+
+    Raises: ValueError naming the argument, what is wrong with it and what is accepted.
+    """
+    if is_traced(value) and dtype == np.float64:
+        dtype = None  # double precision is switched on later, where the value is used
+    if not isinstance(value, jax.Array) or (dtype == np.float64 and not is_traced(value)):
+        try:
+            value = np.asarray(value)
+        except ValueError:
+            raise ValueError(f"{name} is a ragged list; accepted: one rectangular array") from None
+    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
+    if dtype is not None or value.dtype.kind in "biu":
+        value = value.astype(np.float64 if dtype is None else dtype)
+    elif isinstance(value, np.ndarray):
+        value = value.copy()  # what was checked stays as it is
+    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
+        where = tuple(int(place) for place in np.argwhere(~np.isfinite(np.asarray(value)))[0])
+        raise ValueError(f"{name} holds {np.asarray(value)[where]} at {where}; accepted: finite numbers")
+    return value
 
 
 def replicate_numbers(replicates: Any) -> range:

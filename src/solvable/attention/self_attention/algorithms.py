@@ -13,11 +13,11 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import largest_values
-from solvable.attention.self_attention.task import LinearMap, RegressionProblem, floating
+from solvable.attention.self_attention.task import LinearMap, RegressionProblem
 from solvable.attention.self_attention.training import Rule, train
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import choice, integer, number
+from solvable.numerics.validation import choice, floating, integer, number
 
 RECORDED = 30
 

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.self_attention.streaming import attended, concentration, streamed_loss
-from solvable.attention.self_attention.task import floating
 from solvable.numerics.precision import float64
+from solvable.numerics.validation import floating
 
 
 class Parameters(eqx.Module):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 
 from solvable.numerics.precision import float64
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import floating, integer, number
 
 CHECKED = 50  # tokens from which on their mean and fourth moment are looked at
 
@@ -124,27 +124,6 @@ class LinearMap(eqx.Module):
         normal = jax.random.normal(key, (samples, dim + outputs), jnp.float64)
         tokens = normal[:, :dim] @ jnp.linalg.cholesky(jnp.asarray(self.covariance)).T
         return tokens, tokens @ self.matrix.T + self.noise * normal[:, dim:]
-
-
-def floating(name: str, value: Any, dtype: Any = None) -> Any:
-    """`value` as a finite floating array (of `dtype` where that is given); whole numbers become float64."""
-    if is_traced(value) and dtype == np.float64:
-        dtype = None  # double precision is switched on later, where the value is used
-    if not isinstance(value, jax.Array) or (dtype == np.float64 and not is_traced(value)):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name} is a ragged list; accepted: one rectangular array") from None
-    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
-    if dtype is not None or value.dtype.kind in "biu":
-        value = value.astype(np.float64 if dtype is None else dtype)
-    elif isinstance(value, np.ndarray):
-        value = value.copy()  # what was checked stays as it is
-    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
-        where = tuple(int(place) for place in np.argwhere(~np.isfinite(np.asarray(value)))[0])
-        raise ValueError(f"{name} holds {np.asarray(value)[where]} at {where}; accepted: finite numbers")
-    return value
 
 
 def _warn_unless_gaussian(tokens: np.ndarray) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import integer
+from solvable.numerics.validation import floating, integer
 
 
 class SelectionProblem(eqx.Module):
@@ -33,13 +33,13 @@ class SelectionProblem(eqx.Module):
     decoder: Float[Array, "d"]
 
     def __init__(self, tokens: Any, queries: Any, labels: Any, decoder: Any) -> None:
-        tokens = _floating("tokens", tokens)
+        tokens = floating("tokens", tokens)
         if tokens.ndim != 3 or 0 in tokens.shape:
             raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, T, d) with at least one sequence")
         n, length, dim = tokens.shape
         if length < 2:
             raise ValueError(f"tokens has T={length} token a sequence; accepted: at least 2, or nothing is selected")
-        queries = _floating("queries", queries, tokens.dtype)
+        queries = floating("queries", queries, tokens.dtype)
         if queries.ndim not in (2, 3) or queries.shape[0] != n or queries.shape[-1] != dim or 0 in queries.shape:
             raise ValueError(f"queries has shape {queries.shape}; accepted: ({n}, {dim}) or ({n}, m, {dim})")
         if not is_traced(queries):
@@ -48,14 +48,14 @@ class SelectionProblem(eqx.Module):
                 raise ValueError(
                     f"queries is zero for sequence {zero[0][0]}, which then attends to nothing; accepted: non-zero rows"
                 )
-        labels = _floating("labels", labels, tokens.dtype)
+        labels = floating("labels", labels, tokens.dtype)
         if labels.shape != (n,):
             raise ValueError(f"labels has shape {labels.shape}; accepted: ({n},), one label a sequence")
         if not is_traced(labels):
             wrong = np.setdiff1d(np.unique(np.asarray(labels)), [-1, 1])
             if wrong.size:
                 raise ValueError(f"labels holds {wrong[0]:g}; accepted: -1 and +1 (map 0/1 labels with 2 * labels - 1)")
-        decoder = _floating("decoder", decoder, tokens.dtype)
+        decoder = floating("decoder", decoder, tokens.dtype)
         if decoder.shape != (dim,):
             raise ValueError(f"decoder has shape {decoder.shape}; accepted: ({dim},), the dimension of the tokens")
         self.tokens, self.queries, self.labels, self.decoder = tokens, queries, labels, decoder
@@ -72,7 +72,7 @@ class SelectionProblem(eqx.Module):
 
     def scores(self, decoder: Any = None) -> Float[Array, "n T"]:
         """gamma_it = y_i v^T x_it, for the problem's decoder or another one."""
-        vector = self.decoder if decoder is None else _floating("decoder", decoder, self.tokens.dtype)
+        vector = self.decoder if decoder is None else floating("decoder", decoder, self.tokens.dtype)
         # a sum of products, not a matrix product: it works alike on NumPy, JAX and traced arrays
         return self.labels[:, None] * (self.tokens * vector[None, None, :]).sum(-1)
 
@@ -186,22 +186,3 @@ def _sizes(samples: Any, length: Any, dim: Any) -> tuple[int, int, int]:
         integer("length", length, at_least=2),
         integer("dim", dim, at_least=1),
     )
-
-
-def _floating(name: str, value: Any, dtype: Any = None) -> Any:
-    """`value` as a finite floating array (of `dtype` where that is given); whole numbers become float64."""
-    if not isinstance(value, jax.Array):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name} is a ragged list; accepted: one rectangular array") from None
-    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
-    if dtype is not None or value.dtype.kind in "biu":
-        value = value.astype(np.float64 if dtype is None else dtype)
-    elif isinstance(value, np.ndarray):
-        value = value.copy()  # what was checked stays as it is
-    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
-        where = tuple(int(place) for place in np.argwhere(~np.isfinite(np.asarray(value)))[0])
-        raise ValueError(f"{name} holds {np.asarray(value)[where]} at {where}; accepted: finite numbers")
-    return value

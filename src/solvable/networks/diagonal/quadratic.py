@@ -1,0 +1,132 @@
+"""The problem: a convex quadratic loss, from a matrix or from data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.results import is_traced
+from solvable.numerics.validation import floating, number
+
+RANK = 1e-12  # eigenvalues below this share of the largest are zero
+SPAN = 1e-8  # how far, relative to its length, the linear term may lie outside the span of the matrix
+
+
+class Quadratic(eqx.Module):
+    """The loss l(x) = <x, M x> / 2 - <r, x> + constant in x (d,) (arXiv:2509.18766).
+
+    Arguments: matrix M (d, d), symmetric positive semidefinite; linear r (d,) in its span, without which the loss has
+    no minimum; constant, which matters to relative gaps only: `constant` >= <r, M^+ r> / 2 makes the loss nonnegative.
+    `factor` is a matrix F (q, d) with M = F^T F, q <= d.
+
+    Raises: ValueError naming the argument, what is wrong with it and what is accepted. Nothing is checked under a
+    transformation of JAX.
+    """
+
+    factor: Float[Array, "q d"]
+    linear: Float[Array, "d"]
+    constant: Any
+    given: Any
+
+    def __init__(self, matrix: Any, linear: Any, constant: Any = 0.0) -> None:
+        self.given, self.linear = floating("matrix", matrix, np.float64), floating("linear", linear, np.float64)
+        self.constant = number("constant", constant)
+        if self.given.ndim != 2 or self.given.shape[0] != self.given.shape[1] or self.given.shape[0] == 0:
+            raise ValueError(f"matrix has shape {self.given.shape}; accepted: (d, d) with d >= 1")
+        if self.linear.shape != self.given.shape[:1]:
+            raise ValueError(f"linear has shape {self.linear.shape}; accepted: {self.given.shape[:1]}, as the matrix")
+        self.factor = _traced_factor(self.given) if is_traced(self.given) else _factor(self.given)
+        if not is_traced(self.factor, self.linear):
+            _check_span(np.asarray(self.factor), np.asarray(self.linear))
+
+    @staticmethod
+    def from_data(X: Any, y: Any) -> Quadratic:
+        """Least squares, l(x) = |X x - y|^2 / 2: M = X^T X, r = X^T y, constant = |y|^2 / 2.
+
+        X (n, d) are the samples as rows, y (n,) the targets; nothing is centred or scaled.
+
+        Raises: ValueError for shapes that disagree and values that are not finite.
+        """
+        X, y = floating("X", X, np.float64), floating("y", y, np.float64)
+        if X.ndim != 2 or 0 in X.shape:
+            raise ValueError(f"X has shape {X.shape}; accepted: (n, d) with n, d >= 1")
+        if y.shape != X.shape[:1]:
+            raise ValueError(f"y has shape {y.shape}; accepted: ({X.shape[0]},), one target a row of X")
+        xp: Any = jnp if is_traced(X, y) else np
+        factor = X if X.shape[0] <= X.shape[1] else xp.linalg.qr(X, mode="r")
+        return Quadratic._of(factor, X.T @ y, 0.5 * (y @ y), None)
+
+    @staticmethod
+    def _of(factor: Any, linear: Any, constant: Any, given: Any) -> Quadratic:
+        """From its fields, unchecked."""
+        made = object.__new__(Quadratic)
+        for name, value in (("factor", factor), ("linear", linear), ("constant", constant), ("given", given)):
+            object.__setattr__(made, name, value)
+        return made
+
+    @property
+    def matrix(self) -> Float[Array, "d d"]:
+        """M (d, d); computed anew at every call for a problem from data."""
+        return self.factor.T @ self.factor if self.given is None else self.given
+
+    @property
+    def dim(self) -> int:
+        """The number d of coordinates."""
+        return self.linear.shape[-1]
+
+    def sample(self, key: jax.Array | None = None) -> Quadratic:
+        """Itself: a problem is the task that always draws itself."""
+        del key
+        return self
+
+    @float64
+    def loss(self, x: Any) -> Any:
+        """l(x) of one x (d,), or of many (..., d)."""
+        x = as_float64(x)
+        if x.shape[-1:] != (self.dim,):
+            raise ValueError(f"x has shape {x.shape}; accepted: (..., {self.dim})")
+        inner = x @ as_float64(self.factor).T
+        return 0.5 * jnp.sum(inner * inner, axis=-1) - x @ as_float64(self.linear) + as_float64(self.constant)
+
+    @property
+    def floor(self) -> float:
+        """The least loss over all x, constant - <r, M^+ r> / 2."""
+        solution = np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
+        return float(self.constant) - 0.5 * float(solution @ solution)
+
+
+def _factor(matrix: Any) -> np.ndarray:
+    """F with M = F^T F, from the eigenvectors of the nonzero eigenvalues.
+
+    Raises: ValueError unless M is symmetric and positive semidefinite.
+    """
+    known = np.asarray(matrix)
+    size = float(np.abs(known).max())
+    if not np.allclose(known, known.T, rtol=0.0, atol=1e-10 * size):
+        raise ValueError("matrix is not symmetric; accepted: a symmetric positive semidefinite matrix")
+    values, vectors = np.linalg.eigh(0.5 * (known + known.T))
+    if values[0] < -1e-10 * max(size, values[-1]):
+        raise ValueError(f"matrix has the eigenvalue {values[0]:g}; accepted: a positive semidefinite matrix")
+    kept = values > RANK * values[-1]
+    kept[-1] = True  # at least one row, also of a matrix of zeros
+    return np.sqrt(np.maximum(values[kept], 0.0))[:, None] * vectors[:, kept].T
+
+
+def _traced_factor(matrix: Any) -> Any:
+    values, vectors = jnp.linalg.eigh(matrix)
+    return jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[:, None] * vectors.T
+
+
+def _check_span(factor: np.ndarray, linear: np.ndarray) -> None:
+    outside = linear - factor.T @ np.linalg.lstsq(factor.T, linear, rcond=None)[0]
+    if np.linalg.norm(outside) > SPAN * np.linalg.norm(linear):
+        raise ValueError(
+            f"linear lies outside the span of the matrix (by {np.linalg.norm(outside):.2g} of a length "
+            f"{np.linalg.norm(linear):.2g}), so that the loss has no minimum; accepted: linear = matrix @ something"
+        )
