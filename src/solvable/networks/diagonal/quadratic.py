@@ -101,7 +101,7 @@ class Quadratic(eqx.Module):
         return float(self.constant) - 0.5 * float(solution @ solution)
 
 
-def _factor(matrix: Any) -> np.ndarray:
+def _factor(matrix: Any) -> Any:
     """F with M = F^T F, from the eigenvectors of the nonzero eigenvalues.
 
     Raises: ValueError unless M is symmetric and positive semidefinite.
