@@ -1,3 +1,14 @@
 """Diagonal linear networks: the lasso path they follow, and the coordinates they learn one by one."""
 
+from solvable.networks.diagonal.algorithms import GradientDescent as GradientDescent
+from solvable.networks.diagonal.algorithms import GradientFlow as GradientFlow
+from solvable.networks.diagonal.algorithms import Run as Run
+from solvable.networks.diagonal.algorithms import first_kink as first_kink
+from solvable.networks.diagonal.measures import suboptimality as suboptimality
+from solvable.networks.diagonal.outcome import DiagonalOutcome as DiagonalOutcome
 from solvable.networks.diagonal.quadratic import Quadratic as Quadratic
+from solvable.networks.diagonal.simulate import simulate as simulate
+from solvable.networks.diagonal.task import Anticorrelated as Anticorrelated
+from solvable.networks.diagonal.task import RandomRegression as RandomRegression
+from solvable.networks.diagonal.theories import theories as theories
+from solvable.networks.diagonal.theory import predict as predict

@@ -1,0 +1,103 @@
+"""What is measured of a path: its distance from the lasso, its loss, its active set, its jumps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientFlow, first_kink
+from solvable.networks.diagonal.lasso import LassoPath, lasso_objective, lasso_path
+from solvable.networks.diagonal.limit import LimitPath, limit_path
+from solvable.networks.diagonal.quadratic import Quadratic
+from solvable.numerics.precision import float64
+
+ACTIVE = 1e-3  # of max |r| / max M_ii, the unit of x: coordinates below it do not count as active
+
+
+@float64
+def suboptimality(problem: Quadratic, algorithm: DiagonalNetwork | None = None, at: Any = None) -> np.ndarray:
+    """The relative lasso gap (Lasso(a(s), s) - Lasso_*(s)) / Lasso_*(s) of the averaged trajectory a at times s (K,).
+
+    Lasso(x, s) = l(x) + (lambda + 1/s) |x|_1, its least value over all x, over x >= 0 for parameterization="square"
+    (arXiv:2509.18766). `algorithm` None is `GradientFlow()`; `at` None: 61 times from 1/2 to 30 first kinks.
+
+    Raises: TypeError for what is no problem; ValueError for times that are not above 0, and for a problem whose loss
+    can be negative, where a relative gap means nothing (give it its `constant`); SolveError when the training fails.
+    """
+    algorithm = GradientFlow() if algorithm is None else algorithm
+    run = algorithm.train(problem, at=at)
+    if run.at[0] <= 0.0:
+        raise ValueError(f"at holds {run.at[0]:g}; accepted: times above 0, where the penalty 1/s is finite")
+    if not nonnegative(problem):
+        raise ValueError(
+            f"problem has constant={float(problem.constant):g}, with which its loss falls to {problem.floor:g}; "
+            f"accepted: constant >= {float(problem.constant) - problem.floor:g}"
+        )
+    path = lasso_path(problem, float(algorithm.weight_decay), algorithm.positive)
+    return relative_gap(problem, path, np.asarray(run.average), np.asarray(run.at), float(algorithm.weight_decay))
+
+
+def nonnegative(problem: Quadratic) -> bool:
+    """Whether the loss is nowhere negative, up to rounding."""
+    return problem.floor >= -1e-9 * abs(float(problem.constant))
+
+
+def relative_gap(
+    problem: Quadratic, path: LassoPath, average: np.ndarray, times: np.ndarray, weight_decay: float
+) -> np.ndarray:
+    """(Lasso(average, s) - Lasso_*(s)) / Lasso_*(s) (K,) of points (K, d) at times (K,); a time 0 has gap 0."""
+    inside = np.where(times > 0.0, times, 1.0)
+    least = lasso_objective(problem, path(inside), inside, weight_decay)
+    value = lasso_objective(problem, average, inside, weight_decay)
+    scale = np.where(least > 0.0, least, 1.0)
+    return np.where(times > 0.0, (value - least) / scale, 0.0)
+
+
+def measured(
+    problem: Quadratic, times: np.ndarray, solution: np.ndarray, average: np.ndarray, algorithm: DiagonalNetwork
+) -> dict[str, Any]:
+    """The observables of one run (see `DiagonalOutcome`)."""
+    unit = 1.0 / (first_kink(problem) * _largest(problem))
+    found: dict[str, Any] = {
+        "solution": solution,
+        "average": average,
+        "loss": problem.loss(solution),
+        "active": (np.abs(solution) > ACTIVE * unit).astype(np.float64),
+        "jump_times": half_height_times(limit_of(problem, algorithm), times, solution),
+    }
+    if nonnegative(problem):
+        path = lasso_path(problem, float(algorithm.weight_decay), algorithm.positive)
+        found["gap"] = relative_gap(problem, path, average, times, float(algorithm.weight_decay))
+        found["largest_gap"] = np.max(found["gap"])
+    return found
+
+
+def limit_of(problem: Quadratic, algorithm: DiagonalNetwork) -> LimitPath:
+    """The limit of vanishing scale of the algorithm, by whichever of its two constructions applies."""
+    return limit_path(problem, algorithm.positive, float(algorithm.weight_decay), check_assumptions=False)
+
+
+def half_height_times(limit: LimitPath, times: np.ndarray, solution: np.ndarray) -> np.ndarray:
+    """The first times (d,) at which |x_i| is half the height of its first jump in the limit; inf for never."""
+    found = np.full(solution.shape[1], np.inf)
+    heights = 0.5 * np.abs(limit(limit.first_jumps[np.isfinite(limit.first_jumps)]))
+    for place, i in enumerate(np.flatnonzero(np.isfinite(limit.first_jumps))):
+        size, half = np.abs(solution[:, i]), heights[place, i]
+        above = np.flatnonzero(size >= half)
+        if above.size == 0 or half == 0.0:
+            continue
+        k = above[0]
+        if k == 0 or times[k] == times[k - 1]:
+            found[i] = times[k]
+            continue
+        # an inactive coordinate grows like an exponential
+        before, after = (np.log(max(float(size[j]), 1e-300)) for j in (k - 1, k))
+        share = (np.log(half) - before) / (after - before)
+        found[i] = times[k - 1] + share * (times[k] - times[k - 1])
+    return found
+
+
+def _largest(problem: Quadratic) -> float:
+    factor = np.asarray(problem.factor)
+    return float(np.max(np.sum(factor * factor, axis=0))) or 1.0

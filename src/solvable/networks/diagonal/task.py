@@ -1,0 +1,102 @@
+"""Laws of problems: random regressions and losses with anti-correlated features."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvable.networks.diagonal.lasso import lasso_path
+from solvable.networks.diagonal.quadratic import Quadratic
+from solvable.numerics.precision import float64
+from solvable.numerics.validation import integer, number
+
+DRAWS = 32  # problems drawn at once when some are rejected
+MOST_DRAWS = 100_000
+
+
+class RandomRegression(eqx.Module):
+    """Least squares with X (samples, dim) and y (samples,) of independent standard normals (arXiv:2509.18766, Fig. 1).
+
+    monotone: None takes every draw; True or False only those whose lasso path mu -> mu x(mu) is, or is not, monotone in
+    every coordinate, by rejection.
+
+    Raises: ValueError naming the argument, its value and what is accepted.
+    """
+
+    samples: int = eqx.field(static=True)
+    dim: int = eqx.field(static=True)
+    monotone: bool | None = eqx.field(static=True)
+
+    def __init__(self, samples: int = 3, dim: int = 4, monotone: bool | None = None) -> None:
+        self.samples = integer("samples", samples, at_least=1)
+        self.dim = integer("dim", dim, at_least=1)
+        if monotone is not None and not isinstance(monotone, bool | np.bool_):
+            raise ValueError(f"monotone={monotone!r} is not accepted; accepted: None, True or False")
+        self.monotone = None if monotone is None else bool(monotone)
+
+    @float64
+    def sample(self, key: jax.Array) -> Quadratic:
+        """Draw one problem.
+
+        Raises: RuntimeError when none of 100 000 draws has the path asked for.
+        """
+        shape = (self.samples, self.dim + 1)
+        if self.monotone is None:
+            return _regression(np.asarray(_normals(key, jnp.arange(1), shape))[0])
+        for first in range(0, MOST_DRAWS, DRAWS):
+            for drawn in np.asarray(_normals(key, first + jnp.arange(DRAWS), shape)):
+                problem = _regression(drawn)
+                if lasso_path(problem).monotone == self.monotone:
+                    return problem
+        raise RuntimeError(
+            f"monotone={self.monotone} was met by none of {MOST_DRAWS} draws of samples={self.samples}, "
+            f"dim={self.dim}; accepted: sizes at which such paths occur"
+        )
+
+
+class Anticorrelated(eqx.Module):
+    """A loss with M = I - B, B >= 0 symmetric with zero diagonal and spectral radius `radius` < 1: features that are
+    anti-correlated, <X_i, X_j> <= 0, and linearly independent (arXiv:2208.14673; the law itself is a reconstruction).
+
+    B is |N(0, 1)| elementwise, made symmetric and scaled. The linear term is standard normal; `positive=True` takes its
+    absolute value, with which every coordinate becomes active in the end. dim 1 has B = 0. constant is |r|_M^-1^2 / 2,
+    with which the least loss is 0.
+
+    Raises: ValueError naming the argument, its value and what is accepted.
+    """
+
+    dim: int = eqx.field(static=True)
+    radius: Any
+    positive: bool = eqx.field(static=True)
+
+    def __init__(self, dim: int = 5, radius: Any = 0.7, positive: bool = False) -> None:
+        self.dim = integer("dim", dim, at_least=1)
+        self.radius = number("radius", radius, at_least=0.0, below=1.0)
+        self.positive = bool(positive)
+
+    @float64
+    def sample(self, key: jax.Array) -> Quadratic:
+        """Draw one problem."""
+        drawn = np.asarray(_normals(key, jnp.arange(1), (self.dim + 1, self.dim)))[0]
+        halves = np.abs(drawn[:-1])
+        coupling = 0.5 * (halves + halves.T)
+        np.fill_diagonal(coupling, 0.0)
+        largest = float(np.linalg.eigvalsh(coupling)[-1])
+        matrix = np.eye(self.dim) - (float(self.radius) / largest if largest > 0.0 else 0.0) * coupling
+        linear = np.abs(drawn[-1]) if self.positive else drawn[-1]
+        return Quadratic(matrix, linear, 0.5 * linear @ np.linalg.solve(matrix, linear))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _normals(key: Any, numbers: Any, shape: tuple[int, ...]) -> Any:
+    """Standard normals (N, *shape), one draw a number."""
+    return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float64))(numbers)
+
+
+def _regression(drawn: np.ndarray) -> Quadratic:
+    return Quadratic.from_data(drawn[:, :-1], drawn[:, -1])
