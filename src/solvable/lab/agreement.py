@@ -218,6 +218,8 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
     statuses = experiment.status(overlay)
     found = []
     for observable in experiment.observables:
+        if not overlay.compares(observable.name):
+            continue
         status = statuses.get(observable.name)
 
         def row(

@@ -77,12 +77,17 @@ class Dimension:
 class Overlay:
     """One theory drawn over the simulation. With `given`, it is conditioned on each simulated run.
 
-    `compared` says whether the agreement table tests it; a curve that is shown only for contrast sets it to False.
+    `compared` says whether the agreement table tests it; a curve that is shown only for contrast sets it to False. A
+    theory that is exact for some observables and far off for others names those to test.
     """
 
     theory: str | None = None
     given: bool = False
-    compared: bool = True
+    compared: bool | tuple[str, ...] = True
+
+    def compares(self, observable: str) -> bool:
+        """Whether the agreement table tests this observable."""
+        return self.compared if isinstance(self.compared, bool) else observable in self.compared
 
     @property
     def label(self) -> str:

@@ -59,10 +59,12 @@ def extrapolate(experiment: type[Experiment], results: Sequence[CellResult], lim
     found = []
     for group in _groups(experiment, results):
         for overlay in group[-1].cell.applicable():
-            statuses = experiment.status(overlay) if overlay.compared else {}
+            statuses = experiment.status(overlay)
             for observable in experiment.observables:
                 status = statuses.get(observable.name)
                 if status is None or status.claim not in _CLAIMS or observable.tolerance is not None:
+                    continue
+                if not overlay.compares(observable.name):
                     continue
                 parameters = group[-1].cell.model_dump(mode="json") | {str(experiment.size_parameter): math.inf}
                 for point, comparison, line in _compared(experiment, group, overlay, observable, limit):

@@ -165,7 +165,7 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
         for item in experiment.observables:
             if item.name in status:
                 label = f"{item.label} ({item.unit})" if item.unit else item.label
-                compared = "yes" if overlay.compared else "no, shown only"
+                compared = "yes" if overlay.compares(item.name) else "no, shown only"
                 lines.append([label, name, status[item.name].claim, status[item.name].origin, compared])
     columns = ["observable", "theory", "claim", "origin", "compared"]
     yield table(f"What each theory claims. Source: {experiment.source}", columns, lines, of=experiment.name)
