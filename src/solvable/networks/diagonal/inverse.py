@@ -1,0 +1,136 @@
+"""The inverse of a principal block of M = F^T F while coordinates enter and leave it, one at a time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.linalg import get_blas_funcs
+
+INDEPENDENT = (
+    1e-12  # a column whose squared distance to the active ones is below this share of its length depends on them
+)
+DRIFT = 1e-12  # relative error of a direction from which on it is refined
+ROUNDING = 2e-15  # what a product of two columns is known to, as a share of their lengths
+NOISE = 1e-12  # a rate below this share of what it is the difference of is zero
+SUMS = 4e-15  # what a sum is known to, as a share of the sum of its absolute terms
+GER: Any = get_blas_funcs("ger", dtype=np.float64)
+START = 32  # slots at first
+
+
+class ActiveSet:
+    """The active coordinates A, each in a slot, with the columns F_A and the inverse of M_AA = F_A^T F_A.
+
+    A slot that nobody holds has index 0 and zeros everywhere else, so that no vector over slots needs a mask. Entering
+    adds v v^T / s to the inverse, v = (-M_AA^-1 m, 1) with m = M_Aj and s = |F v|^2; leaving subtracts g g^T / g_i, g
+    the column of the inverse. Directions are checked by M_AA v, which is known anyway, and refined or, at worst, the
+    inverse is computed anew. NumPy on the host: nothing here can be traced by JAX.
+    """
+
+    def __init__(self, factor: np.ndarray) -> None:
+        self.rows = np.ascontiguousarray(factor.T)
+        self.dim, self.rank = self.rows.shape[0], min(factor.shape)
+        self.lengths = np.sqrt(np.einsum("ij,ij->i", self.rows, self.rows))
+        self.longest = float(self.lengths.max())
+        self.active = np.zeros(self.dim, dtype=bool)
+        self.count = 0
+        size = min(START, self.rank)
+        self.index = np.zeros(size, dtype=np.intp)
+        self.held = np.zeros(size)
+        self.columns = np.zeros((size, factor.shape[0]))
+        self.inverse = np.zeros((size, size), order="F")
+
+    def grown(self, *vectors: np.ndarray) -> tuple[np.ndarray, ...]:
+        """Make sure that a slot is free; the vectors over slots, longer by zeros where that was necessary."""
+        old = len(self.index)
+        if self.count < old:
+            return vectors
+        size = min(2 * old, self.rank)
+        inverse = np.zeros((size, size), order="F")
+        inverse[:old, :old] = self.inverse
+        self.inverse = inverse
+        self.columns = np.concatenate([self.columns, np.zeros((size - old, self.columns.shape[1]))])
+        self.index = np.concatenate([self.index, np.zeros(size - old, dtype=np.intp)])
+        *longer, self.held = (np.concatenate([vector, np.zeros(size - old)]) for vector in (*vectors, self.held))
+        return tuple(longer)
+
+    def precision(self, x: np.ndarray, linear: np.ndarray, rate: np.ndarray) -> float:
+        """What the rate linear - M x, x over slots, is known to in units of the lengths of the columns.
+
+        |F x|^2 is <x, M x>; where x is large and F x is not, the rounding of x counts.
+        """
+        fitted = max(float(x @ (linear[self.index] - rate[self.index])), 0.0) ** 0.5
+        return NOISE * fitted + SUMS * float(np.abs(x) @ self.lengths[self.index])
+
+    def along(self, direction: np.ndarray) -> np.ndarray:
+        """M_{:,A} direction (d,)."""
+        return self.rows @ (direction @ self.columns)
+
+    def enter(self, coordinate: int) -> tuple[int, np.ndarray, float, np.ndarray] | None:
+        """Add a coordinate: its slot, v, s and M v; None, with nothing changed, if it depends on the active ones."""
+        column = self.rows[coordinate]
+        length, solved, before = float(self.lengths[coordinate]), np.zeros(len(self.held)), np.inf
+        rest, moved, square = column, column, 0.0  # replaced at once
+        error = self.columns @ column
+        for attempt in range(6):
+            solved = solved + self.inverse @ error
+            rest = column - solved @ self.columns
+            square = float(rest @ rest)
+            moved = self.rows @ rest
+            error = moved[self.index] * self.held
+            size = max(error.max(), -error.min())
+            # a step along the direction is at most as long as the targets over |rest|
+            if size <= DRIFT * self.longest * square**0.5 or size <= ROUNDING * self.longest * length:
+                break
+            if size > 0.1 * before:  # refining helps no more
+                if attempt > 3 or size < 1e-9 * self.longest * length:
+                    break
+                self.refactorise()
+            before = size
+        if not square > INDEPENDENT * length**2:
+            return None
+        slot = self.count if self.count < len(self.held) and self.held[self.count] == 0.0 else int(self.held.argmin())
+        direction = np.negative(solved, out=solved)
+        direction[slot] = 1.0
+        GER(1.0 / square, direction, direction, a=self.inverse, overwrite_a=1)
+        self.index[slot], self.held[slot], self.columns[slot] = coordinate, 1.0, column
+        self.active[coordinate] = True
+        self.count += 1
+        return slot, direction, square, moved
+
+    def leave(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
+        """Remove who holds the slot: w = g / g_slot, 1 at the slot, with (M_AA w) zero elsewhere; and F_A w."""
+        direction = self.inverse[:, slot] / self.inverse[slot, slot]
+        image, before = direction @ self.columns, np.inf
+        for attempt in range(6):
+            error = self.columns @ image
+            error[slot] = 0.0
+            size = max(error.max(), -error.min())
+            if size <= DRIFT * self.longest * float(image @ image) ** 0.5 or size > 0.1 * before:
+                break
+            if attempt == 2:
+                self.refactorise()
+            before = size
+            direction -= self.inverse @ error
+            direction -= (direction[slot] - 1.0) / self.inverse[slot, slot] * self.inverse[:, slot]
+            image = direction @ self.columns
+        GER(-self.inverse[slot, slot], direction, direction, a=self.inverse, overwrite_a=1)
+        self.inverse[slot], self.inverse[:, slot] = 0.0, 0.0
+        self.active[self.index[slot]] = False
+        self.index[slot], self.held[slot], self.columns[slot] = 0, 0.0, 0.0
+        self.count -= 1
+        return direction, image
+
+    def refactorise(self) -> None:
+        """Compute the inverse anew, from a QR factorisation of F_A."""
+        holders = np.flatnonzero(self.held)
+        triangle = np.linalg.inv(np.linalg.qr(self.columns[holders].T, mode="r"))
+        self.inverse[np.ix_(holders, holders)] = triangle @ triangle.T
+
+
+def spread(rows: list[tuple[np.ndarray, ...]], place: int, dim: int) -> Any:
+    """The vectors over slots number `place` of the rows, of which number 0 is the index, as an array (rows, d)."""
+    wide = np.zeros((len(rows), dim))
+    for line, row in zip(wide, rows, strict=True):
+        line[row[0]] = row[place]
+    return wide

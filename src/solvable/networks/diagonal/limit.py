@@ -1,0 +1,257 @@
+"""The path of a diagonal network as its initialisation vanishes: plateaux, and the times at which it jumps."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Float
+
+from solvable.networks.diagonal.inverse import SUMS, ActiveSet, spread
+from solvable.networks.diagonal.lasso import CERTIFIED, TIE, above_zero, parts
+from solvable.networks.diagonal.quadratic import Quadratic
+from solvable.numerics.results import Result, raise_unless_successful
+
+OFF_DIAGONAL = 1e-12  # entries of M below this share of its largest count as no correlation
+DEFINITE = 1e-12  # the least eigenvalue of a positive definite M, as a share of the largest
+REFRESH = 25  # jumps after which the gradient is computed anew
+
+
+class LimitPath(eqx.Module):
+    """The limit x(s) of a diagonal network's iterate at the rescaled time s, as its initialisation vanishes.
+
+    jumps (J,): increasing times; plateaux (J, d): x on [jumps[k], jumps[k+1]), the last of which never ends; duals
+    (J, d): omega = s r - M int_0^s x at the jumps, which lies between -(1 + weight_decay s) and 1 + weight_decay s;
+    first_jumps (d,): the time at which each coordinate first becomes nonzero, inf for never.
+
+    Called with s, a number or an array (...,), it returns x(s) (..., d), zero before the first jump; `average(s)` is
+    (1/s) int_0^s x. Raises: ValueError for an s < 0, and for `average` an s that is not above 0.
+    """
+
+    jumps: Float[np.ndarray, "J"]
+    plateaux: Float[np.ndarray, "J d"]
+    duals: Float[np.ndarray, "J d"]
+
+    @property
+    def first_jumps(self) -> Float[np.ndarray, "d"]:
+        """The time at which each coordinate first becomes nonzero (d,); inf for never."""
+        if len(self.jumps) == 0:
+            return np.full(self.plateaux.shape[1], np.inf)
+        nonzero = self.plateaux != 0.0
+        return np.where(nonzero.any(axis=0), self.jumps[nonzero.argmax(axis=0)], np.inf)
+
+    def __call__(self, s: Any) -> Float[np.ndarray, "... d"]:
+        """x(s) (..., d)."""
+        s = above_zero("s", s, or_zero=True)
+        places = np.searchsorted(self.jumps, s, side="right")
+        return np.concatenate([np.zeros_like(self.plateaux[:1], shape=(1, self.plateaux.shape[1])), self.plateaux])[
+            places
+        ]
+
+    def average(self, s: Any) -> Float[np.ndarray, "... d"]:
+        """(1/s) int_0^s x (..., d), what the averaged iterate tends to."""
+        s = above_zero("s", s)
+        if len(self.jumps) == 0:
+            return np.zeros((*s.shape, self.plateaux.shape[1]))
+        place = np.searchsorted(self.jumps, s, side="right") - 1
+        known = np.maximum(place, 0)
+        since = np.where(place >= 0, 1.0 - self.jumps[known] / s, 0.0)[..., None]
+        return _integrals(self.jumps, self.plateaux)[known] / s[..., None] + since * self.plateaux[known]
+
+
+def limit_path(
+    problem: Quadratic, positive: bool = False, weight_decay: Any = 0.0, check_assumptions: bool = True
+) -> LimitPath:
+    """The limit of infinitely small initialisation of a diagonal network trained by gradient flow on a problem.
+
+    With `positive` the network is x = u^2, otherwise x = u v; s is the rescaled time, in which the training time is
+    s log(1/epsilon) / 4 or / 2. The limit jumps between minimisers of the loss on subsets of the coordinates:
+    omega(s) = s r - M int_0^s x starts at 0, and whenever the omega of an inactive coordinate reaches
+    +-(1 + weight_decay s), x jumps to the minimiser of l + weight_decay |x|_1 over those x that are zero, or have the
+    sign of omega, where omega is at its bound, and are zero elsewhere.
+
+    In general this is derived here; it matches the successive-saddle algorithm announced in arXiv:2304.00488. For
+    `positive` and a positive definite M without positive off-diagonal entries, the case of arXiv:2208.14673, a
+    coordinate that was activated stays (a reconstruction of that paper's algorithm from its abstract): that simpler
+    algorithm is used if `check_assumptions` finds that it may be. If not, a UserWarning says which assumption fails.
+    check_assumptions=False uses the general algorithm, which is right in both cases, and never warns of that.
+
+    Coordinates that reach the bound together are added together (UserWarning). Runs on the host in NumPy, outside JAX's
+    transformations; O(n d) a jump for a factor F (n, d), and O(d^3) once for the assumptions.
+
+    Raises: TypeError for what is no `Quadratic`; ValueError for a weight_decay < 0; SolveError when a plateau misses
+    its optimality conditions.
+    """
+    factor, linear, decay = parts(problem, weight_decay)
+    keeps = False
+    if positive and check_assumptions:
+        failing = _failing(problem, factor)
+        keeps = not failing
+        if failing:
+            warnings.warn(
+                f"{failing}, so coordinates may leave again; the general algorithm is used",
+                UserWarning,
+                stacklevel=2,
+            )
+    flow = _Flow(factor, linear, decay, bool(positive), keeps)
+    jumps, rows = flow.run()
+    plateaux = spread(rows, 1, len(linear))
+    duals = jumps[:, None] * linear - (_integrals(jumps, plateaux) @ flow.set.rows) @ flow.set.rows.T
+    path = LimitPath(jumps, plateaux, duals)
+    _certify(path, flow, linear, decay, bool(positive))
+    return path
+
+
+def _integrals(jumps: np.ndarray, plateaux: np.ndarray) -> np.ndarray:
+    """int_0^s x at the jumps (J, d)."""
+    pieces = np.zeros_like(plateaux)
+    pieces[1:] = np.diff(jumps)[:, None] * plateaux[:-1]
+    return np.cumsum(pieces, axis=0)
+
+
+def _failing(problem: Quadratic, factor: np.ndarray) -> str:
+    """Which assumption of the special algorithm fails; empty for none."""
+    matrix = np.asarray(problem.matrix)
+    off = matrix - np.diag(np.diag(matrix))
+    if off.max() > OFF_DIAGONAL * np.abs(matrix).max():
+        return f"the matrix has positive off-diagonal entries (up to {off.max():.3g})"
+    if factor.shape[0] < factor.shape[1]:
+        return f"the matrix is singular (rank at most {factor.shape[0]} of {factor.shape[1]})"
+    values = np.linalg.eigvalsh(matrix)
+    if values[0] <= DEFINITE * values[-1]:
+        return f"the matrix is singular (least eigenvalue {values[0]:.3g})"
+    return ""
+
+
+class _Flow:
+    """The state between two jumps: x and its signs over slots, a = r - M x and omega over coordinates."""
+
+    def __init__(self, factor: np.ndarray, linear: np.ndarray, decay: float, positive: bool, keeps: bool) -> None:
+        self.set = ActiveSet(factor)
+        self.linear, self.decay, self.positive, self.keeps = linear, decay, positive, keeps
+        size = len(self.set.index)
+        self.x, self.signs = np.zeros(size), np.zeros(size)
+        self.a, self.omega = linear.copy(), np.zeros(len(linear))
+        self.floor = np.zeros(len(linear))  # rates up to this are rounding
+        self.barred = np.zeros(len(linear), dtype=bool)  # columns that depend on the active ones
+        self.exhausted = False
+
+    def run(self) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
+        """The jumps, and for each the index and the values of those who are active from there on."""
+        jumps: list[float] = []
+        rows: list[tuple[np.ndarray, ...]] = []
+        s, tied = 0.0, False
+        while len(jumps) < 200 + 50 * (self.set.dim + self.set.rank):
+            rate = (self.a if self.positive else np.abs(self.a)) - self.decay
+            hit = (rate > self.floor) & ~self.set.active & ~self.barred
+            if self.set.count == self.set.rank or not hit.any():  # at full rank the others depend on the active ones
+                break
+            bound = 1.0 + self.decay * s
+            places = hit.nonzero()[0]
+            room = bound - (self.omega if self.positive else np.copysign(1.0, self.a) * self.omega)[places]
+            waits = np.maximum(room, 0.0) / rate[places]
+            wait = float(waits.min())
+            s, bound = s + wait, bound + self.decay * wait
+            newcomers = places[(waits - wait) * rate[places] <= TIE * bound]
+            tied = tied or len(newcomers) > 1
+            self.omega += wait * self.a
+            holders = self.set.held.nonzero()[0]
+            self.omega[self.set.index[holders]] = self.signs[holders] * bound
+            self.omega[newcomers] = np.copysign(bound, self.a[newcomers])
+            if self.keeps:
+                for coordinate in newcomers:
+                    self.add(coordinate)
+            elif not self.settle(bound):
+                break
+            if len(jumps) % REFRESH == REFRESH - 1:
+                self.refresh()
+            holders = np.flatnonzero(self.signs * self.x > 0.0)  # those at zero are there by a tie
+            row = (self.set.index[holders], self.x[holders])
+            if jumps and jumps[-1] == s:
+                rows[-1] = row
+            else:
+                jumps.append(s)
+                rows.append(row)
+        else:
+            self.exhausted = True
+        if tied:
+            warnings.warn(
+                "several coordinates reach the bound together; all of them were added", UserWarning, stacklevel=3
+            )
+        return np.array(jumps), rows
+
+    def settle(self, bound: float) -> bool:
+        """Minimise over the coordinates at the bound, with their signs, by the active-set method of Lawson and Hanson
+        from the last plateau; whether that ended."""
+        at_bound = (self.omega if self.positive else np.abs(self.omega)) >= bound * (1.0 - TIE)
+        for _ in range(100 + 10 * self.set.dim):
+            if self.set.count == self.set.rank:
+                return True
+            rate = np.copysign(self.a, self.a * self.omega) - self.decay
+            gains = np.where(at_bound & ~self.set.active & ~self.barred & (rate > self.floor), rate, 0.0)
+            best = int(gains.argmax())
+            if gains[best] == 0.0:
+                return True
+            self.add(best)
+        self.exhausted = True
+        return False
+
+    def add(self, coordinate: int) -> None:
+        """Let a coordinate in and go to the minimum; who would change sign on the way leaves."""
+        self.x, self.signs = self.set.grown(self.x, self.signs)
+        entered = self.set.enter(coordinate)
+        if entered is None:
+            self.barred[coordinate] = True
+            return
+        slot, direction, square, moved = entered
+        sign = float(np.copysign(1.0, self.omega[coordinate]))
+        self.signs[slot] = sign
+        step = (self.a[coordinate] - self.decay * sign) / square
+        direction, moved = step * direction, step * moved
+        while True:
+            aim = self.x + direction
+            wrong = self.signs * aim < 0.0
+            if self.keeps or not wrong.any():
+                break
+            shares = np.where(wrong, self.x, np.inf)
+            shares[wrong] /= -direction[wrong]
+            share = float(shares.min())
+            self.x += share * direction
+            self.a -= share * moved
+            for gone in np.flatnonzero(shares <= share * (1.0 + TIE)):
+                self.set.leave(int(gone))
+                self.x[gone] = self.signs[gone] = 0.0
+            self.barred[:] = False
+            direction = self.set.inverse @ (self.a[self.set.index] * self.set.held - self.decay * self.signs)
+            moved = self.set.along(direction)
+        self.x = aim
+        self.a = self.a - moved
+        self.floor = self.set.precision(self.x, self.linear, self.a) * self.set.lengths
+
+    def refresh(self) -> None:
+        """x refined, and a computed anew."""
+        for _ in range(2):
+            self.a = self.linear - self.set.along(self.x)
+            self.x += self.set.inverse @ (self.a[self.set.index] * self.set.held - self.decay * self.signs)
+
+
+def _certify(path: LimitPath, flow: _Flow, linear: np.ndarray, decay: float, positive: bool) -> None:
+    """Raise SolveError unless the optimality conditions hold at up to 64 plateaux, the last among them."""
+    if len(path.jumps) == 0 and not flow.exhausted:
+        return
+    looked = np.unique(np.linspace(0, len(path.jumps) - 1, 64).astype(int))
+    x, omega, bound = path.plateaux[looked], path.duals[looked], 1.0 + decay * path.jumps[looked, None]
+    fit = x @ flow.set.rows
+    rate = linear - fit @ flow.set.rows.T
+    signs = np.sign(omega)
+    sums = SUMS * (np.abs(x) @ flow.set.lengths)
+    slack = (CERTIFIED * np.linalg.norm(fit, axis=1) + sums)[:, None] * flow.set.lengths
+    size = omega if positive else np.abs(omega)
+    known = CERTIFIED * bound + (path.jumps[looked] * sums)[:, None] * flow.set.lengths
+    tight = (size >= bound - known) & (x * signs > 0.0) & (np.abs(rate - decay * signs) <= slack)
+    still = (signs * rate - decay <= slack) | (size < bound * (1.0 - 0.1 * TIE))
+    inside = size <= bound + known
+    optimal = not flow.exhausted and bool(np.all(inside & still & (tight | (x == 0.0))))
+    raise_unless_successful(Result.SUCCESSFUL if optimal else Result.MAX_STEPS, "limit path")
