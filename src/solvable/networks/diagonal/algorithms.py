@@ -136,6 +136,7 @@ class GradientFlow(DiagonalNetwork):
     ) -> None:
         self._set(log_scale, parameterization, weight_decay, first_layer, second_layer)
 
+    @float64
     def run_many(self, problems: list[Quadratic], times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at `times` (R, K)."""
         return flows(problems, self.layers(problems[0].dim), times)
@@ -171,6 +172,7 @@ class GradientDescent(DiagonalNetwork):
         """By how much one step moves the rescaled time: 2 g / log(1/eps), 4 g / log(1/eps) for "square"."""
         return (4.0 if self.positive else 2.0) * self.learning_rate / self.log_inverse
 
+    @float64
     def run_many(self, problems: list[Quadratic], times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at `times` (R, K)."""
         rate = (2.0 if self.positive else 1.0) * as_float64(self.learning_rate)

@@ -56,7 +56,7 @@ def _descend(factor: Any, linear: Any, layers: Layers, rate: Any, stops: Any) ->
         state = jax.lax.fori_loop(done, stop, step, state)
         plus, minus = split(state[0])
         x = plus - minus
-        return (stop, state), (x, jnp.where(stop > 0, state[1] / jnp.maximum(stop, 1), x))
+        return (stop, state), (x, jnp.where(stop > 0, state[1] / jnp.maximum(stop, 1).astype(x.dtype), x))
 
     logs = jnp.log(jnp.stack([layers.plus, layers.minus])) - layers.log_inverse
     start = (jnp.zeros((), stops.dtype), (logs, jnp.zeros_like(linear)))

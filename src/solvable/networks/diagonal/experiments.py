@@ -299,8 +299,8 @@ class Descent(RegressionExperiment):
     log_scale: float = parameter(-11.5, "logarithm of the scale of the initialisation")
 
     observables: ClassVar[Sequence[Observable]] = (
-        Observable("average", "averaged coefficients", allowance=lambda cell: cell.learning_rate),
-        Observable("largest_gap", "largest relative lasso gap", allowance=lambda cell: cell.learning_rate),
+        Observable("average", "averaged coefficients", allowance=lambda cell: 0.2 * cell.learning_rate),
+        Observable("largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.2 * cell.learning_rate),
     )
     overlays: ClassVar[Sequence[Overlay]] = (Overlay("flow", given=True),)
     panels: ClassVar[Sequence[str]] = ("average",)
