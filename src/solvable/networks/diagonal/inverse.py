@@ -7,9 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.linalg import get_blas_funcs
 
-INDEPENDENT = (
-    1e-12  # a column whose squared distance to the active ones is below this share of its length depends on them
-)
+INDEPENDENT = 1e-14  # a column depends on others if its squared distance is below this share of its squared length
 DRIFT = 1e-12  # relative error of a direction from which on it is refined
 ROUNDING = 2e-15  # what a product of two columns is known to, as a share of their lengths
 NOISE = 1e-12  # a rate below this share of what it is the difference of is zero

@@ -94,6 +94,9 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     steady = active[1:] & active[:-1]
     values[:1], values[1:][~steady] = 0.0, 0.0
     values[signs * values < 0.0] = 0.0
+    if followed.tied:  # who is held at zero by a tie is there but for rounding
+        for table in (values, slopes):
+            table[np.abs(table) <= NOISE * np.abs(table).max(axis=1, keepdims=True)] = 0.0
     slopes[(values == 0.0) & (signs * slopes < 0.0)] = 0.0
     path = LassoPath(kinks, values, slopes, active)
     _certify(path, followed.set, linear, decay, bool(positive), followed.exhausted)
@@ -244,7 +247,7 @@ class _Homotopy:
 
     def next_exit(self) -> tuple[int, float]:
         """Which slot's z reaches zero next, and when."""
-        falling = self.signs * self.p < 0.0
+        falling = self.signs * self.p < -NOISE * np.abs(self.p).max()
         if not falling.any():
             return -1, np.inf
         at = np.where(falling, self.q / self.p, np.inf)

@@ -45,10 +45,8 @@ class LimitPath(eqx.Module):
     def __call__(self, s: Any) -> Float[np.ndarray, "... d"]:
         """x(s) (..., d)."""
         s = above_zero("s", s, or_zero=True)
-        places = np.searchsorted(self.jumps, s, side="right")
-        return np.concatenate([np.zeros_like(self.plateaux[:1], shape=(1, self.plateaux.shape[1])), self.plateaux])[
-            places
-        ]
+        start = np.zeros((1, self.plateaux.shape[1]))
+        return np.concatenate([start, self.plateaux])[np.searchsorted(self.jumps, s, side="right")]
 
     def average(self, s: Any) -> Float[np.ndarray, "... d"]:
         """(1/s) int_0^s x (..., d), what the averaged iterate tends to."""
