@@ -13,6 +13,7 @@ from solvable.networks.diagonal.limit import limit_path as limit_path
 from solvable.networks.diagonal.measures import suboptimality as suboptimality
 from solvable.networks.diagonal.outcome import DiagonalOutcome as DiagonalOutcome
 from solvable.networks.diagonal.quadratic import Quadratic as Quadratic
+from solvable.networks.diagonal.regressor import DiagonalLassoRegressor as DiagonalLassoRegressor
 from solvable.networks.diagonal.share import must_be_monotone as must_be_monotone
 from solvable.networks.diagonal.simulate import simulate as simulate
 from solvable.networks.diagonal.task import Anticorrelated as Anticorrelated
