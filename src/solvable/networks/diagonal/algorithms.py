@@ -99,12 +99,14 @@ class DiagonalNetwork(eqx.Module):
         `at` (K,) are rescaled times s >= 0, nondecreasing; None: 61 times from 1/2 to 30 times the first kink, at which
         the lasso lets the first coordinate go (see `first_kink`).
 
-        Raises: TypeError for what is no problem; ValueError for bad times; SolveError, unless throw=False, when the run
-        fails.
+        Raises: TypeError for what is no problem; ValueError for bad times, and inside a transformation of JAX;
+        SolveError, unless throw=False, when the run fails.
         """
         del key
         if not isinstance(problem, Quadratic):
             raise TypeError(f"problem={type(problem).__name__} is not accepted by train; accepted: a Quadratic")
+        if is_traced(self, problem, at):
+            raise ValueError("train runs on the host and cannot be traced; accepted: calls outside jit, vmap and grad")
         multiples = at is None
         at = times_of(at) * (first_kink(problem, self.positive) if multiples else 1.0)
         solution, average, result = self.run_many([problem], at[None])

@@ -198,7 +198,7 @@ class Incremental(Experiment):
     log_scale: float = axis([-11.5, -23.0, -46.0], "logarithm of the scale of the initialisation")
     dim: int = parameter(5, "coordinates", symbol="d")
     radius: float = parameter(0.7, "spectral radius of I - M")
-    problem_seed: int = parameter(1, "seed of the problem")
+    problem_seed: int = parameter(18, "seed of the problem")
     last: float = parameter(1.5, "last time, in units of the last jump")
 
     observables: ClassVar[Sequence[Observable]] = (
