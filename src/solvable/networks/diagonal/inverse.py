@@ -8,10 +8,11 @@ import numpy as np
 from scipy.linalg import get_blas_funcs
 
 INDEPENDENT = 1e-14  # a column depends on others if its squared distance is below this share of its squared length
-DRIFT = 1e-12  # relative error of a direction from which on it is refined
+DRIFT = 1e-13  # relative error of a direction from which on it is refined
 ROUNDING = 2e-15  # what a product of two columns is known to, as a share of their lengths
 NOISE = 1e-12  # a rate below this share of what it is the difference of is zero
 SUMS = 4e-15  # what a sum is known to, as a share of the sum of its absolute terms
+EPSILON = 2.2e-16
 GER: Any = get_blas_funcs("ger", dtype=np.float64)
 START = 32  # slots at first
 
@@ -29,12 +30,12 @@ class ActiveSet:
         self.rows = np.ascontiguousarray(factor.T)
         self.dim, self.rank = self.rows.shape[0], min(factor.shape)
         self.lengths = np.sqrt(np.einsum("ij,ij->i", self.rows, self.rows))
-        self.longest = float(self.lengths.max())
         self.active = np.zeros(self.dim, dtype=bool)
         self.count = 0
         size = min(START, self.rank)
         self.index = np.zeros(size, dtype=np.intp)
         self.held = np.zeros(size)
+        self.units = np.zeros(size)  # one over the lengths of the columns
         self.columns = np.zeros((size, factor.shape[0]))
         self.inverse = np.zeros((size, size), order="F")
 
@@ -49,7 +50,8 @@ class ActiveSet:
         self.inverse = inverse
         self.columns = np.concatenate([self.columns, np.zeros((size - old, self.columns.shape[1]))])
         self.index = np.concatenate([self.index, np.zeros(size - old, dtype=np.intp)])
-        *longer, self.held = (np.concatenate([vector, np.zeros(size - old)]) for vector in (*vectors, self.held))
+        every = (*vectors, self.held, self.units)
+        *longer, self.held, self.units = (np.concatenate([vector, np.zeros(size - old)]) for vector in every)
         return tuple(longer)
 
     def precision(self, x: np.ndarray, linear: np.ndarray, rate: np.ndarray) -> float:
@@ -58,30 +60,29 @@ class ActiveSet:
         |F x|^2 is <x, M x>; where x is large and F x is not, the rounding of x counts.
         """
         fitted = max(float(x @ (linear[self.index] - rate[self.index])), 0.0) ** 0.5
-        return NOISE * fitted + SUMS * float(np.abs(x) @ self.lengths[self.index])
+        return NOISE * fitted + EPSILON * float(np.abs(x) @ self.lengths[self.index])
 
     def along(self, direction: np.ndarray) -> np.ndarray:
         """M_{:,A} direction (d,)."""
         return self.rows @ (direction @ self.columns)
 
     def enter(self, coordinate: int) -> tuple[int, np.ndarray, float, np.ndarray] | None:
-        """Add a coordinate: its slot, v, s and M v; None, with nothing changed, if it depends on the active ones."""
+        """Add a coordinate: its slot, v, s and F_A v; None, with nothing changed, if it depends on the active ones."""
         column = self.rows[coordinate]
         length, solved, before = float(self.lengths[coordinate]), np.zeros(len(self.held)), np.inf
-        rest, moved, square = column, column, 0.0  # replaced at once
+        rest, square = column, 0.0  # replaced at once
         error = self.columns @ column
         for attempt in range(6):
             solved = solved + self.inverse @ error
             rest = column - solved @ self.columns
             square = float(rest @ rest)
-            moved = self.rows @ rest
-            error = moved[self.index] * self.held
-            size = max(error.max(), -error.min())
+            error = self.columns @ rest
+            size = float(np.abs(error * self.units).max())
             # a step along the direction is at most as long as the targets over |rest|
-            if size <= DRIFT * self.longest * square**0.5 or size <= ROUNDING * self.longest * length:
+            if size <= DRIFT * square**0.5 or size <= ROUNDING * length:
                 break
             if size > 0.1 * before:  # refining helps no more
-                if attempt > 3 or size < 1e-9 * self.longest * length:
+                if attempt > 3 or size < 1e-9 * length:
                     break
                 self.refactorise()
             before = size
@@ -92,9 +93,10 @@ class ActiveSet:
         direction[slot] = 1.0
         GER(1.0 / square, direction, direction, a=self.inverse, overwrite_a=1)
         self.index[slot], self.held[slot], self.columns[slot] = coordinate, 1.0, column
+        self.units[slot] = 1.0 / length
         self.active[coordinate] = True
         self.count += 1
-        return slot, direction, square, moved
+        return slot, direction, square, rest
 
     def leave(self, slot: int) -> tuple[np.ndarray, np.ndarray]:
         """Remove who holds the slot: w = g / g_slot, 1 at the slot, with (M_AA w) zero elsewhere; and F_A w."""
@@ -103,8 +105,8 @@ class ActiveSet:
         for attempt in range(6):
             error = self.columns @ image
             error[slot] = 0.0
-            size = max(error.max(), -error.min())
-            if size <= DRIFT * self.longest * float(image @ image) ** 0.5 or size > 0.1 * before:
+            size = float(np.abs(error * self.units).max())
+            if size <= DRIFT * float(image @ image) ** 0.5 or size > 0.1 * before:
                 break
             if attempt == 2:
                 self.refactorise()
@@ -115,9 +117,30 @@ class ActiveSet:
         GER(-self.inverse[slot, slot], direction, direction, a=self.inverse, overwrite_a=1)
         self.inverse[slot], self.inverse[:, slot] = 0.0, 0.0
         self.active[self.index[slot]] = False
-        self.index[slot], self.held[slot], self.columns[slot] = 0, 0.0, 0.0
+        self.index[slot], self.held[slot], self.units[slot], self.columns[slot] = 0, 0.0, 0.0, 0.0
         self.count -= 1
         return direction, image
+
+    def refined(self, x: np.ndarray, linear: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The solution x of linear_A - M_AA x = target, over slots, as good as rounding allows; and linear - M x."""
+        best, before = x, np.inf
+        aim = linear[self.index] * self.held - target
+        for attempt in range(5):
+            image = x @ self.columns
+            error = aim - self.columns @ image
+            size = float(np.abs(error * self.units).max())
+            if size < before:
+                best = x
+            known = EPSILON * float(np.abs(x) @ self.lengths[self.index]) + EPSILON * float(image @ image) ** 0.5
+            if size <= 2.0 * known:
+                break
+            if size > 0.1 * before:
+                if size < before or attempt > 2:
+                    break
+                self.refactorise()
+            before = min(size, before)
+            x = x + self.inverse @ error
+        return best, linear - self.along(best)
 
     def refactorise(self) -> None:
         """Compute the inverse anew, from a QR factorisation of F_A."""

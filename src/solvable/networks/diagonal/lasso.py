@@ -87,9 +87,9 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     signs = spread(rows, 3, dim)
     active = signs != 0.0
     values = kinks[:, None] * slopes - intercepts
-    # z is continuous: at a kink the segment with the smaller slopes knows it better
-    size = np.abs(slopes).sum(axis=1)
-    before = np.flatnonzero(size[:-1] < size[1:])
+    # z is continuous: the segment with fewer active coordinates knows it better, as who enters or leaves is not in it
+    count = active.sum(axis=1)
+    before = np.flatnonzero(count[:-1] < count[1:])
     values[before + 1] = kinks[before + 1, None] * slopes[before] - intercepts[before]
     steady = active[1:] & active[:-1]
     values[:1], values[1:][~steady] = 0.0, 0.0
@@ -262,7 +262,8 @@ class _Homotopy:
             self.barred[coordinate] = self.tied = True
             return False
         self.left = -1
-        slot, direction, square, moved = entered
+        slot, direction, square, image = entered
+        moved = self.set.rows @ image
         sign = 1.0 if self.positive or self.a[coordinate] > 0.0 else -1.0
         step = (self.a[coordinate] - self.decay * sign) / square
         back = (sign - self.e[coordinate]) / square
@@ -294,12 +295,9 @@ class _Homotopy:
 
     def refresh(self) -> None:
         """p and q refined, a and e computed anew."""
-        index, held = self.set.index, self.set.held
-        for _ in range(2):
-            self.a = self.linear - self.set.along(self.p)
-            self.e = self.set.along(self.q)
-            self.p += self.set.inverse @ (self.a[index] * held - self.decay * self.signs)
-            self.q += self.set.inverse @ (self.signs - self.e[index] * held)
+        self.p, self.a = self.set.refined(self.p, self.linear, self.decay * self.signs)
+        self.q, negative = self.set.refined(self.q, np.zeros_like(self.linear), -self.signs)
+        self.e = -negative
 
 
 def _certify(

@@ -16,7 +16,6 @@ from solvable.numerics.results import Result, raise_unless_successful
 
 OFF_DIAGONAL = 1e-12  # entries of M below this share of its largest count as no correlation
 DEFINITE = 1e-12  # the least eigenvalue of a positive definite M, as a share of the largest
-REFRESH = 25  # jumps after which the gradient is computed anew
 
 
 class LimitPath(eqx.Module):
@@ -163,8 +162,6 @@ class _Flow:
                     self.add(coordinate)
             elif not self.settle(bound):
                 break
-            if len(jumps) % REFRESH == REFRESH - 1:
-                self.refresh()
             holders = np.flatnonzero(self.signs * self.x > 0.0)  # those at zero are there by a tie
             row = (self.set.index[holders], self.x[holders])
             if jumps and jumps[-1] == s:
@@ -203,36 +200,26 @@ class _Flow:
         if entered is None:
             self.barred[coordinate] = True
             return
-        slot, direction, square, moved = entered
+        slot, direction, square, _ = entered
         sign = float(np.copysign(1.0, self.omega[coordinate]))
         self.signs[slot] = sign
-        step = (self.a[coordinate] - self.decay * sign) / square
-        direction, moved = step * direction, step * moved
+        direction = (self.a[coordinate] - self.decay * sign) / square * direction
         while True:
-            aim = self.x + direction
-            wrong = self.signs * aim < 0.0
+            wrong = self.signs * (self.x + direction) < 0.0
             if self.keeps or not wrong.any():
                 break
             shares = np.where(wrong, self.x, np.inf)
             shares[wrong] /= -direction[wrong]
             share = float(shares.min())
             self.x += share * direction
-            self.a -= share * moved
             for gone in np.flatnonzero(shares <= share * (1.0 + TIE)):
                 self.set.leave(int(gone))
                 self.x[gone] = self.signs[gone] = 0.0
             self.barred[:] = False
-            direction = self.set.inverse @ (self.a[self.set.index] * self.set.held - self.decay * self.signs)
-            moved = self.set.along(direction)
-        self.x = aim
-        self.a = self.a - moved
+            rate = self.linear[self.set.index] * self.set.held - self.set.columns @ (self.x @ self.set.columns)
+            direction = self.set.inverse @ (rate - self.decay * self.signs)
+        self.x, self.a = self.set.refined(self.x + direction, self.linear, self.decay * self.signs)
         self.floor = self.set.precision(self.x, self.linear, self.a) * self.set.lengths
-
-    def refresh(self) -> None:
-        """x refined, and a computed anew."""
-        for _ in range(2):
-            self.a = self.linear - self.set.along(self.x)
-            self.x += self.set.inverse @ (self.a[self.set.index] * self.set.held - self.decay * self.signs)
 
 
 def _certify(path: LimitPath, flow: _Flow, linear: np.ndarray, decay: float, positive: bool) -> None:
