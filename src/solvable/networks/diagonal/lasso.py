@@ -17,6 +17,7 @@ from solvable.numerics.validation import number
 TIE = 1e-9  # times that agree to this share are one event
 MONOTONE = 1e-9  # a slope below this share of the coordinate's largest has no sign
 CERTIFIED = 1e-7  # how far the optimality conditions may be missed, in units of the penalty
+DRIFTED = 1e-10  # how much of omega, in units of the penalty, may be lost until it is
 REFRESH = 25  # events after which everything but the inverse is computed anew
 
 
@@ -190,7 +191,7 @@ class _Homotopy:
         """Kinks, and for each the index, p, q and the signs of those who are active from there on."""
         kinks: list[float] = []
         rows: list[tuple[np.ndarray, ...]] = []
-        mu = 0.0
+        mu, refresh = 0.0, REFRESH
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for event in range(1, 200 + 50 * (self.set.dim + self.set.rank)):
                 entering, coming = self.next_entry(mu)
@@ -205,8 +206,8 @@ class _Homotopy:
                     self.leave(slot)
                 elif not self.enter(entering):
                     continue
-                if event % REFRESH == 0:
-                    self.refresh()
+                if event >= refresh:
+                    refresh = event + (REFRESH if self.refresh(mu) else 1)
                 holders = self.set.held.nonzero()[0]
                 row = (self.set.index[holders], self.p[holders], self.q[holders], self.signs[holders])
                 if kinks and kinks[-1] == mu:
@@ -293,11 +294,13 @@ class _Homotopy:
         """What a is known to."""
         self.floor = self.set.precision(self.p, self.linear, self.a)
 
-    def refresh(self) -> None:
-        """p and q refined, a and e computed anew."""
+    def refresh(self, mu: float) -> bool:
+        """p and q refined, a and e computed anew; whether little of omega had been lost since the last time."""
+        a, e = self.a, self.e
         self.p, self.a = self.set.refined(self.p, self.linear, self.decay * self.signs)
         self.q, negative = self.set.refined(self.q, np.zeros_like(self.linear), -self.signs)
         self.e = -negative
+        return float(np.abs(mu * (self.a - a) + self.e - e).max()) < DRIFTED * (1.0 + self.decay * mu)
 
 
 def _certify(
