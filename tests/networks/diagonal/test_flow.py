@@ -97,6 +97,18 @@ def test_a_scale_of_1e_minus_160_follows_the_limit() -> None:
     assert np.abs(near.average - limit.average(at)).max() < 0.1 * far
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.05])
+def test_late_times_keep_their_digits(decay) -> None:
+    """1e9 first kinks after the start, the flow is at its last plateau to rounding, and the average with it."""
+    loss = problem(5, 9, 5)
+    at = first_kink(loss) * np.array([1e3, 1e6, 1e9])
+    run = dn.GradientFlow(-100.0, weight_decay=decay).train(loss, at=at)
+    plateau = dn.limit_path(loss, weight_decay=decay).plateaux[-1]
+    # with decay, coordinates at the wall move it by log(x) / L once more, and noise grows with the wall
+    np.testing.assert_allclose(run.solution, np.tile(plateau, (3, 1)), atol=1e-10 if decay == 0.0 else 1e-6)
+    np.testing.assert_allclose(run.average[-1], plateau, atol=1e-6)
+
+
 def test_one_coordinate_has_a_closed_form() -> None:
     """x = u u on m x^2 / 2 - r x is the logistic curve."""
     curvature, linear, large = 2.0, 3.0, 11.5

@@ -75,6 +75,17 @@ def test_long_paths_stay_optimal(weight_decay, positive):
     assert violation(problem, path, weight_decay, positive) < 1e-9
 
 
+def test_long_paths_of_ill_conditioned_problems_stay_optimal():
+    """Singular values from 1 to 1e-5: M has condition number 1e10."""
+    for seed in (1, 4):
+        rng = np.random.default_rng(seed)
+        left = np.linalg.qr(rng.normal(size=(40, 40)))[0] * np.logspace(0.0, -5.0, 40)
+        problem = diagonal.Quadratic.from_data(left @ rng.normal(size=(40, 100)), rng.normal(size=40))
+        path = diagonal.lasso_path(problem)
+        assert len(path.kinks) > 400
+        assert violation(problem, path) < 1e-9
+
+
 def test_z_is_piecewise_affine():
     _, _, problem = regression(0, 5, 9)
     path = diagonal.lasso_path(problem)

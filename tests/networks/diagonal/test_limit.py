@@ -213,6 +213,20 @@ def test_a_larger_problem_against_nnls_at_every_jump():
     assert np.all(np.diff(problem.loss(path.plateaux)) < 1e-12)
 
 
+def test_an_ill_conditioned_problem_against_nnls_at_every_jump():
+    """Singular values from 1 to 1e-4, jumps up to s = 1e5: the loss of each plateau is the least one."""
+    rng = np.random.default_rng(1)
+    left = np.linalg.qr(rng.normal(size=(30, 30)))[0] * np.logspace(0.0, -4.0, 30)
+    X, y = left @ rng.normal(size=(30, 60)), rng.normal(size=30)
+    path = diagonal.limit_path(diagonal.Quadratic.from_data(X, y))
+    assert path.jumps[-1] > 1e4
+    for x, dual in zip(path.plateaux, path.duals, strict=True):
+        at_bound = np.flatnonzero(np.abs(dual) > 1.0 - 1e-7)
+        residual = nnls(X[:, at_bound] * np.sign(dual[at_bound]), y)[1]
+        assert np.linalg.norm(X @ x - y) == pytest.approx(residual, rel=1e-7)
+        assert np.all(x * dual >= 0.0)
+
+
 def test_a_monotone_lasso_path_has_the_limit_as_its_derivative():
     monotone, other = 0, 0
     for seed in range(80):

@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.integrate import solve_ivp
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -88,6 +89,28 @@ def test_orthogonal_columns_have_a_closed_form(log_scale):
     np.testing.assert_allclose(model.coef_, limit, atol=4.0 / L)
 
 
+@pytest.mark.parametrize("positive", [False, True])
+def test_it_is_the_average_of_the_layers_trained(positive):
+    # the layers themselves, in time t: s = 2 t / L for u v, 4 t / L for u u
+    X, y = regression(2)
+    L, alpha = 8.0, 0.2
+    model = DiagonalLassoRegressor(alpha, log_scale=-L, positive=positive).fit(X, y)
+    M, r = (X - X.mean(0)).T @ (X - X.mean(0)), (X - X.mean(0)).T @ (y - y.mean())
+    dim = len(r)
+    c = np.max(np.abs(r)) / np.max(np.diag(M))
+    start = np.concatenate([np.full(dim, (1.0 if positive else 2.0) * np.sqrt(c * np.exp(-L))), np.zeros(2 * dim)])
+
+    def field(_, state):
+        u, v, _ = np.split(state, 3)
+        x = u * u if positive else u * v
+        descent = r - M @ x
+        return np.concatenate([2 * u * descent, 0 * v, x] if positive else [v * descent, u * descent, x])
+
+    stop = model.time_ * L / (4.0 if positive else 2.0)
+    found = solve_ivp(field, (0.0, stop), start, method="LSODA", rtol=1e-10, atol=1e-13).y[2 * dim :, -1] / stop
+    np.testing.assert_allclose(model.coef_, found, rtol=1e-5, atol=1e-8)
+
+
 def test_soft_thresholding_is_the_limit_of_both_signs():
     sizes, linear, alpha = np.array([3.0, 1.0, 2.0, 0.5]), np.array([6.0, -4.0, 1.0, -2.5]), 0.5
     limit = np.sign(linear) * np.maximum(np.abs(linear) - 4 * alpha, 0.0) / sizes
@@ -153,6 +176,14 @@ def test_the_support_is_the_lassos_if_the_start_is_small():
             assert model.sparse_coef_.nnz == np.count_nonzero(model.support_)
     assert count >= 5
     assert exact[-11.5] < exact[-100.0] == count
+
+
+def test_the_support_leaves_out_whom_the_dual_keeps_away():
+    # at -100 for sure where the dual stays .07 below its bound; its distance is 1 - s |r| on orthogonal columns
+    s, dual = 0.5, np.array([3.0, 0.999, -0.99, 0.93, -0.92, 0.5])
+    model = DiagonalLassoRegressor(1.0 / (6 * s), fit_intercept=False).fit(np.eye(6), dual / s)
+    np.testing.assert_array_equal(model.support_, [True, True, True, False, False, False])
+    assert np.all(np.abs(model.coef_[3:]) < 6.0 * np.exp(-100.0 * (1.0 - np.abs(dual[3:]))))
 
 
 def test_above_the_largest_penalty_nothing_is_learned():
@@ -242,6 +273,13 @@ def test_columns_of_every_kind():
     np.testing.assert_allclose(objective(X, y, model.coef_, 0.1) / least - 1.0, model.gap_, rtol=1e-5)
 
 
+def test_constant_columns_alone_leave_the_mean():
+    X, y = np.full((3, 2), 0.1), np.array([1.0, 5.0, 3.0])  # three times 0.1 has not the mean 0.1
+    model = DiagonalLassoRegressor(1e-20).fit(X, y)
+    np.testing.assert_array_equal(model.coef_, 0.0)
+    assert (model.intercept_, model.gap_, model.monotone_) == (3.0, 0.0, True)
+
+
 def test_few_samples():
     X, y = regression(samples=5, dim=6)
     alpha = 0.1 * largest_alpha(X, y)
@@ -325,9 +363,14 @@ def test_bad_data_are_named():
         model.fit(X, y).predict(X[:, :5])
 
 
-@pytest.mark.parametrize("fraction", [1e-9, 1e-12])
-def test_a_penalty_beyond_reach_is_an_error_and_never_a_wrong_answer(fraction):
-    X, y = regression()
+@pytest.mark.parametrize(
+    ("seed", "log_scale", "fraction"), [(0, -1e4, 1e-12), (8, -1e4, 1e-6), (18, -100.0, 1e-9), (4, -100.0, 1e-9)]
+)
+def test_a_penalty_beyond_reach_is_an_error_and_never_a_wrong_answer(seed, log_scale, fraction):
+    # the flow to such times ends with a code, or with coefficients of 1e14 and more that it takes for right
+    rng = np.random.default_rng(seed)
+    X = rng.normal(size=(8, 2))
+    y = X @ rng.normal(size=2) + rng.normal(size=8)
     alpha = fraction * largest_alpha(X, y)
     with pytest.raises(SolveError, match=r"could not be trained as long as .* asks for, 1e-.* raise alpha"):
-        DiagonalLassoRegressor(alpha, log_scale=-1e4).fit(X, y)
+        DiagonalLassoRegressor(alpha, log_scale=log_scale, positive=True).fit(X, y)

@@ -21,8 +21,8 @@ def descents(
 
     `rate` is the factor of dl/dx + lambda in a step of u + v or u - v.
     """
-    factors, linears, layers, stops, (count, dim) = padded(problems, layers, steps)
-    found = _descents(factors, linears, layers, rate, stops)
+    factors, targets, layers, stops, (count, dim) = padded(problems, layers, steps)
+    found = _descents(factors, targets, layers, rate, stops)
     solution, average = (np.array(part)[:, :count, :dim] for part in found)
     lost = ~np.isfinite(solution).all(axis=(1, 2)) | ~np.isfinite(average).all(axis=(1, 2))
     for part in (solution, average):
@@ -31,13 +31,13 @@ def descents(
 
 
 @jax.jit
-def _descents(factors: Any, linears: Any, layers: Layers, rate: Any, stops: Any) -> tuple[Any, Any]:
+def _descents(factors: Any, targets: Any, layers: Layers, rate: Any, stops: Any) -> tuple[Any, Any]:
     return batched_map(
-        lambda factor, linear, stop: _descend(factor, linear, layers, rate, stop), factors, linears, stops
+        lambda factor, target, stop: _descend(factor, target, layers, rate, stop), factors, targets, stops
     )
 
 
-def _descend(factor: Any, linear: Any, layers: Layers, rate: Any, stops: Any) -> tuple[Any, Any]:
+def _descend(factor: Any, target: Any, layers: Layers, rate: Any, stops: Any) -> tuple[Any, Any]:
     def split(logs: Any) -> tuple[Any, Any]:
         return jnp.exp(logs[0]), jnp.exp(logs[1])
 
@@ -45,7 +45,7 @@ def _descend(factor: Any, linear: Any, layers: Layers, rate: Any, stops: Any) ->
         logs, total = state
         plus, minus = split(logs)
         x = plus - minus
-        gradient = (factor @ x) @ factor - linear
+        gradient = (factor @ x - target) @ factor
         signed = jnp.stack([gradient, -gradient])
         # the square of a parameter is multiplied by the square of its factor
         logs = logs + 2.0 * jnp.log(jnp.abs(1.0 - rate * (signed + layers.weight_decay)))
@@ -59,5 +59,5 @@ def _descend(factor: Any, linear: Any, layers: Layers, rate: Any, stops: Any) ->
         return (stop, state), (x, jnp.where(stop > 0, state[1] / jnp.maximum(stop, 1).astype(x.dtype), x))
 
     logs = jnp.log(jnp.stack([layers.plus, layers.minus])) - layers.log_inverse
-    start = (jnp.zeros((), stops.dtype), (logs, jnp.zeros_like(linear)))
+    start = (jnp.zeros((), stops.dtype), (logs, jnp.zeros_like(layers.plus)))
     return jax.lax.scan(segment, start, stops)[1]

@@ -95,10 +95,16 @@ class Quadratic(eqx.Module):
         return 0.5 * jnp.sum(inner * inner, axis=-1) - x @ as_float64(self.linear) + as_float64(self.constant)
 
     @property
+    def target(self) -> Float[Array, "q"]:
+        """The shortest b with F^T b = r: the loss is |F x - b|^2 / 2 + `floor`. Computed at every call."""
+        found: Any = np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
+        return found
+
+    @property
     def floor(self) -> float:
         """The least loss over all x, constant - <r, M^+ r> / 2."""
-        solution = np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
-        return float(self.constant) - 0.5 * float(solution @ solution)
+        target = self.target
+        return float(self.constant) - 0.5 * float(target @ target)
 
 
 def _factor(matrix: Any) -> Any:

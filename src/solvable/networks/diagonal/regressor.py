@@ -33,17 +33,17 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
 
     Arguments
         alpha: the penalty, > 0; with alpha = 0 the training would never end.
-        log_scale: log of the scale of the initialisation, < 0, any (-1000 is as good as -10). Coefficients start
-            at the share e^log_scale of max_i |r_i| / max_i M_ii, r = X^T y and M = X^T X of the centred data, so that
-            to change the units of y, or those of all of X, with alpha changes nothing but the units. At -11.5, a
-            common choice for networks, hardly any coefficient is small enough to be called zero.
+        log_scale: log eps < 0, any (-1000 is solved as exactly as -10). u starts at 2 sqrt(eps c) and v at 0 (for
+            `positive` u at sqrt(eps c)), c = max_i |r_i| / max_i M_ii, r = X^T y and M = X^T X of the centred data,
+            so that to change the units of y, or those of all of X, with alpha changes nothing but the units. At
+            -11.5, a common choice for networks, the coefficients of what the lasso leaves out are not small.
         fit_intercept: centre X and y first. positive: x = u u, which follows the lasso over x >= 0.
 
     Attributes after fit
         coef_ (d,), intercept_: the averaged network. No coefficient is exactly zero, and none is set to zero: what the
             network did not learn shows as a small number, in `coef_` and in `gap_`.
-        support_ (d,): whether |coef_i| > L^(-3/2) max_i |r_i| / max_i M_ii, L = |log_scale|. As |x_i| is e^(-L b) of
-            that unit when its dual is b below the bound 1, a coordinate whose dual stayed log(L) 3 / (2 L) below (.07
+        support_ (d,): whether |coef_i| > c L^(-3/2), L = |log_scale|. As |x_i| <= c e^(-L b) when its dual is b below
+            the bound 1, a coordinate whose dual stayed log(L) 3 / (2 L) below (.07
             at -100, .32 at -11.5) is never in it (derived); a lasso coefficient below the threshold (.001 at -100) can
             be missed. Both tolerances vanish with the initialisation. The power 3/2 is chosen by trial.
         sparse_coef_: `coef_` as a sparse row (1, d) that holds the support only; what to use for an exactly sparse fit.
