@@ -9,7 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float
 
-from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, spread
+from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, one_blas_thread, spread
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import number
@@ -84,7 +84,8 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     """
     factor, linear, decay = parts(problem, weight_decay)
     followed = _Homotopy(factor, linear, decay, bool(positive))
-    kinks, rows = followed.run()
+    with one_blas_thread():
+        kinks, rows = followed.run()
     dim = len(linear)
     slopes, intercepts = spread(rows, 1, dim), spread(rows, 2, dim)
     signs = spread(rows, 3, dim)
@@ -102,7 +103,8 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
             table[np.abs(table) <= NOISE * np.abs(table).max(axis=1, keepdims=True)] = 0.0
     slopes[(values == 0.0) & (signs * slopes < 0.0)] = 0.0
     path = LassoPath(kinks, values, slopes, active)
-    _certify(path, followed.set, linear, decay, bool(positive), followed.exhausted)
+    with one_blas_thread():
+        _certify(path, followed.set, linear, decay, bool(positive), followed.exhausted)
     return path
 
 

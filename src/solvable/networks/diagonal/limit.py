@@ -9,7 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from solvable.networks.diagonal.inverse import SUMS, ActiveSet, spread
+from solvable.networks.diagonal.inverse import SUMS, ActiveSet, one_blas_thread, spread
 from solvable.networks.diagonal.lasso import CERTIFIED, TIE, above_zero, parts
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
@@ -93,11 +93,12 @@ def limit_path(
                 stacklevel=2,
             )
     flow = _Flow(factor, linear, decay, bool(positive), keeps)
-    jumps, rows = flow.run()
-    plateaux = spread(rows, 1, len(linear))
-    duals = jumps[:, None] * linear - (_integrals(jumps, plateaux) @ flow.set.rows) @ flow.set.rows.T
-    path = LimitPath(jumps, plateaux, duals)
-    _certify(path, flow, linear, decay, bool(positive))
+    with one_blas_thread():
+        jumps, rows = flow.run()
+        plateaux = spread(rows, 1, len(linear))
+        duals = jumps[:, None] * linear - (_integrals(jumps, plateaux) @ flow.set.rows) @ flow.set.rows.T
+        path = LimitPath(jumps, plateaux, duals)
+        _certify(path, flow, linear, decay, bool(positive))
     return path
 
 
