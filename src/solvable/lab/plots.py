@@ -283,7 +283,7 @@ def _legend(
 
 def _title(made: Figure, experiment: type[Experiment]) -> None:
     title = (experiment.__doc__ or experiment.name).strip().partition("\n")[0].rstrip(".")
-    across = int(made.get_figwidth() * 16.5)  # letters of this size in the width
+    across = int(made.get_figwidth() * 15)  # letters of this size in the width, wide ones among them
     made.suptitle("\n".join(textwrap.wrap(title, across)), fontsize=8.5, color=INK)
 
 

@@ -12,7 +12,7 @@ from solvable.networks.diagonal import experiments
 
 SMALL = {
     "diagonal/lasso-path": ({"log_scale": [-11.5, -46.0]}, 1),
-    "diagonal/gap": ({"log_inverse": [46.0, 92.0]}, 12),
+    "diagonal/gap": ({"log_scale": [-46.0, -92.0]}, 12),
     "diagonal/monotone-share": ({"samples": [1, 3, 20], "dim": [2, 4]}, 32),
     "diagonal/incremental": ({"log_scale": [-11.5, -23.0]}, 2),
     "diagonal/weight-decay": ({"weight_decay": [0.0, 0.2], "log_scale": [-11.5]}, 3),

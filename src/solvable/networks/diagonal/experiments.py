@@ -116,18 +116,18 @@ class Gap(RegressionExperiment):
     replicates: ClassVar[int] = 50
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
-    log_inverse: float = axis(
-        [11.5, 23.0, 46.0, 92.0, 184.0, 368.0], "logarithm of the inverse scale", symbol="log(1/eps)", log=True
+    log_scale: float = axis(
+        [-11.5, -23.0, -46.0, -92.0, -184.0, -368.0], "logarithm of the scale of the initialisation", symbol="log(eps)"
     )
 
     observables: ClassVar[Sequence[Observable]] = (
         Observable(
-            "largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.05 / cell.log_inverse, log=True
+            "largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.05 / -cell.log_scale, log=True
         ),
     )
     overlays: ClassVar[Sequence[Overlay]] = (Overlay("limit", given=True),)
     panels: ClassVar[Sequence[str]] = ("gap",)
-    x: ClassVar[str] = "log_inverse"
+    x: ClassVar[str] = "log_scale"
 
     def task(self) -> Any:
         """Random problems of this kind."""
@@ -135,7 +135,7 @@ class Gap(RegressionExperiment):
 
     def algorithm(self) -> Any:
         """Gradient flow in the log domain, to which all scales cost about the same."""
-        return dn.GradientFlow(-self.log_inverse)
+        return dn.GradientFlow(self.log_scale)
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:

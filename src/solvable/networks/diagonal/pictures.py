@@ -87,11 +87,11 @@ def _draw_gaps(axes: Axes, dataset: xarray.Dataset) -> bool:
 def draw_gap(axes: Axes, dataset: xarray.Dataset) -> bool:
     """The largest gap against log(1/eps), with the limit of each kind and a slope of -2."""
     array = dataset.get("largest_gap")
-    if array is None or "log_inverse" not in array.dims or "path" not in dataset.coords:
+    if array is None or "log_scale" not in array.dims or "path" not in dataset.coords:
         return False
-    if extra_dims(array) - {"path", "log_inverse"}:
+    if extra_dims(array) - {"path", "log_scale"}:
         return blank(axes, "", "give one value of each other parameter")
-    where = array["log_inverse"].values
+    where = -array["log_scale"].values
     for i, kind in enumerate(np.atleast_1d(dataset["path"].values)):
         one = chosen(dataset, path=kind)
         mean, error = moments(one["largest_gap"])
