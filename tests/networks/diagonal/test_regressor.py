@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.integrate import solve_ivp
+from scipy.optimize import nnls
 from scipy.sparse import csr_array
 from sklearn.base import clone
 from sklearn.exceptions import DataConversionWarning, NotFittedError
@@ -183,6 +184,20 @@ def test_the_support_leaves_out_whom_the_dual_keeps_away():
     model = DiagonalLassoRegressor(1.0 / (6 * s), fit_intercept=False).fit(np.eye(6), dual / s)
     np.testing.assert_array_equal(model.support_, [True, True, True, False, False, False])
     assert np.all(np.abs(model.coef_[3:]) < 6.0 * np.exp(-100.0 * (1.0 - np.abs(dual[3:]))))
+
+
+@pytest.mark.parametrize("positive", [False, True])
+@pytest.mark.parametrize("fraction", [1e-6, 1e-9])
+def test_a_tiny_penalty_gives_least_squares(fraction, positive):
+    X, y = regression(samples=10, dim=3)
+    alpha = fraction * largest_alpha(X, y)
+    truth = np.linalg.lstsq(X - X.mean(0), y - y.mean())[0]
+    if positive:
+        truth, _ = nnls(X - X.mean(0), y - y.mean())
+    for log_scale in (-11.5, -100.0):
+        model = DiagonalLassoRegressor(alpha, log_scale=log_scale, positive=positive).fit(X, y)
+        np.testing.assert_allclose(model.coef_, truth, atol=max(100.0 * fraction, 1e-8))
+        np.testing.assert_allclose(model.gap_, 0.0, atol=1e-9)
 
 
 def test_above_the_largest_penalty_nothing_is_learned():
