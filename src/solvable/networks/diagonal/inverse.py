@@ -14,7 +14,7 @@ DRIFT = 1e-13  # relative error of a direction from which on it is refined
 ROUNDING = 2e-15  # what a product of two columns is known to, as a share of their lengths
 NOISE = 1e-12  # a rate below this share of what it is the difference of is zero
 SUMS = 4e-15  # what a sum is known to, as a share of the sum of its absolute terms
-EPSILON = 2.2e-16
+EPSILON = 2.2e-16  # of float64
 GER: Any = get_blas_funcs("ger", dtype=np.float64)
 START = 32  # slots at first
 
@@ -37,8 +37,8 @@ class ActiveSet:
 
     A slot that nobody holds has index 0 and zeros everywhere else, so that no vector over slots needs a mask. Entering
     adds v v^T / s to the inverse, v = (-M_AA^-1 m, 1) with m = M_Aj and s = |F v|^2; leaving subtracts g g^T / g_i, g
-    the column of the inverse. Directions are checked by M_AA v, which is known anyway, and refined or, at worst, the
-    inverse is computed anew. NumPy on the host: nothing here can be traced by JAX.
+    the column of the inverse. Directions are checked by M_AA v and refined or, at worst, the inverse is computed
+    anew. NumPy on the host: nothing here can be traced by JAX.
     """
 
     def __init__(self, factor: np.ndarray) -> None:
@@ -158,9 +158,12 @@ class ActiveSet:
         return best, linear - self.along(best)
 
     def refactorise(self) -> None:
-        """Compute the inverse anew, from a QR factorisation of F_A."""
+        """Compute the inverse anew, from a QR factorisation of F_A; it stays as it is where that is singular."""
         holders = np.flatnonzero(self.held)
-        triangle = np.linalg.inv(np.linalg.qr(self.columns[holders].T, mode="r"))
+        try:
+            triangle = np.linalg.inv(np.linalg.qr(self.columns[holders].T, mode="r"))
+        except np.linalg.LinAlgError:
+            return
         self.inverse[np.ix_(holders, holders)] = triangle @ triangle.T
 
 
