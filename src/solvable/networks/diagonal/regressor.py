@@ -39,13 +39,13 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
         fit_intercept: centre X and y first. positive: x = u u, which follows the lasso over x >= 0.
 
     Attributes after fit
-        coef_ (d,), intercept_: the averaged network. No coefficient is exactly zero, and none is set to zero: what the
-            network did not learn shows as a small number, in `coef_` and in `gap_`.
+        coef_ (d,), intercept_: the averaged network. Unlike the lasso's, its small coefficients are not set to zero, so
+            that `gap_` is that of the network: take `support_` or `sparse_coef_` where zeros are wanted.
         support_ (d,): whether |coef_i| > c L^(-3/2), L = |log_scale|. As |x_i| <= c e^(-L b) when its dual is b below
             the bound 1, a coordinate whose dual stayed log(L) 3 / (2 L) below (.07
             at -100, .32 at -11.5) is never in it (derived); a lasso coefficient below the threshold (.001 at -100) can
             be missed. Both tolerances vanish with the initialisation. The power 3/2 is chosen by trial.
-        sparse_coef_: `coef_` as a sparse row (1, d) that holds the support only; what to use for an exactly sparse fit.
+        sparse_coef_: `coef_` as a sparse row (1, d) that holds the support only.
         time_: s. gap_: (objective of coef_ - objective of the lasso) / objective of the lasso, on the centred data.
         monotone_: whether no coordinate of mu x(mu), x the lasso with inverse penalty mu, turns back before s.
         n_features_in_, feature_names_in_: as in scikit-learn.
