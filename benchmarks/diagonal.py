@@ -1,9 +1,9 @@
-"""Diagonal networks against what one would use without this library: the lasso path and the limit path.
+"""Diagonal networks against what one would use without this library: lasso path, limit path, gradient flow.
 
     python benchmarks/diagonal.py [--quick]
 
 Prints Markdown tables. One thread each side, on one CPU. Times are medians of wall-clock times, the two sides taking
-turns. Nothing here is part of the tests.
+turns; those of the flow are the least CPU seconds of several runs. Nothing here is part of the tests.
 
 What is compared
 * lasso: the whole call of `lasso_path`, which holds every kink, against the whole call of scikit-learn's `lars_path`
@@ -12,6 +12,9 @@ What is compared
 * limit: the whole call of `limit_path` against a loop that moves the duals to the next hit and solves each jump's
   problem anew by scipy.optimize.nnls on the columns at the bound. The difference is of the predictions X x at all
   jumps, as a share of |y|. Goal: faster.
+* flow: `GradientFlow.run_many` up to 30 first kinks, at 10 times, against scipy.integrate.solve_ivp's Radau on the
+  same equations with the Jacobian given, rtol 1e-8 and atol 1e-10, one problem after the other. Errors are those of the
+  averages against Radau at rtol 1e-10. Goals: 5 times, for a batch of 64 problems 20 times.
 * small: `lasso_path(Quadratic.from_data(X, y)).monotone` on 2000 problems (n, d) = (3, 4), a problem; no peer.
 """
 
@@ -30,6 +33,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from diagonal_flow import CASES, flow_row
 from scipy.optimize import nnls
 from sklearn.linear_model import lars_path
 from sparse_tokens import processor, table
@@ -131,6 +135,13 @@ def benchmark_limit(quick: bool) -> None:
     table(head, rows)
 
 
+def benchmark_flow(quick: bool) -> None:
+    """The third table."""
+    print("## Gradient flow: GradientFlow.run_many against scipy's Radau\n")
+    head = ("n, d, scale", "first call", "warm", "Radau", "ratio", "goal", "error", "Radau's error")
+    table(head, [tuple(flow_row(*case)) for case in CASES[: 3 if quick else None]])
+
+
 def benchmark_small() -> None:
     """One line."""
     rng = np.random.default_rng(0)
@@ -155,6 +166,7 @@ def main() -> None:
     print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in libraries) + "\n")
     benchmark_lasso(quick)
     benchmark_limit(quick)
+    benchmark_flow(quick)
     benchmark_small()
 
 

@@ -10,7 +10,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, reduce
+from functools import reduce
 from itertools import chain, islice, pairwise
 from operator import add
 from typing import Any
@@ -19,6 +19,7 @@ import numpy as np
 
 from solvable.bags.container import Bags, as_bags, concatenate, require_finite, unchecked
 from solvable.bags.passes import Block
+from solvable.numerics.threads import blas, one_blas_thread
 
 # A block of float64 tokens of this many numbers (4 MB) is worked on in the processor's caches.
 BLOCK_VALUES = 2**19
@@ -291,21 +292,9 @@ def _in_order(work: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]
                 yield pending.popleft().result()
 
 
-def one_blas_thread() -> Any:
-    """A context in which BLAS works on the calling thread alone."""
-    return _blas().limit(limits=1, user_api="blas")
-
-
-@cache
-def _blas() -> Any:
-    from threadpoolctl import ThreadpoolController
-
-    return ThreadpoolController()
-
-
 def _threads() -> int:
     """What BLAS would take, which a user, joblib or a cluster may have limited; never more than the cores we have."""
-    allowed = [library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"]
+    allowed = [library["num_threads"] for library in blas().info() if library["user_api"] == "blas"]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([cores, *allowed]))
 

@@ -14,7 +14,7 @@ from scipy.special import expit
 from solvable.bags import heads, passes
 from solvable.bags.container import Bags, unchecked
 from solvable.bags.passes import Block, Group
-from solvable.bags.sources import one_blas_thread
+from solvable.numerics.threads import one_blas_thread
 
 POOLINGS = ("attention", "mean", "max", "min", "logsumexp")
 # A feature whose deviation is below this share of its mean is constant but for rounding.

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Any
 
 import numpy as np
 from scipy.linalg import get_blas_funcs
-from threadpoolctl import ThreadpoolController
 
 INDEPENDENT = 1e-14  # a column depends on others if its squared distance is below this share of its squared length
 DRIFT = 1e-13  # relative error of a direction from which on it is refined
@@ -17,19 +15,6 @@ SUMS = 4e-15  # what a sum is known to, as a share of the sum of its absolute te
 EPSILON = 2.2e-16  # of float64
 GER: Any = get_blas_funcs("ger", dtype=np.float64)
 START = 32  # slots at first
-
-
-def one_blas_thread() -> Any:
-    """A context in which BLAS has one thread, 10 microseconds to enter: the products of a path are too short for more.
-
-    On two cores with other work on them the threads waited for each other, 5 to 20 times the time of one.
-    """
-    return _controller().limit(limits=1, user_api="blas")
-
-
-@functools.cache
-def _controller() -> ThreadpoolController:
-    return ThreadpoolController()
 
 
 class ActiveSet:

@@ -9,9 +9,10 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float
 
-from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, one_blas_thread, spread
+from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, spread
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
+from solvable.numerics.threads import one_blas_thread
 from solvable.numerics.validation import number
 
 TIE = 1e-9  # times that agree to this share are one event

@@ -9,10 +9,11 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Float
 
-from solvable.networks.diagonal.inverse import SUMS, ActiveSet, one_blas_thread, spread
+from solvable.networks.diagonal.inverse import SUMS, ActiveSet, spread
 from solvable.networks.diagonal.lasso import CERTIFIED, TIE, above_zero, parts
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
+from solvable.numerics.threads import one_blas_thread
 
 OFF_DIAGONAL = 1e-12  # entries of M below this share of its largest count as no correlation
 DEFINITE = 1e-12  # the least eigenvalue of a positive definite M, as a share of the largest
