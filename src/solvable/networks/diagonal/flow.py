@@ -54,7 +54,8 @@ def flows(problems: list[Quadratic], layers: Layers, times: np.ndarray) -> tuple
 def _flows(factors: Any, targets: Any, layers: Layers, times: Any) -> tuple[Any, Any, Any]:
     def one(factor: Any, target: Any, at: Any) -> tuple[Any, Any, Any]:
         solution, integral, found = flow(factor, target, layers, at)
-        return solution, integral, found.result
+        sound = jnp.all(_descends(factor, target, layers, solution))
+        return solution, integral, jnp.where(sound, found.result, jnp.maximum(found.result, int(Result.NONFINITE)))
 
     return batched_map(one, factors, targets, times)
 
@@ -121,6 +122,19 @@ def flow(factor: Any, target: Any, layers: Layers, at: Any) -> tuple[Any, Any, T
     found = integrate(field, linearise, jnp.zeros(rank + linear.shape[0], linear.dtype), at * time, FIRST_STEP)
     slopes = jax.vmap(lambda s, state: field(s, state)[rank:])(at * time, found.states)
     return slopes * time / size, found.states[:, rank:] / size, found
+
+
+def _descends(factor: Any, target: Any, layers: Layers, solution: Any) -> Any:
+    """Whether l(x) + lambda |x|_1 stays below l + lambda (|u|^2 + |v|^2) / 2 of the start: no flow climbs."""
+
+    def loss(x: Any) -> Any:
+        return 0.5 * jnp.sum((factor @ x - target) ** 2)
+
+    small = jnp.exp(-layers.log_inverse)
+    whole = small * (layers.plus + layers.minus)
+    start = loss(small * (layers.plus - layers.minus)) + layers.weight_decay * jnp.sum(whole)
+    values = jax.vmap(lambda x: loss(x) + layers.weight_decay * jnp.sum(jnp.abs(x)))(solution)
+    return values <= start + 1e-6 * (start + loss(whole))
 
 
 def _units(factor: Any, linear: Any) -> tuple[Any, Any]:
