@@ -19,3 +19,5 @@ def test_diagonal_networks_as_their_page_shows_them(capsys) -> None:
     assert apart[1] < 0.1 * apart[0]
     np.testing.assert_allclose(names["exact"].average, names["outcome"].average)
     assert names["limit"].average.shape == (8, 3, 4)
+    assert names["model"].support_.sum() in range(4, 9)
+    assert names["coefficients"].shape == (4, 10)
