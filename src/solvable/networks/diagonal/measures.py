@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientFlow, first_kink
+from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientFlow
 from solvable.networks.diagonal.lasso import LassoPath, lasso_objective, lasso_path
 from solvable.networks.diagonal.limit import LimitPath, limit_path
 from solvable.networks.diagonal.quadratic import Quadratic
@@ -58,12 +58,11 @@ def measured(
     problem: Quadratic, times: np.ndarray, solution: np.ndarray, average: np.ndarray, algorithm: DiagonalNetwork
 ) -> dict[str, Any]:
     """The observables of one run (see `DiagonalOutcome`)."""
-    unit = 1.0 / (first_kink(problem) * _largest(problem))
     found: dict[str, Any] = {
         "solution": solution,
         "average": average,
         "loss": problem.loss(solution),
-        "active": (np.abs(solution) > ACTIVE * unit).astype(np.float64),
+        "active": (np.abs(solution) > ACTIVE * problem.unit).astype(np.float64),
         "jump_times": half_height_times(limit_of(problem, algorithm), times, solution),
     }
     if nonnegative(problem):
@@ -96,8 +95,3 @@ def half_height_times(limit: LimitPath, times: np.ndarray, solution: np.ndarray)
         share = (np.log(half) - before) / (after - before)
         found[i] = times[k - 1] + share * (times[k] - times[k - 1])
     return found
-
-
-def _largest(problem: Quadratic) -> float:
-    factor = np.asarray(problem.factor)
-    return float(np.max(np.sum(factor * factor, axis=0))) or 1.0

@@ -101,6 +101,12 @@ class Quadratic(eqx.Module):
         return found
 
     @property
+    def unit(self) -> float:
+        """max |r_i| / max M_ii, a size of coefficients; 0 where r = 0."""
+        largest = float(np.max(np.abs(self.linear)))
+        return largest / float(np.max(np.sum(np.square(self.factor), axis=0))) if largest > 0.0 else 0.0
+
+    @property
     def floor(self) -> float:
         """The least loss over all x, constant - <r, M^+ r> / 2."""
         target = self.target

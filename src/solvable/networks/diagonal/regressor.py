@@ -69,7 +69,7 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
         self.coef_ = self._train(data, np.array([alpha]))[0]
         self.intercept_ = data.intercept(self.coef_)
         self.time_ = 1.0 / (data.samples * alpha)
-        self.support_ = np.abs(self.coef_) > (-float(self.log_scale)) ** -1.5 * data.unit
+        self.support_ = np.abs(self.coef_) > (-float(self.log_scale)) ** -1.5 * data.problem.unit
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of ties; the lasso's least objective has none
             path = lasso_path(data.problem, positive=bool(self.positive))
@@ -119,10 +119,10 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
     def _train(self, data: _Data, alphas: np.ndarray) -> np.ndarray:
         """The averages (K, d) that go with falling `alphas` (K,)."""
         log_scale = number("log_scale", self.log_scale, below=0.0)
-        if data.unit == 0.0:  # the start is 0, and so is its gradient
+        if data.problem.unit == 0.0:  # the start is 0, and so is its gradient
             return np.zeros((len(alphas), data.problem.dim))
         # |x| is the unit where the dual meets its bound: u u is first^2 e^(L (omega - 1)), u v a quarter of it
-        first = np.sqrt(data.unit) * (1.0 if self.positive else 2.0)
+        first = np.sqrt(data.problem.unit) * (1.0 if self.positive else 2.0)
         network = GradientFlow(log_scale, "square" if self.positive else "product", first_layer=first)
         return np.asarray(network.train(data.problem, at=1.0 / (data.samples * alphas)).average)
 
@@ -134,12 +134,6 @@ class _Data(NamedTuple):
     samples: int
     mean: np.ndarray
     target: Any
-
-    @property
-    def unit(self) -> float:
-        """max |r_i| / max M_ii, a size of coefficients; 0 where r = 0."""
-        factor, size = np.asarray(self.problem.factor), float(np.max(np.abs(self.problem.linear)))
-        return size / float(np.max(np.sum(factor * factor, axis=0))) if size > 0.0 else 0.0
 
     def intercept(self, coefficients: np.ndarray) -> Any:
         """target - <mean, x> of coefficients x (..., d)."""
