@@ -250,7 +250,7 @@ class Incremental(Experiment):
 
 
 class WeightDecay(RegressionExperiment):
-    """Largest gap to the lasso against the weight decay, at two scales."""
+    """Largest gap to the lasso against the weight decay."""
 
     name: ClassVar[str] = "diagonal/weight-decay"
     source: ClassVar[str] = f"{SOURCE}, Theorem 2.2 (figure: ours)"
