@@ -207,6 +207,11 @@ def test_padding_changes_nothing_and_batches_are_single_runs() -> None:
         ),
         (lambda: dn.GradientFlow(first_layer=[1.0, 2.0]).train(problem(), at=AT), r"first_layer has shape \(2,\)"),
         (lambda: dn.GradientDescent(-11.5, 0.0), "learning_rate=0 is out of range"),
+        (
+            lambda: dn.GradientDescent(-11.5, 50.0).train(problem(), at=[2.0]),
+            "learning_rate=50 takes 0 steps to reach at=2",
+        ),
+        (lambda: dn.GradientDescent(-11.5, 1e-12).train(problem(), at=[2.0]), "takes 1.15e.13 steps to reach at=2"),
         (lambda: dn.GradientFlow().train(problem(), at=[2.0, 1.0]), "at is not a nondecreasing list"),
         (lambda: dn.GradientFlow().train(problem(), at=[-1.0]), "at is not a nondecreasing list"),
         (lambda: dn.GradientFlow().train(problem(), at=[np.nan]), r"at holds nan at \(0,\)"),

@@ -202,6 +202,18 @@ def test_a_failed_run_is_missing() -> None:
             ValueError,
             "train runs on the host and cannot be traced",
         ),
+        (lambda: dn.suboptimality(dn.Quadratic([[1.0]], [1.0]), 3), TypeError, "algorithm=int is not accepted"),
+        (
+            lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given=3),
+            ValueError,
+            "given=int holds no problems",
+        ),
+        (
+            lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given={"problems": [3]}),
+            ValueError,
+            "given=dict holds no problems",
+        ),
+        (lambda: dn.lasso_path(dn.Quadratic([[1.0]], [1.0]))("a"), ValueError, "mu='a' is not an array of numbers"),
         (lambda: dn.GradientFlow().train(3), TypeError, "problem=int is not accepted by train"),
     ],
 )

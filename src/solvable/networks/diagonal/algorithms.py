@@ -18,6 +18,7 @@ from solvable.numerics.results import is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, floating, number
 
 SMALLEST = -690.0  # float64 holds e^-690; the log-domain flow has no such limit, the layers themselves do
+MOST_STEPS = 10**10  # of gradient descent, hours
 MULTIPLES = (0.5, 30.0, 61)  # the times of `at=None`: from, to, how many, log-spaced
 
 
@@ -178,7 +179,14 @@ class GradientDescent(DiagonalNetwork):
     def run_many(self, problems: list[Quadratic], times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at `times` (R, K)."""
         rate = (2.0 if self.positive else 1.0) * as_float64(self.learning_rate)
-        steps = np.rint(times / float(self.time_step)).astype(np.int64)
+        steps = np.rint(times / float(self.time_step))
+        if steps.max() > MOST_STEPS or (steps.max() == 0.0 < times.max()):
+            rate, count = float(self.learning_rate), steps.max()
+            raise ValueError(
+                f"learning_rate={rate:g} takes {count:.3g} steps to reach at={times.max():g}; accepted: learning rates "
+                f"with which it takes from 1 to {MOST_STEPS:.0e}"
+            )
+        steps = steps.astype(np.int64)
         return descents(problems, self.layers(problems[0].dim), rate, steps)
 
 

@@ -170,7 +170,10 @@ def above_zero(name: str, value: Any, or_zero: bool = False) -> np.ndarray:
 
     Raises: ValueError naming the argument, the first wrong value and what is accepted.
     """
-    value = np.asarray(value, dtype=np.float64)
+    try:
+        value = np.asarray(value, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name}={value!r} is not an array of numbers; accepted: numbers > 0") from None
     right = value >= 0.0 if or_zero else value > 0.0
     if not right.all():
         accepted = ">= 0" if or_zero else "> 0"

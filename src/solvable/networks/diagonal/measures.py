@@ -22,10 +22,16 @@ def suboptimality(problem: Quadratic, algorithm: DiagonalNetwork | None = None, 
     Lasso(x, s) = l(x) + (lambda + 1/s) |x|_1, its least value over all x, over x >= 0 for parameterization="square"
     (arXiv:2509.18766). `algorithm` None is `GradientFlow()`; `at` None: 61 times from 1/2 to 30 first kinks.
 
-    Raises: TypeError for what is no problem; ValueError for times that are not above 0, and for a problem whose loss
-    can be negative, where a relative gap means nothing (give it its `constant`); SolveError when the training fails.
+    Raises: TypeError for what is no problem or no algorithm; ValueError for times that are not above 0, and for a
+    problem whose loss can be negative, where a relative gap means nothing (give it its `constant`); SolveError when the
+    training fails.
     """
     algorithm = GradientFlow() if algorithm is None else algorithm
+    if not isinstance(algorithm, DiagonalNetwork):
+        raise TypeError(
+            f"algorithm={type(algorithm).__name__} is not accepted by suboptimality; accepted: GradientFlow or "
+            "GradientDescent"
+        )
     run = algorithm.train(problem, at=at)
     if run.at[0] <= 0.0:
         raise ValueError(f"at holds {run.at[0]:g}; accepted: times above 0, where the penalty 1/s is finite")

@@ -42,8 +42,13 @@ def predict(
     """
     known(task, algorithm, "predict")
     name = choice("theory", theory or next(iter(theories)), tuple(theories))
-    read = {} if given is None else given if isinstance(given, Mapping) else vars(given)
+    read = {} if given is None else given if isinstance(given, Mapping) else getattr(given, "__dict__", {})
     problems = tuple(read.get("problems") or ())
+    if (given is not None and not problems) or not all(isinstance(each, Quadratic) for each in problems):
+        raise ValueError(
+            f"given={type(given).__name__} holds no problems; accepted: an outcome of simulate, or a mapping whose "
+            "problems are Quadratics"
+        )
     if not problems:
         if not isinstance(task, Quadratic):
             raise ValueError(
