@@ -65,6 +65,11 @@ def test_bad_problems_are_named(make, message) -> None:
         make()
 
 
+def test_a_draw_whose_path_cannot_be_followed_is_rejected() -> None:
+    """Of square problems of 8 coordinates few have monotone paths, so that many are drawn."""
+    assert dn.lasso_path(dn.RandomRegression(8, 8, True).sample(jax.random.key(0))).monotone
+
+
 def test_the_laws_draw_what_they_say() -> None:
     for kind in (True, False):
         paths = [dn.lasso_path(dn.RandomRegression(3, 4, kind).sample(jax.random.key(k))) for k in range(5)]

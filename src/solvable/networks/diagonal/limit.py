@@ -76,7 +76,8 @@ def limit_path(
     algorithm is used if `check_assumptions` finds that it may be. If not, a UserWarning says which assumption fails.
     check_assumptions=False uses the general algorithm, which is right in both cases, and never warns of that.
 
-    Coordinates that reach the bound together are added together (UserWarning). Runs on the host in NumPy, outside JAX's
+    Coordinates that reach the bound together are added together, but for columns that depend on others, whose weight
+    the layers at the start would share out (UserWarning). Runs on the host in NumPy, outside JAX's
     transformations; O(n d) a jump for a factor F (n, d), and O(d^3) once for the assumptions.
 
     Raises: TypeError for what is no `Quadratic`; ValueError for a weight_decay < 0; SolveError when a plateau misses
@@ -175,7 +176,10 @@ class _Flow:
             self.exhausted = True
         if tied:
             warnings.warn(
-                "several coordinates reach the bound together; all of them were added", UserWarning, stacklevel=3
+                "several coordinates reach the bound together, so the limit may depend on the layers at the start; "
+                "this is one of the limits",
+                UserWarning,
+                stacklevel=3,
             )
         return np.array(jumps), rows
 

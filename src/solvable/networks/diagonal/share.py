@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from solvable.lab.outcome import Outcome
-from solvable.networks.diagonal.lasso import lasso_path
+from solvable.networks.diagonal.lasso import lasso_path, parts
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result
@@ -35,8 +35,9 @@ def must_be_monotone(problem: Quadratic) -> bool:
     singular submatrices are left out here, as no path of a problem without ties has them for its active set. Costs
     2^d inverses.
 
-    Raises: ValueError for more than 12 coordinates.
+    Raises: TypeError for what is no `Quadratic`; ValueError for more than 12 coordinates.
     """
+    parts(problem, 0.0)
     if problem.dim > MOST:
         raise ValueError(f"problem has {problem.dim} coordinates, too many subsets; accepted: at most {MOST}")
     matrix = np.asarray(problem.matrix)

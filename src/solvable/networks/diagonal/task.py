@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 from solvable.networks.diagonal.lasso import lasso_path
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.precision import float64
+from solvable.numerics.results import SolveError
 from solvable.numerics.validation import integer, number
 
 DRAWS = 32  # problems drawn at once when some are rejected
@@ -23,7 +25,7 @@ class RandomRegression(eqx.Module):
     """Least squares with X (samples, dim) and y (samples,) of independent standard normals (arXiv:2509.18766, Fig. 1).
 
     monotone: None takes every draw; True or False only those whose lasso path mu -> mu x(mu) is, or is not, monotone in
-    every coordinate, by rejection.
+    every coordinate, by rejection; the rare draw so nearly singular that its path cannot be followed is rejected too.
 
     Raises: ValueError naming the argument, its value and what is accepted.
     """
@@ -51,8 +53,9 @@ class RandomRegression(eqx.Module):
         for first in range(0, MOST_DRAWS, DRAWS):
             for drawn in np.asarray(_normals(key, first + jnp.arange(DRAWS), shape)):
                 problem = _regression(drawn)
-                if lasso_path(problem).monotone == self.monotone:
-                    return problem
+                with contextlib.suppress(SolveError):
+                    if lasso_path(problem).monotone == self.monotone:
+                        return problem
         raise RuntimeError(
             f"monotone={self.monotone} was met by none of {MOST_DRAWS} draws of samples={self.samples}, "
             f"dim={self.dim}; accepted: sizes at which such paths occur"
