@@ -109,6 +109,16 @@ def test_late_times_keep_their_digits(decay) -> None:
     np.testing.assert_allclose(run.average[-1], plateau, atol=1e-6)
 
 
+def test_weight_decay_at_a_tiny_scale_starves_no_coordinate() -> None:
+    """Parameters fall to e^(-L (1 + lambda s)), below what float64 holds, and come back; both sides must see it."""
+    draw = np.random.default_rng(2481)
+    X = draw.normal(size=(4, 4))
+    loss, algorithm = dn.Quadratic.from_data(X, draw.normal(size=4) * 1.5), dn.GradientFlow(-590.0, weight_decay=0.3)
+    full = dn.simulate(loss, algorithm, at=[41.5], full=True)
+    assert full.solution[0, 0, 2] < -0.05
+    np.testing.assert_allclose(full.solution[0], algorithm.train(loss, at=[41.5]).solution, atol=1e-5)
+
+
 def test_one_coordinate_has_a_closed_form() -> None:
     """x = u u on m x^2 / 2 - r x is the logistic curve."""
     curvature, linear, large = 2.0, 3.0, 11.5

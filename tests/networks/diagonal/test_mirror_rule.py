@@ -56,6 +56,7 @@ def test_a_problem_may_be_traced() -> None:
         (lambda: dn.Quadratic.from_data([["a"]], [1.0]), "X has dtype"),
         (lambda: dn.RandomRegression(0, 4), "samples=0 is out of range"),
         (lambda: dn.RandomRegression(3, 4, "yes"), "monotone='yes' is not accepted"),
+        (lambda: dn.RandomRegression(1, 4, False), "monotone=False has no draws at samples=1, dim=4"),
         (lambda: dn.Anticorrelated(3, 1.0), "radius=1 is out of range"),
         (lambda: dn.Quadratic(np.eye(2), [1.0, 1.0]).loss([1.0]), r"x has shape \(1,\); accepted: \(..., 2\)"),
     ],
@@ -196,11 +197,6 @@ def test_a_failed_run_is_missing() -> None:
             lambda: dn.simulate(dn.RandomRegression(), dn.GradientFlow(), at=[1.0], unit="hours"),
             ValueError,
             "unit='hours' is unknown",
-        ),
-        (
-            lambda: dn.simulate(dn.RandomRegression(), dn.GradientFlow(-1000.0), full=True),
-            ValueError,
-            "log_scale=-1000 is not accepted with full=True",
         ),
         (
             lambda: jax.jit(lambda s: dn.GradientFlow(s).train(dn.Quadratic([[1.0]], [1.0])).average)(-10.0),

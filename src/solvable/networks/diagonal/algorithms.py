@@ -17,7 +17,6 @@ from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import is_traced, raise_unless_successful
 from solvable.numerics.validation import choice, floating, number
 
-SMALLEST = -690.0  # float64 holds e^-690; the log-domain flow has no such limit, the layers themselves do
 MOST_STEPS = 10**9  # of gradient descent, half an hour
 MULTIPLES = (0.5, 30.0, 61)  # the times of `at=None`: from, to, how many, log-spaced
 
@@ -151,7 +150,8 @@ class GradientDescent(DiagonalNetwork):
     Steps are s log(1/eps) / (2 g) for "product" and s log(1/eps) / (4 g) for "square", rounded to whole steps; the
     average is that of the iterates before the last. A step multiplies u + v and u - v, the one by
     1 - g (dl/dx + lambda), the other by 1 - g (-dl/dx + lambda), so that their logarithms are stored and any scale can
-    be run: the same algorithm, not an approximation of it. Stable below about 1 / (max |x| |M|).
+    be run: the same algorithm, not an approximation of it. Stable below about
+    1 / (max |x| |M|), half of that for "square".
 
     Raises: ValueError naming the argument, its value and what is accepted.
     """

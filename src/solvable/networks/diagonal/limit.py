@@ -230,7 +230,8 @@ class _Flow:
 
 def _certify(path: LimitPath, flow: _Flow, linear: np.ndarray, decay: float, positive: bool) -> None:
     """Raise SolveError unless the optimality conditions hold at up to 64 plateaux, the last among them."""
-    if len(path.jumps) == 0 and not flow.exhausted:
+    if len(path.jumps) == 0:
+        raise_unless_successful(Result.MAX_STEPS if flow.exhausted else Result.SUCCESSFUL, "limit path")
         return
     looked = np.unique(np.linspace(0, len(path.jumps) - 1, 64).astype(int))
     x, omega, bound = path.plateaux[looked], path.duals[looked], 1.0 + decay * path.jumps[looked, None]

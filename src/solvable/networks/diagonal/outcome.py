@@ -19,7 +19,7 @@ class DiagonalOutcome(Outcome):
     `at` (both only where the loss is nonnegative: see `Quadratic.constant`); `loss` (at,) l(x(s)); `active`
     (at, coordinate) 1 where |x_i| is above a thousandth of max |r| / max M_ii, else 0; `jump_times` (coordinate,) the
     first s at which |x_i| is half the height to which it first jumps in the limit, read off `at` by interpolation of
-    log |x_i|, inf where it does not get there.
+    log |x_i| and no earlier than the first of `at`, inf where it does not get there.
 
     `times` (at,) are the times s, differing between replicates where `at` counts first kinks. `problems` are the
     problems, a tuple of `Quadratic`, which a prediction may be given.

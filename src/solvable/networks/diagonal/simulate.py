@@ -12,7 +12,7 @@ from solvable.networks.diagonal.measures import measured
 from solvable.networks.diagonal.outcome import DiagonalOutcome
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.networks.diagonal.task import Anticorrelated, RandomRegression
-from solvable.networks.diagonal.two_layer import SMALLEST, train_layers
+from solvable.networks.diagonal.two_layer import train_layers
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, is_traced
 from solvable.numerics.validation import choice, replicate_numbers
@@ -57,8 +57,7 @@ def simulate(
     exactly; `full=True` integrates the two layers in training time. Replicate r depends on `key` and r alone. A run
     that meets a value which is not finite is NaN with its reason in `.result`.
 
-    Raises: TypeError for a task or an algorithm of another system; ValueError for bad times, and for `full` at scales
-    whose squares float64 does not hold.
+    Raises: TypeError for a task or an algorithm of another system; ValueError for bad times and an unknown unit.
     """
     known(task, algorithm, "simulate")
     numbers = replicate_numbers(replicates)
@@ -84,7 +83,7 @@ def run_times(
     problems: tuple[Quadratic, ...], algorithm: DiagonalNetwork, at: Any, unit: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """`at` (K,) and the times s (R, K) that it stands for."""
-    multiples = at is None or choice("unit", unit, UNITS) == "first_kink"
+    multiples = choice("unit", unit, UNITS) == "first_kink" or at is None
     at = times_of(at)
     kinks = [first_kink(problem, algorithm.positive) if multiples else 1.0 for problem in problems]
     return at, np.asarray(kinks)[:, None] * at
@@ -104,11 +103,6 @@ def outcome_of(
 def _layers(
     problems: tuple[Quadratic, ...], algorithm: GradientFlow, times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if float(algorithm.log_scale) < SMALLEST:
-        raise ValueError(
-            f"log_scale={float(algorithm.log_scale):g} is not accepted with full=True, which holds the parameters "
-            f"themselves; accepted: log_scale >= {SMALLEST:g}, or full=False"
-        )
     layers, speed = algorithm.layers(problems[0].dim), 4.0 if algorithm.positive else 2.0
     runs = [train_layers(problem, layers, speed, row) for problem, row in zip(problems, times, strict=True)]
     solution, average, result = zip(*runs, strict=True)

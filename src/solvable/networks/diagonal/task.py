@@ -40,6 +40,11 @@ class RandomRegression(eqx.Module):
         if monotone is not None and not isinstance(monotone, bool | np.bool_):
             raise ValueError(f"monotone={monotone!r} is not accepted; accepted: None, True or False")
         self.monotone = None if monotone is None else bool(monotone)
+        if self.monotone is False and min(self.samples, self.dim) == 1:
+            raise ValueError(
+                f"monotone=False has no draws at samples={self.samples}, dim={self.dim}, where one coordinate at most is "
+                "active; accepted: samples >= 2 and dim >= 2"
+            )
 
     @float64
     def sample(self, key: jax.Array) -> Quadratic:
