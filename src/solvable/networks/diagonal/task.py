@@ -42,8 +42,8 @@ class RandomRegression(eqx.Module):
         self.monotone = None if monotone is None else bool(monotone)
         if self.monotone is False and min(self.samples, self.dim) == 1:
             raise ValueError(
-                f"monotone=False has no draws at samples={self.samples}, dim={self.dim}, where one coordinate at most is "
-                "active; accepted: samples >= 2 and dim >= 2"
+                f"monotone=False has no draws at samples={self.samples}, dim={self.dim}, where one coordinate at most "
+                "is active; accepted: samples >= 2 and dim >= 2"
             )
 
     @float64
