@@ -130,8 +130,8 @@ def test_the_average_is_the_positive_lasso_path(case, weight_decay):
 @pytest.mark.parametrize("weight_decay", [0.0, 0.2])
 def test_the_general_algorithm_agrees_with_the_special_one(case, weight_decay):
     _, _, problem, _ = case
-    special = diagonal.limit_path(problem, True, weight_decay)
-    general = diagonal.limit_path(problem, True, weight_decay, check_assumptions=False)
+    special = diagonal.limit_path(problem, True, weight_decay=weight_decay)
+    general = diagonal.limit_path(problem, True, weight_decay=weight_decay, check_assumptions=False)
     np.testing.assert_allclose(general.jumps, special.jumps, rtol=1e-12)
     np.testing.assert_allclose(general.plateaux, special.plateaux, rtol=1e-11, atol=1e-14)
 
@@ -191,7 +191,7 @@ def test_small_problems_against_brute_force(weight_decay, positive):
     for seed in range(40):
         n, d = [(3, 4), (4, 6), (6, 4), (5, 5)][seed % 4]
         _, _, problem = regression(seed, n, d)
-        path = diagonal.limit_path(problem, positive, weight_decay, check_assumptions=False)
+        path = diagonal.limit_path(problem, positive, weight_decay=weight_decay, check_assumptions=False)
         jumps, plateaux = brute_force(np.asarray(problem.matrix), np.asarray(problem.linear), weight_decay, positive)
         np.testing.assert_allclose(path.jumps, jumps, rtol=1e-8)
         np.testing.assert_allclose(path.plateaux, plateaux.reshape(-1, d), rtol=1e-6, atol=1e-8)

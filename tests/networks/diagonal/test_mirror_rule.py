@@ -215,6 +215,7 @@ def test_a_failed_run_is_missing() -> None:
             "given=dict holds no problems",
         ),
         (lambda: dn.lasso_path(dn.Quadratic([[1.0]], [1.0]))("a"), ValueError, "mu='a' is not an array of numbers"),
+        (lambda: dn.limit_path(dn.Quadratic([[1.0]], [1.0]), 0.1), ValueError, "positive=0.1 is not accepted"),
         (lambda: dn.GradientFlow().train(3), TypeError, "problem=int is not accepted by train"),
     ],
 )

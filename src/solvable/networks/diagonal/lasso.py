@@ -83,7 +83,7 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     its optimality conditions at one of up to 64 kinks or beyond the last, which happens for condition numbers of F
     above about 1e6.
     """
-    factor, linear, decay = parts(problem, weight_decay)
+    factor, linear, decay = parts(problem, weight_decay, positive)
     followed = _Homotopy(factor, linear, decay, bool(positive))
     with one_blas_thread():
         kinks, rows = followed.run()
@@ -157,10 +157,12 @@ def monotonicity_bound(
     return MonotonicityBound(down[()], ((1.0 + decay * at) * (np.sqrt(down) / at + down / at**2))[()])
 
 
-def parts(problem: Any, weight_decay: Any) -> tuple[np.ndarray, np.ndarray, float]:
+def parts(problem: Any, weight_decay: Any, positive: Any = False) -> tuple[np.ndarray, np.ndarray, float]:
     """The factor, the linear term and the weight decay, checked."""
     if not isinstance(problem, Quadratic):
         raise TypeError(f"problem is a {type(problem).__name__}; accepted: a Quadratic")
+    if not isinstance(positive, bool | np.bool_):
+        raise ValueError(f"positive={positive!r} is not accepted; accepted: True or False")
     decay = float(number("weight_decay", weight_decay, at_least=0.0))
     return np.asarray(problem.factor, dtype=np.float64), np.asarray(problem.linear, dtype=np.float64), decay
 

@@ -60,7 +60,7 @@ class LimitPath(eqx.Module):
 
 
 def limit_path(
-    problem: Quadratic, positive: bool = False, weight_decay: Any = 0.0, check_assumptions: bool = True
+    problem: Quadratic, positive: bool = False, *, weight_decay: Any = 0.0, check_assumptions: bool = True
 ) -> LimitPath:
     """The limit of infinitely small initialisation of a diagonal network trained by gradient flow on a problem.
 
@@ -83,7 +83,7 @@ def limit_path(
     Raises: TypeError for what is no `Quadratic`; ValueError for a weight_decay < 0; SolveError when a plateau misses
     its optimality conditions.
     """
-    factor, linear, decay = parts(problem, weight_decay)
+    factor, linear, decay = parts(problem, weight_decay, positive)
     keeps = False
     if positive and check_assumptions:
         failing = _failing(problem, factor)

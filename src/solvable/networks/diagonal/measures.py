@@ -80,7 +80,7 @@ def measured(
 
 def limit_of(problem: Quadratic, algorithm: DiagonalNetwork) -> LimitPath:
     """The limit of vanishing scale of the algorithm, by whichever of its two constructions applies."""
-    return limit_path(problem, algorithm.positive, float(algorithm.weight_decay), check_assumptions=False)
+    return limit_path(problem, algorithm.positive, weight_decay=float(algorithm.weight_decay), check_assumptions=False)
 
 
 def half_height_times(limit: LimitPath, times: np.ndarray, solution: np.ndarray) -> np.ndarray:
