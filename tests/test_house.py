@@ -27,7 +27,7 @@ FILES = {
     for path in sorted(SOURCE.rglob("*.py"))
 }
 WINGS = ("attention", "networks", "iterations")
-DECLARATION = ("lab.experiment", "lab.outcome")
+DECLARATION = ("lab.declare", "lab.experiment", "lab.outcome")
 
 
 def imports(name: str, text: str) -> Iterator[str]:
@@ -59,7 +59,7 @@ def allowed(name: str, target: str) -> bool:
         return within(target, "numerics")
     if first == "optim":
         return within(target, "optim", "numerics")
-    if name in DECLARATION:
+    if within(name, *DECLARATION):
         return within(target, "numerics", *DECLARATION)
     if first == "lab":
         return within(target, "lab", "optim", "numerics")

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solvable.cli.call import Answer
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.grid import accepted
 from solvable.lab.registry import experiments, find
 

@@ -16,7 +16,7 @@ from solvable.lab import agreement, dataset, plots, runner, size_plots, sizes, s
 from solvable.lab import grid as grids
 from solvable.lab.agreement import Row
 from solvable.lab.chunk import safe
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.files import WriteError
 from solvable.lab.registry import find
 from solvable.lab.store import parameters_text

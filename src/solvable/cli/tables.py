@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from solvable.lab.agreement import Row, badness, tally
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.store import parameters_text
 from solvable.lab.values import CellResult, Failure
 

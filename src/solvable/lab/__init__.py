@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from solvable.lab.agreement import Row
-    from solvable.lab.experiment import Experiment
+    from solvable.lab.declare.experiment import Experiment
     from solvable.lab.planning import Plan
 
 __all__ = ["compare", "figure", "open", "plan", "report", "run"]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from solvable.lab.experiment import Experiment, Observable, Overlay, Status
+from solvable.lab.declare import Experiment, Observable, Overlay, Status
 from solvable.lab.values import SIMULATION, CellResult, Values
 
 ROUNDING = 1e-9

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.declare import Experiment, Overlay
 from solvable.lab.values import SIMULATION, Failure, Values
 
 FORMAT = 1

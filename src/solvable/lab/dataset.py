@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvable.lab.experiment import Experiment, Observable
+from solvable.lab.declare import Experiment, Observable
 from solvable.lab.files import DamageWarning, StoreError
 from solvable.lab.registry import experiments, suggestion
 from solvable.lab.store import Store, parameters_text, read_failures

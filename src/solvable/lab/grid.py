@@ -13,7 +13,7 @@ from typing import Any, Literal, TypeVar, Union
 
 import pydantic
 
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.registry import suggestion
 
 E = TypeVar("E", bound=Experiment)

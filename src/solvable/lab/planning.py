@@ -13,7 +13,7 @@ from typing import Any
 from solvable.lab import grid as grids
 from solvable.lab import sentences
 from solvable.lab.chunk import Chunk, compute
-from solvable.lab.experiment import Experiment, Observable, Overlay, Status
+from solvable.lab.declare import Experiment, Observable, Overlay, Status
 from solvable.lab.inversion import Crossing, Inverse, follow, invert
 from solvable.lab.registry import suggestion
 from solvable.lab.runner import check

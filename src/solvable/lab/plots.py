@@ -16,7 +16,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLocator
 
 from solvable.lab.dataset import variable_prefix
-from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.declare import Experiment, Overlay
 from solvable.lab.style import (
     FAINT,
     INK,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from solvable.lab.experiment import Experiment
+    from solvable.lab.declare.experiment import Experiment
     from solvable.lab.runner import Plan
     from solvable.lab.values import CellResult
 

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterable
 from importlib.metadata import entry_points
 
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 
 GROUP = "solvable.experiments"
 

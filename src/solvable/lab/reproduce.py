@@ -13,7 +13,7 @@ from typing import Any
 
 import pydantic
 
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.values import CellResult
 
 _Key = tuple[tuple[str, ...], ...]

@@ -10,8 +10,8 @@ from typing import Any
 
 from solvable.lab import grid as grids
 from solvable.lab.chunk import BLOCK, Chunk, blocks, cell_hash, compute
+from solvable.lab.declare import Experiment
 from solvable.lab.engines import Engine, engine_of
-from solvable.lab.experiment import Experiment
 from solvable.lab.progress import Progress
 from solvable.lab.store import Store, Stored
 from solvable.lab.values import SIMULATION, CellResult, Failure, Values, concatenate

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from solvable.lab.agreement import Row, power_text
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.style import FAINT, HUES, INK, MARKERS, MOST_SERIES, STYLE, name_of, ordered, plain_number
 
 if TYPE_CHECKING:

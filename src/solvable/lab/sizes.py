@@ -41,7 +41,7 @@ import numpy as np
 from scipy import linalg, special
 
 from solvable.lab.agreement import ROUNDING, Comparison, Extrapolation, Row, normal_score, points, power_text, why
-from solvable.lab.experiment import Experiment, Observable, Overlay
+from solvable.lab.declare import Experiment, Observable, Overlay
 from solvable.lab.values import SIMULATION, CellResult
 
 LEAST = 3

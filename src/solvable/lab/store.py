@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from solvable.lab.chunk import FORMAT, Chunk, Computed, environment, safe
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.files import DamageWarning, StoreError, unwritable, write_whole
 from solvable.lab.shelf import Shelf, read_data
 from solvable.lab.values import Failure, Values, plain

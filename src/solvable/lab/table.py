@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from solvable.lab.chunk import FORMAT
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.grid import kinds
 from solvable.lab.values import Values, plain
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from solvable.lab.experiment import Experiment
-    from solvable.lab.outcome import Outcome
+    from solvable.lab.declare.experiment import Experiment
+    from solvable.lab.declare.outcome import Outcome
 
 SIMULATION = "simulation"
 _LARGEST_STAT = 256
@@ -177,9 +177,9 @@ def plain(value: Any) -> Any:
 
 
 def _coordinate(outcome: Outcome, dim: str, size: int) -> np.ndarray:
-    """The outcome's own field of that name where it has one value per position (as `at` has), else 0, 1, ..."""
-    field = getattr(outcome, dim, None)
-    if field is not None and np.shape(field) == (size,) and np.asarray(field).dtype.kind in "iuf":
+    """Where the outcome has one number or word per position (as `at` has), these, else 0, 1, ..."""
+    field = outcome.along(dim) if hasattr(outcome, "along") else getattr(outcome, dim, None)
+    if field is not None and np.shape(field) == (size,) and np.asarray(field).dtype.kind in "iufU":
         return np.asarray(field)
     return np.arange(size)
 

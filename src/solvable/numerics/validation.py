@@ -96,6 +96,40 @@ def replicate_numbers(replicates: Any) -> range:
     return numbers
 
 
+def truth(name: str, value: Any) -> bool:
+    """`value` if it is True or False.
+
+    Raises: ValueError for anything else, 0 and 1 included.
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError(f"{name}={value!r} is not accepted; accepted: True or False")
+    return bool(value)
+
+
+def instance(name: str, value: Any, accepted: tuple[type, ...]) -> Any:
+    """`value` if it is an instance of one of the classes.
+
+    Raises: TypeError naming them.
+    """
+    if not isinstance(value, accepted):
+        names = [one.__name__ for one in accepted]
+        words = " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
+        raise TypeError(f"{name}={type(value).__name__} is not accepted; accepted: {words}")
+    return value
+
+
+def absent(name: str, value: Any, why: str) -> None:
+    """Raises: ValueError unless the value is None; `why` says what has no such thing."""
+    if value is not None:
+        raise ValueError(f"{name} is given, and {why}; accepted: {name}=None")
+
+
+def on_the_host(call: str, *trees: Any) -> None:
+    """Raises: ValueError where a value is traced, in a call that needs to know the values."""
+    if is_traced(*trees):
+        raise ValueError(f"{call} runs on the host and cannot be traced; accepted: calls outside jit, vmap and grad")
+
+
 def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
     """`value` if it is one of the accepted words.
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from solvable.lab.agreement import Row, Tally, badness, tally
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.looks import number
 from solvable.lab.values import CellResult
 

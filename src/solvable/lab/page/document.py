@@ -19,7 +19,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from solvable.lab import agreement, calibration, dataset, registry, sizes
-from solvable.lab.experiment import Experiment
+from solvable.lab.declare import Experiment
 from solvable.lab.files import StoreError, WriteError, write_whole
 from solvable.lab.page.chapter import Chapter, counted, verdict
 from solvable.lab.page.figures import Graphs, figure_block, figures, over_sizes

@@ -9,7 +9,7 @@ from typing import Any
 
 from solvable.lab import reproduce
 from solvable.lab.agreement import Row
-from solvable.lab.experiment import Experiment, Overlay
+from solvable.lab.declare import Experiment, Overlay
 from solvable.lab.looks import text
 from solvable.lab.page.chapter import (
     Chapter,

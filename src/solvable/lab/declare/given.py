@@ -1,0 +1,79 @@
+"""What a prediction is given: an outcome, a run or a mapping, read by name with the replicate axis first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvable.lab.declare.outcome import Outcome
+from solvable.numerics.results import Result, is_traced
+
+
+class Given:
+    """What was read, by name, each with the replicate axis first; `result` (R,), None where no codes were given.
+
+    `replicated` says whether the prediction keeps the replicate axis. `at` and `unit` are those of the outcome.
+    """
+
+    def __init__(
+        self, fields: Mapping[str, Any], what: str, result: Any = None, at: Any = None, unit: str | None = None
+    ) -> None:
+        self.fields, self.what, self.result, self.at, self.unit = dict(fields), what, result, at, unit
+        self.replicated = True
+
+    def get(self, name: str) -> Any:
+        """What was read under a name, else None."""
+        return self.fields.get(name)
+
+    def need(self, name: str, accepted: str = "") -> Any:
+        """What was read under a name.
+
+        Raises: ValueError where it is not there.
+        """
+        if self.fields.get(name) is None:
+            words = accepted or f"an outcome of simulate, or a mapping with {name!r}"
+            raise ValueError(f"given={self.what} lacks {name!r}; accepted: {words}")
+        return self.fields[name]
+
+    def codes(self, count: int) -> Any:
+        """The result codes (R,), all of them successes where none were given."""
+        if self.result is None:
+            return np.full(count, int(Result.SUCCESSFUL))
+        return jnp.ravel(self.result) if is_traced(self.result) else np.array(self.result, int).reshape(count)
+
+
+def read(given: Any, names: Sequence[str], runs: tuple[type, ...], bare: Mapping[type, str]) -> Given:
+    """Read what a theory declares under `names`.
+
+    `runs` are the classes of a trained run, which counts as one replicate; `bare` maps a class of which an object is
+    accepted by itself to the name that it stands for.
+
+    Raises: TypeError for an object that is none of these, and for an outcome that holds nothing of what is read.
+    """
+    what = type(given).__name__
+    for kind, name in bare.items():
+        if isinstance(given, kind):
+            return Given({name: given}, what)
+    if isinstance(given, Mapping):
+        return Given(given, what, given.get("result"), given.get("at"), given.get("unit"))
+    fields = {name: getattr(given, name) for name in names if hasattr(given, name)}
+    if isinstance(given, Outcome) and fields.keys() - {"result", "at"}:
+        if np.ndim(given.result) == 0:
+            fields = _stacked(fields)
+        return Given(fields, what, jnp.atleast_1d(given.result), given.at, given.unit)
+    if isinstance(given, runs):
+        return Given(_stacked(fields), what, jnp.atleast_1d(given.result))  # pyright: ignore[reportAttributeAccessIssue]
+    accepted = ["an outcome of simulate", *(["a run"] if runs else []), *(f"{kind.__name__}" for kind in bare)]
+    raise TypeError(
+        f"given={what} is not accepted; accepted: {', '.join(accepted)}, or a mapping with "
+        f"{', '.join(name for name in names if name not in ('result', 'at'))}"
+    )
+
+
+def _stacked(fields: Any) -> Any:
+    """With the replicate axis that a single run lacks."""
+    return jax.tree_util.tree_map(lambda leaf: leaf[None] if is_traced(leaf) else np.asarray(leaf)[None], fields)

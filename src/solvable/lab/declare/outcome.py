@@ -1,0 +1,181 @@
+"""What simulate and predict return: named observables with named dims, the same on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Int
+
+from solvable.lab.declare.theory import Status
+from solvable.numerics.results import Result, is_traced
+
+if TYPE_CHECKING:
+    import xarray
+
+
+# JAX arrays inside a traced computation, NumPy arrays once a public call has handed them back.
+AnyArray = Array | np.ndarray
+
+
+class Outcome(eqx.Module):
+    """Observables by name, with the replicate axis first where there is one; each is an attribute too.
+
+    `values` holds an array an observable: the leading dims (`("replicate",)` from `simulate` and from a prediction of
+    runs, `()` from any other) and then its own, `dims[name]`. An observable of which a side does not speak is absent.
+    `result` holds one `Result` code a replicate (or one for a prediction); an unsuccessful element has NaN observables.
+    `at` are the steps or times, in `unit`. `runs` are the runs that were measured: what was drawn, where they started
+    and ended; a prediction may be given them, and what they hold is an attribute here too. `stats` says how the
+    numbers were obtained; `stats["standard_error"]` maps an observable to the standard error of its quadrature where
+    there is one. `coordinates` are the positions along other dims than `at`, numbers or words. `status` says what the
+    theory named in `theory` claims of each observable.
+    """
+
+    values: dict[str, AnyArray]
+    result: Int[AnyArray, "..."]
+    at: Any = None
+    runs: Any = None
+    stats: dict[str, Any] = eqx.field(default_factory=dict)
+    coordinates: dict[str, Any] = eqx.field(default_factory=dict)
+    unit: str = eqx.field(static=True, default="")
+    theory: str = eqx.field(static=True, default="")
+    # pairs, as what is static must have a hash
+    _dims: tuple[tuple[str, tuple[str, ...]], ...] = eqx.field(static=True, default=())
+    _status: tuple[tuple[str, Status], ...] = eqx.field(static=True, default=())
+    _words: tuple[tuple[str, tuple[str, ...]], ...] = eqx.field(static=True, default=())
+
+    @staticmethod
+    def of(
+        values: Mapping[str, Any],
+        result: Any,
+        dims: Mapping[str, Sequence[str]],
+        *,
+        at: Any = None,
+        runs: Any = None,
+        stats: Mapping[str, Any] | None = None,
+        coordinates: Mapping[str, Any] | None = None,
+        unit: str = "",
+        theory: str = "",
+        status: Mapping[str, Status] | None = None,
+    ) -> Outcome:
+        """An outcome of float64 observables: NaN where an element is unsuccessful, absent where a value is None."""
+        kept = {name: _masked(value, result) for name, value in values.items() if value is not None}
+        places, words = {}, {}
+        for dim, along in (coordinates or {}).items():
+            where = np.asarray(along) if not is_traced(along) else along
+            if where.dtype.kind in "US":
+                words[dim] = tuple(map(str, where))
+            else:
+                places[dim] = along
+        return Outcome(
+            kept,
+            jnp.asarray(result) if is_traced(result) else np.asarray(result),
+            at,
+            runs,
+            dict(stats or {}),
+            places,
+            unit,
+            theory,
+            tuple((name, tuple(dims.get(name, ()))) for name in kept),
+            tuple((name, one) for name, one in (status or {}).items() if name in kept),
+            tuple(words.items()),
+        )
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        held = self.__dict__
+        values, runs = held.get("values", {}), held.get("runs")
+        if name in values:
+            return values[name]
+        along = self.along(name)
+        if along is not None:
+            return along
+        if runs is not None and hasattr(runs, name):
+            return getattr(runs, name)
+        raise AttributeError(f"this outcome has no {name!r}; it has {', '.join(map(repr, values))}")
+
+    @property
+    def dims(self) -> Mapping[str, tuple[str, ...]]:
+        """The own dims of each observable."""
+        return dict(self._dims)
+
+    @property
+    def status(self) -> Mapping[str, Status]:
+        """What the theory claims of each observable; empty for a simulation."""
+        return dict(self._status)
+
+    @property
+    def leading(self) -> tuple[str, ...]:
+        """The leading dims: `("replicate",)` or `()`."""
+        return ("replicate",) * np.ndim(self.result)
+
+    def along(self, dim: str) -> Any:
+        """The positions along a dim, numbers or words; None where they are not known."""
+        held = self.__dict__
+        if dim == "at":
+            return held.get("at")
+        words = dict(held.get("_words", ()))
+        return np.array(words[dim]) if dim in words else held.get("coordinates", {}).get(dim)
+
+    def present(self) -> dict[str, AnyArray]:
+        """The observables this outcome holds, by name."""
+        return dict(self.values)
+
+    def reasons(self) -> list[str]:
+        """Why each replicate is missing (an empty text where it is not)."""
+        return [Result(int(code)).message for code in np.ravel(np.asarray(self.result))]
+
+    def __repr__(self) -> str:
+        """One line an observable: its value, or the mean and its standard error over the replicates."""
+        if is_traced(self.result, self.values):
+            return f"Outcome(traced: {', '.join(self.values)})"
+        head = f"Outcome of {self.theory}" if self.theory else "Outcome"
+        lines = [f"{head}{_replicates(self.result)}"]
+        for name, value in self.values.items():
+            claim = f"  ({self.status[name].claim})" if name in self.status else ""
+            lines.append(f"  {name:<20} {_summary(np.asarray(value), bool(self.leading))}{claim}")
+        lines += [f"  missing: {reason}" for reason in dict.fromkeys(self.reasons()) if reason]
+        return "\n".join(lines)
+
+    def to_dataset(self) -> xarray.Dataset:
+        """The observables as a labelled dataset."""
+        import xarray
+
+        own = {dim for dims in self.dims.values() for dim in dims}
+        along = {dim: self.along(dim) for dim in sorted(own)}
+        return xarray.Dataset(
+            {name: (self.leading + self.dims[name], np.asarray(value)) for name, value in self.values.items()},
+            {dim: places for dim, places in along.items() if places is not None and np.ndim(places) == 1},
+        )
+
+
+def _masked(value: Any, result: Any) -> Any:
+    """The value in float64, and NaN, its gradient too, where the result is no success."""
+    if is_traced(value, result):
+        value, result = jnp.asarray(value).astype(jnp.float64), jnp.asarray(result)
+        # A factor, not a choice: jnp.where would leave the gradient of what is lost at a harmless zero.
+        factor = jnp.where(result == int(Result.SUCCESSFUL), 1.0, jnp.nan)
+        return value * factor.reshape(factor.shape + (1,) * (value.ndim - factor.ndim))
+    value, lost = np.array(value, np.float64), np.asarray(result) != int(Result.SUCCESSFUL)
+    value[np.broadcast_to(lost.reshape(lost.shape + (1,) * (value.ndim - lost.ndim)), value.shape)] = np.nan
+    return value[()] if value.ndim else np.float64(value)
+
+
+def _replicates(result: Any) -> str:
+    return "" if np.ndim(result) == 0 else f", {np.size(result)} replicates"
+
+
+def _summary(value: np.ndarray, replicated: bool) -> str:
+    if value.ndim > int(replicated):
+        return f"array of shape {value.shape}"
+    if not replicated:
+        return f"{float(value):.6g}"
+    there = value[np.isfinite(value)]
+    if there.size == 0:
+        return "missing"
+    error = f" +- {there.std(ddof=1) / np.sqrt(there.size):.2g}" if there.size > 1 else ""
+    return f"{there.mean():.6g}{error}"

@@ -1,0 +1,259 @@
+"""A system, and the two verbs it answers to: what `simulate` and `predict` do alike for every model is done here."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+
+from solvable.lab.declare.given import Given, read
+from solvable.lab.declare.outcome import Outcome
+from solvable.lab.declare.theory import Observable, Predicted, Status, Theory
+from solvable.numerics.precision import float64
+from solvable.numerics.random import replicate_keys
+from solvable.numerics.results import Result, is_traced, raise_unless_successful
+from solvable.numerics.validation import choice, instance, on_the_host
+
+
+@dataclasses.dataclass(frozen=True)
+class Example:
+    """A tiny setting of a system, in which the conformance test tries everything that all systems promise.
+
+    `problem` is what `algorithm.train` takes; `shared` are the keywords that simulate and predict share, `sizes` those
+    of simulate alone. `failing` is a (task, algorithm) with which every replicate ends with the code `code`, None where
+    nothing can fail.
+    """
+
+    task: Any
+    algorithm: Any
+    problem: Any
+    shared: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    sizes: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    at: Any = None
+    failing: tuple[Any, Any] | None = None
+    code: int = int(Result.NONFINITE)
+
+
+class System(abc.ABC):
+    """One model: its tasks, algorithms, observables and theories, how it is trained and what is measured of a run.
+
+    simulate = `measure` after `train`; predict = `measure` after a theory, or the observables that a theory gives. A
+    subclass writes `train` and `measure`; the other methods are hooks with a default. Its module offers `simulate` and
+    `predict` with their own signatures, which call those of its one instance, `SYSTEM`.
+
+    Class attributes: `tasks` and `algorithms`, the classes accepted; `observables`; `theories` by name, the first being
+    the default; `traced`, whether predict works inside jit, vmap and grad (else a tracer is refused in a sentence);
+    `units` of `at`, the first being the default; `run_types`, what `algorithm.train` returns; `bare`, classes of which
+    an object may be `given` by itself, with the name of what it stands for.
+    """
+
+    tasks: ClassVar[tuple[type, ...]]
+    algorithms: ClassVar[tuple[type, ...]]
+    observables: ClassVar[tuple[Observable, ...]]
+    theories: ClassVar[Mapping[str, Theory]]
+    traced: ClassVar[bool] = False
+    units: ClassVar[tuple[str, ...]] = ("",)
+    run_types: ClassVar[tuple[type, ...]] = ()
+    bare: ClassVar[Mapping[type, str]] = {}
+
+    @abc.abstractmethod
+    def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, **sizes: Any) -> Any:
+        """The runs of all replicates, one a key, stacked along their leading axis.
+
+        They hold `result` (R,) codes, what was drawn, and what a prediction may be given.
+        """
+
+    @abc.abstractmethod
+    def measure(self, task: Any, algorithm: Any, runs: Any, at: Any) -> Mapping[str, Any]:
+        """The observables of runs, (R, *own dims) each; None for one that these runs do not have."""
+
+    @abc.abstractmethod
+    def example(self) -> Example:
+        """A tiny setting, for the conformance test."""
+
+    # ---- hooks
+
+    def times(self, task: Any, algorithm: Any, at: Any, unit: str) -> Any:
+        """`at` after its check, or the system's default for None."""
+        return at
+
+    def runs_given(self, task: Any, algorithm: Any, given: Given | None) -> Any:
+        """The runs that theories read, made of what was given; `result` (R,) says which of them they speak of.
+
+        Without anything given: what the task alone stands for, else None.
+        """
+        return given
+
+    def samples_problems(self, algorithm: Any, **sizes: Any) -> bool:
+        """Whether training calls `task.sample`, so that a user's own law is honoured."""
+        return True
+
+    def coordinates(self, task: Any, algorithm: Any) -> Mapping[str, Any]:
+        """The positions along dims other than `at`: numbers or words."""
+        return {}
+
+    # ---- the two verbs
+
+    @float64
+    def simulate(
+        self,
+        task: Any,
+        algorithm: Any,
+        /,
+        *,
+        key: Any = None,
+        replicates: int | range = 1,
+        at: Any = None,
+        unit: str | None = None,
+        **sizes: Any,
+    ) -> Outcome:
+        """Train on drawn problems and measure the runs. Replicate r depends on `key` and r alone."""
+        unit, at, runs = self._trained(task, algorithm, key, replicates, at, unit, sizes)
+        values = self.measure(task, algorithm, runs, at)
+        return self._outcome(task, algorithm, values, runs.result, at=at, unit=unit, runs=runs)
+
+    @float64
+    def trained(
+        self,
+        task: Any,
+        algorithm: Any,
+        /,
+        *,
+        key: Any = None,
+        replicates: int | range = 1,
+        at: Any = None,
+        unit: str | None = None,
+        **sizes: Any,
+    ) -> Any:
+        """The runs that `simulate` measures."""
+        return self._trained(task, algorithm, key, replicates, at, unit, sizes)[2]
+
+    @float64
+    def predict(
+        self,
+        task: Any,
+        algorithm: Any,
+        /,
+        *,
+        theory: str | None = None,
+        given: Any = None,
+        at: Any = None,
+        unit: str | None = None,
+        throw: bool = True,
+        **shared: Any,
+    ) -> Outcome:
+        """What a theory says: of the runs given, with their replicate axis, or without any.
+
+        `theory` None is the first, or with `given` the first that reads it.
+        """
+        self._accept("predict", task, algorithm, given, shared)
+        name = self._theory(theory, given)
+        said = self.theories[name]
+        if given is None and said.needs_given:
+            reads = ", ".join(repr(one) for one in said.given if one not in ("result", "at"))
+            raise ValueError(
+                f"given=None is not accepted with theory={name!r}, which holds for what a run drew or reached; "
+                f"accepted: an outcome of simulate, or a mapping with {reads}"
+            )
+        if given is not None and not said.given:
+            readers = [one for one, theory in self.theories.items() if theory.given]
+            words = " or ".join(["given=None", *(f"theory={one!r}" for one in readers)])
+            raise ValueError(f"given is not read by theory={name!r}; accepted: {words}")
+        found = None if given is None else read(given, said.given, self.run_types, self.bare)
+        if found is not None and found.unit is not None and unit is None:
+            unit = found.unit
+        unit = self._unit(unit)
+        at = self.times(task, algorithm, found.at if at is None and found is not None else at, unit)
+        runs = self.runs_given(task, algorithm, found)
+        answer = said.of(task, algorithm, runs, at, **shared) if said.of else {}
+        if not isinstance(answer, Mapping | Predicted):
+            answer = Predicted(self.measure(task, algorithm, answer, at), getattr(answer, "result", None))
+        elif isinstance(answer, Mapping):
+            answer = Predicted(answer)
+        success = int(Result.SUCCESSFUL)
+        own = success if answer.result is None else answer.result
+        drawn = success if runs is None else runs.result
+        if throw:
+            # a run that failed has nothing to be predicted: it is missing, and says why
+            raise_unless_successful(_choose(drawn, own, success), f"predict, {name!r}", answer.detail)
+        result = _choose(drawn, own, drawn)
+        replicated = found is not None and found.replicated
+        if not replicated and np.ndim(result):
+            result = result[0]
+        status = said.status
+        if self.is_foreign(task):
+            status = {key: Status("heuristic", one.origin) for key, one in status.items()}
+        return self._outcome(
+            task,
+            algorithm,
+            answer.values,
+            result,
+            at=at,
+            unit=unit,
+            runs=runs if isinstance(runs, eqx.Module) and replicated else None,
+            stats=answer.stats,
+            theory=name,
+            status=status,
+        )
+
+    def is_foreign(self, task: Any) -> bool:
+        """Whether a task draws by a `sample` of its own in place of that of the class it extends."""
+        law = next(kind for kind in type(task).__mro__ if kind in self.tasks)
+        return getattr(type(task), "sample", None) is not getattr(law, "sample", None)
+
+    # ---- what both do
+
+    def _trained(
+        self, task: Any, algorithm: Any, key: Any, replicates: Any, at: Any, unit: str | None, sizes: Any
+    ) -> tuple[str, Any, Any]:
+        self._accept("simulate", task, algorithm, None, sizes)
+        if self.is_foreign(task) and not self.samples_problems(algorithm, **sizes):
+            raise ValueError(
+                f"task={type(task).__name__} draws by a sample of its own, and this sampler is exact for the law of "
+                f"{type(self).__name__} alone; accepted: full=True, which calls it"
+            )
+        unit = self._unit(unit)
+        at = self.times(task, algorithm, at, unit)
+        return unit, at, self.train(task, algorithm, replicate_keys(key, replicates), at, unit, **sizes)
+
+    def _accept(self, call: str, task: Any, algorithm: Any, given: Any, options: Any) -> None:
+        instance("task", task, self.tasks)
+        instance("algorithm", algorithm, self.algorithms)
+        if not self.traced:
+            on_the_host(call, task, algorithm, given, options)
+
+    def _theory(self, theory: str | None, given: Any) -> str:
+        names = tuple(self.theories)
+        if theory is None and given is not None:
+            return next((name for name in names if self.theories[name].given), names[0])
+        return choice("theory", names[0] if theory is None else theory, names)
+
+    def _unit(self, unit: str | None) -> str:
+        return choice("unit", self.units[0] if unit is None else unit, self.units)
+
+    def _outcome(self, task: Any, algorithm: Any, values: Mapping[str, Any], result: Any, **about: Any) -> Outcome:
+        dims = {one.name: one.dims for one in self.observables}
+        count = np.shape(result)
+        shaped = {name: _shaped(value, len(dims[name]), count) for name, value in values.items() if value is not None}
+        return Outcome.of(shaped, result, dims, coordinates=self.coordinates(task, algorithm), **about)
+
+
+def _choose(drawn: Any, own: Any, failed: Any) -> Any:
+    """`own` where the run succeeded, else `failed`."""
+    space = jnp if is_traced(drawn, own) else np
+    return space.where(space.asarray(drawn) == int(Result.SUCCESSFUL), space.asarray(own), space.asarray(failed))
+
+
+def _shaped(value: Any, own: int, count: tuple[int, ...]) -> Any:
+    """With the replicate axis where there is one, and without it where there is none."""
+    if np.ndim(value) == own + 1 and not count:
+        return value[0]
+    if np.ndim(value) == own and count:
+        space = jnp if is_traced(value) else np
+        return space.broadcast_to(value, count + np.shape(value))
+    return value
