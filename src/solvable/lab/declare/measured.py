@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from solvable.lab.declare.experiment import Experiment
-from solvable.lab.declare.theory import Overlay, Status
+from solvable.lab.declare.theory import Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
@@ -38,7 +38,7 @@ class Measured(Experiment):
         raise NotImplementedError
 
     def predicted(self, runs: Any) -> Any:
-        """The runs as theory has them, or the observables (one value for all runs, or one a run)."""
+        """The runs as theory has them, or the observables (one value for all runs, or one a run), or a `Predicted`."""
         raise NotImplementedError
 
     def coordinates(self) -> Mapping[str, Any]:
@@ -56,10 +56,12 @@ class Measured(Experiment):
 
         runs = None if given is None else given.runs
         found = self.predicted(runs)
-        result = getattr(found, "result", int(Result.SUCCESSFUL) if runs is None else runs.result)
-        values = found if isinstance(found, Mapping) else self._measured(found)
-        kept = {name: value for name, value in values.items() if name in self.status(overlay)}
-        return self._outcome(kept, result, None)
+        if not isinstance(found, Predicted):
+            values = found if isinstance(found, Mapping) else self._measured(found)
+            found = Predicted(values, getattr(found, "result", None))
+        success = int(Result.SUCCESSFUL) if runs is None else runs.result
+        kept = {name: value for name, value in found.values.items() if name in self.status(overlay)}
+        return self._outcome(kept, success if found.result is None else found.result, None, found.stats)
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
@@ -84,7 +86,7 @@ class Measured(Experiment):
             for name in like
         }
 
-    def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any) -> Any:
+    def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any, stats: Any = None) -> Any:
         from solvable.lab.declare.outcome import Outcome
 
         dims = {one.name: one.dims for one in self.observables}
@@ -94,4 +96,5 @@ class Measured(Experiment):
             for name, value in values.items()
             if name in dims
         }
-        return Outcome.of(shaped, result, dims, at=places.pop("at", None), runs=runs, coordinates=places)
+        at = places.pop("at", None)
+        return Outcome.of(shaped, result, dims, at=at, runs=runs, stats=stats, coordinates=places)
