@@ -21,8 +21,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from solvable.attention.sparse_tokens.features import Features
-from solvable.numerics.gaussian import normal_cdf
+from solvable.attention.sparse_tokens.nodes import Nodes
+from solvable.numerics.gaussian import normal_cdf, positive_part_square
 from solvable.numerics.losses import Loss
 from solvable.numerics.results import Result
 
@@ -45,7 +45,7 @@ Unknowns = Float[Array, "5"]
 class Equations(eqx.Module):
     """The system at one setting: features, loss, ridge and ratio."""
 
-    features: Features
+    features: Nodes
     loss: Loss
     ridge: Float[Array, ""]
     ratio: Float[Array, ""]
@@ -286,6 +286,16 @@ def implicit(equations: Equations, x: Unknowns) -> Unknowns:
         return jnp.linalg.solve(jax.jacfwd(linear)(y), y)
 
     return jax.lax.custom_root(lambda y: equations.residual(y), x, lambda _, guess: guess, tangent_solve)
+
+
+def separation(features: Nodes, weights: Float[Array, "3"]) -> Float[Array, ""]:
+    """E[(sqrt(1 + w2^2) G - y (w1 A + w2 kappa c + b)/r)_+^2] at (w1, w2, b) per norm of the orthogonal weights.
+
+    Its minimum is 1/capacity: where it is below 1/ratio somewhere, the features are linearly separable.
+    """
+    reach = weights[0] * features.query + weights[1] * features.signal + weights[2] * features.label
+    spread = jnp.broadcast_to(jnp.sqrt(1.0 + weights[1] * weights[1]), reach.shape)
+    return features.mean(positive_part_square(-reach / features.scale, spread))
 
 
 def training_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:

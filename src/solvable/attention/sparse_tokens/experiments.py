@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from solvable.attention import sparse_tokens as st
-from solvable.attention.sparse_tokens.limits import excess
-from solvable.attention.sparse_tokens.simulate import sample_counts
-from solvable.lab.experiment import Experiment, FigureExperiment, Observable, Overlay, Status, axis, parameter
+from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Predicted, Status, axis, parameter
 
 if TYPE_CHECKING:
     import xarray
@@ -18,6 +16,8 @@ if TYPE_CHECKING:
 PAPER = "arXiv:2509.25153"
 LossName = Literal["logistic", "square", "hinge"]
 ModelName = Literal["attention", "pooled", "flat"]
+DERIVED = Status("asymptotic", "derived")
+EXACT = Status("exact", "derived")
 
 
 class SparseTokenExperiment(Experiment):
@@ -28,22 +28,44 @@ class SparseTokenExperiment(Experiment):
     strength: float = parameter(5.0, "strength of the signal", symbol="theta")
     positive_rate: float = parameter(0.5, "probability of a positive bag", symbol="pi")
 
-    system: ClassVar[str] = "solvable.attention.sparse_tokens"
+    system = "solvable.attention.sparse_tokens"
 
     def task(self) -> Any:
-        """The bags."""
         return st.SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
+
+
+class BagsExperiment(SparseTokenExperiment):
+    """What the figures share whose runs are trained on ratio * dim bags."""
+
+    def shared(self) -> dict[str, Any]:
+        return {"ratio": self.ratio}  # pyright: ignore[reportAttributeAccessIssue]
+
+    def sizes(self) -> dict[str, Any]:
+        """The dimension, refused here where it leaves no bags, before anything runs."""
+        from solvable.attention.sparse_tokens.system import bag_counts
+
+        bag_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)  # pyright: ignore[reportAttributeAccessIssue]
+        return {"dim": self.dim}  # pyright: ignore[reportAttributeAccessIssue]
+
+    def amounts(self) -> Mapping[str, int]:
+        """The bags of a run."""
+        return {"bags": round(self.ratio * self.dim)}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def linear(model: str, *arguments: Any) -> Any:
+    """The linear baseline of that name."""
+    return {"pooled": st.PooledLinear, "flat": st.FlatLinear}[model](*arguments)
 
 
 def _per_dim(b: float) -> Any:
     return lambda cell: b / cell.dim
 
 
-class ErrorAgainstRatio(SparseTokenExperiment):
+class ErrorAgainstRatio(BagsExperiment):
     """Test error, training loss and training error against samples per dimension: attention, linear baselines."""
 
-    name: ClassVar[str] = "sparse-tokens/error"
-    source: ClassVar[str] = f"{PAPER}, Fig. 1 (step sizes and split not stated there; ours)"
+    name = "sparse-tokens/error"
+    source = f"{PAPER}, Fig. 1 (step sizes and split not stated there; ours)"
 
     model: ModelName = axis(["attention", "pooled", "flat"], "classifier")
     loss: LossName = axis(["logistic", "square"], "training loss")
@@ -53,42 +75,28 @@ class ErrorAgainstRatio(SparseTokenExperiment):
     sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
     dim: int = parameter(400, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("test_error", "test error", allowance=_per_dim(1.0)),
         Observable("train_loss", "training loss", allowance=_per_dim(1.0)),
         Observable("train_error", "training error", allowance=_per_dim(1.0)),
         Observable("cosine", "cosine of query and signal", allowance=_per_dim(4.0)),
         Observable("orthogonal_norm", "norm of the head off the query", allowance=_per_dim(16.0)),
     )
-    panels: ClassVar[Sequence[str]] = ("test_error", "train_loss", "train_error")
-    x: ClassVar[str] = "ratio"
-    size_parameter: ClassVar[str | None] = "dim"
+    panels = ("test_error", "train_loss", "train_error")
+    x = "ratio"
+    size_parameter = "dim"
     # Few query samples make the error steep and convex in the alignment reached, so that its mean over runs is far from
     # its value at the limit alignment: the limit is drawn for attention, the conditional theory is what must agree.
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("limit"), Overlay("given_query", given=True))
+    overlays = (Overlay("limit"), Overlay("given_query", given=True))
 
     def algorithm(self) -> Any:
-        """The classifier."""
         if self.model == "attention":
             return st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
-        return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)(self.loss, self.ridge)
-
-    def shared(self) -> dict[str, Any]:
-        """The ratio."""
-        return {"ratio": self.ratio}
-
-    def sizes(self) -> dict[str, Any]:
-        """The dimension, refused here where it leaves no bags, before anything runs."""
-        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
-        return {"dim": self.dim}
-
-    def amounts(self) -> Mapping[str, int]:
-        """The bags of a run."""
-        return {"bags": round(self.ratio * self.dim)}
+        return linear(self.model, self.loss, self.ridge)
 
     def marginal(self, observable: str) -> Mapping[str, float]:
         """The derivative by the number of bags."""
-        return {"bag": float(st.one_more_bag(self.task(), self.algorithm(), self.ratio, self.dim, observable))}
+        return {"bag": float(st.marginal_error(self.task(), self.algorithm(), self.ratio, self.dim, observable))}
 
     def tuned(self, observable: str) -> Mapping[str, float]:
         """The query share, ridge and sharpness of the least predicted test error, as far as the classifier has them."""
@@ -105,12 +113,11 @@ class ErrorAgainstRatio(SparseTokenExperiment):
         return (Overlay("limit"),)
 
 
-class AlignmentAgainstRatio(SparseTokenExperiment, FigureExperiment):
+class AlignmentAgainstRatio(SparseTokenExperiment, Measured):
     """Cosine of the two-step query with the signal against query samples per dimension, and its approach to 1."""
 
-    name: ClassVar[str] = "sparse-tokens/alignment"
-    source: ClassVar[str] = f"{PAPER}, Theorem 3 and Corollary 1 (figure: reconstruction)"
-    module: ClassVar[str] = "alignment"
+    name = "sparse-tokens/alignment"
+    source = f"{PAPER}, Theorem 3 and Corollary 1 (figure: reconstruction)"
 
     loss: LossName = axis(["logistic", "square", "hinge"], "training loss")
     query_ratio: float = axis(
@@ -121,49 +128,54 @@ class AlignmentAgainstRatio(SparseTokenExperiment, FigureExperiment):
     query_rate: float = parameter(1.0, "learning rate of the query in step two")
     dim: int = parameter(400, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("cosine", "cosine of query and signal", allowance=_per_dim(4.0)),
         Observable("sharpness", "norm of the query", allowance=_per_dim(4.0), log=True),
         Observable("scaled_misalignment", "query ratio x (1 - |cosine|)", allowance=lambda cell: 8.0 / cell.dim),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "cosine": Status("asymptotic", "derived"),
-        "sharpness": Status("asymptotic", "derived"),
-        "scaled_misalignment": Status("asymptotic", "derived"),
-    }
-    x: ClassVar[str] = "query_ratio"
-    size_parameter: ClassVar[str | None] = "dim"
+    statuses = dict.fromkeys(("cosine", "sharpness", "scaled_misalignment"), DERIVED)
+    x = "query_ratio"
+    size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        """The two steps."""
-        return st.TwoStepAttention(
-            self.loss,
-            sharpness=None,
-            query_rate=self.query_rate,
-            head_rate=self.head_rate,
-            bias_rate=self.bias_rate,
-        )
-
-    def shared(self) -> dict[str, Any]:
-        """The query ratio."""
-        return {"query_ratio": self.query_ratio}
+        rates = {"query_rate": self.query_rate, "head_rate": self.head_rate, "bias_rate": self.bias_rate}
+        return st.TwoStepAttention(self.loss, **rates)
 
     def amounts(self) -> Mapping[str, int]:
         """The bags that train the query."""
         return {"bags": round(self.query_ratio * self.dim)}
 
     def sizes(self) -> dict[str, Any]:
-        """The dimension."""
         return {"dim": self.dim}
 
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """The two steps alone."""
+        from solvable.attention.sparse_tokens.query import sampled_queries
 
-class Capacity(SparseTokenExperiment, FigureExperiment):
+        options = {"query_ratio": self.query_ratio, "dim": self.dim, "key": key, "replicates": replicates}
+        return sampled_queries(self.task(), self.algorithm(), **options)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        misalignment = self.query_ratio * (1.0 - abs(run.cosine))
+        return {"cosine": run.cosine, "sharpness": run.sharpness, "scaled_misalignment": misalignment}
+
+    def predicted(self, runs: Any) -> Any:
+        return self.measure(st.alignment(self.task(), self.algorithm(), self.query_ratio))
+
+
+class Draws(NamedTuple):
+    """Draws that are separable (1) or not (0), (R,)."""
+
+    result: Any
+    separable: Any
+
+
+class Capacity(SparseTokenExperiment, Measured):
     """Share of linearly separable draws around the predicted capacity."""
 
-    name: ClassVar[str] = "sparse-tokens/capacity"
-    source: ClassVar[str] = f"{PAPER}, Conjecture 1 and Fig. 3 (figure: reconstruction)"
-    module: ClassVar[str] = "separability"
-    replicates: ClassVar[int] = 24
+    name = "sparse-tokens/capacity"
+    source = f"{PAPER}, Conjecture 1 and Fig. 3 (figure: reconstruction)"
+    replicates = 24
 
     model: ModelName = axis(["pooled", "flat", "attention"], "classifier")
     relative_ratio: float = axis([0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3], "samples / dim over the predicted capacity")
@@ -171,7 +183,7 @@ class Capacity(SparseTokenExperiment, FigureExperiment):
     sharpness: float = parameter(1.0, "norm of the query (attention)", symbol="beta")
     dim: int = parameter(60, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         # The step of the limit is smeared over a window of width 1/sqrt(dim), in which it does not speak.
         Observable(
             "separable_share",
@@ -179,23 +191,33 @@ class Capacity(SparseTokenExperiment, FigureExperiment):
             allowance=lambda cell: 0.5 if abs(cell.relative_ratio - 1.0) < 1.2 / cell.dim**0.5 else 2.0 / cell.dim,
         ),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {"separable_share": Status("asymptotic", "derived")}
+    statuses = dict.fromkeys(("separable_share",), DERIVED)
     # No `size`: the share leaves its step exponentially fast in dim outside the window and not at all inside it.
-    x: ClassVar[str] = "relative_ratio"
+    x = "relative_ratio"
 
     def algorithm(self) -> Any:
-        """The classifier."""
         if self.model == "attention":
             return st.FixedQueryAttention(self.cosine, self.sharpness)
-        return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)()
-
-    def shared(self) -> dict[str, Any]:
-        """The ratio, relative to the capacity."""
-        return {"relative_ratio": self.relative_ratio}
+        return linear(self.model)
 
     def sizes(self) -> dict[str, Any]:
-        """The dimension."""
         return {"dim": self.dim}
+
+    def runs(self, key: Any, replicates: int | range) -> Draws:
+        """Draws of relative_ratio * capacity * dim bags, which do not feel the fourth digit of the capacity."""
+        from solvable.attention.sparse_tokens.separability import separable_draws
+
+        task, algorithm = self.task(), self.algorithm()
+        ratio = self.relative_ratio * st.capacity(task, algorithm, st.Quadrature(points=2**13, scramblings=2))
+        draws = separable_draws(task, algorithm, ratio=ratio, dim=self.dim, key=key, replicates=replicates)
+        return Draws((0.0 * draws).astype(int), draws)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        return {"separable_share": run.separable}
+
+    def predicted(self, runs: Any) -> Any:
+        """1 below the capacity, 0 above, 1/2 at it."""
+        return {"separable_share": 0.5 if self.relative_ratio == 1.0 else float(self.relative_ratio < 1.0)}
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -215,13 +237,12 @@ class Capacity(SparseTokenExperiment, FigureExperiment):
         return True
 
 
-class PhaseDiagram(SparseTokenExperiment, FigureExperiment):
+class PhaseDiagram(SparseTokenExperiment, Measured):
     """Where attention beats the linear baselines with unlimited data, and where a badly aligned query loses to them."""
 
-    name: ClassVar[str] = "sparse-tokens/phase-diagram"
-    source: ClassVar[str] = f"{PAPER}, phase diagram (figure: reconstruction)"
-    module: ClassVar[str] = "phases"
-    replicates: ClassVar[int] = 0
+    name = "sparse-tokens/phase-diagram"
+    source = f"{PAPER}, phase diagram (figure: reconstruction)"
+    replicates = 0
 
     cosine: float = axis(
         [-0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "cosine of query and signal"
@@ -229,20 +250,25 @@ class PhaseDiagram(SparseTokenExperiment, FigureExperiment):
     strength: float = axis([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "strength of the signal", symbol="theta")
     sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("attention_error", "limit error of attention"),
         Observable("linear_error", "limit error of the linear baselines"),
         Observable("advantage", "linear minus attention error"),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        name: Status("exact", "derived") for name in ("attention_error", "linear_error", "advantage")
-    }
-    panels: ClassVar[Sequence[str]] = ("advantage",)
-    x: ClassVar[str] = "cosine"
+    statuses = dict.fromkeys(("attention_error", "linear_error", "advantage"), EXACT)
+    panels = ("advantage",)
+    x = "cosine"
 
     def algorithm(self) -> Any:
-        """Attention with that query, square loss, no ridge."""
         return st.FixedQueryAttention(self.cosine, self.sharpness, "square", 0.0)
+
+    def predicted(self, runs: Any) -> Predicted:
+        """The limit errors for the square loss without ridge, ratio to infinity; see `limit_error`."""
+        attention = st.limit_error(self.task(), self.algorithm())
+        linear = st.limit_error(self.task(), st.PooledLinear("square", 0.0))
+        values = {"attention_error": attention, "linear_error": linear, "advantage": linear - attention}
+        errors = dict.fromkeys(("attention_error", "advantage"), attention.standard_error)
+        return Predicted(values, stats={"standard_error": errors})
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -270,12 +296,12 @@ class PhaseDiagram(SparseTokenExperiment, FigureExperiment):
         return True
 
 
-class Rates(SparseTokenExperiment):
+class Rates(BagsExperiment, Measured):
     """Approach to the limit of many samples: ratio x (test error - its limit) goes to a constant."""
 
-    name: ClassVar[str] = "sparse-tokens/rates"
-    source: ClassVar[str] = f"{PAPER}, Corollary 2 (constants derived here)"
-    replicates: ClassVar[int] = 12
+    name = "sparse-tokens/rates"
+    source = f"{PAPER}, Corollary 2 (constants derived here)"
+    replicates = 12
 
     model: ModelName = axis(["attention", "pooled", "flat"], "classifier")
     ratio: float = axis([16.0, 32.0, 64.0, 128.0], "samples / dim", symbol="alpha", log=True)
@@ -284,82 +310,61 @@ class Rates(SparseTokenExperiment):
     ridge: float = parameter(1e-12, "ridge penalty", symbol="lambda", log=True)
     dim: int = parameter(100, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable(
             "excess_error", "test error minus its limit", allowance=lambda cell: 1.0 / (cell.dim * cell.ratio), log=True
         ),
         Observable("scaled_excess", "ratio x (test error - limit)", allowance=_per_dim(1.0)),
     )
-    x: ClassVar[str] = "ratio"
-    size_parameter: ClassVar[str | None] = "dim"
+    statuses = dict.fromkeys(("excess_error", "scaled_excess"), DERIVED)
+    x = "ratio"
+    size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        """The classifier, square loss."""
         if self.model == "attention":
             return st.FixedQueryAttention(self.cosine, self.sharpness, "square", self.ridge)
-        return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)("square", self.ridge)
+        return linear(self.model, "square", self.ridge)
 
-    def shared(self) -> dict[str, Any]:
-        """The ratio."""
-        return {"ratio": self.ratio}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        above = run.test_error - st.limit_error(self.task(), self.algorithm())
+        return {"excess_error": above, "scaled_excess": self.ratio * above}
 
-    def sizes(self) -> dict[str, Any]:
-        """The dimension."""
-        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
-        return {"dim": self.dim}
-
-    def amounts(self) -> Mapping[str, int]:
-        """The bags of a run."""
-        return {"bags": round(self.ratio * self.dim)}
-
-    def simulate(self, key: Any, replicates: int | range) -> Any:
-        """Train, and subtract the limit."""
-        return self._excess(super().simulate(key, replicates))
-
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
-        """Predict, and subtract the limit."""
-        return self._excess(super().predict(overlay))
-
-    @classmethod
-    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
-        """Both follow from the test error."""
-        return {name: Status("asymptotic", "derived") for name in ("excess_error", "scaled_excess")}
-
-    def _excess(self, outcome: Any) -> Any:
-        return excess(outcome, float(st.limit_error(self.task(), self.algorithm())), self.ratio)
+    def predicted(self, runs: Any) -> Any:
+        return self.measure(st.predict(self.task(), self.algorithm(), **self.shared()))
 
 
-class Representation(SparseTokenExperiment, FigureExperiment):
+class Representation(SparseTokenExperiment, Measured):
     """The least error of each representation as bags grow long, at strength = growth x log(length)."""
 
-    name: ClassVar[str] = "sparse-tokens/representation"
-    source: ClassVar[str] = f"{PAPER}, Proposition 1, Theorems 1 and 2 (closed forms derived here)"
-    module: ClassVar[str] = "limits"
-    replicates: ClassVar[int] = 0
+    name = "sparse-tokens/representation"
+    source = f"{PAPER}, Proposition 1, Theorems 1 and 2 (closed forms derived here)"
+    replicates = 0
 
     length: int = axis([10, 30, 100, 300, 1000], "tokens a bag", symbol="L", log=True)
     growth: float = parameter(1.0, "strength / log(length)")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("attention", "attention that knows the signal", log=True),
         Observable("bayes", "best classifier", log=True),
         Observable("pooled", "best linear on the mean token", log=True),
         Observable("flat", "best linear on the flat bag", log=True),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "attention": Status("exact", "derived"),
-        "bayes": Status("exact", "derived"),
-        "pooled": Status("exact", "derived"),
-        "flat": Status("heuristic", "derived"),
-    }
-    x: ClassVar[str] = "length"
+    statuses = dict.fromkeys(("attention", "bayes", "pooled"), EXACT) | {"flat": Status("heuristic", "derived")}
+    panels = ("errors",)
+    x = "length"
 
     def task(self) -> Any:
-        """Bags whose signal grows with their length."""
         return st.SparseTokens(self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate)
 
     def algorithm(self) -> None:
         """Nothing is trained."""
+
+    def predicted(self, runs: Any) -> Predicted:
+        task = self.task()
+        attention, bayes = st.oracle_error(task), st.bayes_error(task)
+        linear = {"pooled": st.pooled_oracle_error(task), "flat": st.flat_oracle_error(task)}
+        errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
+        return Predicted({"attention": attention, "bayes": bayes, **linear}, stats={"standard_error": errors})
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -373,15 +378,12 @@ class Representation(SparseTokenExperiment, FigureExperiment):
         axes.legend(frameon=False, fontsize="small")
         return True
 
-    panels: ClassVar[Sequence[str]] = ("errors",)
 
-
-class Surrogate(SparseTokenExperiment, FigureExperiment):
+class Surrogate(BagsExperiment, Measured):
     """The training objective profiled over the orthogonal weights against the scalar problem that it becomes."""
 
-    name: ClassVar[str] = "sparse-tokens/surrogate"
-    source: ClassVar[str] = f"{PAPER}, asymptotic equivalence, uniform convergence and uniqueness (form derived here)"
-    module: ClassVar[str] = "surrogate"
+    name = "sparse-tokens/surrogate"
+    source = f"{PAPER}, asymptotic equivalence, uniform convergence and uniqueness (form derived here)"
 
     loss: LossName = parameter("logistic", "training loss")
     ratio: float = parameter(2.0, "samples / dim", symbol="alpha", log=True)
@@ -391,34 +393,36 @@ class Surrogate(SparseTokenExperiment, FigureExperiment):
     radius: float = parameter(0.5, "half width of the grid around the solution")
     dim: int = axis([50, 100, 200, 400], "embedding dimension", symbol="d", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("objective", "profiled objective", allowance=_per_dim(2.0)),
+    observables = (
+        Observable("objective", "profiled objective", allowance=_per_dim(2.0), dims=("point",)),
         # A sup of fluctuations: it shrinks like 1/sqrt(dim), and the allowance says at which constant.
         Observable(
             "uniform_gap", "largest gap over the grid", allowance=lambda cell: 1.0 / cell.dim**0.5, log=True, order=0.5
         ),
         Observable("solution_spread", "spread of solutions over random starts", tolerance=1e-6),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "objective": Status("asymptotic", "derived"),
-        "uniform_gap": Status("asymptotic", "derived"),
-        "solution_spread": Status("exact", "derived"),
-    }
-    x: ClassVar[str] = "dim"
-    size_parameter: ClassVar[str | None] = "dim"
+    statuses = dict.fromkeys(("objective", "uniform_gap"), DERIVED) | {"solution_spread": EXACT}
+    x = "dim"
+    size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        """Attention with that query."""
         return st.FixedQueryAttention(self.cosine, self.sharpness, self.loss, self.ridge)
 
-    def shared(self) -> dict[str, Any]:
-        """Ratio and grid."""
-        return {"ratio": self.ratio, "radius": self.radius}
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        from solvable.attention.sparse_tokens.surrogate import profiles
 
-    def sizes(self) -> dict[str, Any]:
-        """The dimension."""
-        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
-        return {"dim": self.dim}
+        options = {"ratio": self.ratio, "dim": self.dim, "radius": self.radius, "key": key, "replicates": replicates}
+        return profiles(self.task(), self.algorithm(), **options)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        gap = abs(run.objective - run.limit).max()
+        return {"objective": run.objective, "uniform_gap": gap, "solution_spread": run.spread}
+
+    def predicted(self, runs: Any) -> Any:
+        from solvable.attention.sparse_tokens.surrogate import scalar_problem
+
+        objective = scalar_problem(self.task(), self.algorithm(), self.ratio, self.radius)
+        return {"objective": objective, "uniform_gap": 0.0, "solution_spread": 0.0}
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -436,3 +440,56 @@ class Surrogate(SparseTokenExperiment, FigureExperiment):
         axes.set(xlabel="scalar problem, at 27 grid points", ylabel="profiled objective minus scalar problem")
         axes.legend(frameon=False, fontsize="small")
         return True
+
+
+class Universality(BagsExperiment):
+    """Test error where the tokens' noise is not Gaussian, or not white, against the theory of white Gaussian noise."""
+
+    name = "sparse-tokens/universality"
+    source = f"{PAPER}, model (the other laws of the noise are ours)"
+
+    law: Literal["gaussian", "rademacher", "heavy tails", "coloured"] = axis(
+        ["gaussian", "rademacher", "heavy tails", "coloured"], "law of the noise"
+    )
+    model: ModelName = axis(["attention", "pooled", "flat"], "classifier")
+    ratio: float = axis([1.0, 2.0, 4.0], "all samples / dim", symbol="alpha", log=True)
+    degrees: float = parameter(5.0, "degrees of freedom of Student's t (heavy tails)")
+    correlation: float = parameter(0.5, "correlation of neighbouring coordinates (coloured)")
+    ridge: float = parameter(1e-2, "ridge penalty", symbol="lambda", log=True)
+    sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
+    dim: int = parameter(100, "embedding dimension", symbol="d")
+    test_samples: int = parameter(2000, "fresh bags on which errors are counted")
+
+    observables = (
+        Observable("test_error", "test error", allowance=_per_dim(2.0)),
+        Observable("train_loss", "training loss", allowance=_per_dim(2.0)),
+    )
+    x = "ratio"
+    overlays = ErrorAgainstRatio.overlays
+
+    def task(self) -> Any:
+        kinds = {"gaussian": (st.SparseTokens, ()), "rademacher": (st.RademacherTokens, ())}
+        kinds["heavy tails"] = (st.HeavyTailedTokens, (self.degrees,))
+        kinds["coloured"] = (st.ColouredTokens, (self.correlation,))
+        kind, arguments = kinds[self.law]
+        return kind(self.length, self.sparsity, self.strength, self.positive_rate, *arguments)
+
+    def algorithm(self) -> Any:
+        if self.model == "attention":
+            return st.TwoStepAttention("square", self.ridge, sharpness=self.sharpness)
+        return linear(self.model, "square", self.ridge)
+
+    def sizes(self) -> dict[str, Any]:
+        return super().sizes() | {"full": True, "test_samples": self.test_samples}
+
+    def applicable(self) -> Sequence[Overlay]:
+        """Coloured noise is shown for contrast; attention is compared given its query."""
+        white = self.law != "coloured"
+        if self.model == "attention":
+            return (Overlay("limit", compared=False), Overlay("given_query", given=True, compared=white))
+        return (Overlay("limit", compared=white),)
+
+    @classmethod
+    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
+        """The theory is that of white Gaussian noise."""
+        return {name: Status("heuristic", one.origin) for name, one in super().status(overlay).items()}

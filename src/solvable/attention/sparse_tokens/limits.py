@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,20 +10,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, HeadAlgorithm, head_only
-from solvable.attention.sparse_tokens.capacity import Estimate
-from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features
-from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
+from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
+from solvable.attention.sparse_tokens.separability import Estimate, accept
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
-from solvable.numerics.results import Result
-from solvable.numerics.validation import number
+from solvable.numerics.validation import instance, number, on_the_host
 
 
-def limit_error(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature | None = None) -> Estimate:
+def limit_error(task: SparseTokens, algorithm: Classifier, quadrature: Quadrature | None = None) -> Estimate:
     """The test error as ratio -> infinity for the square loss and ridge -> 0: population least squares.
 
     Attention: (w1, w2, b) minimise E(y - w1 A - w2 kappa c - b)^2 + w2^2 E r^2 and the rest of w vanishes. Baselines,
@@ -34,37 +31,27 @@ def limit_error(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadra
     Returns: a float with `.standard_error` and `.stats`.
     Raises: ValueError for a loss other than square, or a TwoStepAttention (pass `fixed_query(...)`).
     """
-    head_only(algorithm, "limit_error")
-    if not isinstance(algorithm.loss, Square):
-        raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
+    accept(task, algorithm)
+    on_the_host("limit_error", task, algorithm)
     with jax.enable_x64(True):
-        if isinstance(algorithm, FixedQueryAttention):
-            values = np.asarray(_attention_limit(task, algorithm, (quadrature or Quadrature()).bags(task.length)))
-            mean, error = mean_and_standard_error(jnp.asarray(values))
-            return Estimate(mean, error, scramblings=values)
-        rate = float(task.positive_rate)
-        separation = float(task.strength) * task.sparsity / np.sqrt(task.length)
-        variance = rate * (1.0 - rate)
-        slope = 2.0 * variance * separation / (1.0 + variance * separation**2)
-        cut = (2.0 * rate - 1.0) / slope - rate * separation
-        value = rate * normal_cdf(jnp.asarray(-(separation + cut))) + (1.0 - rate) * normal_cdf(jnp.asarray(cut))
-        return Estimate(value, 0.0)
+        law = algorithm.law(task)
+        if not isinstance(algorithm.loss, Square):
+            raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
+        values = _population_errors(law, law.rules(quadrature or Quadrature()))
+        return Estimate(*mean_and_standard_error(values), scramblings=np.asarray(values))
 
 
 @eqx.filter_jit
-def _attention_limit(task: SparseTokens, algorithm: FixedQueryAttention, rules: Any) -> Float[Array, "S"]:
-    cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
-
-    def one(normals: Any, shift: Any) -> Float[Array, ""]:
-        return _least_squares_error(attention_features(task, cosine, sharpness, normals, shift))
-
-    return batched_map(one, *rules)
+def _population_errors(law: Law, rules: Any) -> Float[Array, "S"]:
+    return batched_map(lambda *rule: _least_squares_error(law.nodes(*rule)), *rules)
 
 
-def _least_squares_error(f: Features) -> Float[Array, ""]:
+def _least_squares_error(f: Nodes) -> Float[Array, ""]:
     columns = (f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape))
     gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns])
-    gram = gram + jnp.diag(np.array([0.0, 1.0, 0.0])) * f.mean(f.scale**2)
+    # Without a coordinate along the query its equation is w1 = 0.
+    anchor = 0.0 if f.has_query else 1.0
+    gram = gram + jnp.diag(np.array([anchor, 0.0, 0.0])) + jnp.diag(np.array([0.0, 1.0, 0.0])) * f.mean(f.scale**2)
     weights = jnp.linalg.solve(gram, jnp.stack([f.mean(a) for a in columns]))
     margin = sum(w * column for w, column in zip(weights, columns, strict=True))
     return f.mean(normal_cdf(-margin / (f.scale * jnp.maximum(jnp.abs(weights[1]), 1e-300))))
@@ -77,6 +64,7 @@ def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
     With D = strength R/sqrt(L), k = log((1-p)/p): p Phi(-D/2 + k/D) + (1-p) Phi(-D/2 - k/D). arXiv:2509.25153
     (Theorem 1) states that it stays away from 0 unless strength grows like sqrt(L); this closed form is derived here.
     """
+    instance("task", task, (SparseTokens,))
     rate = as_float64(task.positive_rate)
     d = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
     k = jnp.log((1.0 - rate) / rate)
@@ -93,6 +81,7 @@ def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
     """
     from scipy.stats import hypergeom
 
+    instance("task", task, (SparseTokens,))
     tokens, hits = np.arange(1, task.length + 1)[:, None], np.arange(task.sparsity + 1)[None, :]
     shares = hypergeom.pmf(hits, task.length, task.sparsity, tokens)
     return _least_flat_error(task, jnp.asarray(shares), jnp.asarray(hits / np.sqrt(tokens)))
@@ -121,6 +110,8 @@ def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadratu
 
     Returns: a float with `.standard_error` over the scramblings. Raises: ValueError for sharpness < 0.
     """
+    instance("task", task, (SparseTokens,))
+    on_the_host("oracle_error", task, sharpness)
     sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
     with jax.enable_x64(True):
         normals, _ = (quadrature or Quadrature()).bags(task.length)
@@ -135,6 +126,8 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
 
     Returns: a float with `.standard_error` over the scramblings.
     """
+    instance("task", task, (SparseTokens,))
+    on_the_host("bayes_error", task)
     with jax.enable_x64(True):
         normals, _ = (quadrature or Quadrature()).bags(task.length)
         values = _bayes_errors(task, normals)
@@ -214,46 +207,3 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
     values = errors[np.arange(len(errors)), best]
     spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
     return Estimate(values.mean(), spread, scramblings=values)
-
-
-class RepresentationOutcome(Outcome):
-    """The least error of each representation.
-
-    See `oracle_error`, `bayes_error`, `pooled_oracle_error` and `flat_oracle_error`.
-    """
-
-    attention: Float[AnyArray, "..."]
-    bayes: Float[AnyArray, "..."]
-    pooled: Float[AnyArray, "..."]
-    flat: Float[AnyArray, "..."]
-
-    observables: ClassVar[tuple[str, ...]] = ("attention", "bayes", "pooled", "flat")
-
-
-def predict_limits(task: SparseTokens, algorithm: None, /) -> RepresentationOutcome:
-    """The four errors of the representation limit."""
-    attention, bayes = oracle_error(task), bayes_error(task)
-    errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
-    return RepresentationOutcome(
-        np.array(int(Result.SUCCESSFUL)),
-        {"standard_error": errors},
-        np.asarray(attention),
-        np.asarray(bayes),
-        pooled_oracle_error(task),
-        flat_oracle_error(task),
-    )
-
-
-class ExcessOutcome(Outcome):
-    """`excess_error` the test error minus its limit, `scaled_excess` that times the ratio."""
-
-    excess_error: Float[AnyArray, "..."]
-    scaled_excess: Float[AnyArray, "..."]
-
-    observables: ClassVar[tuple[str, ...]] = ("excess_error", "scaled_excess")
-
-
-def excess(outcome: SparseTokenOutcome, limit: float, ratio: float) -> ExcessOutcome:
-    """The excess of an outcome's test error over a limit."""
-    above = np.asarray(outcome.test_error) - limit
-    return ExcessOutcome(outcome.result, {}, above, ratio * above)

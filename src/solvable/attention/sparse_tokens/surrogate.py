@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention
 from solvable.attention.sparse_tokens.equations import (
@@ -21,32 +20,30 @@ from solvable.attention.sparse_tokens.equations import (
     solve,
     training_loss,
 )
-from solvable.attention.sparse_tokens.features import Quadrature, attention_features
-from solvable.attention.sparse_tokens.samplers import attention_design
+from solvable.attention.sparse_tokens.nodes import Quadrature
+from solvable.attention.sparse_tokens.system import bag_counts
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, batched_map, float64
-from solvable.numerics.results import Result
+from solvable.numerics.random import replicate_keys
+from solvable.numerics.results import Result, raise_unless_successful
 
 RULE = Quadrature(points=2**13, scramblings=1)
 POINTS_A_SIDE = 3
 STARTS = 24
 
 
-class SurrogateOutcome(Outcome):
-    """What `predict_surrogate` and `simulate_surrogate` return.
+class Profiles(eqx.Module):
+    """The profiled objective (R, 27) of drawn bags, and what the scalar problem says of it.
 
-    `objective` (27 grid points) profiled training objective; `uniform_gap` its largest distance to the scalar problem
-    over the grid; `solution_spread` the largest distance between solutions found from 24 random starts.
+    `limit` (27,) is the scalar problem on the same grid; `spread` the largest distance between solutions of the
+    equations found from 24 random starts.
     """
 
-    objective: Float[AnyArray, "..."]
-    uniform_gap: Float[AnyArray, "..."]
-    solution_spread: Float[AnyArray, "..."]
-
-    observables: ClassVar[tuple[str, ...]] = ("objective", "uniform_gap", "solution_spread")
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"objective": ("point",)}
+    result: Int[Array, "R"]
+    objective: Float[Array, "R 27"]
+    limit: Float[Array, "R 27"]
+    spread: Float[Array, "R"]
 
 
 class ProfileEquations(eqx.Module):
@@ -91,53 +88,49 @@ class ProfileEquations(eqx.Module):
 
 
 @float64
-def predict_surrogate(
-    task: SparseTokens, algorithm: FixedQueryAttention, /, *, ratio: Any, radius: Any = 0.5
-) -> SurrogateOutcome:
-    """The scalar problem on the grid; see `simulate_surrogate` for the grid.
+def scalar_problem(task: SparseTokens, algorithm: FixedQueryAttention, ratio: Any, radius: Any) -> Float[Array, "27"]:
+    """The scalar problem on the grid; see `profiles` for the grid.
 
     min over t, max over chi of E[Moreau envelope, width chi r^2, of the loss at w1 A + w2 kappa c + b + r tau G]
     - t^2/(2 ratio chi) + (ridge/2)(w1^2 + w2^2 + t^2), tau^2 = w2^2 + t^2. arXiv:2509.25153 claims the asymptotic
     equivalence, uniform on compact sets, and uniqueness; this form of the scalar problem is derived here.
+
+    Raises: SolveError when it is not solved.
     """
-    values, residual = _scalar_problem(task, algorithm, as_float64(ratio), as_float64(radius), RULE.bags(task.length))
-    code = jnp.where(residual < 1e-7, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
-    return SurrogateOutcome(code, {"residual": residual}, values, jnp.zeros(()), jnp.zeros(()))
+    settings = (as_float64(ratio), as_float64(radius), RULE.bags(task.length))
+    values, residual = _scalar_problem(task, algorithm, *settings)
+    code = int(Result.SUCCESSFUL) if float(residual) < 1e-7 else int(Result.MAX_STEPS)
+    raise_unless_successful(code, "the scalar problem", f" (residual {float(residual):.1e})")
+    return values
 
 
 @float64
-def simulate_surrogate(
+def profiles(
     task: SparseTokens,
     algorithm: FixedQueryAttention,
-    /,
     *,
     ratio: Any,
     dim: int,
-    radius: Any = 0.5,
+    radius: Any,
     key: jax.Array | None = None,
     replicates: int | range = 1,
-) -> SurrogateOutcome:
+) -> Profiles:
     """Profile the training objective of ratio * dim bags at the 27 points of a cube around the limit solution.
 
     The cube is (w1, w2, b) = solution + radius * scale * {-1, 0, 1}^3 with scale (|w1|, |w2|, 1); at each point the
     objective is minimised over the weights orthogonal to the query and the signal, a convex problem of its own.
     """
-    numbers = replicates if isinstance(replicates, range) else range(replicates)
-    key = jax.random.key(0) if key is None else key
-    samples = round(float(ratio) * dim)
-    ratio, radius = as_float64(ratio), as_float64(radius)
-    rules = RULE.bags(task.length)
-    limit, _ = _scalar_problem(task, algorithm, ratio, radius, rules)
-    spread = _spread_of_solutions(task, algorithm, ratio, rules)
-    values, results = _profiles(task, algorithm, key, jnp.asarray(numbers), ratio, radius, rules, samples, dim)
-    gap = jnp.max(jnp.abs(values - limit[None, :]), axis=1)
-    return SurrogateOutcome(results, {}, values, gap, jnp.full(gap.shape, 1.0) * spread)
+    keys, (_, samples) = replicate_keys(key, replicates), bag_counts(algorithm, ratio=ratio, dim=dim)
+    limit = jnp.asarray(scalar_problem(task, algorithm, ratio, radius))
+    settings = (as_float64(ratio), as_float64(radius), RULE.bags(task.length))
+    spread = _spread_of_solutions(task, algorithm, settings[0], settings[2])
+    values, results = _profiles(task, algorithm, keys, *settings, samples, dim)
+    count = values.shape[0]
+    return Profiles(results, values, jnp.stack([limit] * count), jnp.stack([spread] * count))
 
 
 def _equations(task: SparseTokens, algorithm: FixedQueryAttention, ratio: Float[Array, ""], rules: Any) -> Equations:
-    normals, shifts = rules
-    cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
-    features = attention_features(task, cosine, sharpness, normals[0], shifts[0])
+    features = algorithm.law(task).nodes(*(rule[0] for rule in rules))
     return Equations(features, algorithm.loss, as_float64(algorithm.ridge), ratio)
 
 
@@ -170,8 +163,7 @@ def _scalar_problem(
 def _profiles(
     task: SparseTokens,
     algorithm: FixedQueryAttention,
-    key: jax.Array,
-    numbers: Any,
+    keys: jax.Array,
     ratio: Float[Array, ""],
     radius: Float[Array, ""],
     rules: Any,
@@ -180,10 +172,9 @@ def _profiles(
 ) -> tuple[Float[Array, "R 27"], Any]:
     points, _ = _grid(_equations(task, algorithm, ratio, rules), radius)
     ridge = as_float64(algorithm.ridge)
-    cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
 
-    def replicate(number: Any) -> tuple[Float[Array, "27"], Any]:
-        design, labels = attention_design(jax.random.fold_in(key, number), task, cosine, sharpness, samples, dim)
+    def replicate(key: Any) -> tuple[Float[Array, "27"], Any]:
+        design, labels = algorithm.design(key, task, algorithm.sampled_query(key, task, samples, dim), samples, dim)
 
         def one(point: Float[Array, "3"]) -> tuple[Float[Array, ""], Any]:
             offset = design[:, 0] * point[0] + design[:, 1] * point[1] + point[2]
@@ -193,7 +184,7 @@ def _profiles(
         values, results = jax.lax.map(one, points)
         return values, jnp.max(results)
 
-    return batched_map(replicate, numbers)
+    return batched_map(replicate, keys)
 
 
 @eqx.filter_jit

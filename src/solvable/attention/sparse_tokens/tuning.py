@@ -13,14 +13,15 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
-from solvable.attention.sparse_tokens.algorithms import Algorithm, known
-from solvable.attention.sparse_tokens.features import Quadrature
-from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
+from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.nodes import Quadrature
+from solvable.attention.sparse_tokens.separability import accept
+from solvable.attention.sparse_tokens.system import predict
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.attention.sparse_tokens.theory import predict
+from solvable.attention.sparse_tokens.theories import OBSERVABLES
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import Result, SolveError, raise_unless_successful
-from solvable.numerics.validation import choice, integer, number
+from solvable.numerics.validation import choice, integer, number, on_the_host
 
 # Search ranges; all but query_share are searched on a logarithmic scale.
 RANGES = {
@@ -36,7 +37,7 @@ PATIENT = {"gtol": 1e-7, "ftol": 1e-11}  # far below the best ridge the error ha
 ROUGH = Quadrature(points=2**11, scramblings=1)
 
 
-def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")) -> Any:
+def tune(task: SparseTokens, algorithm: Classifier, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")) -> Any:
     """The algorithm with the hyper-parameters named in `over` set to the minimiser of the predicted test error.
 
     L-BFGS-B on the logarithms of the parameters (query_share: as it is), with the gradient of the theory through its
@@ -47,7 +48,8 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     Raises: ValueError for a ratio <= 0, or naming a parameter that cannot be tuned for this algorithm; SolveError when
     the theory is solved at none of the settings tried.
     """
-    known(algorithm, "tune")
+    accept(task, algorithm)
+    on_the_host("tune", task, algorithm, ratio)
     ratio = number("ratio", ratio, above=0.0)
     over = (over,) if isinstance(over, str) else over
     present = {field.name for field in dataclasses.fields(algorithm) if getattr(algorithm, field.name) is not None}
@@ -74,8 +76,8 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
 
 
 @float64
-def one_more_bag(
-    task: SparseTokens, algorithm: Algorithm, ratio: Any, dim: int, observable: str = "test_error"
+def marginal_error(
+    task: SparseTokens, algorithm: Classifier, ratio: Any, dim: int, observable: str = "test_error"
 ) -> Float[Array, ""]:
     """What one more bag changes: d observable / d ratio over dim, with the bags of `predict` at ratio = bags / dim.
 
@@ -85,11 +87,11 @@ def one_more_bag(
     Raises: ValueError for a ratio <= 0, a dim < 1 or an unknown observable; SolveError when the equations are not
     solved.
     """
-    known(algorithm, "one_more_bag")
+    accept(task, algorithm)
     ratio, dim = number("ratio", ratio, above=0.0), integer("dim", dim, at_least=1)
-    choice("observable", observable, SparseTokenOutcome.observables)
+    choice("observable", observable, OBSERVABLES)
     slope, code = _slope(task, algorithm, as_float64(ratio), observable)
-    raise_unless_successful(code, f"one_more_bag({type(algorithm).__name__}, ratio={ratio})")
+    raise_unless_successful(code, f"marginal_error({type(algorithm).__name__}, ratio={ratio})")
     return slope / dim
 
 
@@ -105,7 +107,7 @@ def _slope(task: SparseTokens, algorithm: Any, ratio: Any, observable: str) -> A
 class _Tuned:
     """The predicted error as a function of the tuned parameters, logarithms for all but shares."""
 
-    def __init__(self, task: SparseTokens, algorithm: Algorithm, ratio: Any, names: tuple[str, ...]) -> None:
+    def __init__(self, task: SparseTokens, algorithm: Classifier, ratio: Any, names: tuple[str, ...]) -> None:
         self.task, self.algorithm, self.ratio, self.names = task, algorithm, ratio, names
 
     @staticmethod

@@ -1,0 +1,113 @@
+"""What the solved equations say: observables in the limit, averaged over scramblings, with their standard errors."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from solvable.attention.sparse_tokens.equations import (
+    Equations,
+    Solution,
+    coarse_solution,
+    separation,
+    solve,
+    test_error,
+    training_error,
+    training_loss,
+)
+from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law
+from solvable.attention.sparse_tokens.square import solve_square
+from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.numerics.gaussian import mean_and_standard_error
+from solvable.numerics.losses import Loss, Square
+from solvable.numerics.precision import as_float64, batched_map
+from solvable.numerics.results import Result
+
+# A standard error above this share of the test error is no prediction.
+RESOLVED = 0.1
+
+Solved = tuple[dict[str, Float[Array, "..."]], Int[Array, "..."], dict[str, Any]]
+"""(observables, `Result` code, stats)."""
+
+
+@eqx.filter_jit
+def solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
+    """A fit with `ratio` samples a dimension on features of this law, on every scrambling."""
+    return _solved(law, loss, ridge, ratio, rules)
+
+
+@eqx.filter_jit
+def solved_queries(
+    task: SparseTokens,
+    cosine: Float[Array, "R"],
+    sharpness: Float[Array, "R"],
+    loss: Loss,
+    ridge: Any,
+    ratio: Any,
+    rules: tuple[Float[Array, "S ..."], ...],
+) -> Solved:
+    """The same under each of several queries."""
+
+    def one(cosine: Float[Array, ""], sharpness: Float[Array, ""]) -> Solved:
+        return _solved(AttentionLaw(task, cosine, sharpness), loss, ridge, ratio, rules)
+
+    return batched_map(one, cosine, sharpness)
+
+
+def _solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
+    ridge, ratio = as_float64(ridge) * law.ridge, as_float64(ratio) * law.ratio
+    direct = isinstance(loss, Square)
+    # One coarse solution starts every scrambling.
+    first = Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)
+    start = None if direct else coarse_solution(jax.lax.stop_gradient(first))
+
+    def one(*rule: Any) -> tuple[dict[str, Float[Array, ""]], Solution]:
+        equations = Equations(law.nodes(*rule), loss, ridge, ratio)
+        solution = solve_square(equations) if start is None else solve(equations, start)
+        code = jnp.where(_unbounded(equations, solution.x), int(Result.NO_MINIMISER), solution.result)
+        return _observables(equations, solution.x, law.unit), solution._replace(result=code)
+
+    values, solutions = batched_map(one, *rules)
+    means, errors = {}, {}
+    for name, value in values.items():
+        means[name], errors[name] = mean_and_standard_error(value)
+    code = jnp.max(solutions.result)
+    if rules[0].shape[0] > 1:
+        # A zero of attention says that no node met the rare bags that are confused. The mixture's error is a closed
+        # form, in which zero is below the rounding of the distribution function.
+        floor = 0.0 if law.has_query else 1e-15
+        vague = errors["test_error"] >= jnp.maximum(RESOLVED * means["test_error"], floor)
+        code = jnp.where((code == int(Result.SUCCESSFUL)) & vague, int(Result.UNDER_RESOLVED), code)
+    query = {"cosine": as_float64(law.cosine), "sharpness": as_float64(law.sharpness)}
+    residual, turns = jnp.max(solutions.residual), jnp.max(solutions.turns)
+    return means | query, code, {"standard_error": errors, "residual": residual, "turns": turns}
+
+
+def _unbounded(equations: Equations, x: Float[Array, "5"]) -> Any:
+    """Whether an unpenalised fit has no unique minimiser, as these weights prove.
+
+    Those of a monotone loss run away along a direction that separates; the square loss interpolates at ratio <= 1.
+    """
+    if isinstance(equations.loss, Square):
+        proven = equations.ratio <= 1.0 + 1e-9
+    else:
+        orthogonal = jnp.sqrt(jnp.maximum(jnp.exp(2.0 * x[3]) - x[1] * x[1], 1e-300))
+        proven = equations.ratio * separation(equations.features, jax.lax.stop_gradient(x[:3] / orthogonal)) < 1.0
+    return (equations.ridge == 0.0) & proven
+
+
+def _observables(equations: Equations, x: Any, unit: Any) -> dict[str, Float[Array, ""]]:
+    return {
+        "test_error": test_error(equations, x),
+        "train_loss": training_loss(equations, x),
+        "train_error": training_error(equations, x),
+        "query_weight": x[0] * unit,
+        "signal_weight": x[1] * unit,
+        "bias": x[2],
+        "orthogonal_norm": jnp.exp(x[3]) * unit,
+        "susceptibility": jnp.exp(x[4]) * unit**2,
+    }
