@@ -14,7 +14,7 @@ from scipy.stats import norm
 
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens import equations as eq
-from solvable.attention.sparse_tokens.features import Features
+from solvable.attention.sparse_tokens.nodes import Nodes
 from solvable.attention.sparse_tokens.square import solve_square
 from solvable.numerics.losses import get_loss
 from tests.attention.sparse_tokens.nodes import (
@@ -66,7 +66,7 @@ def test_noise_scale_is_a_ridge(loss):
     with jax.enable_x64(True):
         unit = mixture_nodes(RARE)
         s = RARE.length**-0.5
-        small = Features(unit.query, s * unit.signal, s * unit.scale, unit.shift, unit.label, unit.weight, False)
+        small = Nodes(unit.query, s * unit.signal, s * unit.scale, unit.shift, unit.label, unit.weight, False)
         large = np.asarray(solved(equations(unit, loss, 1e-2 * RARE.length, 1.5)).x)
         x = np.asarray(solved(equations(small, loss, 1e-2, 1.5)).x)
     expected = large + np.array([0, large[1] * (1 / s - 1), 0, -np.log(s), -2 * np.log(s)])

@@ -150,7 +150,7 @@ class AlignmentAgainstRatio(SparseTokenExperiment, Measured):
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """The two steps alone."""
-        from solvable.attention.sparse_tokens.query import sampled_queries
+        from solvable.attention.sparse_tokens.algorithms import sampled_queries
 
         options = {"query_ratio": self.query_ratio, "dim": self.dim, "key": key, "replicates": replicates}
         return sampled_queries(self.task(), self.algorithm(), **options)

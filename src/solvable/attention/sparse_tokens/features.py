@@ -24,10 +24,9 @@ from solvable.attention.sparse_tokens.classifiers import (
     pooled_features,
 )
 from solvable.attention.sparse_tokens.nodes import Law, MixtureLaw, attention_scalars, sine
-from solvable.attention.sparse_tokens.streams import Stream, in_memory
-from solvable.attention.sparse_tokens.task import Batch, SparseTokens, sample_labels, sample_positions
-from solvable.attention.sparse_tokens.two_steps import Query
-from solvable.numerics.erm import ridge_erm
+from solvable.attention.sparse_tokens.task import Batch, Scalar, SparseTokens, sample_labels, sample_positions
+from solvable.attention.sparse_tokens.two_steps import Query, Stream, in_memory
+from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.fields import Checked, converted, real
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.losses import Loss, get_loss
@@ -40,14 +39,17 @@ POSITION_SETS = 2000
 
 
 class Overlaps(eqx.Module):
-    """What the outcome needs of the weights: along the query, along the rest of the signal, and the norm off the query.
+    """What the outcome needs of a fit: the weights along the query, along the rest of the signal, and off the query.
 
-    `tokens` holds the signal's weight in every token's block for the flat classifier.
+    `signal_weight` is None where the features have no such direction; `tokens` holds the signal's weight in every
+    token's block for the flat classifier.
     """
 
-    query_weight: Float[Array, ""]
-    signal_weight: Float[Array, ""] | None
-    orthogonal_norm: Float[Array, ""]
+    query: Query
+    bias: Scalar
+    query_weight: Scalar
+    signal_weight: Scalar | None
+    orthogonal_norm: Scalar
     tokens: Float[Array, "L"] | None = None
 
 
@@ -85,34 +87,30 @@ class Classifier(Checked):
         absent("at", at, "two steps and a convex fit have no path")
         on_the_host("train", self, problem)
         tokens, labels = jnp.asarray(problem.tokens), jnp.asarray(problem.labels).astype(jnp.float64)
-        samples = labels.shape[0]
         if self.trains_query and key is not None:
-            order = jax.random.permutation(key, samples)
+            order = jax.random.permutation(key, labels.shape[0])
             tokens, labels = tokens[order], labels[order]
-        count, _ = self.split(samples)
+        count, _ = self.split(labels.shape[0])
         self.check_bags(tokens, labels, count)
         signal = None if problem.signal is None else jnp.asarray(problem.signal)
-        query, reached = _query(self, key, tokens[:count], labels[:count], signal)
-        if throw and int(reached.result) != Result.SUCCESSFUL:
+        vector, query = _query(self, key, tokens[:count], labels[:count], signal)
+        if throw and int(query.result) != Result.SUCCESSFUL:
             raise ValueError(
                 "tokens leave the query at zero, so that its direction is undefined; accepted: bags of at least two "
                 "tokens that differ, and a loss with a gradient"
             )
-        fit = ridge_erm(_features(self, tokens[count:], query), labels[count:], self.loss, self.ridge, throw=throw)
-        success = int(Result.SUCCESSFUL)
-        code = jnp.where(reached.result == success, fit.result, reached.result)
-        kept = jnp.where(code == success, 1.0, jnp.nan)
-        return self.trained(problem, query * kept, fit.weights * kept, fit.bias * kept, code, reached)
+        fit = ridge_erm(_features(self, tokens[count:], vector), labels[count:], self.loss, self.ridge, throw=throw)
+        code = jnp.where(query.result == int(Result.SUCCESSFUL), fit.result, query.result)
+        kept = jnp.where(code == int(Result.SUCCESSFUL), 1.0, jnp.nan)
+        return self.trained(vector * kept, fit.weights * kept, fit.bias * kept, code, query)
 
     def check_bags(self, tokens: Any, labels: Any, count: int) -> None:
         """Raises: ValueError when the labels do not hold both classes."""
         require_both_classes(labels, "labels")
 
-    def trained(
-        self, problem: Batch, query: Any, weights: Any, bias: Any, result: Any, reached: Query
-    ) -> TrainedClassifier:
+    def trained(self, vector: Any, weights: Any, bias: Any, result: Any, query: Query) -> TrainedClassifier:
         """The trained object."""
-        return TrainedClassifier(query, weights, bias, result, self)
+        return TrainedClassifier(vector, weights, bias, result, self)
 
     # ---- real bags
 
@@ -126,18 +124,20 @@ class Classifier(Checked):
         """The query that is trained on a stream of bags, is given, or is lacking: zero."""
         return jnp.zeros(dim), no_query()
 
-    def overlaps(self, weights: Float[Array, "p"], query: Float[Array, "d"], signal: Float[Array, "d"]) -> Overlaps:
-        """What is read off the weights; features off the tokens' dimensions have no weight along the signal."""
-        norm = jnp.linalg.norm(query)
-        unit = query / jnp.where(norm > 0, norm, 1.0)
-        if weights.shape != signal.shape:
-            return Overlaps(jnp.zeros(()), None, jnp.linalg.norm(weights))
-        along, cosine = jnp.dot(weights, unit), jnp.dot(unit, signal)
+    def overlaps(
+        self, fit: ERMSolution, vector: Float[Array, "d"], query: Query, signal: Float[Array, "d"]
+    ) -> Overlaps:
+        """What is read off a fit; features that are no combinations of tokens have no weight along the signal."""
+        w, norm = fit.weights, jnp.linalg.norm(vector)
+        if w.shape != signal.shape:
+            return Overlaps(query, fit.bias, jnp.zeros(()), None, jnp.linalg.norm(w))
+        unit = vector / jnp.where(norm > 0, norm, 1.0)
+        along, cosine = jnp.dot(w, unit), jnp.dot(unit, signal)
         kappa = sine(cosine)
-        across = (jnp.dot(weights, signal) - cosine * along) / jnp.where(kappa > 1e-8, kappa, jnp.inf)
-        return Overlaps(along, across, jnp.linalg.norm(weights - along * unit))
+        across = (jnp.dot(w, signal) - cosine * along) / jnp.where(kappa > 1e-8, kappa, jnp.inf)
+        return Overlaps(query, fit.bias, along, across, jnp.linalg.norm(w - along * unit))
 
-    # ---- what only some kinds know
+    # ---- what only the library's kinds know
 
     def sampled_query(self, key: Any, task: SparseTokens, samples: int, dim: int) -> Query:
         """The query as `query` trains it, drawn from its exact law."""
@@ -149,21 +149,8 @@ class Classifier(Checked):
         """The features of bags up to a rotation that a ridge fit does not see, and the labels."""
         raise ValueError(f"algorithm={type(self).__name__} draws no features without tokens; accepted: full=True")
 
-    def design_overlaps(self, weights: Float[Array, "p"], task: SparseTokens) -> Overlaps:
-        """What is read off the weights of a fit on such a design."""
-        raise NotImplementedError
-
-    def error(
-        self,
-        key: Any,
-        task: SparseTokens,
-        query: Query,
-        overlaps: Overlaps,
-        bias: Float[Array, ""],
-        rule: Float[Array, "N L"],
-        samples: int | None,
-    ) -> Float[Array, ""] | None:
-        """P(wrong) on fresh bags from a few numbers, or the share of errors on some; None where that needs tokens."""
+    def error(self, key: Any, task: SparseTokens, overlaps: Overlaps, rule: Any, samples: int | None) -> Scalar | None:
+        """P(wrong) on fresh bags, by `rule`, or the share of errors on `samples`; None where that needs tokens."""
         return None
 
     def law(self, task: SparseTokens) -> Law:
@@ -181,40 +168,32 @@ class Classifier(Checked):
 
 
 class SampledClassifier(Classifier):
-    """A classifier whose scores of bags are y-dependent margins plus Gaussian noise, given a few numbers a bag."""
+    """A classifier whose score of a bag, given a row of L numbers, is Gaussian; it also says `design_overlaps`."""
 
     @abc.abstractmethod
     def bags(self, key: Any, task: SparseTokens, rule: Float[Array, "N L"]) -> Float[Array, "N L"]:
-        """The numbers of the bags over which errors are averaged."""
+        """The rows of the bags over which errors are averaged."""
 
     @abc.abstractmethod
     def fresh_bags(self, noise_key: Any, place_key: Any, task: SparseTokens, samples: int) -> Float[Array, "n L"]:
-        """The numbers of random bags."""
+        """The rows of random bags."""
 
     @abc.abstractmethod
-    def margins(
-        self,
-        task: SparseTokens,
-        query: Query,
-        overlaps: Overlaps,
-        bags: Float[Array, "N L"],
-        positive: Float[Array, "N"],
-    ) -> tuple[Float[Array, "N"], Float[Array, "..."]]:
-        """Mean of the scores of bags but for the bias, and the deviation of their noise."""
+    def margins(self, task: SparseTokens, overlaps: Overlaps, bags: Any, positive: Any) -> tuple[Any, Any]:
+        """Mean of the scores of bags but for the bias (N,), and the deviation of their noise."""
 
-    def error(self, key, task, query, overlaps, bias, rule, samples):
-        rate = task.positive_rate
+    def error(self, key, task, overlaps, rule, samples):
+        rate, bias = task.positive_rate, overlaps.bias
         if samples is None:
             bags, total = self.bags(key, task, rule), 0.0
             for label, share in ((1.0, rate), (-1.0, 1.0 - rate)):
-                positive = jnp.full(bags.shape[:1], 0.5 + 0.5 * label)
-                margin, spread = self.margins(task, query, overlaps, bags, positive)
+                margin, spread = self.margins(task, overlaps, bags, jnp.full(bags.shape[:1], 0.5 + 0.5 * label))
                 total = total + share * jnp.mean(normal_cdf(-label * (margin + bias) / spread))
             return total
         label_key, noise_key, rest_key, place_key = jax.random.split(key, 4)
         labels = sample_labels(label_key, samples, rate)
         bags = self.fresh_bags(noise_key, place_key, task, samples)
-        margin, spread = self.margins(task, query, overlaps, bags, jnp.where(labels > 0, 1.0, 0.0))
+        margin, spread = self.margins(task, overlaps, bags, jnp.where(labels > 0, 1.0, 0.0))
         scores = margin + bias + spread * jax.random.normal(rest_key, (samples,), jnp.float64)
         return jnp.mean(jnp.where(labels * scores <= 0, 1.0, 0.0))
 
@@ -225,33 +204,33 @@ class AttentionFeatures(SampledClassifier):
     def features(self, tokens, query):
         return pooled_features(tokens, query)[0]
 
-    def trained(self, problem, query, weights, bias, result, reached):
-        return AttentionClassifier(query, weights, bias, result, self, reached.cosine, reached.sharpness)
+    def trained(self, vector, weights, bias, result, query):
+        return AttentionClassifier(vector, weights, bias, result, self, query.cosine, query.sharpness)
 
     def design(self, key, task, query, samples, dim):
         """Columns (A, kappa c + r z, r Z), Z as in `gaussian_rows`; and labels."""
         label_key, noise_key, rest_key = jax.random.split(key, 3)
         labels = sample_labels(label_key, samples, task.positive_rate)
-        noise = normal(noise_key, (samples, task.length + 1), jnp.float64)
-        positive = jnp.where(labels > 0, 1.0, 0.0)
+        noise, positive = normal(noise_key, (samples, task.length + 1), jnp.float64), jnp.where(labels > 0, 1.0, 0.0)
         along, c, scale = attention_scalars(task, query.cosine, query.sharpness, noise[:, 1:], positive)
         plane = sine(query.cosine) * c + scale * noise[:, 0]
         rest = scale[:, None] * gaussian_rows(rest_key, samples, dim - 2)
         return jnp.concatenate([along[:, None], plane[:, None], rest], axis=1), labels
 
-    def design_overlaps(self, weights, task):
-        return Overlaps(weights[0], weights[1], jnp.linalg.norm(weights[1:]))
+    def design_overlaps(self, fit, query, task):
+        return Overlaps(query, fit.bias, fit.weights[0], fit.weights[1], jnp.linalg.norm(fit.weights[1:]))
 
     def bags(self, key, task, rule):
-        """Flipping the sign of random coordinates keeps the law and makes the rule's errors independent."""
+        """The noise along the query; flipped signs keep its law, and make errors of the rule independent."""
         return rule * jax.random.rademacher(key, (task.length,), jnp.float64)[None, :]
 
     def fresh_bags(self, noise_key, place_key, task, samples):
         return normal(noise_key, (samples, task.length), jnp.float64)
 
-    def margins(self, task, query, overlaps, bags, positive):
-        along, c, scale = attention_scalars(task, query.cosine, query.sharpness, bags, positive)
-        margin = overlaps.query_weight * along + overlaps.signal_weight * sine(query.cosine) * c
+    def margins(self, task, overlaps, bags, positive):
+        cosine, sharpness, _ = overlaps.query
+        along, c, scale = attention_scalars(task, cosine, sharpness, bags, positive)
+        margin = overlaps.query_weight * along + overlaps.signal_weight * sine(cosine) * c
         return margin, scale * overlaps.orthogonal_norm
 
 
@@ -268,11 +247,11 @@ class MeanFeatures(AttentionFeatures):
         rest = scale * gaussian_rows(rest_key, samples, dim - 1)
         return jnp.concatenate([first[:, None], rest], axis=1), labels
 
-    def design_overlaps(self, weights, task):
-        return Overlaps(jnp.zeros(()), weights[0], jnp.linalg.norm(weights))
+    def design_overlaps(self, fit, query, task):
+        return Overlaps(query, fit.bias, jnp.zeros(()), fit.weights[0], jnp.linalg.norm(fit.weights))
 
     def bags(self, key, task, rule):
-        """One bag: whatever the tokens' noise along the query, its weight is zero."""
+        """One bag: the noise of its tokens along the query has no weight."""
         return jnp.zeros((1, task.length))
 
     def law(self, task):
@@ -286,37 +265,37 @@ class FlatFeatures(SampledClassifier):
     def features(self, tokens, query):
         return tokens.reshape(tokens.shape[0], -1)
 
-    def trained(self, problem, query, weights, bias, result, reached):
-        return FlatClassifier(None, weights.reshape(problem.tokens.shape[1:]), bias, result, self)
+    def trained(self, vector, weights, bias, result, query):
+        return FlatClassifier(None, weights.reshape(-1, vector.shape[0]), bias, result, self)
 
-    def overlaps(self, weights, query, signal):
-        return self._overlaps(weights, weights.reshape(-1, signal.shape[0]) @ signal)
+    def overlaps(self, fit, vector, query, signal):
+        return self._overlaps(fit, query, fit.weights.reshape(-1, signal.shape[0]) @ signal)
 
-    def design_overlaps(self, weights, task):
-        return self._overlaps(weights, weights[: task.length])
+    def design_overlaps(self, fit, query, task):
+        return self._overlaps(fit, query, fit.weights[: task.length])
 
-    def _overlaps(self, weights, tokens):
-        return Overlaps(jnp.zeros(()), jnp.sum(tokens) * tokens.shape[0] ** -0.5, jnp.linalg.norm(weights), tokens)
+    def _overlaps(self, fit, query, tokens):
+        along = jnp.sum(tokens) * tokens.shape[0] ** -0.5
+        return Overlaps(query, fit.bias, jnp.zeros(()), along, jnp.linalg.norm(fit.weights), tokens)
 
     def design(self, key, task, query, samples, dim):
         """Columns (the L coordinates along the signal, one a token; the others as in `gaussian_rows`); and labels."""
         label_key, place_key, signal_key, rest_key = jax.random.split(key, 4)
         labels = sample_labels(label_key, samples, task.positive_rate)
-        carries = sample_positions(place_key, samples, task)
-        shift = jnp.where(labels > 0, task.strength, 0.0)
-        first = shift[:, None] * carries + normal(signal_key, (samples, task.length), jnp.float64)
+        shift = jnp.where(labels > 0, task.strength, 0.0)[:, None] * sample_positions(place_key, samples, task)
+        first = shift + normal(signal_key, (samples, task.length), jnp.float64)
         rest = gaussian_rows(rest_key, samples, task.length * (dim - 1))
         return jnp.concatenate([first, rest], axis=1), labels
 
     def bags(self, key, task, rule):
-        """Where the signal may be."""
+        """The places where the signal may be."""
         return jnp.asarray(position_sets(task.length, task.sparsity))
 
     def fresh_bags(self, noise_key, place_key, task, samples):
-        sets = self.bags(place_key, task, None)
+        sets = jnp.asarray(position_sets(task.length, task.sparsity))
         return sets[jax.random.randint(place_key, (samples,), 0, sets.shape[0])]
 
-    def margins(self, task, query, overlaps, bags, positive):
+    def margins(self, task, overlaps, bags, positive):
         return task.strength * positive * (bags @ overlaps.tokens), overlaps.orthogonal_norm
 
     def law(self, task):
@@ -353,8 +332,7 @@ def position_sets(length: int, sparsity: int) -> np.ndarray:
         rng = np.random.default_rng(0)
         sets = [rng.choice(length, sparsity, replace=False) for _ in range(POSITION_SETS)]
     indicators = np.zeros((len(sets), length))
-    for row, places in zip(indicators, sets, strict=True):
-        row[list(places)] = 1.0
+    np.put_along_axis(indicators, np.array(sets), 1.0, axis=1)
     return indicators
 
 

@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.fields import Checked, whole
 from solvable.numerics.gaussian import scrambled_points, stratified_shifts
 from solvable.numerics.precision import as_float64
@@ -67,7 +67,7 @@ class Nodes(eqx.Module):
     has_query: bool = eqx.field(static=True)
     """Whether the coordinate along the query exists (it does not for the linear baselines)."""
 
-    def mean(self, values: Float[Array, "2 N"]) -> Float[Array, ""]:
+    def mean(self, values: Float[Array, "2 N"]) -> Scalar:
         """The average over classes and nodes."""
         return jnp.sum(self.weight * values)
 
@@ -141,18 +141,14 @@ class MixtureLaw(eqx.Module):
 Law = AttentionLaw | MixtureLaw
 
 
-def _classes(positive_rate: Float[Array, ""], points: int) -> tuple[Float[Array, "2 1"], Float[Array, "2 1"]]:
+def _classes(positive_rate: Scalar, points: int) -> tuple[Float[Array, "2 1"], Float[Array, "2 1"]]:
     label = jnp.array([[1.0], [-1.0]])
     return label, jnp.stack([positive_rate, 1.0 - positive_rate])[:, None] / points
 
 
 def attention_scalars(
-    task: SparseTokens,
-    cosine: Float[Array, ""],
-    sharpness: Float[Array, ""],
-    noise: Float[Array, "N L"],
-    positive: Float[Array, "N"],
-) -> tuple[Float[Array, "N"], Float[Array, "N"], Float[Array, "N"]]:
+    task: SparseTokens, cosine: Scalar, sharpness: Scalar, noise: Float[Array, "N L"], positive: Float[Array, "N"]
+) -> tuple[Float[Array, "N"], ...]:
     """(A, c, r) of bags whose token noise along the query is `noise`; `positive` is 1 for positive bags, else 0.
 
     Attention does not see the order of the tokens, so the signal tokens are the first `sparsity` ones.
@@ -164,7 +160,7 @@ def attention_scalars(
     return jnp.sum(weights * noise, axis=-1) + cosine * c, c, jnp.sqrt(jnp.sum(weights * weights, axis=-1))
 
 
-def sine(cosine: Float[Array, ""]) -> Float[Array, ""]:
+def sine(cosine: Scalar) -> Scalar:
     """sqrt(1 - cosine^2), with derivative 0 where it vanishes."""
     square = 1.0 - cosine * cosine
     return jnp.where(square > 0.0, jnp.sqrt(jnp.where(square > 0.0, square, 1.0)), 0.0)

@@ -9,19 +9,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.sparse_tokens.equations import (
-    Equations,
-    Solution,
-    coarse_solution,
-    separation,
-    solve,
-    test_error,
-    training_error,
-    training_loss,
-)
+from solvable.attention.sparse_tokens import equations as eq
 from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law
 from solvable.attention.sparse_tokens.square import solve_square
-from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.gaussian import mean_and_standard_error
 from solvable.numerics.losses import Loss, Square
 from solvable.numerics.precision import as_float64, batched_map
@@ -42,32 +33,22 @@ def solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Arra
 
 @eqx.filter_jit
 def solved_queries(
-    task: SparseTokens,
-    cosine: Float[Array, "R"],
-    sharpness: Float[Array, "R"],
-    loss: Loss,
-    ridge: Any,
-    ratio: Any,
-    rules: tuple[Float[Array, "S ..."], ...],
+    task: SparseTokens, cosine: Float[Array, "R"], sharpness: Float[Array, "R"], *settings: Any
 ) -> Solved:
     """The same under each of several queries."""
-
-    def one(cosine: Float[Array, ""], sharpness: Float[Array, ""]) -> Solved:
-        return _solved(AttentionLaw(task, cosine, sharpness), loss, ridge, ratio, rules)
-
-    return batched_map(one, cosine, sharpness)
+    return batched_map(lambda *query: _solved(AttentionLaw(task, *query), *settings), cosine, sharpness)
 
 
 def _solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
     ridge, ratio = as_float64(ridge) * law.ridge, as_float64(ratio) * law.ratio
     direct = isinstance(loss, Square)
     # One coarse solution starts every scrambling.
-    first = Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)
-    start = None if direct else coarse_solution(jax.lax.stop_gradient(first))
+    first = eq.Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)
+    start = None if direct else eq.coarse_solution(jax.lax.stop_gradient(first))
 
-    def one(*rule: Any) -> tuple[dict[str, Float[Array, ""]], Solution]:
-        equations = Equations(law.nodes(*rule), loss, ridge, ratio)
-        solution = solve_square(equations) if start is None else solve(equations, start)
+    def one(*rule: Any) -> tuple[dict[str, Scalar], eq.Solution]:
+        equations = eq.Equations(law.nodes(*rule), loss, ridge, ratio)
+        solution = solve_square(equations) if start is None else eq.solve(equations, start)
         code = jnp.where(_unbounded(equations, solution.x), int(Result.NO_MINIMISER), solution.result)
         return _observables(equations, solution.x, law.unit), solution._replace(result=code)
 
@@ -87,7 +68,7 @@ def _solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Arr
     return means | query, code, {"standard_error": errors, "residual": residual, "turns": turns}
 
 
-def _unbounded(equations: Equations, x: Float[Array, "5"]) -> Any:
+def _unbounded(equations: eq.Equations, x: Float[Array, "5"]) -> Any:
     """Whether an unpenalised fit has no unique minimiser, as these weights prove.
 
     Those of a monotone loss run away along a direction that separates; the square loss interpolates at ratio <= 1.
@@ -96,15 +77,15 @@ def _unbounded(equations: Equations, x: Float[Array, "5"]) -> Any:
         proven = equations.ratio <= 1.0 + 1e-9
     else:
         orthogonal = jnp.sqrt(jnp.maximum(jnp.exp(2.0 * x[3]) - x[1] * x[1], 1e-300))
-        proven = equations.ratio * separation(equations.features, jax.lax.stop_gradient(x[:3] / orthogonal)) < 1.0
+        proven = equations.ratio * eq.separation(equations.features, jax.lax.stop_gradient(x[:3] / orthogonal)) < 1.0
     return (equations.ridge == 0.0) & proven
 
 
-def _observables(equations: Equations, x: Any, unit: Any) -> dict[str, Float[Array, ""]]:
+def _observables(equations: eq.Equations, x: Any, unit: Any) -> dict[str, Scalar]:
     return {
-        "test_error": test_error(equations, x),
-        "train_loss": training_loss(equations, x),
-        "train_error": training_error(equations, x),
+        "test_error": eq.test_error(equations, x),
+        "train_loss": eq.training_loss(equations, x),
+        "train_error": eq.training_error(equations, x),
         "query_weight": x[0] * unit,
         "signal_weight": x[1] * unit,
         "bias": x[2],

@@ -10,19 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from solvable.attention.sparse_tokens import equations as eq
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention
-from solvable.attention.sparse_tokens.equations import (
-    FINE_TURNS,
-    TOLERANCE,
-    Equations,
-    coarse_solution,
-    newton,
-    solve,
-    training_loss,
-)
 from solvable.attention.sparse_tokens.nodes import Quadrature
 from solvable.attention.sparse_tokens.system import bag_counts
-from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.random import replicate_keys
@@ -52,7 +44,7 @@ class ProfileEquations(eqx.Module):
     The unknowns are (log t, log chi), t the norm of the orthogonal weights.
     """
 
-    equations: Equations
+    equations: eq.Equations
     held: Float[Array, "3"]
 
     def full(self, x: Float[Array, "2"]) -> Float[Array, "5"]:
@@ -81,10 +73,10 @@ class ProfileEquations(eqx.Module):
         """How far one Newton step may move each unknown."""
         return jnp.full_like(x, 2.0)
 
-    def value(self, x: Float[Array, "2"]) -> Float[Array, ""]:
+    def value(self, x: Float[Array, "2"]) -> Scalar:
         """The objective at the saddle, where two terms cancel: E loss(prox) + (ridge/2)(w1^2 + w2^2 + t^2)."""
         squares = self.held[0] ** 2 + self.held[1] ** 2 + jnp.exp(2.0 * x[0])
-        return training_loss(self.equations, self.full(x)) + 0.5 * self.equations.ridge * squares
+        return eq.training_loss(self.equations, self.full(x)) + 0.5 * self.equations.ridge * squares
 
 
 @float64
@@ -97,8 +89,7 @@ def scalar_problem(task: SparseTokens, algorithm: FixedQueryAttention, ratio: An
 
     Raises: SolveError when it is not solved.
     """
-    settings = (as_float64(ratio), as_float64(radius), RULE.bags(task.length))
-    values, residual = _scalar_problem(task, algorithm, *settings)
+    values, residual = _scalar_problem(_equations(task, algorithm, ratio), as_float64(radius))
     code = int(Result.SUCCESSFUL) if float(residual) < 1e-7 else int(Result.MAX_STEPS)
     raise_unless_successful(code, "the scalar problem", f" (residual {float(residual):.1e})")
     return values
@@ -121,21 +112,20 @@ def profiles(
     objective is minimised over the weights orthogonal to the query and the signal, a convex problem of its own.
     """
     keys, (_, samples) = replicate_keys(key, replicates), bag_counts(algorithm, ratio=ratio, dim=dim)
+    equations = _equations(task, algorithm, ratio)
+    values, results = _profiles(task, algorithm, keys, equations, as_float64(radius), samples, dim)
     limit = jnp.asarray(scalar_problem(task, algorithm, ratio, radius))
-    settings = (as_float64(ratio), as_float64(radius), RULE.bags(task.length))
-    spread = _spread_of_solutions(task, algorithm, settings[0], settings[2])
-    values, results = _profiles(task, algorithm, keys, *settings, samples, dim)
-    count = values.shape[0]
-    return Profiles(results, values, jnp.stack([limit] * count), jnp.stack([spread] * count))
+    shared = (limit, _spread_of_solutions(equations))
+    return Profiles(results, values, *(jnp.broadcast_to(x, results.shape + x.shape) for x in shared))
 
 
-def _equations(task: SparseTokens, algorithm: FixedQueryAttention, ratio: Float[Array, ""], rules: Any) -> Equations:
-    features = algorithm.law(task).nodes(*(rule[0] for rule in rules))
-    return Equations(features, algorithm.loss, as_float64(algorithm.ridge), ratio)
+def _equations(task: SparseTokens, algorithm: FixedQueryAttention, ratio: Any) -> eq.Equations:
+    nodes = algorithm.law(task).nodes(*(rule[0] for rule in RULE.bags(task.length)))
+    return eq.Equations(nodes, algorithm.loss, as_float64(algorithm.ridge), as_float64(ratio))
 
 
-def _grid(equations: Equations, radius: Float[Array, ""]) -> tuple[Float[Array, "27 3"], Float[Array, "5"]]:
-    solution = solve(equations, coarse_solution(equations)).x
+def _grid(equations: eq.Equations, radius: Scalar) -> tuple[Float[Array, "27 3"], Float[Array, "5"]]:
+    solution = eq.solve(equations, eq.coarse_solution(equations)).x
     side = jnp.linspace(-1.0, 1.0, POINTS_A_SIDE)
     cube = jnp.stack([axis.ravel() for axis in jnp.meshgrid(side, side, side, indexing="ij")], axis=1)
     scale = jnp.stack([jnp.abs(solution[0]), jnp.abs(solution[1]), jnp.ones(())])
@@ -143,16 +133,13 @@ def _grid(equations: Equations, radius: Float[Array, ""]) -> tuple[Float[Array, 
 
 
 @eqx.filter_jit
-def _scalar_problem(
-    task: SparseTokens, algorithm: FixedQueryAttention, ratio: Float[Array, ""], radius: Float[Array, ""], rules: Any
-) -> tuple[Float[Array, "27"], Float[Array, ""]]:
-    equations = _equations(task, algorithm, ratio, rules)
+def _scalar_problem(equations: eq.Equations, radius: Scalar) -> tuple[Float[Array, "27"], Scalar]:
     points, solution = _grid(equations, radius)
     start = jnp.stack([0.5 * jnp.log(jnp.exp(2.0 * solution[3]) - solution[1] ** 2), solution[4]])
 
-    def one(held: Float[Array, "3"]) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    def one(held: Float[Array, "3"]) -> tuple[Scalar, Scalar]:
         profile = ProfileEquations(equations, held)
-        state = newton(profile, start, FINE_TURNS, TOLERANCE)
+        state = eq.newton(profile, start, eq.FINE_TURNS, eq.TOLERANCE)
         return profile.value(state.x), state.norm
 
     values, norms = batched_map(one, points)
@@ -161,22 +148,14 @@ def _scalar_problem(
 
 @eqx.filter_jit
 def _profiles(
-    task: SparseTokens,
-    algorithm: FixedQueryAttention,
-    keys: jax.Array,
-    ratio: Float[Array, ""],
-    radius: Float[Array, ""],
-    rules: Any,
-    samples: int,
-    dim: int,
+    task: Any, algorithm: Any, keys: Any, equations: eq.Equations, radius: Scalar, samples: int, dim: int
 ) -> tuple[Float[Array, "R 27"], Any]:
-    points, _ = _grid(_equations(task, algorithm, ratio, rules), radius)
-    ridge = as_float64(algorithm.ridge)
+    points, ridge = _grid(equations, radius)[0], equations.ridge
 
     def replicate(key: Any) -> tuple[Float[Array, "27"], Any]:
         design, labels = algorithm.design(key, task, algorithm.sampled_query(key, task, samples, dim), samples, dim)
 
-        def one(point: Float[Array, "3"]) -> tuple[Float[Array, ""], Any]:
+        def one(point: Float[Array, "3"]) -> tuple[Scalar, Any]:
             offset = design[:, 0] * point[0] + design[:, 1] * point[1] + point[2]
             fit = ridge_erm(design[:, 2:], labels, algorithm.loss, ridge, offset=offset, intercept=False, throw=False)
             return fit.objective + 0.5 * ridge * (point[0] ** 2 + point[1] ** 2), fit.result
@@ -188,19 +167,15 @@ def _profiles(
 
 
 @eqx.filter_jit
-def _spread_of_solutions(
-    task: SparseTokens, algorithm: FixedQueryAttention, ratio: Float[Array, ""], rules: Any
-) -> Float[Array, ""]:
+def _spread_of_solutions(equations: eq.Equations) -> Scalar:
     """The largest distance from the solution of what Newton finds from random starts (where it finds a solution)."""
-    equations = _equations(task, algorithm, ratio, rules)
-    equations = Equations(equations.features.thinned(2**10), equations.loss, equations.ridge, ratio)
-    reference = solve(equations, coarse_solution(equations)).x
+    equations = eqx.tree_at(lambda e: e.features, equations, equations.features.thinned(2**10))
+    reference = eq.solve(equations, eq.coarse_solution(equations)).x
     rng = np.random.default_rng(0)
     starts = jnp.asarray(rng.normal(size=(STARTS, 5)) * np.array([3.0, 3.0, 3.0, 1.0, 1.5]))
 
-    def one(start: Float[Array, "5"]) -> Float[Array, ""]:
-        state = newton(equations, start, FINE_TURNS, TOLERANCE)
-        found = state.norm < 1e-9
-        return jnp.where(found, jnp.max(jnp.abs(state.x - reference)), jnp.nan)
+    def one(start: Float[Array, "5"]) -> Scalar:
+        state = eq.newton(equations, start, eq.FINE_TURNS, eq.TOLERANCE)
+        return jnp.where(state.norm < 1e-9, jnp.max(jnp.abs(state.x - reference)), jnp.nan)
 
     return jnp.nanmax(batched_map(one, starts))

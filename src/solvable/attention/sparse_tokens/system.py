@@ -8,17 +8,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from solvable.attention.sparse_tokens.algorithms import ALGORITHMS, TwoStepAttention
 from solvable.attention.sparse_tokens.classifiers import AttentionClassifier
 from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import Quadrature
 from solvable.attention.sparse_tokens.separability import require_minimiser
-from solvable.attention.sparse_tokens.streams import drawn
 from solvable.attention.sparse_tokens.task import SparseTokens, random_direction
 from solvable.attention.sparse_tokens.theories import theories
-from solvable.attention.sparse_tokens.two_steps import Query, class_code
+from solvable.attention.sparse_tokens.two_steps import Query, Stream, drawn, query_code
 from solvable.lab.declare import Example, Given, Observable, Outcome, System
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, batched_map
@@ -30,20 +29,11 @@ TEST_SAMPLES = 10_000
 
 
 class Runs(eqx.Module):
-    """Trained classifiers by the numbers on which their outcome depends, (R,) each; see the observables."""
+    """Trained classifiers, (R,) each: the observables, by name, and the steps and certificate of their fits."""
 
     result: Int[Array, "R"]
-    test_error: Float[Array, "R"]
-    train_loss: Float[Array, "R"]
-    train_error: Float[Array, "R"]
-    cosine: Float[Array, "R"]
-    sharpness: Float[Array, "R"]
-    query_weight: Float[Array, "R"]
-    signal_weight: Float[Array, "R"] | None
-    bias: Float[Array, "R"]
-    orthogonal_norm: Float[Array, "R"]
-    steps: Int[Array, "R"]
-    certificate: Float[Array, "R"]
+    values: dict[str, Any]
+    stats: dict[str, Any]
 
 
 class SparseTokenClassification(System):
@@ -67,19 +57,7 @@ class SparseTokenClassification(System):
         Observable("susceptibility", "chi of the equations (theory only)"),
     )
 
-    def train(
-        self,
-        task: Any,
-        algorithm: Any,
-        keys: Any,
-        at: Any,
-        unit: str,
-        *,
-        ratio: Any,
-        dim: int,
-        full: bool = False,
-        test_samples: int | None = None,
-    ) -> Runs:
+    def train(self, task, algorithm, keys, at, unit, *, ratio, dim, full=False, test_samples=None) -> Runs:
         dim = integer("dim", dim, at_least=3)
         counts = bag_counts(algorithm, ratio=ratio, dim=dim)
         tests = None if test_samples is None else integer("test_samples", test_samples, at_least=1)
@@ -91,7 +69,7 @@ class SparseTokenClassification(System):
         return jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *runs)
 
     def measure(self, task: Any, algorithm: Any, runs: Runs, at: Any) -> dict[str, Any]:
-        return {one.name: getattr(runs, one.name, None) for one in self.observables}
+        return runs.values
 
     def samples_problems(self, algorithm: Any, full: bool = False, **sizes: Any) -> bool:
         return truth("full", full)
@@ -156,24 +134,16 @@ def _runs(task: Any, algorithm: Any, keys: Any, *settings: Any) -> Runs:
 
 
 def _run(
-    task: SparseTokens,
-    algorithm: Classifier,
-    key: jax.Array,
-    rule: Float[Array, "N L"],
-    counts: tuple[int, int],
-    dim: int,
-    full: bool,
-    test_samples: int | None,
-    foreign: bool = False,
+    task: Any, algorithm: Any, key: Any, rule: Any, counts: Any, dim: int, full: bool, tests: Any, foreign: bool = False
 ) -> Runs:
     """One replicate: on real tokens in chunks, or (not `full`) on the few numbers that matter."""
     query_key, head_key, test_key = jax.random.split(key, 3)
-    error, (query_samples, samples) = None, counts
+    query_samples, samples = counts
     if full:
         direction_key, stream_key = jax.random.split(query_key)
         signal = random_direction(direction_key, dim)
 
-        def stream(key: jax.Array, samples: int) -> Any:
+        def stream(key: jax.Array, samples: int) -> Stream:
             return drawn(key, task, samples, signal, foreign)
 
         bags = stream(stream_key, query_samples) if algorithm.trains_query else None
@@ -183,33 +153,34 @@ def _run(
         query = algorithm.sampled_query(query_key, task, query_samples, dim)
         features, labels = algorithm.design(head_key, task, query, samples, dim)
     fit = ridge_erm(features, labels, algorithm.loss, algorithm.ridge, throw=False)
-    overlaps = algorithm.overlaps(fit.weights, vector, signal) if full else algorithm.design_overlaps(fit.weights, task)
-    if not foreign:
-        error = algorithm.error(test_key, task, query, overlaps, fit.bias, rule, test_samples)
+    if full:
+        overlaps = algorithm.overlaps(fit, vector, query, signal)
+    else:
+        overlaps = algorithm.design_overlaps(fit, query, task)
+    error = None if foreign else algorithm.error(test_key, task, overlaps, rule, tests)
     if error is None:
-        tests = stream(test_key, test_samples or TEST_SAMPLES)
 
         def count(wrong: Any, tokens: Any, labels: Any, weight: Any) -> Any:
             scores = algorithm.features(tokens, vector) @ fit.weights + fit.bias
             return wrong + jnp.sum(jnp.where(labels * scores <= 0, weight, 0.0))
 
-        error = tests.fold(count, jnp.zeros(())) / tests.samples
-    success, both = int(Result.SUCCESSFUL), class_code(jnp.sum(jnp.where(labels > 0, 1, 0)), samples)
-    result = jnp.where(query.result != success, query.result, jnp.where(both != success, both, fit.result))
-    return Runs(
-        result,
-        error,
-        fit.train_loss,
-        fit.train_error,
-        query.cosine,
-        query.sharpness,
-        overlaps.query_weight,
-        overlaps.signal_weight,
-        fit.bias,
-        overlaps.orthogonal_norm,
-        fit.steps,
-        fit.certificate,
-    )
+        fresh = stream(test_key, tests or TEST_SAMPLES)
+        error = fresh.fold(count, jnp.zeros(())) / fresh.samples
+    success, trained = int(Result.SUCCESSFUL), query_code(jnp.sum(jnp.where(labels > 0, 1, 0)), samples)
+    result = jnp.where(trained == success, fit.result, trained)
+    values = {
+        "test_error": error,
+        "train_loss": fit.train_loss,
+        "train_error": fit.train_error,
+        "cosine": query.cosine,
+        "sharpness": query.sharpness,
+        "query_weight": overlaps.query_weight,
+        "signal_weight": overlaps.signal_weight,
+        "bias": fit.bias,
+        "orthogonal_norm": overlaps.orthogonal_norm,
+    }
+    stats = {"steps": fit.steps, "certificate": fit.certificate}
+    return Runs(jnp.where(query.result == success, result, query.result), values, stats)
 
 
 SYSTEM = SparseTokenClassification()
@@ -236,7 +207,7 @@ def simulate(
     A task with a `sample` of its own needs `full=True`, which draws all bags by it; its test error, and that of a
     classifier of your own, is counted on `test_samples` fresh bags (None: 10000).
 
-    Returns: an outcome whose `steps` and `certificate` are those of the fits. A replicate whose draw holds one class
+    Returns: an outcome; `.runs.stats` holds the steps and certificates of the fits. A replicate whose draw holds one class
     only, or whose fit does not converge, is NaN with its reason in `.result`.
     Raises: ValueError for arguments out of range.
     """

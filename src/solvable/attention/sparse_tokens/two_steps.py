@@ -1,8 +1,9 @@
-"""The two gradient steps on the query: on tokens, by their exact law at any dim, and where they lead in the limit."""
+"""The two gradient steps on the query: on streams of bags, by their exact law at any dim, and in the limit."""
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,35 +11,93 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.sparse_tokens.streams import Stream
-from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels
+from solvable.attention.sparse_tokens.task import Batch, Scalar, SparseTokens, sample_bags, sample_labels
 from solvable.numerics.precision import as_float64
 from solvable.numerics.results import Result, is_traced
+from solvable.numerics.validation import instance
+
+CHUNK_BYTES = 2**24
+
+
+class Stream(NamedTuple):
+    """`chunk(i)`, i < count, gives tokens (c, L, d), labels (c,) and a weight (c,) that is 0 for padding, else 1.
+
+    The same number gives the same bags again. `traced` chunks are read by a compiled loop, others one by one.
+    """
+
+    chunk: Callable[[Any], tuple[Float[Array, "c L d"], Float[Array, "c"], Float[Array, "c"]]]
+    count: int
+    samples: int
+    traced: bool = True
+
+    def fold(self, step: Callable[..., Any], start: Any) -> Any:
+        """`step(state, tokens, labels, weight)` over all chunks."""
+        if self.traced:
+            return jax.lax.scan(lambda state, i: (step(state, *self.chunk(i)), None), start, jnp.arange(self.count))[0]
+        for index in range(self.count):
+            start = step(start, *self.chunk(index))
+        return start
+
+    def map(self, function: Callable[..., Any]) -> Any:
+        """`function(tokens, labels)` of every chunk, joined along the bags; padding is at the end, and dropped."""
+        if self.traced:
+            parts = jax.lax.map(lambda i: function(*self.chunk(i)[:2]), jnp.arange(self.count))
+        else:
+            found = [function(*self.chunk(index)[:2]) for index in range(self.count)]
+            parts = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *found)
+        return jax.tree_util.tree_map(lambda x: x.reshape(-1, *x.shape[2:])[: self.samples], parts)
+
+
+def in_memory(tokens: Any, labels: Any) -> Stream:
+    """A stream over arrays, in chunks of about 16 MB, to be folded: the last one overlaps, and masks what was seen."""
+    samples = tokens.shape[0]
+    size = int(np.clip(CHUNK_BYTES // max(1, tokens[0].size * tokens.dtype.itemsize), 1, samples))
+
+    def chunk(index: Any) -> tuple[Any, Any, Any]:
+        start = jnp.minimum(index * size, samples - size)
+        part = jax.lax.dynamic_slice_in_dim(tokens, start, size)
+        fresh = start + jnp.arange(size) >= index * size
+        return part, jax.lax.dynamic_slice_in_dim(labels, start, size), jnp.where(fresh, 1.0, 0.0)
+
+    return Stream(chunk, -(-samples // size), samples)
+
+
+def drawn(key: jax.Array, task: SparseTokens, samples: int, signal: Float[Array, "d"], foreign: bool) -> Stream:
+    """Fresh bags of a task; a `foreign` one is asked by its own `sample`, outside of compiled code."""
+    dim = signal.shape[0]
+    size = int(np.clip(CHUNK_BYTES // (8 * task.length * dim), 1, samples))
+
+    def chunk(index: Any) -> tuple[Any, Any, Any]:
+        own = jax.random.fold_in(key, index)
+        if foreign:
+            batch = task.sample(own, size, dim, signal=np.asarray(signal))
+            if instance("task.sample(...)", batch, (Batch,)).tokens.shape != (size, task.length, dim):
+                accepted = f"({size}, {task.length}, {dim}), as asked for"
+                raise ValueError(f"task.sample(...) has tokens of shape {batch.tokens.shape}; accepted: {accepted}")
+            tokens, labels = (jnp.asarray(x).astype(jnp.float64) for x in (batch.tokens, batch.labels))
+        else:
+            tokens, labels = sample_bags(task, own, size, signal)
+        return tokens, labels, jnp.where(index * size + jnp.arange(size) < samples, 1.0, 0.0)
+
+    return Stream(chunk, -(-samples // size), samples, not foreign)
 
 
 class Query(NamedTuple):
-    """A realised query: its cosine with the signal, its norm, and a `Result` code of its training."""
+    """A realised query: its cosine with the signal (NaN where that is not known), its norm, and a `Result` code."""
 
-    cosine: Float[Array, ""]
-    sharpness: Float[Array, ""]
+    cosine: Scalar
+    sharpness: Scalar
     result: Int[Array, ""]
 
 
-def class_code(positives: Any, samples: Any) -> Int[Array, ""]:
-    """SUCCESSFUL when the bags hold both classes, else ONE_CLASS."""
-    return jnp.where((positives > 0) & (positives < samples), int(Result.SUCCESSFUL), int(Result.ONE_CLASS))
+def query_code(positives: Any, samples: Any, norm: Any = 1.0) -> Int[Array, ""]:
+    """How bags of which some are positive, and which moved the query by `norm`, trained it."""
+    moved = jnp.where(norm > 0, int(Result.SUCCESSFUL), int(Result.ZERO_QUERY))
+    return jnp.where((positives > 0) & (positives < samples), moved, int(Result.ONE_CLASS))
 
 
-def query_code(positives: Any, samples: Any, norm: Float[Array, ""]) -> Int[Array, ""]:
-    """The code of a query that these bags moved by `norm`."""
-    code = class_code(positives, samples)
-    return jnp.where((code == int(Result.SUCCESSFUL)) & ~(norm > 0), int(Result.ZERO_QUERY), code)
-
-
-def two_steps(
-    algorithm: Any, stream: Stream, length: int, dim: int
-) -> tuple[Float[Array, "d"], Float[Array, ""], Int[Array, ""]]:
-    """(query, its norm, code) after the two gradient steps of the protocol, from a stream of n bags that is read twice.
+def two_steps(algorithm: Any, stream: Stream, signal: Any, length: int, dim: int) -> tuple[Float[Array, "d"], Query]:
+    """The query after the two gradient steps of the protocol, from a stream of n bags that is read twice.
 
     w1 = -(head_rate/n) sum_i h0_i mean_l X_il, b1 = -(bias_rate/n) sum_i h0_i, h0_i = dloss/du at u = 0;
     q2 = -(query_rate/(n L)) sum_i h_i X_i^T (I - 11^T/L) X_i w1, h_i = dloss/du at u = <w1, mean_l X_il> + b1.
@@ -65,11 +124,12 @@ def two_steps(
     gradient = stream.fold(second, jnp.zeros(dim))
     rate = 1.0 if algorithm.query_rate is None else algorithm.query_rate
     query = -(rate / (stream.samples * length)) * gradient
+    moved = jnp.linalg.norm(query)
+    if algorithm.sharpness is not None:
+        query = query * (algorithm.sharpness / jnp.where(moved > 0, moved, 1.0))
     norm = jnp.linalg.norm(query)
-    if algorithm.sharpness is None:
-        return query, norm, query_code(positives, stream.samples, norm)
-    scaled = query * (algorithm.sharpness / jnp.where(norm > 0, norm, 1.0))
-    return scaled, jnp.linalg.norm(scaled), query_code(positives, stream.samples, norm)
+    cosine = as_float64(jnp.nan) if signal is None else jnp.dot(query, signal) / jnp.where(norm > 0, norm, 1.0)
+    return query, Query(cosine, norm, query_code(positives, stream.samples, moved))
 
 
 def padded(samples: int) -> int:
@@ -132,9 +192,7 @@ def sampled_query(key: jax.Array, task: SparseTokens, algorithm: Any, samples: A
 
 
 @jax.jit
-def two_step_moments(
-    task: SparseTokens, algorithm: Any, inverse_ratio: Float[Array, ""]
-) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def two_step_moments(task: SparseTokens, algorithm: Any, inverse_ratio: Scalar) -> tuple[Scalar, Scalar]:
     """(<q, xi>, |q|^2) at query_rate 1, as functions of 1/query_ratio (0 is the limit of many samples)."""
     length, rate = float(task.length), as_float64(task.positive_rate)
     theta = as_float64(task.strength)
@@ -164,7 +222,7 @@ def two_step_moments(
     return overlap / length, square / (length * length)
 
 
-def limit_query(task: SparseTokens, algorithm: Any, query_ratio: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
+def limit_query(task: SparseTokens, algorithm: Any, query_ratio: Any) -> tuple[Scalar, Scalar]:
     """(cosine, norm) of the query after two steps on query_ratio * dim bags; NaN where the query stays at zero.
 
     Warns (UserWarning) when the cosine is known not to be positive.
