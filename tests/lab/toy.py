@@ -11,10 +11,16 @@ import numpy as np
 
 from solvable.lab.experiment import Experiment, Observable, Overlay, Status, Theory, axis, parameter
 from solvable.lab.outcome import Outcome
-from solvable.numerics.results import Result, SolveError
+from solvable.numerics.results import Result, SolveError, code
 from solvable.numerics.validation import choice, number
 
 calls: list[range] = []
+
+
+class ToyResult(Result):
+    """A system's own result code."""
+
+    PATCHY = code(10_000, "the toy is patchy")
 
 
 class GaussianOutcome(Outcome):
@@ -55,7 +61,7 @@ def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> 
     with jax.enable_x64(True):
         draws = np.stack([jax.random.normal(jax.random.fold_in(key, r), (task.samples,)) for r in replicates])
     draws = draws + task.location
-    codes = [Result.ONE_CLASS if algorithm == "patchy" and r % 4 == 3 else Result.SUCCESSFUL for r in replicates]
+    codes = [ToyResult.PATCHY if algorithm == "patchy" and r % 4 == 3 else ToyResult.SUCCESSFUL for r in replicates]
     mean = draws.mean(axis=1)
     return GaussianOutcome(
         result=jnp.asarray(codes),
@@ -194,7 +200,7 @@ class Approach(Experiment):
         level = 1 + noise[:, 0]
         short = [r for r in replicates if self.kind == "patchy" and (r % 4 == 3 or (self.dim < 200 and r > 0))]
         return ApproachOutcome(
-            result=jnp.asarray([Result.ONE_CLASS if r in short else Result.SUCCESSFUL for r in replicates]),
+            result=jnp.asarray([ToyResult.PATCHY if r in short else Result.SUCCESSFUL for r in replicates]),
             stats={},
             level=level,
             value=level + 2 / self.dim + 0.1 * noise[:, 1],

@@ -23,6 +23,7 @@ from solvable.attention.sparse_tokens.limits import limit_error as limit_error
 from solvable.attention.sparse_tokens.limits import oracle_error as oracle_error
 from solvable.attention.sparse_tokens.limits import pooled_oracle_error as pooled_oracle_error
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome as SparseTokenOutcome
+from solvable.attention.sparse_tokens.results import SparseTokenResult as SparseTokenResult
 from solvable.attention.sparse_tokens.separability import separable as separable
 from solvable.attention.sparse_tokens.simulate import simulate as simulate
 from solvable.attention.sparse_tokens.task import Batch as Batch

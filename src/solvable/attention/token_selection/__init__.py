@@ -22,6 +22,7 @@ from solvable.attention.token_selection.max_margin import support_tokens as supp
 from solvable.attention.token_selection.outcome import SelectionOutcome as SelectionOutcome
 from solvable.attention.token_selection.path import RegularizationPath as RegularizationPath
 from solvable.attention.token_selection.path import regularization_path as regularization_path
+from solvable.attention.token_selection.results import SelectionResult as SelectionResult
 from solvable.attention.token_selection.simulate import simulate as simulate
 from solvable.attention.token_selection.task import EqualScores as EqualScores
 from solvable.attention.token_selection.task import RandomSelection as RandomSelection

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.attention.token_selection.training import Parameters, Rule, Trained, train
 from solvable.numerics.precision import float64
@@ -244,7 +245,7 @@ def finished(problem: SelectionProblem, trained: Trained, steps: Int[Array, "K"]
         selected=selected[:, 0] if problem.queries.ndim == 2 else selected,
         saturation=jnp.mean(jnp.max(maps, axis=-1)),
         path=TrainingPath(steps, products, trained.path.decoder),
-        result=jnp.where(trained.finite, code, int(Result.UNREACHED_LOSS if polyak else Result.NONFINITE)),
+        result=jnp.where(trained.finite, code, int(SelectionResult.UNREACHED_LOSS if polyak else Result.NONFINITE)),
         key_matrix=last.key_matrix if factored else None,
         query_matrix=last.query_matrix if factored else None,
     )
