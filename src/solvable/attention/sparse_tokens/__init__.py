@@ -12,7 +12,6 @@ from solvable.attention.sparse_tokens.alignment import Alignment as Alignment
 from solvable.attention.sparse_tokens.alignment import alignment as alignment
 from solvable.attention.sparse_tokens.alignment import alignment_constant as alignment_constant
 from solvable.attention.sparse_tokens.alignment import fixed_query as fixed_query
-from solvable.attention.sparse_tokens.capacity import Estimate as Estimate
 from solvable.attention.sparse_tokens.capacity import capacity as capacity
 from solvable.attention.sparse_tokens.classifiers import AttentionClassifier as AttentionClassifier
 from solvable.attention.sparse_tokens.classifiers import FlatClassifier as FlatClassifier
@@ -32,3 +31,4 @@ from solvable.attention.sparse_tokens.theories import theories as theories
 from solvable.attention.sparse_tokens.theory import predict as predict
 from solvable.attention.sparse_tokens.tune import one_more_bag as one_more_bag
 from solvable.attention.sparse_tokens.tune import tune as tune
+from solvable.numerics.estimate import Estimate as Estimate
