@@ -12,7 +12,6 @@ from solvable.attention.token_selection.algorithms import TrainingPath as Traini
 from solvable.attention.token_selection.algorithms import linear_growth as linear_growth
 from solvable.attention.token_selection.geometry import correlation as correlation
 from solvable.attention.token_selection.geometry import directional_divergence as directional_divergence
-from solvable.attention.token_selection.losses import DecreasingLoss as DecreasingLoss
 from solvable.attention.token_selection.max_margin import MaxMargin as MaxMargin
 from solvable.attention.token_selection.max_margin import decoder_max_margin as decoder_max_margin
 from solvable.attention.token_selection.max_margin import locally_optimal as locally_optimal
@@ -30,3 +29,4 @@ from solvable.attention.token_selection.task import SelectionProblem as Selectio
 from solvable.attention.token_selection.task import two_sequences as two_sequences
 from solvable.attention.token_selection.theories import theories as theories
 from solvable.attention.token_selection.theory import predict as predict
+from solvable.numerics.losses import DecreasingLoss as DecreasingLoss
