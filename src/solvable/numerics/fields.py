@@ -116,7 +116,8 @@ class _CheckedMeta(type(eqx.Module)):
         return cls
 
 
-@dataclass_transform(field_specifiers=(dataclasses.field, eqx.field, real, whole, word, flag, converted, array))
+# Our own specifiers are no part of this: type checkers find a specifier's default in a keyword alone.
+@dataclass_transform(field_specifiers=(dataclasses.field, eqx.field))
 class Checked(eqx.Module, metaclass=_CheckedMeta):
     """A frozen module whose fields check and convert themselves, in order; then come the rules of `__check_init__`.
 
