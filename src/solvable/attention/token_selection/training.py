@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.task import SelectionProblem
 from solvable.numerics.precision import float64
+from solvable.numerics.validation import instance
 
 AnyArray = Array | np.ndarray
 
@@ -56,5 +58,6 @@ class SelectionRun(eqx.Module):
     @float64
     def attention(self, problem: SelectionProblem) -> Float[Array, "n T"] | Float[Array, "n m T"]:
         """The attention maps of this layer on a problem's sequences."""
-        maps = attention_maps(problem, self.weights)
+        instance("problem", problem, (SelectionProblem,))
+        maps = attention_maps(problem, jnp.asarray(self.weights))
         return maps[:, 0] if problem.queries.ndim == 2 else maps
