@@ -1,5 +1,7 @@
 from . import figures as figures
 from .algorithms import MirrorDescent as MirrorDescent
+from .algorithms import SelectionRun as SelectionRun
+from .algorithms import TrainingPath as TrainingPath
 from .algorithms import linear_growth as linear_growth
 from .geometry import correlation as correlation
 from .geometry import directional_divergence as directional_divergence
@@ -20,5 +22,3 @@ from .task import RandomSelection as RandomSelection
 from .task import SelectionProblem as SelectionProblem
 from .task import two_sequences as two_sequences
 from .theories import theories as theories
-from .training import SelectionRun as SelectionRun
-from .training import TrainingPath as TrainingPath

@@ -1,10 +1,10 @@
-"""The training algorithm: mirror descent with the potential |.|_p^p / p on the key-query matrix, in a compiled loop."""
+"""Mirror descent with the potential |.|_p^p / p on the key-query matrix: the algorithm, its loop, the run it leaves."""
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -22,7 +22,6 @@ from solvable.attention.token_selection.gradients import (
 )
 from solvable.attention.token_selection.losses import get_loss
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
-from solvable.attention.token_selection.training import Parameters, SelectionRun, TrainingPath
 from solvable.numerics.fields import Checked, converted, flag, real, whole, word
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
@@ -32,7 +31,54 @@ from solvable.numerics.validation import instance, number
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
+AnyArray = Array | np.ndarray
 AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors' code adds to the gradient's norm
+
+
+class Parameters(NamedTuple):
+    """What is trained: W or its factors K and Q with W = K Q^T, and the decoder (None: kept as the problem has it)."""
+
+    weights: Any
+    key_matrix: Any
+    query_matrix: Any
+    decoder: Any
+
+    def product(self) -> Float[Array, "d d"]:
+        """W."""
+        return self.key_matrix @ self.query_matrix.T if self.weights is None else self.weights
+
+
+class TrainingPath(eqx.Module):
+    """The recorded steps: `steps` (K,), `weights` (K, d, d) and, where the decoder is trained, `decoder` (K, d)."""
+
+    steps: Int[AnyArray, "K"]
+    weights: Float[AnyArray, "K d d"]
+    decoder: Float[AnyArray, "K d"] | None = None
+
+
+class SelectionRun(eqx.Module):
+    """A trained layer: `weights` W (d, d), `decoder` v (d,), `path`, and what the attention ended on.
+
+    `selected` is the token with the largest attention, one a sequence (n,), or one a query (n, m);
+    `saturation` is the mean of that largest attention: near 1 the selection is settled. `key_matrix` and `query_matrix`
+    are the factors of W = K Q^T where they were trained. `result` is a `Result` code.
+    """
+
+    weights: Float[AnyArray, "d d"]
+    decoder: Float[AnyArray, "d"]
+    selected: Int[AnyArray, "n"] | Int[AnyArray, "n m"]
+    saturation: Float[AnyArray, ""]
+    path: TrainingPath
+    result: Int[AnyArray, ""]
+    key_matrix: Float[AnyArray, "d k"] | None = None
+    query_matrix: Float[AnyArray, "d k"] | None = None
+
+    @float64
+    def attention(self, problem: SelectionProblem) -> Float[Array, "n T"] | Float[Array, "n m T"]:
+        """The attention maps of this layer on a problem's sequences."""
+        instance("problem", problem, (SelectionProblem,))
+        maps = attention_maps(problem, jnp.asarray(self.weights))
+        return maps[:, 0] if problem.queries.ndim == 2 else maps
 
 
 class LinearGrowth(Checked):

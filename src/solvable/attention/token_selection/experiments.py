@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 MIRROR, TRANSFORMERS, RATES = "arXiv:2410.14581", "arXiv:2308.16898", "arXiv:2402.05738"
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}
 REFERENCES = (1.75, 2.0, 3.0)
-NORMS: tuple[Any, ...] = (2.0, "nuclear")
-POINTS = 13
 OVER_STEPS = {"at": Dimension("steps", log=True)}
 STATED, DERIVED, OURS = (Status("asymptotic", origin) for origin in ("stated", "derived", "reconstruction"))
 AT = ("at",)
@@ -53,11 +51,15 @@ class Figure(Measured):
         """The steps recorded, those of `simulate`."""
         return {"at": ts.SYSTEM.times(self.task(), self.algorithm(), None, "")}
 
+    def tokens(self, key: Any, replicates: int | range) -> Any:
+        """The tokens for which those solutions are, one selection a norm; None: those that the run itself selected."""
+        return None
+
     def runs(self, key: Any, replicates: int | range) -> Any:
-        """Draw problems and train on each, and solve for the tokens selected in all norms."""
+        """Draw problems, train on each, and solve for the tokens selected."""
         steps = self.coordinates()["at"]
         runs = ts.figures.trained(self.task(), self.algorithm(), key, replicates, steps, **self.sizes())
-        return runs.beside(self.norms)
+        return runs.beside(self.norms, self.tokens(key, replicates))
 
     def predicted(self, runs: Any) -> Any:
         """W, and the decoder where it is trained, converge to their max-margin directions."""
@@ -118,27 +120,23 @@ class Direction(SelectionExperiment, Figure):
         """The steps and the references."""
         return {**super().coordinates(), "reference": np.array(REFERENCES)}
 
-    def runs(self, key: Any, replicates: int | range) -> Any:
-        """Trained runs beside the solutions of the references, for the tokens that the run itself selected.
+    def tokens(self, key: Any, replicates: int | range) -> Any:
+        """The tokens that the run itself selected.
 
-        With tokens_of="other run" they are for those that another run selected, trained on the same problem with the
+        With tokens_of="other run" they are those that another run selected, trained on the same problem with the
         reference's p, for its published steps, from another start, as in the published figure; they differ in more than
         half of the problems, which is most of that figure's plateau.
         """
-        runs = super().runs(key, replicates)
         if self.tokens_of == "own run":
-            return runs
-        law = (self.task(), self.algorithm(), key, replicates, self.start_scale)
-        return runs.beside(REFERENCES, ts.figures.tokens_of_others(*law, STEPS))
+            return None
+        return ts.figures.tokens_of_others(self.task(), self.algorithm(), key, replicates, self.start_scale, STEPS)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """`divergence` in the p of training from the solutions of all references, over the steps and at the end."""
+        """`divergence` in the p of training from the solutions of all references, over the steps and at the end; W
+        points along its own p's solution there, so the limits are those between the two solutions.
+        """
         found = [ts.directional_divergence(one.weights, run.path.weights, self.p) for one in run.references]
         return ts.figures.with_ends({"divergence": np.stack(found, axis=-1)})
-
-    def predicted(self, runs: Any) -> Any:
-        """W points along its own p's solution, so the divergence from another tends to that between the two."""
-        return super().predicted(runs)
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -192,17 +190,8 @@ class Joint(Figure):
         return super().runs(key, replicates).separable()
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in
-        the end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the selected `token`
-        of each sequence.
-        """
-        path, (attention, label) = run.path, ts.figures.probabilities(run.problem, run.path, run.selected)
-        divergences = {
-            "divergence": ts.directional_divergence(run.limit.weights, path.weights, self.p),
-            "decoder_divergence": ts.directional_divergence(run.decoder_limit.weights, path.decoder, self.p),
-        }
-        others = {"attention_probability": attention, "label_probability": label, "token": run.selected}
-        return {**ts.figures.with_ends(divergences), **others}
+        """Both divergences, both probabilities and the token, see `joint`."""
+        return ts.figures.joint(run, self.p)
 
 
 class Rates(SelectionExperiment):
@@ -253,27 +242,16 @@ class Rates(SelectionExperiment):
         """Mirror descent with the step rule."""
         if self.rule == "growing":
             return ts.MirrorDescent(self.p, ts.linear_growth(self.speed, self.p), self.steps)
-        if self.rule == "fixed":
-            return ts.MirrorDescent(self.p, self.fixed_rate, self.steps, "fixed")
-        return ts.MirrorDescent(self.p, self.learning_rate, self.steps, self.rule, polyak_constant=self.constant)
+        rate = self.fixed_rate if self.rule == "fixed" else self.learning_rate
+        return ts.MirrorDescent(self.p, rate, self.steps, self.rule, polyak_constant=self.constant)
 
     def simulate(self, key: Any, replicates: int | range) -> Any:
         """Train; keep curves, slopes and last values."""
-        return self._kept(super().simulate(key, replicates))
+        return ts.figures.at_the_end(super().simulate(key, replicates), self.observables)
 
     def predict(self, overlay: Overlay, given: Any = None) -> Any:
         """One theory's slopes and last values."""
-        return self._kept(super().predict(overlay, given))
-
-    def _kept(self, outcome: Any) -> Any:
-        """The curves, the two slopes, and of the other measures over steps the last values; decay = -log_unselected."""
-        values, dims = outcome.present(), {one.name: one.dims for one in self.observables}
-        if "log_unselected" in values:
-            values["decay"] = -values["log_unselected"]
-        for name in values.keys() & {"growth", "scaled_excess", "offset"}:
-            values[name] = values[name][..., -1]
-        kept = {name: value for name, value in values.items() if name in dims}
-        return type(outcome).of(kept, outcome.result, dims, at=outcome.at, runs=outcome.runs, stats=outcome.stats)
+        return ts.figures.at_the_end(super().predict(overlay, given), self.observables)
 
     def applicable(self) -> Sequence[Overlay]:
         """The theories that speak of this step rule."""
@@ -307,7 +285,7 @@ class Factored(SelectionExperiment, Figure):
     )
     statuses = {"final_frobenius": OURS, "final_nuclear": OURS, "effective_rank": DERIVED}
     panels = ("frobenius", "nuclear", "effective_rank")
-    norms = NORMS
+    norms = (2.0, "nuclear")
 
     def algorithm(self) -> Any:
         """Normalised gradient descent on W or its factors."""
@@ -315,15 +293,11 @@ class Factored(SelectionExperiment, Figure):
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """Correlation <A, W>/(|A|_F |W|_F) with the Frobenius and the nuclear max-margin solution A, over the steps and
-        at the end; `effective_rank` (|W|_*/|W|_F)^2 at the end.
+        at the end; `effective_rank` (|W|_*/|W|_F)^2 at the end. W ends along the first, K Q^T along the second.
         """
         frobenius, nuclear = (ts.correlation(one.weights, run.path.weights) for one in run.references)
         correlations = ts.figures.with_ends({"frobenius": frobenius, "nuclear": nuclear})
         return {**correlations, "effective_rank": ts.figures.effective_rank(run.weights)}
-
-    def predicted(self, runs: Any) -> Any:
-        """W ends along the Frobenius solution, K Q^T along the nuclear one, given the tokens each run selected."""
-        return super().predicted(runs)
 
 
 class GlobalLocal(SelectionExperiment, Figure):
@@ -392,7 +366,9 @@ class Rank(SelectionExperiment, Measured):
         counts as rank 1, as in the published figure, whose code takes the rank of a solution that is None; NumPy
         answers 1.
         """
-        return ts.figures.on_optimal_tokens(self.task(), key, replicates, NORMS, drop=self.infeasible == "drop")
+        return ts.figures.on_optimal_tokens(
+            self.task(), key, replicates, (2.0, "nuclear"), drop=self.infeasible == "drop"
+        )
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """`frobenius_rank` and `nuclear_rank`."""
@@ -427,12 +403,12 @@ class Path(SelectionExperiment, Measured):
 
     def coordinates(self) -> Mapping[str, Any]:
         """The radii, over three decades."""
-        return {"radius": self.largest * np.geomspace(1e-3, 1.0, POINTS)}
+        return {"radius": self.largest * np.geomspace(1e-3, 1.0, 13)}
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Draw problems and solve their paths."""
         radii = self.coordinates()["radius"]
-        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, radii, asked=POINTS // 3 + 1)
+        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, radii, asked=5)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """`divergence` of W(R) from the max-margin solution for the tokens selected at the largest radius R;

@@ -12,13 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.token_selection.algorithms import MirrorDescent
+from solvable.attention.token_selection.algorithms import MirrorDescent, TrainingPath
+from solvable.attention.token_selection.geometry import directional_divergence
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.max_margin import locally_optimal, max_margin
 from solvable.attention.token_selection.path import RegularizationPath, traced_path
 from solvable.attention.token_selection.runs import Runs, limits, run_together
 from solvable.attention.token_selection.task import RandomSelection, SelectionProblem, Task
-from solvable.attention.token_selection.training import TrainingPath
+from solvable.lab.declare import Observable, Outcome
 from solvable.numerics.precision import float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.recording import log_log_slope
@@ -51,13 +52,23 @@ def with_ends(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **{f"final_{name}": value[-1] for name, value in values.items()}}
 
 
+def joint(run: Any, p: float) -> dict[str, Any]:
+    """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in the
+    end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the selected `token` of each
+    sequence.
+    """
+    attention, label = _probabilities(run.problem, run.path, run.selected)
+    divergences = {
+        "divergence": directional_divergence(run.limit.weights, run.path.weights, p),
+        "decoder_divergence": directional_divergence(run.decoder_limit.weights, run.path.decoder, p),
+    }
+    others = {"attention_probability": attention, "label_probability": label, "token": run.selected}
+    return {**with_ends(divergences), **others}
+
+
 @float64
 @eqx.filter_jit
-def probabilities(
-    problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]
-) -> tuple[Float[Array, "K"], Float[Array, "K"]]:
-    """Over the steps the mean attention on the tokens selected, and the mean probability sigmoid(y f) of the label."""
-
+def _probabilities(problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]) -> Any:
     def one(weights: Any, decoder: Any) -> tuple[Any, Any]:
         maps = attention_maps(problem, weights)[:, 0]
         outputs = jnp.sum(maps * problem.scores(decoder), axis=-1)
@@ -65,6 +76,19 @@ def probabilities(
         return attention, jnp.mean(jax.nn.sigmoid(outputs))
 
     return jax.vmap(one)(path.weights, path.decoder)
+
+
+def at_the_end(outcome: Outcome, observables: Sequence[Observable]) -> Outcome:
+    """Of the system's observables the curves, the two slopes, and of the other measures over steps the last values;
+    `decay` is -`log_unselected`.
+    """
+    values, dims = outcome.present(), {one.name: one.dims for one in observables}
+    if "log_unselected" in values:
+        values["decay"] = -values["log_unselected"]
+    for name in values.keys() & {"growth", "scaled_excess", "offset"}:
+        values[name] = values[name][..., -1]
+    kept = {name: value for name, value in values.items() if name in dims}
+    return Outcome.of(kept, outcome.result, dims, at=outcome.at, runs=outcome.runs, stats=outcome.stats)
 
 
 def effective_rank(weights: Float[np.ndarray, "d d"]) -> float:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from solvable.attention.token_selection.algorithms import MirrorDescent, trained
+from solvable.attention.token_selection.algorithms import MirrorDescent, Parameters, TrainingPath, trained
 from solvable.attention.token_selection.max_margin import (
     MaxMargin,
     Norm,
@@ -21,7 +21,6 @@ from solvable.attention.token_selection.max_margin import (
     max_margin,
 )
 from solvable.attention.token_selection.task import SelectionProblem, Task
-from solvable.attention.token_selection.training import Parameters, TrainingPath
 from solvable.lab.declare import Given
 from solvable.numerics.random import normal
 from solvable.numerics.recording import pick
@@ -79,7 +78,7 @@ class Runs(eqx.Module):
     def at_the_limit(self) -> Runs:
         """Those that have settled, with W, and a trained decoder, at the max-margin solution."""
         decoder = None if self.decoder_limit is None else self.decoder_limit.weights[:, None]
-        path = TrainingPath(np.zeros((len(self.result), 1)), self.limit.weights[:, None], decoder)
+        path = TrainingPath(self.path.steps[:, -1:], self.limit.weights[:, None], decoder)
         return dataclasses.replace(self.settled(), weights=self.limit.weights, path=path)
 
     def beside(self, norms: Sequence[Norm], selections: Sequence[Any] | None = None) -> Runs:
@@ -115,6 +114,8 @@ def runs_given(task: Task, algorithm: MirrorDescent, given: Given) -> Runs:
     Raises: ValueError for what is missing, or has other sizes than the task's problems.
     """
     selected, problems, decoders = np.asarray(given.need("selected")), given.get("problem"), given.get("decoder")
+    if selected.ndim not in (2, 3) or selected.size == 0:
+        raise ValueError(f"given={given.what} holds selected of shape {selected.shape}; accepted: a row for each run")
     if problems is None and not isinstance(task, SelectionProblem):
         raise ValueError(
             f"given={given.what} lacks 'problem', which {type(task).__name__} draws anew every time; accepted: a "
@@ -122,7 +123,7 @@ def runs_given(task: Task, algorithm: MirrorDescent, given: Given) -> Runs:
         )
     if decoders is None and algorithm.train_decoder:
         raise ValueError(f"given={given.what} lacks 'decoder', which was trained; accepted: a mapping with 'decoder'")
-    count, drawn = selected.size and len(selected), jax.eval_shape(task.sample, jax.random.key(0))
+    count, drawn = len(selected), jax.eval_shape(task.sample, jax.random.key(0))
     if problems is None:
         problems = jax.tree_util.tree_map(lambda leaf: np.broadcast_to(leaf, (count, *leaf.shape)), task)
     instance("problem of given", problems, (SelectionProblem,))

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from solvable.attention.token_selection.algorithms import MirrorDescent
+from solvable.attention.token_selection.algorithms import MirrorDescent, SelectionRun
 from solvable.attention.token_selection.geometry import divergence_of, power_norm
 from solvable.attention.token_selection.gradients import (
     attention_logits,
@@ -25,7 +25,6 @@ from solvable.attention.token_selection.max_margin import locally_optimal
 from solvable.attention.token_selection.runs import Runs, run_together, runs_given
 from solvable.attention.token_selection.task import EqualScores, RandomSelection, SelectionProblem, Task
 from solvable.attention.token_selection.theories import theories
-from solvable.attention.token_selection.training import SelectionRun
 from solvable.lab.declare import Example, Given, Observable, Outcome, System
 from solvable.numerics.recording import log_log_slope, log_spaced, pick, recorded_steps
 from solvable.numerics.results import Result
