@@ -16,6 +16,7 @@ from solvable.attention.self_attention.population import context_constant, symme
 from solvable.attention.self_attention.streaming import attended
 from solvable.attention.self_attention.task import LinearMap
 from solvable.lab.outcome import Outcome
+from solvable.numerics.bisection import bisect
 from solvable.numerics.precision import batched_map, float64
 from solvable.numerics.results import Result
 from solvable.numerics.validation import integer, number, replicate_numbers
@@ -54,13 +55,7 @@ def best_scale(dim: int) -> Float[Array, ""]:
         # d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))]
         return 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u))
 
-    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        middle = 0.5 * (ends[0] + ends[1])
-        left = slope(middle) < 0.0
-        return jnp.where(left, middle, ends[0]), jnp.where(left, ends[1], middle)
-
-    low, high = jax.lax.fori_loop(0, 60, halve, (jnp.zeros(()), jnp.ones(())))
-    return jnp.sqrt(0.25 * (low + high))
+    return jnp.sqrt(0.5 * bisect(lambda u: slope(u) < 0.0, jnp.zeros(()), jnp.ones(()), 60))
 
 
 @float64

@@ -5,7 +5,7 @@ from .algorithms import TrainingPath as TrainingPath
 from .algorithms import linear_growth as linear_growth
 from .geometry import correlation as correlation
 from .geometry import directional_divergence as directional_divergence
-from .losses import DecreasingLoss as DecreasingLoss
+from .gradients import DecreasingLoss as DecreasingLoss
 from .max_margin import MaxMargin as MaxMargin
 from .max_margin import decoder_max_margin as decoder_max_margin
 from .max_margin import locally_optimal as locally_optimal
@@ -14,6 +14,7 @@ from .max_margin import max_margin as max_margin
 from .max_margin import support_tokens as support_tokens
 from .path import RegularizationPath as RegularizationPath
 from .path import regularization_path as regularization_path
+from .results import SelectionResult as SelectionResult
 from .system import SYSTEM as SYSTEM
 from .system import predict as predict
 from .system import simulate as simulate

@@ -20,9 +20,10 @@ from solvable.attention.token_selection.gradients import (
     excess_loss,
     stable_gradients,
 )
-from solvable.attention.token_selection.losses import get_loss
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.numerics.fields import Checked, converted, flag, real, whole, word
+from solvable.numerics.losses import get_decreasing_loss
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
 from solvable.numerics.recording import log_spaced, recorded, recorded_steps
@@ -135,7 +136,7 @@ class MirrorDescent(Checked):
     train_decoder: bool = flag(False)
     gradient: str = word("stable", "autodiff", "authors")
     polyak_constant: Any = real(2.0, above=0.0)
-    loss: Any = converted(get_loss, "logistic")
+    loss: Any = converted(get_decreasing_loss, "logistic")
 
     def __check_init__(self) -> None:
         rate = self.learning_rate
@@ -292,7 +293,7 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
         selected=selected[:, 0] if problem.queries.ndim == 2 else selected,
         saturation=jnp.mean(jnp.max(maps, axis=-1)),
         path=TrainingPath(stops, weights, path.decoder),
-        result=jnp.where(finite, code, int(Result.NONFINITE if best is None else Result.UNREACHED_LOSS)),
+        result=jnp.where(finite, code, int(Result.NONFINITE if best is None else SelectionResult.UNREACHED_LOSS)),
         key_matrix=last.key_matrix,
         query_matrix=last.query_matrix,
     )

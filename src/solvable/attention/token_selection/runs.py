@@ -20,6 +20,7 @@ from solvable.attention.token_selection.max_margin import (
     locally_optimal,
     max_margin,
 )
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.attention.token_selection.task import SelectionProblem, Task
 from solvable.lab.declare import Given
 from solvable.numerics.random import normal
@@ -68,11 +69,11 @@ class Runs(eqx.Module):
 
     def settled(self) -> Runs:
         """With the reason why theory does not speak of it as the code of a run."""
-        codes = np.where((self.result == 0) & ~self.saturated, int(Result.UNSATURATED), self.result)
+        codes = np.where((self.result == 0) & ~self.saturated, int(SelectionResult.UNSATURATED), self.result)
         codes = np.where(codes == 0, self.solved, codes)
         for r in map(int, np.flatnonzero(codes == 0)):
             if not locally_optimal(pick(self.problem, r), pick(self.limit, r), self.decoder[r]):
-                codes[r] = Result.NOT_LOCALLY_OPTIMAL
+                codes[r] = SelectionResult.NOT_LOCALLY_OPTIMAL
         return dataclasses.replace(self, result=codes)
 
     def at_the_limit(self) -> Runs:
