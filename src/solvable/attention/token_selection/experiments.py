@@ -180,10 +180,11 @@ class Joint(Figure):
         return ts.MirrorDescent(self.p, self.learning_rate, steps, train_decoder=True)
 
     def coordinates(self) -> Mapping[str, Any]:
-        """The steps recorded."""
+        """The steps recorded, and the sequences."""
         steps, early = self.algorithm().steps, np.array([1, 2, 5, 10, 20, 50, 100])
         late = np.round(np.geomspace(200, steps, 9)) if steps > 200 else []
-        return {"at": np.union1d(early[early <= steps], np.append(late, steps)).astype(int)}
+        at = np.union1d(early[early <= steps], np.append(late, steps)).astype(int)
+        return {"at": at, "sequence": np.arange(len(self.task().labels))}
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Train W and v from zero."""
