@@ -227,11 +227,6 @@ class MirrorDescent(Checked):
         in_query = Scaled(value.T @ parameters.key_matrix, scale)
         return Parameters(None, in_key, in_query, in_decoder)
 
-    def rate(self, count: Int[Array, ""], dtype: Any) -> Float[Array, ""]:
-        """The learning rate of the step with this number, the first being 0."""
-        value = self.learning_rate(count) if callable(self.learning_rate) else self.learning_rate
-        return jnp.asarray(value).astype(dtype)
-
     def summed_rates(self, stops: Int[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
         """The sum of the learning rates of the first k steps, for every k of `stops`."""
         if not callable(self.learning_rate):
@@ -269,7 +264,8 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
 
     def advance(count: Int[Array, ""], state: tuple[Parameters, Parameters]) -> tuple[Parameters, Parameters]:
         parameters, dual = state
-        rate = rule.rate(count, problem.tokens.dtype)
+        rate = rule.learning_rate(count) if callable(rule.learning_rate) else rule.learning_rate
+        rate = jnp.asarray(rate).astype(problem.tokens.dtype)
         excess = None if best is None else excess_loss(problem, parameters.product(), best, rule.loss)
         moved = Parameters(
             *(

@@ -257,12 +257,9 @@ class Rates(SelectionExperiment):
     def applicable(self) -> Sequence[Overlay]:
         """The theories that speak of this step rule."""
         growth, rate, excess, polyak = self.overlays
-        return {
-            "fixed": (excess,),
-            "normalized": (growth, rate),
-            "growing": (growth, rate) if self.p >= 2.0 else (growth,),
-            "polyak": (growth, rate, polyak),
-        }[self.rule]
+        growing = (growth, rate) if self.p >= 2.0 else (growth,)
+        of_rules = {"fixed": (excess,), "normalized": (growth, rate), "polyak": (growth, rate, polyak)}
+        return of_rules.get(self.rule, growing)
 
 
 class Factored(SelectionExperiment, Figure):

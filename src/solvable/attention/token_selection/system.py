@@ -10,17 +10,11 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Int
 
 from solvable.attention.token_selection.algorithms import MirrorDescent, SelectionRun
 from solvable.attention.token_selection.geometry import divergence_of, power_norm
-from solvable.attention.token_selection.gradients import (
-    attention_logits,
-    attention_maps,
-    excess_loss,
-    log_unselected,
-    selected_of_queries,
-)
+from solvable.attention.token_selection.gradients import attention_maps, excess_loss, log_unselected, selected_and_rest
 from solvable.attention.token_selection.max_margin import locally_optimal
 from solvable.attention.token_selection.runs import Runs, run_together, runs_given
 from solvable.attention.token_selection.task import EqualScores, RandomSelection, SelectionProblem, Task
@@ -205,11 +199,13 @@ def _measured(p: float, loss: Any, runs: Runs) -> dict[str, Any]:
 
     def step(run: Any, weights: Any, decoder: Any) -> dict[str, Any]:
         problem, reference, size = run.problem, run.limit.weights, power_norm(weights, p)
-        unit = weights / jnp.where(size > 0.0, size, 1.0)
+        logits, place, rest = selected_and_rest(problem, weights / jnp.where(size > 0.0, size, 1.0), run.selected)
+        margins = jnp.take_along_axis(logits, place, axis=-1) - logits
+        asked = rest & ~run.limit.relaxed[:, None, None]
         found = {
             "norm": size,
             "divergence": divergence_of(reference, weights, p, (0, 1)),
-            "margin_ratio": _least_margin(problem, unit, run.selected, run.limit.relaxed) * run.limit.norm,
+            "margin_ratio": jnp.min(jnp.where(asked, margins, jnp.inf)) * run.limit.norm,
             "saturation": jnp.mean(jnp.max(attention_maps(problem, weights), axis=-1)),
             "log_unselected": jnp.max(log_unselected(problem, weights, run.selected)),
             "excess": excess_loss(problem, weights, run.selected, loss),
@@ -222,13 +218,3 @@ def _measured(p: float, loss: Any, runs: Runs) -> dict[str, Any]:
     return jax.vmap(
         lambda run: jax.vmap(lambda weights, decoder: step(run, weights, decoder))(run.path.weights, run.path.decoder)
     )(runs)
-
-
-def _least_margin(
-    problem: Any, weights: Float[Array, "d d"], selected: Int[Array, "..."], relaxed: Bool[Array, "n"]
-) -> Float[Array, ""]:
-    logits = attention_logits(problem, weights)
-    place = selected_of_queries(problem, selected)[..., None]
-    best = jnp.take_along_axis(logits, place, axis=-1)
-    asked = (jnp.arange(logits.shape[-1])[None, None, :] != place) & ~relaxed[:, None, None]
-    return jnp.min(jnp.where(asked, best - logits, jnp.inf))
