@@ -77,12 +77,18 @@ class Measured(Experiment):
 
         there = np.asarray(runs.result) == int(Result.SUCCESSFUL)
         rows = [self.measure(one(r)) if ok else None for r, ok in enumerate(there)]
-        like = next((row for row in rows if row is not None), {})
+        like = next((row for row in rows if row is not None), self._unknown())
         blank = {name: np.full(np.shape(value), np.nan) for name, value in like.items()}
         return {
             name: np.stack([np.asarray(blank[name] if row is None else row[name], np.float64) for row in rows])
             for name in like
         }
+
+    def _unknown(self) -> dict[str, Any]:
+        """The observables where no run has any: NaN, of those whose dims have known lengths."""
+        places = self.coordinates()
+        known = [one for one in self.observables if set(one.dims) <= set(places)]
+        return {one.name: np.full([len(places[dim]) for dim in one.dims], np.nan) for one in known}
 
     def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any) -> Any:
         from solvable.lab.declare.outcome import Outcome

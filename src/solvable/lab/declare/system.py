@@ -154,7 +154,7 @@ class System(abc.ABC):
 
         `theory` None is the first, or with `given` the first that reads it.
         """
-        self._accept("predict", task, algorithm, given, shared)
+        self._accept("predict", task, algorithm, given, (at, shared))
         name = self._theory(theory, given)
         said = self.theories[name]
         if given is None and said.needs_given:
@@ -214,7 +214,7 @@ class System(abc.ABC):
     def _trained(
         self, task: Any, algorithm: Any, key: Any, replicates: Any, at: Any, unit: str | None, sizes: Any
     ) -> tuple[str, Any, Any]:
-        self._accept("simulate", task, algorithm, None, sizes)
+        self._accept("simulate", task, algorithm, None, (key, at, sizes))
         if self.is_foreign(task) and not self.samples_problems(algorithm, **sizes):
             raise ValueError(
                 f"task={type(task).__name__} draws by a sample of its own, and this sampler is exact for the law of "
