@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.networks.diagonal.flow import flows
-from solvable.networks.diagonal.layers import Layers, descents, solved, train_layers
+from solvable.networks.diagonal.layers import Layers, Solved, descents, solved, train_layers
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.fields import Checked, array, real, word
 from solvable.numerics.precision import as_float64, float64
@@ -109,19 +109,22 @@ class DiagonalNetwork(_Scaled):
             if layer.shape not in ((), (dim,)):
                 raise ValueError(f"{name} has shape {layer.shape}; accepted: a number, or ({dim},)")
         ones = jnp.ones(dim, jnp.float64)
-        plus, minus = (
-            (first**2, 0.0 * first) if self.positive else (0.25 * (first + second) ** 2, 0.25 * (first - second) ** 2)
-        )
+        if self.positive:
+            plus, minus = first**2, 0.0 * first
+        else:
+            plus, minus = 0.25 * (first + second) ** 2, 0.25 * (first - second) ** 2
         return Layers(as_float64(self.log_inverse), plus * ones, minus * ones, as_float64(self.weight_decay))
 
-    @abc.abstractmethod
-    def run_many(
-        self, problems: Sequence[Quadratic], times: np.ndarray, full: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    @float64
+    def run_many(self, problems: Sequence[Quadratic], times: np.ndarray, full: bool = False) -> Solved:
         """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at `times` (R, K).
 
-        `full` integrates the layers in training time where there is another way.
+        Gradient flow is solved in the log domain; `full=True` integrates the two layers in training time.
         """
+        return self._run(problems, self.layers(problems[0].dim), times, full)
+
+    @abc.abstractmethod
+    def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved: ...
 
     @float64
     def train(
@@ -159,17 +162,10 @@ class GradientFlow(DiagonalNetwork):
     coordinate cannot reach both signs or never moves, are refused.
     """
 
-    @float64
-    def run_many(
-        self, problems: Sequence[Quadratic], times: np.ndarray, full: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at `times` (R, K).
-
-        By default in the log domain; `full=True` integrates the two layers in training time.
-        """
-        layers, speed = self.layers(problems[0].dim), 4.0 if self.positive else 2.0
+    def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
         if not full:
             return solved(flows, problems, layers, times)
+        speed = 4.0 if self.positive else 2.0
         runs = [train_layers(problem, layers, speed, row) for problem, row in zip(problems, times, strict=True)]
         solution, average, result = map(np.stack, zip(*runs, strict=True))
         return solution, average, result
@@ -181,8 +177,8 @@ class GradientDescent(DiagonalNetwork, _Stepped):
     Steps are s log(1/eps) / (2 g) for "product" and s log(1/eps) / (4 g) for "square", rounded to whole steps; the
     average is that of the iterates before the last. A step multiplies u + v and u - v, the one by
     1 - g (dl/dx + lambda), the other by 1 - g (-dl/dx + lambda), so that their logarithms are stored and any scale can
-    be run: the same algorithm, not an approximation of it. Stable below about
-    1 / (max |x| |M|), half of that for "square".
+    be run: the same algorithm, not an approximation of it. Stable below about 1 / (max |x| |M|), half of that for
+    "square".
 
     Raises: ValueError naming the argument, its value and what is accepted.
     """
@@ -192,11 +188,7 @@ class GradientDescent(DiagonalNetwork, _Stepped):
         """By how much one step moves the rescaled time: 2 g / log(1/eps), 4 g / log(1/eps) for "square"."""
         return (4.0 if self.positive else 2.0) * self.learning_rate / self.log_inverse
 
-    @float64
-    def run_many(
-        self, problems: Sequence[Quadratic], times: np.ndarray, full: bool = False
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at `times` (R, K)."""
+    def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
         del full
         rate = (2.0 if self.positive else 1.0) * as_float64(self.learning_rate)
         steps = np.rint(times / float(self.time_step))
@@ -205,7 +197,7 @@ class GradientDescent(DiagonalNetwork, _Stepped):
                 f"learning_rate={float(self.learning_rate):g} takes {steps.max():.3g} steps to reach "
                 f"at={times.max():g}; accepted: learning rates with which it takes from 1 to {MOST_STEPS:.0e}"
             )
-        return solved(descents, problems, self.layers(problems[0].dim), steps.astype(np.int64), rate)
+        return solved(descents, problems, layers, steps.astype(np.int64), rate)
 
 
 def first_kink(problem: Quadratic, positive: bool = False) -> float:

@@ -19,6 +19,11 @@ SOURCE = "arXiv:2509.18766"
 PathName = Literal["monotone", "nonmonotone", "any"]
 MONOTONE: Mapping[str, bool | None] = {"monotone": True, "nonmonotone": False, "any": None}
 SOLVED = 1e-5  # what the solvers of both sides may differ by in x
+GAP, SCALE = "largest relative lasso gap", "logarithm of the scale of the initialisation"
+COORDINATE = Dimension("coordinate")
+IN_KINKS = {"at": Dimension("inverse penalty s, in units of the first kink", log=True), "coordinate": COORDINATE}
+SHARE = {"monotone": Status("bound", "stated")}
+IN_TIME = {"at": Dimension("rescaled time s"), "coordinate": COORDINATE}
 
 
 class Figure(Experiment):
@@ -43,18 +48,20 @@ class RegressionExperiment(Figure):
     dim: int = parameter(4, "coordinates", symbol="d", log=True)
     problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
-    dimensions = {
-        "at": Dimension("inverse penalty s, in units of the first kink", log=True),
-        "coordinate": Dimension("coordinate"),
-    }
+    dimensions = IN_KINKS
+    full: ClassVar[bool] = False  # whether the two layers themselves are trained
 
     def task(self) -> Any:
-        """Random problems."""
-        return dn.RandomRegression(self.samples, self.dim)
+        """Random problems, of the kind that the figure names."""
+        return dn.RandomRegression(self.samples, self.dim, MONOTONE[getattr(self, "path", "any")])
 
     def shared(self) -> dict[str, Any]:
         """Times in units of the first kink."""
         return {"unit": "first_kink", "at": np.geomspace(0.5, 30.0, 61)}
+
+    def sizes(self) -> dict[str, Any]:
+        """Which of the two ways to train."""
+        return {"full": self.full}
 
     def simulate(self, key: jax.Array, replicates: int | range) -> Any:
         """Train on the same problems in every cell."""
@@ -71,7 +78,7 @@ class LassoPath(RegressionExperiment):
     replicates = 2
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
-    log_scale: float = axis([-11.5, -115.0], "logarithm of the scale of the initialisation")
+    log_scale: float = axis([-11.5, -115.0], SCALE)
 
     observables = (
         Observable("average", "averaged coefficients", tolerance=SOLVED),
@@ -84,18 +91,11 @@ class LassoPath(RegressionExperiment):
     )
     panels = ("monotone", "nonmonotone", "gaps")
     drawing = "draw_lasso_path"
-
-    def task(self) -> Any:
-        """Random problems of this kind."""
-        return dn.RandomRegression(self.samples, self.dim, MONOTONE[self.path])
+    full = True
 
     def algorithm(self) -> Any:
         """Gradient flow."""
         return dn.GradientFlow(self.log_scale)
-
-    def sizes(self) -> dict[str, Any]:
-        """The two layers themselves are trained."""
-        return {"full": True}
 
 
 class Gap(RegressionExperiment):
@@ -106,23 +106,13 @@ class Gap(RegressionExperiment):
     replicates = 50
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
-    log_scale: float = axis(
-        [-11.5, -23.0, -46.0, -92.0, -184.0, -368.0], "logarithm of the scale of the initialisation", symbol="log(eps)"
-    )
+    log_scale: float = axis([-11.5, -23.0, -46.0, -92.0, -184.0, -368.0], SCALE, symbol="log(eps)")
 
-    observables = (
-        Observable(
-            "largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.05 / -cell.log_scale, log=True
-        ),
-    )
+    observables = (Observable("largest_gap", GAP, allowance=lambda cell: 0.05 / -cell.log_scale, log=True),)
     overlays = (Overlay("limit", given=True),)
     panels = ("gap",)
     drawing = "draw_gap"
     x = "log_scale"
-
-    def task(self) -> Any:
-        """Random problems of this kind."""
-        return dn.RandomRegression(self.samples, self.dim, MONOTONE[self.path])
 
     def algorithm(self) -> Any:
         """Gradient flow in the log domain, to which all scales cost about the same."""
@@ -141,7 +131,7 @@ class MonotoneShare(Figure, Measured):
     problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
     observables = (Observable("monotone", "share of monotone paths", bound="below"),)
-    statuses = {"monotone": Status("bound", "stated")}
+    statuses = SHARE
     overlays = (Overlay(given=True),)
     x = "samples"
     panels = ("share",)
@@ -169,7 +159,7 @@ class Incremental(Figure):
     source = "arXiv:2208.14673 (setting and algorithm: reconstructions)"
     replicates = 2
 
-    log_scale: float = axis([-11.5, -23.0, -46.0], "logarithm of the scale of the initialisation")
+    log_scale: float = axis([-11.5, -23.0, -46.0], SCALE)
     dim: int = parameter(5, "coordinates", symbol="d")
     radius: float = parameter(0.7, "spectral radius of I - M")
     problem_seed: int = parameter(18, "seed of the problem")
@@ -180,13 +170,10 @@ class Incremental(Figure):
         Observable("loss", "loss", tolerance=SOLVED),
         Observable("jump_times", "time of half height", allowance=lambda cell: 0.625 * cell.reach() / -cell.log_scale),
     )
-    overlays = (
-        Overlay("flow", compared=("solution", "loss")),
-        Overlay("limit", compared=("jump_times",)),
-    )
+    overlays = (Overlay("flow", compared=("solution", "loss")), Overlay("limit", compared=("jump_times",)))
     panels = ("solution", "loss", "jump_times")
     drawing = "draw_incremental"
-    dimensions = {"at": Dimension("rescaled time s"), "coordinate": Dimension("coordinate")}
+    dimensions = IN_TIME
 
     def task(self) -> Any:
         """One problem whose coordinates all become active."""
@@ -219,27 +206,21 @@ class WeightDecay(RegressionExperiment):
     replicates = 16
 
     weight_decay: float = axis([0.0, 0.02, 0.05, 0.1, 0.2, 0.5], "weight decay", symbol="lambda")
-    log_scale: float = axis([-11.5, -46.0], "logarithm of the scale of the initialisation")
+    log_scale: float = axis([-11.5, -46.0], SCALE)
 
     observables = (
-        Observable("largest_gap", "largest relative lasso gap", tolerance=SOLVED),
+        Observable("largest_gap", GAP, tolerance=SOLVED),
         Observable("average", "averaged coefficients", tolerance=SOLVED),
     )
-    overlays = (
-        Overlay("flow", given=True),
-        Overlay("limit", given=True, compared=False),
-    )
+    overlays = (Overlay("flow", given=True), Overlay("limit", given=True, compared=False))
     panels = ("largest_gap",)
     drawing = "draw_weight_decay"
+    full = True
     x = "weight_decay"
 
     def algorithm(self) -> Any:
         """Gradient flow with weight decay."""
         return dn.GradientFlow(self.log_scale, weight_decay=self.weight_decay)
-
-    def sizes(self) -> dict[str, Any]:
-        """The two layers themselves are trained."""
-        return {"full": True}
 
 
 class Descent(RegressionExperiment):
@@ -250,11 +231,11 @@ class Descent(RegressionExperiment):
     replicates = 8
 
     learning_rate: float = axis([0.001, 0.002, 0.005, 0.01, 0.02], "learning rate", symbol="g", log=True)
-    log_scale: float = parameter(-11.5, "logarithm of the scale of the initialisation")
+    log_scale: float = parameter(-11.5, SCALE)
 
     observables = (
         Observable("average", "averaged coefficients", allowance=lambda cell: 0.2 * cell.learning_rate),
-        Observable("largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.2 * cell.learning_rate),
+        Observable("largest_gap", GAP, allowance=lambda cell: 0.2 * cell.learning_rate),
     )
     overlays = (Overlay("flow", given=True),)
     panels = ("average",)

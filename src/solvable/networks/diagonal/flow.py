@@ -47,7 +47,8 @@ def flow(factor: Any, target: Any, layers: Layers, at: Any) -> tuple[Any, Any, T
     Cholesky factor of I + shift F diag(c) F^T, c = dx/dw >= 0, as large as the rank of the loss.
     """
     linear = target @ factor
-    time, size = (jnp.where(unit > 0.0, unit, 1.0) for unit in _units(factor, linear))
+    units = jnp.max(jnp.abs(linear)), jnp.max(jnp.sum(factor * factor, axis=0))
+    time, size = (jnp.where(unit > 0.0, unit, 1.0) for unit in units)
     scaled = Layers(
         layers.log_inverse, layers.plus * size / time, layers.minus * size / time, layers.weight_decay / time
     )
@@ -89,10 +90,6 @@ def _descends(factor: Any, target: Any, layers: Layers, solution: Any) -> Any:
     start = loss(small * (layers.plus - layers.minus)) + layers.weight_decay * jnp.sum(whole)
     values = jax.vmap(lambda x: loss(x) + layers.weight_decay * jnp.sum(jnp.abs(x)))(solution)
     return values <= start + 1e-6 * (start + loss(whole))
-
-
-def _units(factor: Any, linear: Any) -> tuple[Any, Any]:
-    return jnp.max(jnp.abs(linear)), jnp.max(jnp.sum(factor * factor, axis=0))
 
 
 def _signed(factor: Any, layers: Layers, s: Any, dual: Any) -> tuple[Any, Any]:

@@ -17,6 +17,7 @@ from solvable.numerics.recording import recorded
 from solvable.numerics.results import Result
 
 RTOL, ATOL = 1e-12, 1e-10
+Solved = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (R, K, d), averages (R, K, d), `Result` codes (R,)
 NOTHING = -1e12  # the logarithm of a parameter that is not there
 
 
@@ -31,8 +32,8 @@ class Layers(NamedTuple):
 
 def solved(
     solve: Callable[..., Any], problems: Sequence[Quadratic], layers: Layers, stops: np.ndarray, *rest: Any
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x (R, K, d), averages (R, K, d) and `Result` codes (R,) at the `stops` (R, K); a run that fails is NaN throughout.
+) -> Solved:
+    """What `solve` finds for problems of one dimension at their `stops` (R, K); a run that fails is NaN throughout.
 
     `solve` takes stacked factors F (R, q, d), targets b (R, q) with F^T b = r, the layers, the stops, the rest. Sizes
     are rounded up by an eighth at most, so that problems of similar sizes share what is compiled: with rows and columns
@@ -91,9 +92,7 @@ def descents(factors: Any, targets: Any, layers: Layers, stops: Any, rate: Any) 
     return batched_map(one, factors, targets, stops)
 
 
-def train_layers(
-    problem: Quadratic, layers: Layers, speed: float, times: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
+def train_layers(problem: Quadratic, layers: Layers, speed: float, times: np.ndarray) -> tuple[Any, Any, int]:
     """x (K, d), averages (K, d) and a `Result` code at the rescaled times (K,), by integrating the two layers.
 
     The unknowns are the logarithms of (u + v) / 2 and (u - v) / 2, of which u and v are sums and differences: the same

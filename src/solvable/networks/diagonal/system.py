@@ -9,15 +9,7 @@ import jax
 import numpy as np
 
 from solvable.lab.declare import Example, Given, Outcome, System
-from solvable.networks.diagonal.algorithms import (
-    MULTIPLES,
-    DiagonalNetwork,
-    GradientDescent,
-    GradientFlow,
-    Run,
-    Runs,
-    times_of,
-)
+from solvable.networks.diagonal.algorithms import MULTIPLES, GradientDescent, GradientFlow, Run, Runs, times_of
 from solvable.networks.diagonal.measures import measured
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.networks.diagonal.task import Anticorrelated, RandomRegression
@@ -47,7 +39,7 @@ class DiagonalNetworks(System):
         """Nondecreasing numbers, which mean times or first kinks."""
         return recorded_times(at, MULTIPLES)
 
-    def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, full: bool = False) -> Runs:
+    def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, full: bool = False, **sizes: Any) -> Runs:
         """Draw problems and train on each."""
         problems = self.drawn(task, keys).problems
         times = times_of(problems, algorithm, at, unit)
@@ -74,7 +66,7 @@ class DiagonalNetworks(System):
         problems = _alike([task] if problems is None else problems)
         if given is None:
             return self.drawn(task, [None])
-        return Runs(problems, given.codes(len(problems)), times_of(problems, algorithm, given.at, given.unit))
+        return Runs(problems, given.codes(len(problems)), times_of(problems, algorithm, given.at, str(given.unit)))
 
     def is_foreign(self, task: Any) -> bool:
         """Never: what is claimed of a problem holds whichever law drew it."""
@@ -101,7 +93,7 @@ SYSTEM = DiagonalNetworks()
 
 def simulate(
     task: Quadratic | RandomRegression | Anticorrelated,
-    algorithm: DiagonalNetwork,
+    algorithm: GradientFlow | GradientDescent,
     /,
     *,
     key: jax.Array | None = None,
@@ -132,7 +124,7 @@ def simulate(
 
 def predict(
     task: Quadratic | RandomRegression | Anticorrelated,
-    algorithm: DiagonalNetwork,
+    algorithm: GradientFlow | GradientDescent,
     /,
     *,
     theory: str | None = None,

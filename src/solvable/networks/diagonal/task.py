@@ -46,14 +46,12 @@ class RandomRegression(Checked):
 
         Raises: RuntimeError when none of 100 000 draws has the path asked for.
         """
-        shape = (self.samples, self.dim + 1)
-        if self.monotone is None:
-            return _regression(np.asarray(_normals(key, jnp.arange(1), shape))[0])
-        for first in range(0, MOST_DRAWS, DRAWS):
-            for drawn in np.asarray(_normals(key, first + jnp.arange(DRAWS), shape)):
-                problem = _regression(drawn)
+        draws = 1 if self.monotone is None else DRAWS
+        for first in range(0, MOST_DRAWS, draws):
+            for drawn in np.asarray(_normals(key, first + jnp.arange(draws), (self.samples, self.dim + 1))):
+                problem = Quadratic.from_data(drawn[:, :-1], drawn[:, -1])
                 with contextlib.suppress(SolveError):
-                    if lasso_path(problem).monotone == self.monotone:
+                    if self.monotone is None or lasso_path(problem).monotone == self.monotone:
                         return problem
         raise RuntimeError(
             f"monotone={self.monotone} was met by none of {MOST_DRAWS} draws of samples={self.samples}, "
@@ -93,7 +91,3 @@ class Anticorrelated(Checked):
 def _normals(key: Any, numbers: Any, shape: tuple[int, ...]) -> Any:
     """Standard normals (N, *shape), one draw a number."""
     return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float64))(numbers)
-
-
-def _regression(drawn: np.ndarray) -> Quadratic:
-    return Quadratic.from_data(drawn[:, :-1], drawn[:, -1])
