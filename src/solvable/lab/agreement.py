@@ -88,6 +88,11 @@ class Row:
         return self.claim == "exact" and self.comparison.score is not None
 
 
+def position(value: float | str) -> str:
+    """One position along a dim in words."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def badness(row: Row) -> tuple[bool, bool, float]:
     """What to sort by for the worst to be last: disagreeing ones, those that could not be tested, then large scores."""
     found = row.comparison
