@@ -42,12 +42,12 @@ def test_theory_and_simulation_agree(name, tmp_path) -> None:
 
 def test_the_sufficient_condition() -> None:
     """Diagonal losses meet it, strong correlation does not; and no draw that meets it has a nonmonotone path."""
-    assert dn.must_be_monotone(dn.Quadratic(np.eye(3), np.ones(3)))
+    assert dn.guarantees_monotone_path(dn.Quadratic(np.eye(3), np.ones(3)))
     strong = np.array([[1.0, 0.9, 0.7], [0.9, 1.0, 0.2], [0.7, 0.2, 1.0]])
-    assert not dn.must_be_monotone(dn.Quadratic(strong @ strong.T, np.ones(3)))
+    assert not dn.guarantees_monotone_path(dn.Quadratic(strong @ strong.T, np.ones(3)))
     drawn = [dn.RandomRegression(8, 3).sample(jax.random.key(seed)) for seed in range(60)]
-    must = [dn.must_be_monotone(loss) for loss in drawn]
+    must = [dn.guarantees_monotone_path(loss) for loss in drawn]
     assert 10 < sum(must) < 50
     assert all(dn.lasso_path(loss).monotone for loss, known in zip(drawn, must, strict=True) if known)
     with pytest.raises(ValueError, match="problem has 13 coordinates"):
-        dn.must_be_monotone(dn.Quadratic(np.eye(13), np.ones(13)))
+        dn.guarantees_monotone_path(dn.Quadratic(np.eye(13), np.ones(13)))

@@ -21,9 +21,7 @@ MONOTONE: Mapping[str, bool | None] = {"monotone": True, "nonmonotone": False, "
 SOLVED = 1e-5  # what the solvers of both sides may differ by in x
 GAP, SCALE = "largest relative lasso gap", "logarithm of the scale of the initialisation"
 COORDINATE = Dimension("coordinate")
-IN_KINKS = {"at": Dimension("inverse penalty s, in units of the first kink", log=True), "coordinate": COORDINATE}
-SHARE = {"monotone": Status("bound", "stated")}
-IN_TIME = {"at": Dimension("rescaled time s"), "coordinate": COORDINATE}
+KINKS = Dimension("inverse penalty s, in units of the first kink", log=True)
 
 
 class Figure(Experiment):
@@ -48,7 +46,7 @@ class RegressionExperiment(Figure):
     dim: int = parameter(4, "coordinates", symbol="d", log=True)
     problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
-    dimensions = IN_KINKS
+    dimensions = {"at": KINKS, "coordinate": COORDINATE}
     full: ClassVar[bool] = False  # whether the two layers themselves are trained
 
     def task(self) -> Any:
@@ -73,8 +71,7 @@ class RegressionExperiment(Figure):
 class LassoPath(RegressionExperiment):
     """Averaged trajectory and lasso path, for a monotone and a nonmonotone path, at scale 1e-5 and far below."""
 
-    name = "diagonal/lasso-path"
-    source = f"{SOURCE}, Fig. 1"
+    name, source = "diagonal/lasso-path", f"{SOURCE}, Fig. 1"
     replicates = 2
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
@@ -89,8 +86,7 @@ class LassoPath(RegressionExperiment):
         Overlay("lasso", given=True, compared=False),
         Overlay("limit", given=True, compared=False),
     )
-    panels = ("monotone", "nonmonotone", "gaps")
-    drawing = "draw_lasso_path"
+    panels, drawing = ("monotone", "nonmonotone", "gaps"), "draw_lasso_path"
     full = True
 
     def algorithm(self) -> Any:
@@ -101,8 +97,7 @@ class LassoPath(RegressionExperiment):
 class Gap(RegressionExperiment):
     """Largest gap to the lasso against log(1/scale): it vanishes for monotone paths, and not for others."""
 
-    name = "diagonal/gap"
-    source = f"{SOURCE}, Theorems 2.1 and 2.2 (rate and limit value: derived here)"
+    name, source = "diagonal/gap", f"{SOURCE}, Theorems 2.1 and 2.2 (rate and limit value: derived here)"
     replicates = 50
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
@@ -110,8 +105,7 @@ class Gap(RegressionExperiment):
 
     observables = (Observable("largest_gap", GAP, allowance=lambda cell: 0.05 / -cell.log_scale, log=True),)
     overlays = (Overlay("limit", given=True),)
-    panels = ("gap",)
-    drawing = "draw_gap"
+    panels, drawing = ("gap",), "draw_gap"
     x = "log_scale"
 
     def algorithm(self) -> Any:
@@ -122,8 +116,7 @@ class Gap(RegressionExperiment):
 class MonotoneShare(Figure, Measured):
     """How many random regressions have a monotone lasso path, and how many must have one."""
 
-    name = "diagonal/monotone-share"
-    source = f"{SOURCE}, section on simulations (more sizes: ours)"
+    name, source = "diagonal/monotone-share", f"{SOURCE}, section on simulations (more sizes: ours)"
     replicates = 256
 
     samples: int = axis([1, 2, 3, 4, 5, 6, 8, 12, 20, 50, 200], "samples of the regression", symbol="n", log=True)
@@ -131,11 +124,10 @@ class MonotoneShare(Figure, Measured):
     problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
     observables = (Observable("monotone", "share of monotone paths", bound="below"),)
-    statuses = SHARE
+    statuses = {"monotone": Status("bound", "stated")}
     overlays = (Overlay(given=True),)
     x = "samples"
-    panels = ("share",)
-    drawing = "draw_share"
+    panels, drawing = ("share",), "draw_share"
 
     def runs(self, key: jax.Array, replicates: int | range) -> Any:
         """Random problems, on which nothing is trained."""
@@ -155,8 +147,7 @@ class MonotoneShare(Figure, Measured):
 class Incremental(Figure):
     """Coordinates learnt one by one: trajectory, jump times and loss of one problem with anti-correlated features."""
 
-    name = "diagonal/incremental"
-    source = "arXiv:2208.14673 (setting and algorithm: reconstructions)"
+    name, source = "diagonal/incremental", "arXiv:2208.14673 (setting and algorithm: reconstructions)"
     replicates = 2
 
     log_scale: float = axis([-11.5, -23.0, -46.0], SCALE)
@@ -171,9 +162,8 @@ class Incremental(Figure):
         Observable("jump_times", "time of half height", allowance=lambda cell: 0.625 * cell.reach() / -cell.log_scale),
     )
     overlays = (Overlay("flow", compared=("solution", "loss")), Overlay("limit", compared=("jump_times",)))
-    panels = ("solution", "loss", "jump_times")
-    drawing = "draw_incremental"
-    dimensions = IN_TIME
+    panels, drawing = ("solution", "loss", "jump_times"), "draw_incremental"
+    dimensions = {"at": Dimension("rescaled time s"), "coordinate": COORDINATE}
 
     def task(self) -> Any:
         """One problem whose coordinates all become active."""
@@ -201,8 +191,7 @@ class Incremental(Figure):
 class WeightDecay(RegressionExperiment):
     """Largest gap to the lasso against the weight decay."""
 
-    name = "diagonal/weight-decay"
-    source = f"{SOURCE}, Theorem 2.2 (figure: ours)"
+    name, source = "diagonal/weight-decay", f"{SOURCE}, Theorem 2.2 (figure: ours)"
     replicates = 16
 
     weight_decay: float = axis([0.0, 0.02, 0.05, 0.1, 0.2, 0.5], "weight decay", symbol="lambda")
@@ -213,8 +202,7 @@ class WeightDecay(RegressionExperiment):
         Observable("average", "averaged coefficients", tolerance=SOLVED),
     )
     overlays = (Overlay("flow", given=True), Overlay("limit", given=True, compared=False))
-    panels = ("largest_gap",)
-    drawing = "draw_weight_decay"
+    panels, drawing = ("largest_gap",), "draw_weight_decay"
     full = True
     x = "weight_decay"
 
@@ -226,8 +214,7 @@ class WeightDecay(RegressionExperiment):
 class Descent(RegressionExperiment):
     """Gradient descent against gradient flow: how far the average is off, by learning rate."""
 
-    name = "diagonal/descent"
-    source = f"{SOURCE} (figure: ours)"
+    name, source = "diagonal/descent", f"{SOURCE} (figure: ours)"
     replicates = 8
 
     learning_rate: float = axis([0.001, 0.002, 0.005, 0.01, 0.02], "learning rate", symbol="g", log=True)
@@ -238,8 +225,7 @@ class Descent(RegressionExperiment):
         Observable("largest_gap", GAP, allowance=lambda cell: 0.2 * cell.learning_rate),
     )
     overlays = (Overlay("flow", given=True),)
-    panels = ("average",)
-    drawing = "draw_descent"
+    panels, drawing = ("average",), "draw_descent"
     x = "learning_rate"
 
     def algorithm(self) -> Any:

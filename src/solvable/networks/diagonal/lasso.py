@@ -14,7 +14,7 @@ from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, spread
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.threads import one_blas_thread
-from solvable.numerics.validation import instance, number, truth
+from solvable.numerics.validation import instance, number, on_the_host, truth
 
 TIE = 1e-9  # times that agree to this share are one event
 MONOTONE = 1e-9  # a slope below this share of the coordinate's largest has no sign
@@ -179,7 +179,7 @@ def guarantees_monotone_path(problem: Quadratic) -> bool:
 
 def parts(problem: Any, weight_decay: Any, positive: Any = False) -> tuple[np.ndarray, np.ndarray, float]:
     """The factor, the linear term and the weight decay, checked."""
-    instance("problem", problem, (Quadratic,))
+    on_the_host("a path or objective", instance("problem", problem, (Quadratic,)), weight_decay)
     truth("positive", positive)
     decay = float(number("weight_decay", weight_decay, at_least=0.0))
     return np.asarray(problem.factor, dtype=np.float64), np.asarray(problem.linear, dtype=np.float64), decay

@@ -68,15 +68,11 @@ class DiagonalNetworks(System):
             return self.drawn(task, [None])
         return Runs(problems, given.codes(len(problems)), times_of(problems, algorithm, given.at, str(given.unit)))
 
-    def is_foreign(self, task: Any) -> bool:
-        """Never: what is claimed of a problem holds whichever law drew it."""
-        return False
-
     def example(self) -> Example:
-        """Two samples of three coordinates, and steps too long."""
-        law, at = RandomRegression(2, 3), [0.5, 2.0]
-        failing = (law, GradientDescent(-11.5, 5.0))
-        return Example(law, GradientFlow(), law.sample(jax.random.key(0)), at=at, failing=failing)
+        """Three anti-correlated coordinates, and steps too long for a steep loss."""
+        law, failing = Anticorrelated(3), (Quadratic([[30.0]], [30.0]), GradientDescent(-11.5, 1.0))
+        more = {"sizes": {"full": True}, "at": [0.5, 3.0], "agreement": {"average": 1e-6}}
+        return Example(law, GradientFlow(), law.sample(jax.random.key(0)), failing=failing, **more)
 
 
 def _alike(problems: Sequence[Any]) -> tuple[Quadratic, ...]:

@@ -15,6 +15,7 @@ from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.fields import Checked, flag, real, whole
 from solvable.numerics.precision import float64
 from solvable.numerics.results import SolveError
+from solvable.numerics.validation import on_the_host
 
 DRAWS = 32  # problems drawn at once when some are rejected
 MOST_DRAWS = 100_000
@@ -48,7 +49,7 @@ class RandomRegression(Checked):
         """
         draws = 1 if self.monotone is None else DRAWS
         for first in range(0, MOST_DRAWS, draws):
-            for drawn in np.asarray(_normals(key, first + jnp.arange(draws), (self.samples, self.dim + 1))):
+            for drawn in _normals(key, range(first, first + draws), (self.samples, self.dim + 1)):
                 problem = Quadratic.from_data(drawn[:, :-1], drawn[:, -1])
                 with contextlib.suppress(SolveError):
                     if self.monotone is None or lasso_path(problem).monotone == self.monotone:
@@ -77,7 +78,7 @@ class Anticorrelated(Checked):
     @float64
     def sample(self, key: jax.Array) -> Quadratic:
         """Draw one problem."""
-        drawn = np.asarray(_normals(key, jnp.arange(1), (self.dim + 1, self.dim)))[0]
+        (drawn,) = _normals(key, range(1), (self.dim + 1, self.dim))
         halves = np.abs(drawn[:-1])
         coupling = 0.5 * (halves + halves.T)
         np.fill_diagonal(coupling, 0.0)
@@ -87,7 +88,12 @@ class Anticorrelated(Checked):
         return Quadratic(matrix, linear, 0.5 * linear @ np.linalg.solve(matrix, linear))
 
 
-@functools.partial(jax.jit, static_argnames="shape")
-def _normals(key: Any, numbers: Any, shape: tuple[int, ...]) -> Any:
+def _normals(key: jax.Array, numbers: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Standard normals (N, *shape), one draw a number."""
+    on_the_host("sample", key)
+    return np.asarray(_drawn(key, jnp.asarray(numbers), shape))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _drawn(key: Any, numbers: Any, shape: tuple[int, ...]) -> Any:
     return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float64))(numbers)
