@@ -70,7 +70,7 @@ class Row:
     experiment: str
     parameters: Mapping[str, Any]
     observable: str
-    point: Mapping[str, float]
+    point: Mapping[str, float | str]
     overlay: str
     claim: str
     origin: str
@@ -86,6 +86,11 @@ class Row:
     def calibrates(self) -> bool:
         """Whether its score should look standard normal: an exact claim about something random."""
         return self.claim == "exact" and self.comparison.score is not None
+
+
+def position(value: float | str) -> str:
+    """One position along a dim in words."""
+    return value if isinstance(value, str) else f"{value:g}"
 
 
 def badness(row: Row) -> tuple[bool, bool, float]:
@@ -223,7 +228,7 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
         status = statuses.get(observable.name)
 
         def row(
-            point: Mapping[str, float],
+            point: Mapping[str, float | str],
             comparison: Comparison,
             status: Status | None = status,
             name: str = observable.name,

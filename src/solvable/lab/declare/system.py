@@ -17,7 +17,7 @@ from solvable.lab.declare.theory import Observable, Predicted, Status, Theory
 from solvable.numerics.precision import float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import choice, instance, on_the_host
+from solvable.numerics.validation import absent, choice, instance, on_the_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Example:
     """A tiny setting of a system, in which the conformance test tries everything that all systems promise.
 
     `problem` is what `algorithm.train` takes; `shared` are the keywords that simulate and predict share, `sizes` those
-    of simulate alone. `failing` is a (task, algorithm) with which every replicate ends with the code `code`, None where
-    nothing can fail.
+    of simulate alone. `failing` is a (task, algorithm) with which every replicate of simulate ends with `code`, and
+    `unsolved` one of which predict finds no solution; None where there is none. `agreement` maps the observables in
+    which simulation and the default theory are compared to the allowance of their comparison.
     """
 
     task: Any
@@ -37,6 +38,8 @@ class Example:
     at: Any = None
     failing: tuple[Any, Any] | None = None
     code: int = int(Result.NONFINITE)
+    unsolved: tuple[Any, Any] | None = None
+    agreement: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class System(abc.ABC):
@@ -80,7 +83,7 @@ class System(abc.ABC):
 
     def times(self, task: Any, algorithm: Any, at: Any, unit: str) -> Any:
         """`at` after its check, or the system's default for None."""
-        return at
+        absent("at", at, "this system records nothing on the way")
 
     def runs_given(self, task: Any, algorithm: Any, given: Given | None) -> Any:
         """The runs that theories read, made of what was given; `result` (R,) says which of them they speak of.
