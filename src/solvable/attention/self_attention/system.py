@@ -133,7 +133,9 @@ class SelfAttention(System):
             if value is None:
                 continue
             # the path of a run comes with its steps
-            state = given.fields[name] = instance(f"given[{name!r}]", getattr(value, "parameters", value), (Parameters,))
+            state = given.fields[name] = instance(
+                f"given[{name!r}]", getattr(value, "parameters", value), (Parameters,)
+            )
             axes = 2 if name == "path" else 1
             shape = np.shape(state.value)
             if shape[axes:] != task.matrix.shape:
