@@ -278,7 +278,7 @@ def test_a_law_of_ones_own_is_honoured_or_refused(case) -> None:
     for field in dataclasses.fields(task):
         object.__setattr__(made, field.name, getattr(task, field.name))
     assert case.system.is_foreign(made)
-    if case.system.samples_problems(case.example.algorithm, **case.example.sizes):
+    if case.system.samples_problems(case.example.algorithm, **case.example.shared, **case.example.sizes):
         assert case.simulate(made, replicates=1).present()
     else:
         refused(ValueError, lambda: case.simulate(made), "task=Own", "full=True")
