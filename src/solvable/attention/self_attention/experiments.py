@@ -31,8 +31,14 @@ if TYPE_CHECKING:
 SOURCE = "arXiv:2603.01514"
 PRECONDITIONERS = ("none", "right", "full", "scaled")
 PreconditionerName = Literal["none", "right", "full", "scaled"]
+ERROR = "n E|f_n - f|^2 / |M Sigma^1/2|^2"
 OVER_STEPS = {"at": Dimension("steps", log=True)}
 OVER_TOKENS = {"samples": Dimension("tokens n", log=True)}
+
+
+def risk(name: str, label: str, log: bool = True, **options: Any) -> Observable:
+    """A risk, which older files store without that word."""
+    return Observable(name, label, log=log, was=(name.removesuffix("_risk"),), **options)
 
 
 class LinearMapExperiment(Experiment):
@@ -92,9 +98,9 @@ class Convergence(LinearMapExperiment):
     start_seed: int = parameter(0, "seed of the starts, which all cells share")
 
     observables = (
-        Observable("excess_risk", "excess risk", tolerance=1e-9, log=True, was=("excess",)),
-        Observable("iterations", "steps to 1e-10 of the zero map's risk", tolerance=0.5, log=True),
-        Observable("rate", "ratio of successive risks", tolerance=0.0045),
+        risk("excess_risk", "excess loss", tolerance=1e-9),
+        Observable("iterations", "steps to 1e-10 of the zero map's loss", tolerance=0.5, log=True),
+        Observable("rate", "ratio of successive losses", tolerance=0.0045),
     )
     overlays = (Overlay("population", given=True), Overlay("local_rate", given=True))
     panels = PRECONDITIONERS
@@ -148,10 +154,8 @@ class FiniteData(LinearMapExperiment):
 
     observables = (
         Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.25 / cell.samples, log=True),
-        Observable(
-            "excess_risk", "excess risk, limit", allowance=lambda cell: 0.25 / cell.samples, log=True, was=("excess",)
-        ),
-        Observable("fresh_excess_risk", "excess risk, fresh context", log=True, was=("fresh_excess",)),
+        risk("excess_risk", "excess loss, limit", allowance=lambda cell: 0.25 / cell.samples),
+        risk("fresh_excess_risk", "excess loss, fresh context"),
     )
     overlays = (Overlay("population", given=True),)
     panels = ("train_loss", "excess_risk", "fresh_excess_risk")
@@ -181,22 +185,18 @@ class Floor(LinearMapExperiment, Measured):
     steps: int = parameter(20, "steps", log=True)
 
     observables = (
-        Observable(
+        risk(
             "start_excess_risk",
-            "excess risk, spectral start",
+            "excess loss, spectral start",
             allowance=lambda cell: 0.01 / cell.smallest,
-            log=True,
             dims=("samples",),
-            was=("start_excess",),
         ),
-        Observable("excess_risk", "excess risk, trained", log=True, dims=("samples",), was=("excess",)),
-        Observable(
+        risk("excess_risk", "excess loss, trained", dims=("samples",)),
+        risk(
             "fresh_excess_risk",
-            "excess risk, fresh context",
+            "excess loss, fresh context",
             allowance=lambda cell: 0.01 / cell.smallest,
-            log=True,
             dims=("samples",),
-            was=("fresh_excess",),
         ),
         Observable("start_slope", "slope of the start's error", allowance=lambda cell: 0.0625),
         Observable("fresh_slope", "slope of the trained error", allowance=lambda cell: 0.0625),
@@ -223,51 +223,39 @@ class Floor(LinearMapExperiment, Measured):
     def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
         """Train at every number of tokens.
 
-        Raises: ValueError for fewer than two, through which there is no slope.
+        Raises: ValueError for one alone, through which there is no slope.
         """
         import jax
 
-        counts = self.coordinates()["samples"]
-        if len(counts) < 2:
+        if self.doublings < 1:
             raise ValueError(f"doublings={self.doublings} has no slope; accepted: doublings >= 1")
         task, algorithm, options = self.task(), self.algorithm(), {"replicates": replicates, "at": [self.steps]}
-        return Sweep(
-            [
-                sa.simulate(task, algorithm, context_length=count, key=jax.random.fold_in(key, place), **options)
-                for place, count in enumerate(counts)
-            ]
-        )
+        keys = [jax.random.fold_in(key, place) for place in range(self.doublings + 1)]
+        sizes = zip(self.coordinates()["samples"], keys, strict=True)
+        return Sweep([sa.simulate(task, algorithm, context_length=n, key=one, **options) for n, one in sizes])
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """The errors at the end, and the slopes of their logarithms over log n."""
         from solvable.numerics.recording import log_log_slope
 
-        counts = self.coordinates()["samples"]
-        start = np.array([one["start_excess_risk"] for one in run])
-        excess, fresh = (np.array([one[name][-1] for one in run]) for name in ("excess_risk", "fresh_excess_risk"))
-        return {
-            "start_excess_risk": start,
-            "excess_risk": excess,
-            "fresh_excess_risk": fresh,
-            "start_slope": log_log_slope(counts, start),
-            "fresh_slope": log_log_slope(counts, fresh),
-        }
+        names, n = ("start_excess_risk", "excess_risk", "fresh_excess_risk"), self.coordinates()["samples"]
+        found = {name: np.array([np.ravel(one[name])[-1] for one in run]) for name in names}
+        slopes = {f"{name}_slope": log_log_slope(n, found[f"{name}_excess_risk"]) for name in ("start", "fresh")}
+        return found | slopes
 
     def predicted(self, runs: Sweep) -> Predicted:
         """The spectral start's error, that of a fresh context at the parameters reached, and the slope -1 of both."""
-        task, algorithm, counts = self.task(), self.algorithm(), self.coordinates()["samples"]
-        begun = [sa.predict(task, algorithm, context_length=n, theory="spectral_start") for n in counts]
+        task, algorithm, sizes = self.task(), self.algorithm(), self.coordinates()["samples"]
+        begun = [sa.predict(task, algorithm, context_length=n, theory="spectral_start") for n in sizes]
         reached = [
             sa.predict(task, algorithm, context_length=n, theory="context", given=one, throw=False)
-            for n, one in zip(counts, runs.outcomes, strict=True)
+            for n, one in zip(sizes, runs.outcomes, strict=True)
         ]
         values = {
             "start_excess_risk": np.array([one.start_excess_risk for one in begun]),
             "fresh_excess_risk": np.stack([one.fresh_excess_risk[:, -1] for one in reached], axis=1),
-            "start_slope": np.array(-1.0),
-            "fresh_slope": np.array(-1.0),
         }
-        return Predicted(values, Sweep(reached).result)
+        return Predicted({**values, "start_slope": -1.0, "fresh_slope": -1.0}, Sweep(reached).result)
 
 
 class Scale(LinearMapExperiment, Measured):
@@ -282,13 +270,7 @@ class Scale(LinearMapExperiment, Measured):
     samples: int = parameter(8000, "tokens of a context", symbol="n", log=True)
 
     observables = (
-        Observable(
-            "context_error",
-            "n E|f_n - f|^2 / |M Sigma^1/2|^2",
-            allowance=lambda cell: 0.1,
-            log=True,
-            dims=("scale",),
-        ),
+        Observable("context_error", ERROR, allowance=lambda cell: 0.1, log=True, dims=("scale",)),
         Observable("peaked_error", "the same, peaked attention", log=True, dims=("peaked_scale",)),
         Observable("best_scale", "best size of the score", allowance=lambda cell: 0.005),
     )
@@ -357,12 +339,7 @@ class Limit(LinearMapExperiment, Measured):
 
     observables = (
         Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.05 / cell.samples),
-        Observable(
-            "fresh_excess_risk",
-            "excess risk, fresh context",
-            allowance=lambda cell: 0.05 / cell.samples,
-            was=("fresh_excess",),
-        ),
+        risk("fresh_excess_risk", "excess loss, fresh context", log=False, allowance=lambda cell: 0.05 / cell.samples),
     )
     overlays = (Overlay("context"), Overlay("population", compared=False))
     panels = ("train_loss", "fresh_excess_risk")

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from solvable.attention.self_attention.algorithms import PreconditionedDescent
+from solvable.attention.self_attention.algorithms import PreconditionedDescent, spectral_factors
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import (
     ContextTerms,
@@ -26,7 +26,6 @@ from solvable.attention.self_attention.population import (
     unwhitened,
     whitened,
 )
-from solvable.attention.self_attention.source import spectral_factors
 from solvable.attention.self_attention.task import LinearMap
 
 NONZERO = 1e-9  # of the largest eigenvalue

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Float, Int
 
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import symmetric_root, unwhitened
@@ -22,14 +22,21 @@ from solvable.numerics.validation import integer, number
 QUERIES = 64
 
 
-@float64
-def best_scale(dim: int) -> Float[Array, ""]:
+def best_scale(dim: int) -> np.float64:
     """b that minimises (1 - 2 b^2)^(-d/2) (1/b^2 + 1/(1 - 2 b^2)): C of Bt = b I and At = Mt / b, over |Mt|_F^2.
 
     Close to 1/sqrt(d + 2), which `PreconditionedDescent(renormalize=True)` uses (derived here). Raises: ValueError for
     dim < 1.
     """
-    return _best_scale(integer("dim", dim, at_least=1))
+    dim = integer("dim", dim, at_least=1)
+    # bisection in u = 2 b^2 on the sign of the logarithm's derivative, which changes once in (0, 1)
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        u = 0.5 * (low + high)
+        # d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))]
+        slope = 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u))
+        low, high = (u, high) if slope < 0.0 else (low, u)
+    return np.sqrt(0.25 * (low + high))
 
 
 @float64
@@ -38,7 +45,9 @@ def layer_of_scale(task: LinearMap, scale: Any) -> Parameters:
 
     Raises: ValueError for scale <= 0.
     """
-    return _layer(task, number("scale", scale, above=0.0))
+    scale = number("scale", scale, above=0.0)
+    root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
+    return Parameters(*unwhitened(task.matrix @ root / scale, scale * jnp.eye(len(root)), inverse_root))
 
 
 class ContextErrors(NamedTuple):
@@ -69,30 +78,6 @@ def context_errors(
         without = [_lowest(np.asarray(near), np.delete(compared, r, axis=0).mean(axis=0)) for r in range(count)]
         best = count * best - (count - 1) * np.array(without)
     return ContextErrors(compared, errors[:, len(near) :], best, np.zeros(count, int))
-
-
-@jax.jit
-def _best_scale(dim: Any) -> Array:
-    # bisection in u = 2 b^2 on the sign of the logarithm's derivative, which changes once in (0, 1)
-
-    def slope(u: Array) -> Array:
-        # d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))]
-        return 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u))
-
-    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        middle = 0.5 * (ends[0] + ends[1])
-        left = slope(middle) < 0.0
-        return jnp.where(left, middle, ends[0]), jnp.where(left, ends[1], middle)
-
-    low, high = jax.lax.fori_loop(0, 60, halve, (jnp.zeros(()), jnp.ones(())))
-    return jnp.sqrt(0.25 * (low + high))
-
-
-@jax.jit
-def _layer(task: LinearMap, scale: Any) -> Parameters:
-    root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
-    score = scale * jnp.eye(root.shape[0])
-    return Parameters(*unwhitened(jnp.asarray(task.matrix) @ root / scale, score, inverse_root))
 
 
 @eqx.filter_jit

@@ -33,10 +33,9 @@ from solvable.numerics.validation import instance, integer
 
 
 class Runs(eqx.Module):
-    """Runs of all replicates, each leaf with the replicate axis first: where they start, the states `path` at the
-    steps of `at`, the losses (R, steps + 1), the sequences drawn, the fresh contexts and their queries.
+    """Runs of all replicates, the replicate axis first: the start, the states `path` at the steps of `at`, the losses
+    (R, steps + 1), and what was drawn: sequences (None: the population), fresh contexts and queries (None: none).
 
-    `problem` is None for training on the population, `context` and `queries` where no fresh context was asked for.
     `moves` says of the population's runs whether they start away from its solution and so have a speed.
     """
 
@@ -63,6 +62,7 @@ class SelfAttention(System):
     theories = theories
     run_types = (RegressionRun,)
     bare = {Parameters: "parameters"}
+    sampled_with = "context_length=n"
     observables = (
         Observable("excess_risk", "(1/2) |(A Sigma B^T - M) Sigma^1/2|_F^2, on infinitely long contexts", dims=("at",)),
         Observable("train_loss", "L_n on the sequence of training", dims=("at",)),
@@ -70,7 +70,7 @@ class SelfAttention(System):
         Observable("score_norm", "|Bt|_2", dims=("at",)),
         Observable("imbalance", "|At^T At - Bt^T Bt|_F", dims=("at",)),
         Observable("effective_share", "1/sum_j P_ij^2 over the tokens in the context", dims=("at",)),
-        Observable("start_excess_risk", "the excess risk before the first step"),
+        Observable("start_excess_risk", "excess risk before the first step"),
         Observable("rate", "ratio of the last two excess risks"),
         Observable("iterations", "first step below 1e-10 of the zero map's excess risk"),
     )
@@ -83,29 +83,24 @@ class SelfAttention(System):
         at: Any,
         unit: str,
         *,
-        context_length: int | None = None,
-        fresh_context_length: int | None = None,
         query_count: int = 256,
         init: Parameters | None = None,
+        **tokens: int | None,
     ) -> Runs:
         """Train on one drawn sequence a key, or on the population."""
-        length, fresh = lengths(context_length, fresh_context_length).values()
+        length, fresh = lengths(**tokens).values()
         if length is not None:
             check_length("context_length", length, task.matrix.shape[1])
         counts = (length, fresh, integer("query_count", query_count, at_least=1))
         start = None if init is None else start_of(task, init)
-        draw = _drawn_by_the_task if self.is_foreign(task) else _drawn
-        keys, problem, context, queries = draw(task, counts, keys)
+        keys, problem, context, queries = (_drawn_by_the_task if self.is_foreign(task) else _drawn)(task, counts, keys)
         run = _trained(algorithm, task, start, keys, problem, jnp.asarray(at))
         moves = problem is None and (init is not None or algorithm.init == "random")
         return Runs(run.start, run.path.parameters, run.losses, run.result, problem, context, queries, moves)
 
-    def measure(
-        self, task: LinearMap, algorithm: PreconditionedDescent, runs: Runs, at: Any
-    ) -> Mapping[str, Float[Array, "R ..."]]:
-        """The observables of runs; of another law than ours no risk that only our limit knows."""
-        found = _measured(task, self.is_foreign(task), runs, jnp.asarray(at))
-        return jax.tree_util.tree_map(np.asarray, found)
+    def measure(self, task: LinearMap, algorithm: PreconditionedDescent, runs: Runs, at: Any) -> Mapping[str, Any]:
+        """The observables of runs; of another law than ours not the risks that only our limit knows."""
+        return jax.tree_util.tree_map(np.asarray, _measured(task, self.is_foreign(task), runs, jnp.asarray(at)))
 
     def times(self, task: LinearMap, algorithm: PreconditionedDescent, at: Any, unit: str) -> Int[np.ndarray, "K"]:
         """The steps to record."""
@@ -124,26 +119,21 @@ class SelfAttention(System):
         if given is None:
             return None
         state = given.get("parameters")
-        if isinstance(state, Parameters) and np.ndim(state.value) == 2:
-            given.replicated = False
-            state = jax.tree_util.tree_map(lambda leaf: np.asarray(leaf)[None], state)
-            given.fields = {"start": state, "parameters": state}
-        for name in {"start", "parameters", "path"} & given.fields.keys():
-            value = given.fields[name]
-            if value is None:
+        given.replicated = not isinstance(state, Parameters) or np.ndim(state.value) != 2
+        if not given.replicated:
+            given.fields = dict.fromkeys(("start", "parameters"), jax.tree_util.tree_map(lambda x: x[None], state))
+        for name, axes in (("start", 1), ("parameters", 1), ("path", 2)):
+            state = given.get(name)
+            if state is None:
                 continue
-            # the path of a run comes with its steps
-            state = given.fields[name] = instance(
-                f"given[{name!r}]", getattr(value, "parameters", value), (Parameters,)
-            )
-            axes = 2 if name == "path" else 1
-            shape = np.shape(state.value)
-            if shape[axes:] != task.matrix.shape:
+            state = getattr(state, "parameters", state)  # the path of a run comes with its steps
+            given.fields[name] = instance(f"given[{name!r}]", state, (Parameters,))
+            if state.value.shape[axes:] != task.matrix.shape:
                 raise ValueError(
-                    f"given has {name} with value of shape {shape}; accepted: that of the task's matrix, "
-                    f"{task.matrix.shape}, after {('the replicates', 'replicates and steps')[axes - 1]}"
+                    f"given has {name} with value of shape {state.value.shape}; accepted: that of the task's matrix, "
+                    f"{task.matrix.shape}, after {axes} axes of replicates{' and steps' * (axes - 1)}"
                 )
-            given.result = given.codes(shape[0])
+            given.result = given.codes(len(state.value))
         return given
 
     def example(self) -> Example:
@@ -159,16 +149,16 @@ class SelfAttention(System):
         )
 
 
-def lengths(context_length: Any, fresh_context_length: Any) -> dict[str, int | None]:
+def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
     """The numbers of tokens; a fresh context has as many as the own unless told otherwise.
 
     Raises: ValueError for numbers below 1.
     """
-    found = [
-        None if value is None else integer(name, value, at_least=1)
-        for name, value in (("context_length", context_length), ("fresh_context_length", fresh_context_length))
-    ]
-    return {"context_length": found[0], "fresh_context_length": found[0] if found[1] is None else found[1]}
+    found = {"context_length": context_length, "fresh_context_length": fresh_context_length}
+    found = {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
+    if fresh_context_length is None:
+        found["fresh_context_length"] = found["context_length"]
+    return found
 
 
 @eqx.filter_jit
@@ -179,13 +169,12 @@ def _drawn(task: LinearMap, counts: tuple[int | None, int | None, int], keys: An
 
     def one(key: Any) -> Any:
         draw_key, start_key = jax.random.split(key)
-        total = own if fresh is None else own + fresh + count
-        tokens, targets = task.draw(draw_key, total) if total else (jnp.zeros((0, 1)),) * 2
+        tokens, targets = task.draw(draw_key, own if fresh is None else own + fresh + count)
         problem = None if length is None else RegressionProblem(tokens[:own], targets[:own])
         if fresh is None:
             return start_key, problem, None, None
-        asked = RegressionProblem(tokens[own + fresh :], targets[own + fresh :])
-        return start_key, problem, tokens[own : own + fresh], asked
+        end = own + fresh
+        return start_key, problem, tokens[own:end], RegressionProblem(tokens[end:], targets[end:])
 
     return batched_map(one, keys)
 
@@ -197,11 +186,9 @@ def _drawn_by_the_task(task: LinearMap, counts: tuple[int, int, int], keys: Any)
 
     def sampled(key: Any, number: int) -> RegressionProblem:
         problem = instance("task.sample", task.sample(key, number), (RegressionProblem,))
-        if problem.tokens.shape != (number, dim) or problem.targets.shape[1] != outputs:
-            raise ValueError(
-                f"task.sample drew tokens of shape {problem.tokens.shape} and targets of shape "
-                f"{problem.targets.shape}; accepted: ({number}, {dim}) and ({number}, {outputs})"
-            )
+        shapes, accepted = (problem.tokens.shape, problem.targets.shape), ((number, dim), (number, outputs))
+        if shapes != accepted:
+            raise ValueError(f"task.sample drew tokens and targets of shapes {shapes}; accepted: {accepted}")
         return jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(jnp.float64), problem)
 
     def one(key: Any) -> Any:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from solvable.lab.declare.theory import Predicted, Status, Theory
 
-if TYPE_CHECKING:
-    from solvable.attention.self_attention.algorithms import PreconditionedDescent
-    from solvable.attention.self_attention.layer import Parameters
-    from solvable.attention.self_attention.task import LinearMap
-    from solvable.lab.declare.given import Given
-
 PEAKED = " (|Bt|_2^2 >= 1/2, where the error of a context has no 1/n law; make the score smaller)"
 
 
-def population(
-    task: LinearMap, algorithm: PreconditionedDescent, runs: Given | None, at: Any, **lengths: int | None
-) -> dict[str, Any]:
+def population(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
     """The whole path, from the start of each run; without runs from the spectral start."""
     from solvable.attention.self_attention.factors import trajectories
 
@@ -37,9 +29,7 @@ def population(
     return {**path, "train_loss": path["excess_risk"] + _noise(task), **once}
 
 
-def local_rate(
-    task: LinearMap, algorithm: PreconditionedDescent, runs: Given | None, at: Any, **lengths: int | None
-) -> dict[str, Any]:
+def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
     """The rate near the state at the end; without runs near the spectral start."""
     from solvable.attention.self_attention.factors import local_rates
 
@@ -58,9 +48,7 @@ def local_rate(
     return {"rate": local_rates(dataclasses.replace(algorithm, steps=1), task, ends)}
 
 
-def spectral_start(
-    task: LinearMap, algorithm: PreconditionedDescent, runs: None, at: Any, **lengths: int | None
-) -> dict[str, Any]:
+def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
     """The excess risk of the spectral start on `context_length` tokens."""
     if algorithm.init != "spectral" or algorithm.value != "descent":
         raise ValueError(
@@ -79,9 +67,7 @@ def spectral_start(
     return {"start_excess_risk": found / (2.0 * length)}
 
 
-def context(
-    task: LinearMap, algorithm: PreconditionedDescent, runs: Given | None, at: Any, **lengths: int | None
-) -> Predicted:
+def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
     """The state recorded at each step on a finite context; without runs, or of one state, the same at every step."""
     from solvable.attention.self_attention.factors import finite_contexts
     from solvable.numerics.results import Result
@@ -102,11 +88,11 @@ def context(
     return Predicted(values, np.where(peaked, int(Result.NONFINITE), int(Result.SUCCESSFUL)), detail=PEAKED)
 
 
-def _noise(task: LinearMap) -> Any:
+def _noise(task: Any) -> Any:
     return 0.5 * task.matrix.shape[0] * task.noise**2
 
 
-def _solution(task: LinearMap, algorithm: PreconditionedDescent) -> Parameters:
+def _solution(task: Any, algorithm: Any) -> Any:
     """The population's spectral start, (1, ..)."""
     import jax
 
@@ -116,20 +102,19 @@ def _solution(task: LinearMap, algorithm: PreconditionedDescent) -> Parameters:
     return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf)[None], found)
 
 
-def _path(task: LinearMap, algorithm: PreconditionedDescent, runs: Given | None, at: Any) -> Parameters:
+def _path(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
     """The states (R, K, ..) at the steps `at`."""
     import jax
 
     if runs is None or not runs.replicated:
         one = _solution(task, algorithm) if runs is None else runs.need("parameters")
         return jax.tree_util.tree_map(lambda leaf: np.repeat(np.asarray(leaf)[:, None], len(at), axis=1), one)
-    path = runs.need("path")
-    recorded = np.asarray(at if runs.at is None else runs.at)
-    held = np.shape(path.value)[1]
-    if len(recorded) != held or not np.isin(at, recorded).all():
+    path, held = runs.need("path"), runs.get("at")
+    recorded = np.ravel(at if held is None else held)
+    if len(recorded) != np.shape(path.value)[1] or not np.isin(at, recorded).all():
         raise ValueError(
-            f"given={runs.what} holds the states at {held} steps, and at={list(map(int, at))} asks for others; "
-            f"accepted: at=None, or steps that were recorded"
+            f"given={runs.what} holds the states at {np.shape(path.value)[1]} steps, and at={list(map(int, at))} asks "
+            "for others; accepted: steps that were recorded"
         )
     places = np.searchsorted(recorded, at)
     return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float64)[:, places], path)
@@ -164,6 +149,6 @@ theories: dict[str, Theory] = {
         "the states given, and the share of the tokens that the attention rests on",
         dict.fromkeys(("fresh_excess_risk", "train_loss", "effective_share"), _DERIVED),
         context,
-        given=("path",),
+        given=("path", "at"),
     ),
 }
