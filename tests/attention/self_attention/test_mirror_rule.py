@@ -130,6 +130,84 @@ def test_training_on_a_sequence_follows_the_population_and_replicates_depend_on_
     assert np.unique(runs.train_loss[:, 0]).size == MANY
 
 
+class NoSignal(sa.LinearMap):
+    """A law whose targets are noise alone."""
+
+    def sample(self, key, samples):
+        """Tokens as they are, targets from another draw."""
+        other = jax.random.normal(jax.random.fold_in(key, 1), (samples, len(self.matrix)))
+        return sa.RegressionProblem(super().sample(key, samples).tokens, self.noise * other)
+
+
+def test_a_law_of_ones_own_draws_every_finite_context():
+    """Targets without a signal: nothing is learnt, and all risk that is left is of order 1/n."""
+    law = NoSignal(TASK.matrix, TASK.covariance, TASK.noise)
+    algorithm = sa.PreconditionedDescent(steps=1, renormalize=True)
+    options = {"context_length": 300, "at": [0]}
+    runs, ours = (sa.simulate(task, algorithm, **options, replicates=MANY) for task in (law, TASK))
+    floor, signal = 0.5 * 5 * 0.1**2, 0.5 * np.sum((TASK.matrix @ TASK.covariance) * TASK.matrix)
+    assert abs(runs.train_loss.mean() - floor) < 0.1 * floor
+    spread = runs.fresh_excess_risk.std() / np.sqrt(MANY)
+    assert abs(runs.fresh_excess_risk.mean()) < 4 * spread + 0.05 * signal
+    # the layer is least squares of noise: its answers have the size of its error, noise^2 m d / 2n and as much again
+    size = sa.attend(first(runs.path), runs.queries.tokens[0], runs.context[0])
+    assert np.mean(np.sum(size**2, axis=1)) < 0.2 * signal
+    assert ours.start_excess_risk.mean() < 0.2 * signal
+    assert not {"excess_risk", "start_excess_risk"} & set(runs.present())  # they speak of Gaussian tokens and M
+    with pytest.raises(ValueError, match=r"task=NoSignal draws by a sample of its own.*accepted: context_length=n"):
+        sa.simulate(law, algorithm)
+    with pytest.raises(ValueError, match="task=NoSignal draws by a sample of its own, whose population loss"):
+        algorithm.train(law)
+    found = sa.predict(law, algorithm, **options, theory="context")
+    assert {one.claim for one in found.status.values()} == {"heuristic"}
+    expected = sa.predict(TASK, algorithm, **options, theory="context")
+    np.testing.assert_allclose(found.fresh_excess_risk, expected.fresh_excess_risk)
+
+
+def test_a_law_that_draws_other_shapes_is_told_so():
+    class Short(sa.LinearMap):
+        def draw(self, key, samples):
+            return super().draw(key, samples - 1)
+
+    with pytest.raises(ValueError, match=r"task\.sample drew tokens and targets of shapes .*\(42, 5\)"):
+        sa.simulate(Short(TASK.matrix, TASK.covariance), sa.PreconditionedDescent(), context_length=40, query_count=2)
+
+
+def first(stacked):
+    """The first replicate's first state."""
+    return jax.tree_util.tree_map(lambda leaf: leaf[0, 0], stacked)
+
+
+def test_what_a_theory_is_given_may_be_an_outcome_a_run_a_layer_or_a_mapping():
+    algorithm = sa.PreconditionedDescent("full", 2.5, steps=12, init="random")
+    problem = TASK.sample(jax.random.key(3), 60)
+    run = algorithm.train(problem, at=[0, 3, 6])
+    for theory, reads in (("population", "start"), ("local_rate", "parameters"), ("context", "path")):
+        options = {"theory": theory, "context_length": 60, "throw": False}
+        found = sa.predict(TASK, algorithm, given=run, **options)
+        assert found.result.shape == (1,)
+        np.testing.assert_array_equal(found.at, [0, 3, 6])
+        state = getattr(run, reads)
+        held = jax.tree_util.tree_map(lambda leaf: leaf[None], getattr(state, "parameters", state))
+        same = sa.predict(TASK, algorithm, given={reads: held}, at=[0, 3, 6], **options)
+        alone = sa.predict(TASK, algorithm, given=run.start, at=[0], **options)
+        for name, value in found.present().items():
+            np.testing.assert_allclose(same.present()[name], value, rtol=1e-12)
+            if theory != "local_rate":
+                np.testing.assert_allclose(alone.present()[name], value[0, :1] if value.ndim > 1 else value[0])
+        assert alone.result.shape == ()
+    some = sa.predict(TASK, algorithm, given=run, at=[3], **options)
+    np.testing.assert_allclose(some.fresh_excess_risk[0], found.fresh_excess_risk[0, [1]], rtol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"given=RegressionRun holds the states at 3 steps, and at=\[4\] asks for others"
+    ):
+        sa.predict(TASK, algorithm, given=run, at=[4], **options)
+    with pytest.raises(TypeError, match=r"given\['path'\]=int is not accepted; accepted: Parameters"):
+        sa.predict(TASK, algorithm, given={"path": 3}, **options)
+    with pytest.raises(ValueError, match=r"given has path with value of shape \(1, 5, 5\)"):
+        sa.predict(TASK, algorithm, given={"path": held.__class__(held.value[0, :1], held.score[0, :1])}, **options)
+
+
 def test_questions_without_an_answer():
     full, random = sa.PreconditionedDescent(steps=2), sa.PreconditionedDescent(steps=2, init="random")
     for algorithm, options, words in (

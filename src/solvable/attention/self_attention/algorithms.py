@@ -114,7 +114,7 @@ class Source(eqx.Module):
         return Parameters(*unwhitened(*spectral_factors(self.least_squares() @ self.root), self.inverse_root))
 
     def random_start(self, scale: Array, key: jax.Array) -> Parameters:
-        """At and Bt of independent normals times the scale: the same in whitened coordinates, whatever the covariance."""
+        """At and Bt of independent normals times the scale, whatever the covariance."""
         outputs, dim = self.least_squares().shape
         normal = scale * jax.random.normal(key, (outputs + dim, dim), self.root.dtype)
         return Parameters(*unwhitened(normal[:outputs], normal[outputs:], self.inverse_root))

@@ -109,16 +109,11 @@ class Convergence(LinearMapExperiment):
 
     def algorithm(self) -> Any:
         """Training with the preconditioner."""
-        scaled = self.preconditioner == "scaled"
-        return sa.PreconditionedDescent(
-            self.preconditioner,
-            self.scaled_rate if scaled else self.learning_rate,
-            self.steps,
-            balance=self.balance if self.preconditioner == "full" else 0.0,
-            init="random",
-            init_scale=self.init_scale,
-            damping=self.damping if scaled else 0.0,
-        )
+        options = {"init": "random", "init_scale": self.init_scale}
+        if self.preconditioner == "scaled":
+            return sa.PreconditionedDescent("scaled", self.scaled_rate, self.steps, damping=self.damping, **options)
+        balance = self.balance if self.preconditioner == "full" else 0.0
+        return sa.PreconditionedDescent(self.preconditioner, self.learning_rate, self.steps, balance, **options)
 
     def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
         """Train on the population loss, from the same whitened starts in every cell."""

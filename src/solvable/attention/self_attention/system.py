@@ -77,24 +77,24 @@ class SelfAttention(System):
 
     def train(
         self,
-        task: LinearMap,
-        algorithm: PreconditionedDescent,
+        task: Any,
+        algorithm: Any,
         keys: Any,
         at: Any,
         unit: str,
         *,
-        query_count: int = 256,
-        init: Parameters | None = None,
-        **tokens: int | None,
+        query_count: Any = 256,
+        init: Any = None,
+        **n: Any,
     ) -> Runs:
         """Train on one drawn sequence a key, or on the population."""
-        length, fresh = lengths(**tokens).values()
+        length, fresh = lengths(**n).values()
         if length is not None:
             check_length("context_length", length, task.matrix.shape[1])
         counts = (length, fresh, integer("query_count", query_count, at_least=1))
         start = None if init is None else start_of(task, init)
         keys, problem, context, queries = (_drawn_by_the_task if self.is_foreign(task) else _drawn)(task, counts, keys)
-        run = _trained(algorithm, task, start, keys, problem, jnp.asarray(at))
+        run = _trained(algorithm, task if problem is None else None, start, keys, problem, jnp.asarray(at))
         moves = problem is None and (init is not None or algorithm.init == "random")
         return Runs(run.start, run.path.parameters, run.losses, run.result, problem, context, queries, moves)
 
@@ -139,14 +139,9 @@ class SelfAttention(System):
     def example(self) -> Example:
         """Two matrices of size 2."""
         task = LinearMap.conditioned(dim=2)
-        return Example(
-            task,
-            PreconditionedDescent(steps=3),
-            task.sample(jax.random.key(0), 12),
-            shared={"context_length": 12},
-            sizes={"query_count": 4},
-            failing=(task, PreconditionedDescent(learning_rate=1e6, steps=80)),
-        )
+        problem, failing = task.sample(jax.random.key(0), 12), PreconditionedDescent(learning_rate=1e6, steps=80)
+        options = {"context_length": 12}, {"query_count": 4}
+        return Example(task, PreconditionedDescent(steps=3), problem, *options, failing=(task, failing))
 
 
 def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
@@ -202,7 +197,7 @@ def _drawn_by_the_task(task: LinearMap, counts: tuple[int, int, int], keys: Any)
 
 
 @eqx.filter_jit
-def _trained(algorithm: PreconditionedDescent, task: LinearMap, init: Any, keys: Any, problem: Any, stops: Any) -> Any:
+def _trained(algorithm: PreconditionedDescent, task: Any, init: Any, keys: Any, problem: Any, stops: Any) -> Any:
     def one(key: Any, problem: Any) -> RegressionRun:
         return trained(algorithm, task if problem is None else problem, init, key, stops)
 
@@ -286,16 +281,9 @@ def simulate(
     Raises: ValueError for arguments out of range, n <= d among them, for a task with a `sample` of its own without
     `context_length`, and for traced values; TypeError for a task or an algorithm of another system.
     """
+    tokens = lengths(context_length, fresh_context_length)
     return SYSTEM.simulate(
-        task,
-        algorithm,
-        key=key,
-        replicates=replicates,
-        at=at,
-        context_length=context_length,
-        fresh_context_length=fresh_context_length,
-        query_count=query_count,
-        init=init,
+        task, algorithm, key=key, replicates=replicates, at=at, query_count=query_count, init=init, **tokens
     )
 
 
@@ -327,12 +315,5 @@ def predict(
     """
     if at is None and isinstance(given, Parameters):
         at = [0]
-    return SYSTEM.predict(
-        task,
-        algorithm,
-        theory=theory,
-        given=given,
-        at=at,
-        throw=throw,
-        **lengths(context_length, fresh_context_length),
-    )
+    tokens = lengths(context_length, fresh_context_length)
+    return SYSTEM.predict(task, algorithm, theory=theory, given=given, at=at, throw=throw, **tokens)
