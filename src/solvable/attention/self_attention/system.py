@@ -137,11 +137,17 @@ class SelfAttention(System):
         return given
 
     def example(self) -> Example:
-        """Two matrices of size 2."""
-        task = LinearMap.conditioned(dim=2)
-        problem, failing = task.sample(jax.random.key(0), 12), PreconditionedDescent(learning_rate=1e6, steps=80)
-        options = {"context_length": 12}, {"query_count": 4}
-        return Example(task, PreconditionedDescent(steps=3), problem, *options, failing=(task, failing))
+        """Two matrices of size 2, three steps from a random start on 100 tokens."""
+        task, length = LinearMap.conditioned(dim=2), 100
+        return Example(
+            task,
+            PreconditionedDescent(learning_rate=1.0, steps=3, init="random"),
+            task.sample(jax.random.key(0), length),
+            shared={"context_length": length},
+            sizes={"query_count": 4},
+            failing=(task, PreconditionedDescent(learning_rate=1e6, steps=80)),
+            agreement={"train_loss": 0.25 / length, "excess_risk": 0.25 / length},
+        )
 
 
 def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
