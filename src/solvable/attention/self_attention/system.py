@@ -134,6 +134,9 @@ class SelfAttention(System):
                     f"{task.matrix.shape}, after {axes} axes of replicates{' and steps' * (axes - 1)}"
                 )
             given.result = given.codes(len(state.value))
+            if name == "path":
+                end = jax.tree_util.tree_map(lambda leaf: leaf[:, -1], state)
+                given.fields.setdefault("parameters", end)
         return given
 
     def example(self) -> Example:
