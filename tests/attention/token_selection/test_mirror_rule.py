@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from solvable.attention import token_selection as ts
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.numerics.results import Result
 
 TASK = ts.RandomSelection()
@@ -53,7 +54,7 @@ def test_a_run_that_has_not_saturated_is_not_predicted():
     early = ts.MirrorDescent(steps=20)
     outcome = ts.simulate(TASK, early, key=jax.random.key(0), replicates=2)
     predicted = ts.predict(TASK, early, given=outcome)
-    assert set(predicted.result) == {Result.UNSATURATED}
+    assert set(predicted.result) == {SelectionResult.UNSATURATED}
     assert np.isnan(predicted.direction).all()
     assert "train for more steps" in predicted.reasons()[0]
 
@@ -62,7 +63,7 @@ def test_a_selection_that_is_not_locally_optimal_is_not_predicted(outcome):
     problem = jax.tree_util.tree_map(lambda leaf: leaf[0], outcome.problem)
     worst = np.argmin(problem.scores(), axis=1)
     predicted = ts.predict(problem, ALGORITHM, given={"selected": worst[None]})
-    assert predicted.result[0] == Result.NOT_LOCALLY_OPTIMAL
+    assert predicted.result[0] == SelectionResult.NOT_LOCALLY_OPTIMAL
 
 
 def test_a_selection_that_nothing_separates_is_missing_with_its_reason():
@@ -98,7 +99,7 @@ def test_polyak_steps_towards_a_loss_out_of_reach_are_missing_with_their_reason(
     outcome = ts.simulate(TASK, ts.MirrorDescent(step="polyak", steps=500), key=jax.random.key(1), replicates=30)
     lost = outcome.result != Result.SUCCESSFUL
     assert 5 < lost.sum() < 25
-    assert set(outcome.result[lost]) == {Result.UNREACHED_LOSS}
+    assert set(outcome.result[lost]) == {SelectionResult.UNREACHED_LOSS}
     assert "use normalized steps" in outcome.reasons()[int(np.flatnonzero(lost)[0])]
 
 

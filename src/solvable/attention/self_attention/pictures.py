@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solvable.numerics.estimate import over_replicates
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
@@ -65,8 +67,7 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
         one = dataset.sel({name: value for name, value in wanted.items() if name in dataset.dims})
         color = COLORS[place % len(COLORS)]
         words = f"{wanted['init']} start, {wanted['preconditioner']}"
-        mean = one[panel].mean("replicate")
-        error = one[panel].std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"])
+        mean, error = over_replicates(one[panel])
         steps = mean["at"].values
         drawn = steps > 0
         positive = mean.values[np.isfinite(mean.values) & (mean.values > 0.0)]
@@ -105,7 +106,7 @@ def draw_limit(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> b
         if predicted is not None:
             axes.plot(tokens, np.broadcast_to(predicted.values, tokens.shape), color=color, lw=1.2, label=words)
     if array is not None:
-        mean, error = array.mean("replicate"), array.std("replicate", ddof=1) / np.sqrt(array.sizes["replicate"])
+        mean, error = over_replicates(array)
         bars = np.atleast_1d(error.values)
         axes.errorbar(
             tokens, np.atleast_1d(mean.values), bars, fmt="o", ms=4, color=COLORS[1], label="simulation ± 1 se"
@@ -130,7 +131,7 @@ def draw_scale(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> b
             if array is None or {str(each) for each in array.dims} - {"dim", "replicate", "scale", "peaked_scale"}:
                 continue
             one = array.sel(dim=dim) if "dim" in array.dims else array
-            mean, error = one.mean("replicate"), one.std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"])
+            mean, error = over_replicates(one)
             x = mean[next(iter(mean.dims))].values
             axes.errorbar(x, mean.values, error.values, ls="none", marker="o", ms=4, color=color, mfc=face)
     if simulated is not None:

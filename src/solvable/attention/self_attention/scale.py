@@ -9,12 +9,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import symmetric_root, unwhitened
 from solvable.attention.self_attention.streaming import attended
 from solvable.attention.self_attention.task import LinearMap
+from solvable.numerics.bisection import bisect
 from solvable.numerics.precision import batched_map, float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.validation import integer, number
@@ -22,21 +23,14 @@ from solvable.numerics.validation import integer, number
 QUERIES = 64
 
 
-def best_scale(dim: int) -> np.float64:
+@float64
+def best_scale(dim: int) -> Float[Array, ""]:
     """b that minimises (1 - 2 b^2)^(-d/2) (1/b^2 + 1/(1 - 2 b^2)): C of Bt = b I and At = Mt / b, over |Mt|_F^2.
 
     Close to 1/sqrt(d + 2), which `PreconditionedDescent(renormalize=True)` uses (derived here). Raises: ValueError for
     dim < 1.
     """
-    dim = integer("dim", dim, at_least=1)
-    # bisection in u = 2 b^2 on the sign of the logarithm's derivative, which changes once in (0, 1)
-    low, high = 0.0, 1.0
-    for _ in range(60):
-        u = 0.5 * (low + high)
-        # d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))]
-        slope = 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u))
-        low, high = (u, high) if slope < 0.0 else (low, u)
-    return np.sqrt(0.25 * (low + high))
+    return _best_scale(integer("dim", dim, at_least=1))
 
 
 @float64
@@ -78,6 +72,15 @@ def context_errors(
         without = [_lowest(np.asarray(near), np.delete(compared, r, axis=0).mean(axis=0)) for r in range(count)]
         best = count * best - (count - 1) * np.array(without)
     return ContextErrors(compared, errors[:, len(near) :], best, np.zeros(count, int))
+
+
+@jax.jit
+def _best_scale(dim: Any) -> Array:
+    def below(u: Array) -> Array:
+        # the sign of d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))], u = 2 b^2, which changes once in (0, 1)
+        return 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u)) < 0.0
+
+    return jnp.sqrt(0.5 * bisect(below, jnp.zeros(()), jnp.ones(()), 60))
 
 
 @eqx.filter_jit

@@ -12,7 +12,6 @@ from solvable.attention.token_selection.algorithms import TrainingPath as Traini
 from solvable.attention.token_selection.algorithms import linear_growth as linear_growth
 from solvable.attention.token_selection.geometry import correlation as correlation
 from solvable.attention.token_selection.geometry import directional_divergence as directional_divergence
-from solvable.attention.token_selection.losses import DecreasingLoss as DecreasingLoss
 from solvable.attention.token_selection.max_margin import MaxMargin as MaxMargin
 from solvable.attention.token_selection.max_margin import decoder_max_margin as decoder_max_margin
 from solvable.attention.token_selection.max_margin import locally_optimal as locally_optimal
@@ -22,6 +21,7 @@ from solvable.attention.token_selection.max_margin import support_tokens as supp
 from solvable.attention.token_selection.outcome import SelectionOutcome as SelectionOutcome
 from solvable.attention.token_selection.path import RegularizationPath as RegularizationPath
 from solvable.attention.token_selection.path import regularization_path as regularization_path
+from solvable.attention.token_selection.results import SelectionResult as SelectionResult
 from solvable.attention.token_selection.simulate import simulate as simulate
 from solvable.attention.token_selection.task import EqualScores as EqualScores
 from solvable.attention.token_selection.task import RandomSelection as RandomSelection
@@ -29,3 +29,4 @@ from solvable.attention.token_selection.task import SelectionProblem as Selectio
 from solvable.attention.token_selection.task import two_sequences as two_sequences
 from solvable.attention.token_selection.theories import theories as theories
 from solvable.attention.token_selection.theory import predict as predict
+from solvable.numerics.losses import DecreasingLoss as DecreasingLoss

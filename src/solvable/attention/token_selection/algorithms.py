@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.gradients import attention_maps
-from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
 from solvable.attention.token_selection.training import Parameters, Rule, Trained, train
+from solvable.numerics.losses import DecreasingLoss, get_decreasing_loss
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
@@ -129,7 +130,7 @@ class MirrorDescent(eqx.Module):
         self.train_decoder = bool(train_decoder)
         self.gradient = choice("gradient", gradient, ("stable", "autodiff", "authors"))
         self.polyak_constant = number("polyak_constant", polyak_constant, above=0.0)
-        self.loss = get_loss(loss)
+        self.loss = get_decreasing_loss(loss)
         if isinstance(learning_rate, LinearGrowth) and (learning_rate.p != self.p or self.step != "normalized"):
             raise ValueError(
                 f"learning_rate=linear_growth(..., p={learning_rate.p:g}) is not accepted with p={self.p:g} and "
@@ -244,7 +245,7 @@ def finished(problem: SelectionProblem, trained: Trained, steps: Int[Array, "K"]
         selected=selected[:, 0] if problem.queries.ndim == 2 else selected,
         saturation=jnp.mean(jnp.max(maps, axis=-1)),
         path=TrainingPath(steps, products, trained.path.decoder),
-        result=jnp.where(trained.finite, code, int(Result.UNREACHED_LOSS if polyak else Result.NONFINITE)),
+        result=jnp.where(trained.finite, code, int(SelectionResult.UNREACHED_LOSS if polyak else Result.NONFINITE)),
         key_matrix=last.key_matrix if factored else None,
         query_matrix=last.query_matrix if factored else None,
     )

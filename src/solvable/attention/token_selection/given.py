@@ -10,6 +10,7 @@ from jaxtyping import Float
 
 from solvable.attention.token_selection.algorithms import MirrorDescent
 from solvable.attention.token_selection.max_margin import MaxMargin, locally_optimal
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.attention.token_selection.simulate import pick, solve
 from solvable.attention.token_selection.task import SelectionProblem, Task
 from solvable.attention.token_selection.theories import GIVEN
@@ -53,12 +54,12 @@ class GivenRuns:
             decoder = problem.decoder if decoders is None else decoders[r]
             found = None
             if codes[r] == Result.SUCCESSFUL and not saturation[r] >= SATURATED:
-                codes[r] = Result.UNSATURATED
+                codes[r] = SelectionResult.UNSATURATED
             if codes[r] == Result.SUCCESSFUL:
                 found, _ = solve(algorithm, problem, selected[r], decoder)
                 codes[r] = found.result
                 if found.result == Result.SUCCESSFUL and not locally_optimal(problem, found, decoder):
-                    codes[r] = Result.NOT_LOCALLY_OPTIMAL
+                    codes[r] = SelectionResult.NOT_LOCALLY_OPTIMAL
             self.solutions.append(found if codes[r] == Result.SUCCESSFUL else None)
         self.result = codes
 

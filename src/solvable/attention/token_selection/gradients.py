@@ -19,8 +19,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.token_selection.losses import DecreasingLoss
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.numerics.losses import DecreasingLoss
 
 
 class Scaled(NamedTuple):

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import attention_maps, stable_gradients
-from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
 from solvable.attention.token_selection.max_margin import max_margin
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.numerics.losses import DecreasingLoss, get_decreasing_loss
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.validation import number
@@ -74,7 +74,7 @@ def regularization_path(
         if solution.result == Result.INFEASIBLE:
             raise ValueError("selected holds tokens that nothing separates from the rest; accepted: another selection")
         start = solution.weights * (found[0] / solution.norm)
-    path = _path(p, get_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
+    path = _path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
     if throw:
         raise_unless_successful(path.result, "regularization_path")
     return path

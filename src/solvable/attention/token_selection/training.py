@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import Scaled, autodiff_gradients, excess_loss, stable_gradients
-from solvable.attention.token_selection.losses import DecreasingLoss
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.numerics.losses import DecreasingLoss
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
