@@ -231,10 +231,3 @@ def test_padding_changes_nothing_and_batches_are_single_runs() -> None:
 def test_bad_input_is_named(make, message) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_a_float32_script_stays_as_it_is() -> None:
-    before = jax.config.jax_enable_x64
-    run = dn.GradientFlow().train(problem(), at=np.asarray(AT, np.float32))
-    assert run.average.dtype == np.float64
-    assert jax.config.jax_enable_x64 == before

@@ -19,9 +19,9 @@ from .algorithms import Alignment as Alignment
 from .algorithms import alignment as alignment
 from .algorithms import alignment_constant as alignment_constant
 from .algorithms import fixed_query as fixed_query
-from .separability import Estimate as Estimate
 from .separability import capacity as capacity
 from .separability import separable as separable
+from .results import SparseTokenResult as SparseTokenResult
 from .system import SYSTEM as SYSTEM
 from .system import predict as predict
 from .system import simulate as simulate

@@ -19,6 +19,7 @@ from solvable.attention.sparse_tokens.features import (
     require_both_classes,
 )
 from solvable.attention.sparse_tokens.nodes import AttentionLaw, sine
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.attention.sparse_tokens.two_steps import (
     Query,
@@ -100,7 +101,7 @@ class TwoStepAttention(AttentionFeatures):
         cosine, sharpness = limit_query(task, self, ratio * self.query_share)
         moves = jnp.isfinite(cosine)
         law = AttentionLaw(task, jnp.where(moves, cosine, 0.0), jnp.where(moves, sharpness, 0.0))
-        code = jnp.where(moves, int(Result.SUCCESSFUL), int(Result.ZERO_QUERY))
+        code = jnp.where(moves, int(Result.SUCCESSFUL), int(SparseTokenResult.ZERO_QUERY))
         return law, code
 
     @property
@@ -240,7 +241,6 @@ def _accept(task: Any, algorithm: Any) -> None:
 
 def _moved(value: Scalar) -> Scalar:
     if not is_traced(value) and np.isnan(value):
-        raise ValueError(
-            f"algorithm leaves the query at zero: {Result.ZERO_QUERY.message}; accepted: a loss with a gradient"
-        )
+        why = SparseTokenResult.ZERO_QUERY.message
+        raise ValueError(f"algorithm leaves the query at zero: {why}; accepted: a loss with a gradient")
     return value

@@ -57,6 +57,12 @@ def linear(model: str, *arguments: Any) -> Any:
     return {"pooled": st.PooledLinear, "flat": st.FlatLinear}[model](*arguments)
 
 
+def _pictures() -> Any:
+    from solvable.attention.sparse_tokens import pictures
+
+    return pictures
+
+
 def _per_dim(b: float) -> Any:
     return lambda cell: b / cell.dim
 
@@ -221,20 +227,7 @@ class Capacity(SparseTokenExperiment, Measured):
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The predicted step, and the shares with their errors."""
-        shares = dataset.get(panel)
-        if shares is None or set(shares.dims) - {"replicate", "model", "relative_ratio"} or "model" not in shares.dims:
-            return False
-        low, high = float(dataset.relative_ratio.min()), float(dataset.relative_ratio.max())
-        axes.step([low, 1.0, high], [1.0, 1.0, 0.0], where="pre", color="#8a8a8a", label="limit")
-        for model, style in zip(dataset.model.values, ("o", "s", "^"), strict=False):
-            share = shares.sel(model=model)
-            error = share.std("replicate", ddof=1) / share.sizes["replicate"] ** 0.5
-            mean = share.mean("replicate")
-            axes.errorbar(dataset.relative_ratio, mean, yerr=error, fmt=style, markersize=4, label=f"{model} ± 1 se")
-        axes.set(xlabel="samples / dim over the predicted capacity", ylabel="share of separable draws")
-        axes.legend(frameon=False, fontsize="small")
-        return True
+        return _pictures().draw_shares(panel, axes, dataset)
 
 
 class PhaseDiagram(SparseTokenExperiment, Measured):
@@ -272,28 +265,7 @@ class PhaseDiagram(SparseTokenExperiment, Measured):
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """A map of the advantage with its zero line, where both cosine and strength vary."""
-        field = dataset.get(f"theory_{panel}")
-        if field is None or {"cosine", "strength"} - set(field.dims) or field.ndim != 2:
-            return False
-        field = field.transpose("strength", "cosine")
-        size = float(abs(field).max())
-        mesh = axes.pcolormesh(
-            field.cosine,
-            field.strength,
-            field,
-            cmap="PuOr_r",
-            vmin=-size,
-            vmax=size,
-            shading="nearest",
-            rasterized=True,
-        )
-        axes.contour(field.cosine, field.strength, field, levels=[0.0], colors="black", linewidths=1.2)
-        axes.set(xlabel="cosine of query and signal", ylabel="strength of the signal (theta)")
-        axes.set_title("attention wins where positive (line: tie)", fontsize="medium")
-        bar = axes.figure.colorbar(mesh, ax=axes)
-        bar.set_label("linear minus attention error")
-        return True
+        return _pictures().draw_map(panel, axes, dataset)
 
 
 class Rates(BagsExperiment, Measured):
@@ -368,15 +340,7 @@ class Representation(SparseTokenExperiment, Measured):
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """All four errors in one panel."""
-        names = [observable.name for observable in cls.observables]
-        if panel != "errors" or any(dataset[f"theory_{name}"].dims != ("length",) for name in names):
-            return False
-        for observable, style in zip(cls.observables, ("-o", "--s", ":^", "-.v"), strict=True):
-            axes.plot(dataset.length, dataset[f"theory_{observable.name}"], style, label=observable.label, markersize=4)
-        axes.set(xscale="log", yscale="log", xlabel="tokens a bag (L)", ylabel="error")
-        axes.legend(frameon=False, fontsize="small")
-        return True
+        return panel == "errors" and _pictures().draw_errors(cls.observables, axes, dataset)
 
 
 class Surrogate(BagsExperiment, Measured):
@@ -426,20 +390,7 @@ class Surrogate(BagsExperiment, Measured):
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """How far the profiled objective is from the scalar problem at each point of the grid, dim by dim."""
-        simulated, limit = dataset.get(panel), dataset.get(f"theory_{panel}")
-        if panel != "objective" or simulated is None or limit is None or "dim" not in simulated.dims:
-            return False
-        gap = simulated - limit
-        error = gap.std("replicate", ddof=1) / gap.sizes["replicate"] ** 0.5
-        for dim, color in zip(dataset["dim"].values, ("#8ec1da", "#56B4E9", "#0072B2", "#222222"), strict=False):
-            at = limit.sel(dim=dim) if "dim" in limit.dims else limit
-            mean = gap.mean("replicate").sel(dim=dim)
-            axes.errorbar(at, mean, yerr=error.sel(dim=dim), fmt="o", markersize=3, color=color, label=f"d = {dim}")
-        axes.axhline(0.0, color="#8a8a8a", linewidth=0.8)
-        axes.set(xlabel="scalar problem, at 27 grid points", ylabel="profiled objective minus scalar problem")
-        axes.legend(frameon=False, fontsize="small")
-        return True
+        return _pictures().draw_gaps(panel, axes, dataset)
 
 
 class Universality(BagsExperiment):

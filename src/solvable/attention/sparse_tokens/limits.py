@@ -12,8 +12,9 @@ from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
-from solvable.attention.sparse_tokens.separability import Estimate, accept
+from solvable.attention.sparse_tokens.separability import accept
 from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
@@ -205,5 +206,4 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
     # Where many thresholds are best (well separated scores) the middle one is taken, not the edge of a sample.
     best = [int(np.median(np.flatnonzero(row == row.min()))) for row in others]
     values = errors[np.arange(len(errors)), best]
-    spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return Estimate(values.mean(), spread, scramblings=values)
+    return Estimate(*mean_and_error(values), scramblings=values)

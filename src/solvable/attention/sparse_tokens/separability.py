@@ -16,8 +16,10 @@ from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
+from solvable.numerics.estimate import Estimate
 from solvable.numerics.gaussian import mean_and_standard_error
 from solvable.numerics.losses import Square
+from solvable.numerics.newton import backtrack
 from solvable.numerics.precision import batched_map
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
@@ -27,19 +29,6 @@ from solvable.numerics.validation import instance, integer, number, on_the_host
 CAPACITY_QUADRATURE = Quadrature(points=2**16)
 TURNS = 60
 UNRESOLVED = 0.1
-
-
-class Estimate(float):
-    """A number with the standard error of its quadrature and the stats of its solve."""
-
-    standard_error: float
-    stats: dict[str, Any]
-
-    def __new__(cls, value: Any, standard_error: Any, **stats: Any) -> Estimate:
-        self = super().__new__(cls, value)
-        self.standard_error = float(standard_error)
-        self.stats = {"standard_error": self.standard_error, **stats}
-        return self
 
 
 def accept(task: Any, algorithm: Any) -> None:
@@ -113,12 +102,7 @@ def _minimum(f: Nodes) -> tuple[Float[Array, ""], Float[Array, ""]]:
         x, current, _, turns = state
         by_x, hessian = jax.grad(value)(x), jax.hessian(value)(x)
         step = -jnp.linalg.solve(hessian + 1e-14 * jnp.eye(3), by_x)
-        slope = jnp.dot(by_x, step)
-
-        def too_long(length: Any) -> Any:
-            return ~(value(x + length * step) <= current + 1e-4 * length * slope + 1e-16) & (length > 1e-8)
-
-        length = jax.lax.while_loop(too_long, lambda length: 0.5 * length, jnp.array(1.0))
+        length = backtrack(lambda at: value(x + at * step), current, jnp.dot(by_x, step), 1e-16, 1e-8)
         x = x + length * step
         return x, value(x), jnp.linalg.norm(jax.grad(value)(x)), turns + 1
 

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens import equations as eq
 from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law
-from solvable.attention.sparse_tokens.square import solve_square
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.gaussian import mean_and_standard_error
 from solvable.numerics.losses import Loss, Square
@@ -48,7 +47,7 @@ def _solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Arr
 
     def one(*rule: Any) -> tuple[dict[str, Scalar], eq.Solution]:
         equations = eq.Equations(law.nodes(*rule), loss, ridge, ratio)
-        solution = solve_square(equations) if start is None else eq.solve(equations, start)
+        solution = eq.solve_square(equations) if start is None else eq.solve(equations, start)
         code = jnp.where(_unbounded(equations, solution.x), int(Result.NO_MINIMISER), solution.result)
         return _observables(equations, solution.x, law.unit), solution._replace(result=code)
 
@@ -82,10 +81,11 @@ def _unbounded(equations: eq.Equations, x: Float[Array, "5"]) -> Any:
 
 
 def _observables(equations: eq.Equations, x: Any, unit: Any) -> dict[str, Scalar]:
+    test_error, train_error = eq.errors(equations, x)
     return {
-        "test_error": eq.test_error(equations, x),
+        "test_error": test_error,
         "train_loss": eq.training_loss(equations, x),
-        "train_error": eq.training_error(equations, x),
+        "train_error": train_error,
         "query_weight": x[0] * unit,
         "signal_weight": x[1] * unit,
         "bias": x[2],

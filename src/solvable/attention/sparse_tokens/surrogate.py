@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import equinox as eqx
@@ -16,6 +17,7 @@ from solvable.attention.sparse_tokens.nodes import Quadrature
 from solvable.attention.sparse_tokens.system import bag_counts
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.erm import ridge_erm
+from solvable.numerics.newton import newton
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, raise_unless_successful
@@ -139,7 +141,7 @@ def _scalar_problem(equations: eq.Equations, radius: Scalar) -> tuple[Float[Arra
 
     def one(held: Float[Array, "3"]) -> tuple[Scalar, Scalar]:
         profile = ProfileEquations(equations, held)
-        state = eq.newton(profile, start, eq.FINE_TURNS, eq.TOLERANCE)
+        state = newton(profile, start, eq.FINE_TURNS, eq.TOLERANCE)
         return profile.value(state.x), state.norm
 
     values, norms = batched_map(one, points)
@@ -169,13 +171,13 @@ def _profiles(
 @eqx.filter_jit
 def _spread_of_solutions(equations: eq.Equations) -> Scalar:
     """The largest distance from the solution of what Newton finds from random starts (where it finds a solution)."""
-    equations = eqx.tree_at(lambda e: e.features, equations, equations.features.thinned(2**10))
+    equations = replace(equations, features=equations.features.thinned(2**10))
     reference = eq.solve(equations, eq.coarse_solution(equations)).x
     rng = np.random.default_rng(0)
     starts = jnp.asarray(rng.normal(size=(STARTS, 5)) * np.array([3.0, 3.0, 3.0, 1.0, 1.5]))
 
     def one(start: Float[Array, "5"]) -> Scalar:
-        state = eq.newton(equations, start, eq.FINE_TURNS, eq.TOLERANCE)
+        state = newton(equations, start, eq.FINE_TURNS, eq.TOLERANCE)
         return jnp.where(state.norm < 1e-9, jnp.max(jnp.abs(state.x - reference)), jnp.nan)
 
     return jnp.nanmax(batched_map(one, starts))

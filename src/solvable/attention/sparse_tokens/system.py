@@ -14,6 +14,7 @@ from solvable.attention.sparse_tokens.algorithms import ALGORITHMS, TwoStepAtten
 from solvable.attention.sparse_tokens.classifiers import AttentionClassifier
 from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import Quadrature
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.separability import require_minimiser
 from solvable.attention.sparse_tokens.task import SparseTokens, random_direction
 from solvable.attention.sparse_tokens.theories import theories
@@ -104,7 +105,7 @@ class SparseTokenClassification(System):
             shared={"ratio": 2.0},
             sizes={"dim": 40},
             failing=(SparseTokens(4, 1, 3.0, 1e-9), algorithm),
-            code=int(Result.ONE_CLASS),
+            code=int(SparseTokenResult.ONE_CLASS),
             unsolved=(task, ridgeless),
             agreement={"train_loss": 0.02},
         )
@@ -207,8 +208,8 @@ def simulate(
     A task with a `sample` of its own needs `full=True`, which draws all bags by it; its test error, and that of a
     classifier of your own, is counted on `test_samples` fresh bags (None: 10000).
 
-    Returns: an outcome; `.runs.stats` holds the steps and certificates of the fits. A replicate whose draw holds one class
-    only, or whose fit does not converge, is NaN with its reason in `.result`.
+    Returns: an outcome; `.runs.stats` holds the steps and certificates of the fits. A replicate whose draw holds one
+    class only, or whose fit does not converge, is NaN with its reason in `.result`.
     Raises: ValueError for arguments out of range.
     """
     sizes = {"ratio": ratio, "dim": dim, "full": full, "test_samples": test_samples}

@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.task import Batch, Scalar, SparseTokens, sample_bags, sample_labels
 from solvable.numerics.precision import as_float64
-from solvable.numerics.results import Result, is_traced
+from solvable.numerics.results import is_traced
 from solvable.numerics.validation import instance
 
 CHUNK_BYTES = 2**24
@@ -92,8 +93,8 @@ class Query(NamedTuple):
 
 def query_code(positives: Any, samples: Any, norm: Any = 1.0) -> Int[Array, ""]:
     """How bags of which some are positive, and which moved the query by `norm`, trained it."""
-    moved = jnp.where(norm > 0, int(Result.SUCCESSFUL), int(Result.ZERO_QUERY))
-    return jnp.where((positives > 0) & (positives < samples), moved, int(Result.ONE_CLASS))
+    moved = jnp.where(norm > 0, int(SparseTokenResult.SUCCESSFUL), int(SparseTokenResult.ZERO_QUERY))
+    return jnp.where((positives > 0) & (positives < samples), moved, int(SparseTokenResult.ONE_CLASS))
 
 
 def two_steps(algorithm: Any, stream: Stream, signal: Any, length: int, dim: int) -> tuple[Float[Array, "d"], Query]:
