@@ -1,3 +1,8 @@
+from . import algorithms as algorithms
+from . import pictures as pictures
+from . import separability as separability
+from . import surrogate as surrogate
+from . import system as system
 from .algorithms import FixedQueryAttention as FixedQueryAttention
 from .algorithms import FlatLinear as FlatLinear
 from .algorithms import PooledLinear as PooledLinear

@@ -215,13 +215,7 @@ def fixed_query(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: An
 
 @float64
 def sampled_queries(
-    task: SparseTokens,
-    algorithm: TwoStepAttention,
-    *,
-    query_ratio: Any,
-    dim: int,
-    key: jax.Array | None = None,
-    replicates: int | range = 1,
+    task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any, dim: int, key: Any, replicates: Any
 ) -> Query:
     """The two steps alone, on query_ratio * dim bags, from their exact law, (R,)."""
     keys, dim = replicate_keys(key, replicates), integer("dim", dim, at_least=3)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from solvable.attention import sparse_tokens as st
 from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Predicted, Status, axis, parameter
@@ -28,10 +30,19 @@ class SparseTokenExperiment(Experiment):
     strength: float = parameter(5.0, "strength of the signal", symbol="theta")
     positive_rate: float = parameter(0.5, "probability of a positive bag", symbol="pi")
 
+    picture: ClassVar[str] = ""  # the function of `pictures` that draws its own panel
+
     system = "solvable.attention.sparse_tokens"
 
     def task(self) -> Any:
         return st.SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
+
+    def sizes(self) -> dict[str, Any]:
+        return {"dim": self.dim} if hasattr(self, "dim") else {}
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        return bool(cls.picture) and getattr(st.pictures, cls.picture)(cls, panel, axes, dataset)
 
 
 class BagsExperiment(SparseTokenExperiment):
@@ -42,25 +53,17 @@ class BagsExperiment(SparseTokenExperiment):
 
     def sizes(self) -> dict[str, Any]:
         """The dimension, refused here where it leaves no bags, before anything runs."""
-        from solvable.attention.sparse_tokens.system import bag_counts
-
-        bag_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)  # pyright: ignore[reportAttributeAccessIssue]
-        return {"dim": self.dim}  # pyright: ignore[reportAttributeAccessIssue]
+        st.system.bag_counts(self.algorithm(), **self.shared(), **super().sizes())
+        return super().sizes()
 
     def amounts(self) -> Mapping[str, int]:
         """The bags of a run."""
         return {"bags": round(self.ratio * self.dim)}  # pyright: ignore[reportAttributeAccessIssue]
 
 
-def linear(model: str, *arguments: Any) -> Any:
-    """The linear baseline of that name."""
-    return {"pooled": st.PooledLinear, "flat": st.FlatLinear}[model](*arguments)
-
-
-def _pictures() -> Any:
-    from solvable.attention.sparse_tokens import pictures
-
-    return pictures
+def classifier(model: str, attention: Any, *arguments: Any) -> Any:
+    """Attention, or the linear baseline of that name."""
+    return attention if model == "attention" else {"pooled": st.PooledLinear, "flat": st.FlatLinear}[model](*arguments)
 
 
 def _per_dim(b: float) -> Any:
@@ -96,9 +99,8 @@ class ErrorAgainstRatio(BagsExperiment):
     overlays = (Overlay("limit"), Overlay("given_query", given=True))
 
     def algorithm(self) -> Any:
-        if self.model == "attention":
-            return st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
-        return linear(self.model, self.loss, self.ridge)
+        attention = st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
+        return classifier(self.model, attention, self.loss, self.ridge)
 
     def marginal(self, observable: str) -> Mapping[str, float]:
         """The derivative by the number of bags."""
@@ -151,15 +153,10 @@ class AlignmentAgainstRatio(SparseTokenExperiment, Measured):
         """The bags that train the query."""
         return {"bags": round(self.query_ratio * self.dim)}
 
-    def sizes(self) -> dict[str, Any]:
-        return {"dim": self.dim}
-
     def runs(self, key: Any, replicates: int | range) -> Any:
         """The two steps alone."""
-        from solvable.attention.sparse_tokens.algorithms import sampled_queries
-
-        options = {"query_ratio": self.query_ratio, "dim": self.dim, "key": key, "replicates": replicates}
-        return sampled_queries(self.task(), self.algorithm(), **options)
+        sizes = (self.query_ratio, self.dim)
+        return st.algorithms.sampled_queries(self.task(), self.algorithm(), *sizes, key, replicates)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         misalignment = self.query_ratio * (1.0 - abs(run.cosine))
@@ -199,23 +196,17 @@ class Capacity(SparseTokenExperiment, Measured):
     )
     statuses = dict.fromkeys(("separable_share",), DERIVED)
     # No `size`: the share leaves its step exponentially fast in dim outside the window and not at all inside it.
+    picture = "shares"
     x = "relative_ratio"
 
     def algorithm(self) -> Any:
-        if self.model == "attention":
-            return st.FixedQueryAttention(self.cosine, self.sharpness)
-        return linear(self.model)
-
-    def sizes(self) -> dict[str, Any]:
-        return {"dim": self.dim}
+        return classifier(self.model, st.FixedQueryAttention(self.cosine, self.sharpness))
 
     def runs(self, key: Any, replicates: int | range) -> Draws:
         """Draws of relative_ratio * capacity * dim bags, which do not feel the fourth digit of the capacity."""
-        from solvable.attention.sparse_tokens.separability import separable_draws
-
         task, algorithm = self.task(), self.algorithm()
         ratio = self.relative_ratio * st.capacity(task, algorithm, st.Quadrature(points=2**13, scramblings=2))
-        draws = separable_draws(task, algorithm, ratio=ratio, dim=self.dim, key=key, replicates=replicates)
+        draws = st.separability.separable_draws(task, algorithm, ratio, self.dim, key, replicates)
         return Draws((0.0 * draws).astype(int), draws)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
@@ -224,10 +215,6 @@ class Capacity(SparseTokenExperiment, Measured):
     def predicted(self, runs: Any) -> Any:
         """1 below the capacity, 0 above, 1/2 at it."""
         return {"separable_share": 0.5 if self.relative_ratio == 1.0 else float(self.relative_ratio < 1.0)}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        return _pictures().draw_shares(panel, axes, dataset)
 
 
 class PhaseDiagram(SparseTokenExperiment, Measured):
@@ -250,6 +237,7 @@ class PhaseDiagram(SparseTokenExperiment, Measured):
     )
     statuses = dict.fromkeys(("attention_error", "linear_error", "advantage"), EXACT)
     panels = ("advantage",)
+    picture = "advantage"
     x = "cosine"
 
     def algorithm(self) -> Any:
@@ -262,10 +250,6 @@ class PhaseDiagram(SparseTokenExperiment, Measured):
         values = {"attention_error": attention, "linear_error": linear, "advantage": linear - attention}
         errors = dict.fromkeys(("attention_error", "advantage"), attention.standard_error)
         return Predicted(values, stats={"standard_error": errors})
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        return _pictures().draw_map(panel, axes, dataset)
 
 
 class Rates(BagsExperiment, Measured):
@@ -293,12 +277,16 @@ class Rates(BagsExperiment, Measured):
     size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        if self.model == "attention":
-            return st.FixedQueryAttention(self.cosine, self.sharpness, "square", self.ridge)
-        return linear(self.model, "square", self.ridge)
+        attention = st.FixedQueryAttention(self.cosine, self.sharpness, "square", self.ridge)
+        return classifier(self.model, attention, "square", self.ridge)
+
+    @functools.cached_property
+    def limit(self) -> float:
+        """The test error with unlimited bags."""
+        return float(st.limit_error(self.task(), self.algorithm()))
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        above = run.test_error - st.limit_error(self.task(), self.algorithm())
+        above = run.values["test_error"] - self.limit
         return {"excess_error": above, "scaled_excess": self.ratio * above}
 
     def predicted(self, runs: Any) -> Any:
@@ -323,6 +311,7 @@ class Representation(SparseTokenExperiment, Measured):
     )
     statuses = dict.fromkeys(("attention", "bayes", "pooled"), EXACT) | {"flat": Status("heuristic", "derived")}
     panels = ("errors",)
+    picture = "errors"
     x = "length"
 
     def task(self) -> Any:
@@ -337,10 +326,6 @@ class Representation(SparseTokenExperiment, Measured):
         linear = {"pooled": st.pooled_oracle_error(task), "flat": st.flat_oracle_error(task)}
         errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
         return Predicted({"attention": attention, "bayes": bayes, **linear}, stats={"standard_error": errors})
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        return panel == "errors" and _pictures().draw_errors(cls.observables, axes, dataset)
 
 
 class Surrogate(BagsExperiment, Measured):
@@ -366,6 +351,7 @@ class Surrogate(BagsExperiment, Measured):
         Observable("solution_spread", "spread of solutions over random starts", tolerance=1e-6),
     )
     statuses = dict.fromkeys(("objective", "uniform_gap"), DERIVED) | {"solution_spread": EXACT}
+    picture = "gaps"
     x = "dim"
     size_parameter = "dim"
 
@@ -373,28 +359,20 @@ class Surrogate(BagsExperiment, Measured):
         return st.FixedQueryAttention(self.cosine, self.sharpness, self.loss, self.ridge)
 
     def runs(self, key: Any, replicates: int | range) -> Any:
-        from solvable.attention.sparse_tokens.surrogate import profiles
-
-        options = {"ratio": self.ratio, "dim": self.dim, "radius": self.radius, "key": key, "replicates": replicates}
-        return profiles(self.task(), self.algorithm(), **options)
+        sizes = (self.ratio, self.dim, self.radius)
+        return st.surrogate.profiles(self.task(), self.algorithm(), *sizes, key, replicates)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         gap = abs(run.objective - run.limit).max()
         return {"objective": run.objective, "uniform_gap": gap, "solution_spread": run.spread}
 
     def predicted(self, runs: Any) -> Any:
-        from solvable.attention.sparse_tokens.surrogate import scalar_problem
-
-        objective = scalar_problem(self.task(), self.algorithm(), self.ratio, self.radius)
+        objective = st.surrogate.scalar_problem(self.task(), self.algorithm(), self.ratio, self.radius)
         return {"objective": objective, "uniform_gap": 0.0, "solution_spread": 0.0}
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        return _pictures().draw_gaps(panel, axes, dataset)
 
-
-class Universality(BagsExperiment):
-    """Test error where the tokens' noise is not Gaussian, or not white, against the theory of white Gaussian noise."""
+class Universality(ErrorAgainstRatio):
+    """Errors where the tokens' noise is not Gaussian, or not white, against the theory of white Gaussian noise."""
 
     name = "sparse-tokens/universality"
     source = f"{PAPER}, model (the other laws of the noise are ours)"
@@ -402,43 +380,26 @@ class Universality(BagsExperiment):
     law: Literal["gaussian", "rademacher", "heavy tails", "coloured"] = axis(
         ["gaussian", "rademacher", "heavy tails", "coloured"], "law of the noise"
     )
-    model: ModelName = axis(["attention", "pooled", "flat"], "classifier")
+    loss: LossName = parameter("square", "training loss")
     ratio: float = axis([1.0, 2.0, 4.0], "all samples / dim", symbol="alpha", log=True)
     degrees: float = parameter(5.0, "degrees of freedom of Student's t (heavy tails)")
     correlation: float = parameter(0.5, "correlation of neighbouring coordinates (coloured)")
-    ridge: float = parameter(1e-2, "ridge penalty", symbol="lambda", log=True)
-    sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
     dim: int = parameter(100, "embedding dimension", symbol="d")
     test_samples: int = parameter(2000, "fresh bags on which errors are counted")
 
-    observables = (
-        Observable("test_error", "test error", allowance=_per_dim(2.0)),
-        Observable("train_loss", "training loss", allowance=_per_dim(2.0)),
-    )
-    x = "ratio"
-    overlays = ErrorAgainstRatio.overlays
-
     def task(self) -> Any:
-        kinds = {"gaussian": (st.SparseTokens, ()), "rademacher": (st.RademacherTokens, ())}
-        kinds["heavy tails"] = (st.HeavyTailedTokens, (self.degrees,))
-        kinds["coloured"] = (st.ColouredTokens, (self.correlation,))
-        kind, arguments = kinds[self.law]
-        return kind(self.length, self.sparsity, self.strength, self.positive_rate, *arguments)
-
-    def algorithm(self) -> Any:
-        if self.model == "attention":
-            return st.TwoStepAttention("square", self.ridge, sharpness=self.sharpness)
-        return linear(self.model, "square", self.ridge)
+        own = {"heavy tails": (self.degrees,), "coloured": (self.correlation,)}.get(self.law, ())
+        kinds = {"rademacher": st.RademacherTokens, "heavy tails": st.HeavyTailedTokens, "coloured": st.ColouredTokens}
+        kind = kinds.get(self.law, st.SparseTokens)
+        return kind(self.length, self.sparsity, self.strength, self.positive_rate, *own)
 
     def sizes(self) -> dict[str, Any]:
         return super().sizes() | {"full": True, "test_samples": self.test_samples}
 
     def applicable(self) -> Sequence[Overlay]:
-        """Coloured noise is shown for contrast; attention is compared given its query."""
+        """Coloured noise is shown for contrast."""
         white = self.law != "coloured"
-        if self.model == "attention":
-            return (Overlay("limit", compared=False), Overlay("given_query", given=True, compared=white))
-        return (Overlay("limit", compared=white),)
+        return [dataclasses.replace(one, compared=one.compared and white) for one in super().applicable()]
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:

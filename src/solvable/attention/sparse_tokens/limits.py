@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
 from solvable.attention.sparse_tokens.separability import accept
-from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
@@ -47,19 +47,18 @@ def _population_errors(law: Law, rules: Any) -> Float[Array, "S"]:
     return batched_map(lambda *rule: _least_squares_error(law.nodes(*rule)), *rules)
 
 
-def _least_squares_error(f: Nodes) -> Float[Array, ""]:
+def _least_squares_error(f: Nodes) -> Scalar:
     columns = (f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape))
-    gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns])
     # Without a coordinate along the query its equation is w1 = 0.
-    anchor = 0.0 if f.has_query else 1.0
-    gram = gram + jnp.diag(np.array([anchor, 0.0, 0.0])) + jnp.diag(np.array([0.0, 1.0, 0.0])) * f.mean(f.scale**2)
+    diagonal = jnp.stack([jnp.array(0.0 if f.has_query else 1.0), f.mean(f.scale**2), jnp.zeros(())])
+    gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns]) + jnp.diag(diagonal)
     weights = jnp.linalg.solve(gram, jnp.stack([f.mean(a) for a in columns]))
     margin = sum(w * column for w, column in zip(weights, columns, strict=True))
     return f.mean(normal_cdf(-margin / (f.scale * jnp.maximum(jnp.abs(weights[1]), 1e-300))))
 
 
 @float64
-def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
+def pooled_oracle_error(task: SparseTokens) -> Scalar:
     """The least error of any linear classifier of the mean token (known signal and bias).
 
     With D = strength R/sqrt(L), k = log((1-p)/p): p Phi(-D/2 + k/D) + (1-p) Phi(-D/2 - k/D). arXiv:2509.25153
@@ -73,7 +72,7 @@ def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
 
 
 @float64
-def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
+def flat_oracle_error(task: SparseTokens) -> Scalar:
     """The least error of a linear classifier of the flattened bag among those that weigh K tokens equally, 1 <= K <= L.
 
     For K tokens the positives' score has mean strength j/sqrt(K), j the number of signal tokens among them
@@ -89,13 +88,13 @@ def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
 
 
 @eqx.filter_jit
-def _least_flat_error(task: SparseTokens, shares: Float[Array, "L R"], means: Float[Array, "L R"]) -> Float[Array, ""]:
+def _least_flat_error(task: SparseTokens, shares: Float[Array, "L R"], means: Float[Array, "L R"]) -> Scalar:
     """min over K and thresholds t of p P(miss) + (1-p) P(false alarm), on a grid of 4001 thresholds."""
     rate, strength = as_float64(task.positive_rate), as_float64(task.strength)
     grid = jnp.linspace(-12.0, 12.0 + strength * task.sparsity, 4001)
     alarm = (1.0 - rate) * normal_cdf(-grid)
 
-    def least(shares: Float[Array, "R"], means: Float[Array, "R"]) -> Float[Array, ""]:
+    def least(shares: Float[Array, "R"], means: Float[Array, "R"]) -> Scalar:
         miss = normal_cdf(grid[:, None] - strength * means[None, :]) @ shares
         return jnp.min(rate * miss + alarm)
 
@@ -115,8 +114,8 @@ def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadratu
     on_the_host("oracle_error", task, sharpness)
     sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
     with jax.enable_x64(True):
-        normals, _ = (quadrature or Quadrature()).bags(task.length)
-        return _ranked_error(task, *_oracle_scores(task, as_float64(sharpness), normals))
+        score = eqx.Partial(_attended, sharpness=as_float64(sharpness))
+        return _ranked_error(float(task.positive_rate), *map(np.asarray, _scores(task, quadrature, score)))
 
 
 def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Estimate:
@@ -130,53 +129,37 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
     instance("task", task, (SparseTokens,))
     on_the_host("bayes_error", task)
     with jax.enable_x64(True):
-        normals, _ = (quadrature or Quadrature()).bags(task.length)
-        values = _bayes_errors(task, normals)
-        mean, error = mean_and_standard_error(values)
-        return Estimate(mean, error, scramblings=np.asarray(values))
+        score = eqx.Partial(_log_likelihood_ratio, strength=as_float64(task.strength), size=task.sparsity)
+        positive, negative = _scores(task, quadrature, score)
+        rate = as_float64(task.positive_rate)
+        odds = jnp.log(rate / (1.0 - rate))
+        # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages,
+        # where counting wrong decisions would be noisy. Take half of each.
+        by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
+        by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
+        values = 0.5 * (by_negatives + by_positives)
+        return Estimate(*mean_and_standard_error(values), scramblings=np.asarray(values))
 
 
-def _planted(task: SparseTokens, g: Float[Array, "N L"]) -> Float[Array, "N L"]:
-    carries = jnp.where(jnp.arange(task.length) < task.sparsity, 1.0, 0.0)
-    return g + as_float64(task.strength) * carries[None, :]
-
-
-@eqx.filter_jit
-def _oracle_scores(
-    task: SparseTokens, sharpness: Float[Array, ""], normals: Float[Array, "S N L"]
-) -> tuple[Float[Array, "S N"], Float[Array, "S N"]]:
-    """The scores of positives and of negatives."""
-
-    def score(x: Float[Array, "N L"]) -> Float[Array, "N"]:
-        return jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1)
-
-    return batched_map(lambda g: (score(_planted(task, g)), score(g)), normals)
+def _scores(task: SparseTokens, quadrature: Quadrature | None, score: Any) -> tuple[Any, Any]:
+    """The scores (S, N) of positives and of negatives, which depend on the projections <token l, xi> (N, L)."""
+    return _mapped(task, (quadrature or Quadrature()).bags(task.length)[0], score)
 
 
 @eqx.filter_jit
-def _bayes_errors(task: SparseTokens, normals: Float[Array, "S N L"]) -> Float[Array, "S"]:
-    positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
-    rate = as_float64(task.positive_rate)
-    odds = jnp.log(rate / (1.0 - rate))
-    # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages, where
-    # counting wrong decisions would be noisy. Take half of each.
-    by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
-    by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
-    return 0.5 * (by_negatives + by_positives)
+def _mapped(task: SparseTokens, normals: Float[Array, "S N L"], score: Any) -> tuple[Any, Any]:
+    planted = as_float64(task.strength) * jnp.where(jnp.arange(task.length) < task.sparsity, 1.0, 0.0)
+    return batched_map(lambda g: (score(g + planted[None, :]), score(g)), normals)
 
 
-def _log_likelihood_ratios(task: SparseTokens, g: Float[Array, "N L"]) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-    theta = as_float64(task.strength)
-    positive, negative = (
-        _log_mean_over_sets(theta * x - 0.5 * theta**2, task.sparsity) for x in (_planted(task, g), g)
-    )
-    return positive, negative
+def _attended(x: Float[Array, "N L"], sharpness: Scalar) -> Float[Array, "N"]:
+    return jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1)
 
 
-def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N"]:
+def _log_likelihood_ratio(x: Float[Array, "N L"], strength: Scalar, size: int) -> Float[Array, "N"]:
     """log of the mean over sets of `size` columns of exp(sum): elementary symmetric polynomials, in logarithms."""
-    rows = logs.shape[0]
-    start = jnp.full((rows, size + 1), -jnp.inf).at[:, 0].set(0.0)
+    logs = strength * x - 0.5 * strength**2
+    start = jnp.full((x.shape[0], size + 1), -jnp.inf).at[:, 0].set(0.0)
 
     def add(table: Float[Array, "N k"], column: Float[Array, "N"]) -> tuple[Float[Array, "N k"], None]:
         grown = jnp.logaddexp(table[:, 1:], table[:, :-1] + column[:, None])
@@ -187,20 +170,14 @@ def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N
     return table[:, -1] - (sets[0] - sets[1] - sets[2])
 
 
-def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: Float[Array, "S N"]) -> Estimate:
-    """The least p P(score_+ < t) + (1-p) P(score_- >= t).
-
-    One threshold serves all scramblings, so that it is not fitted to their noise.
-    """
-    rate = float(task.positive_rate)
+def _ranked_error(rate: float, positive: np.ndarray, negative: np.ndarray) -> Estimate:
+    """The least p P(score_+ < t) + (1-p) P(score_- >= t) over thresholds t."""
     grid = np.linspace(min(positive.min(), negative.min()), max(positive.max(), negative.max()), 20001)
-    errors = np.stack(
-        [
-            rate * np.searchsorted(np.sort(p), grid) / p.size
-            + (1.0 - rate) * (1.0 - np.searchsorted(np.sort(n), grid) / n.size)
-            for p, n in zip(np.asarray(positive), np.asarray(negative), strict=True)
-        ]
-    )
+
+    def below(scores: np.ndarray) -> np.ndarray:
+        return np.stack([np.searchsorted(np.sort(row), grid) / row.size for row in scores])
+
+    errors = rate * below(positive) + (1.0 - rate) * (1.0 - below(negative))
     # Each scrambling is scored at the threshold that the others choose, so that none is fitted to its own noise.
     others = errors.sum(axis=0)[None, :] - (errors if len(errors) > 1 else 0.0)
     # Where many thresholds are best (well separated scores) the middle one is taken, not the edge of a sample.

@@ -10,25 +10,25 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-    from solvable.lab.declare import Observable
+    from solvable.lab.declare import Experiment
 
 
-def draw_shares(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+def shares(figure: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The predicted step, and the shares of separable draws with their errors."""
-    shares = dataset.get(panel)
-    if shares is None or set(shares.dims) - {"replicate", "model", "relative_ratio"} or "model" not in shares.dims:
+    field = dataset.get(panel)
+    if field is None or set(field.dims) - {"replicate", "model", "relative_ratio"} or "model" not in field.dims:
         return False
     low, high = float(dataset.relative_ratio.min()), float(dataset.relative_ratio.max())
     axes.step([low, 1.0, high], [1.0, 1.0, 0.0], where="pre", color="#8a8a8a", label="limit")
     for model, style in zip(dataset.model.values, ("o", "s", "^"), strict=False):
-        mean, error = over_replicates(shares.sel(model=model))
+        mean, error = over_replicates(field.sel(model=model))
         axes.errorbar(dataset.relative_ratio, mean, yerr=error, fmt=style, markersize=4, label=f"{model} ± 1 se")
     axes.set(xlabel="samples / dim over the predicted capacity", ylabel="share of separable draws")
     axes.legend(frameon=False, fontsize="small")
     return True
 
 
-def draw_map(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+def advantage(figure: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """A map of the advantage with its zero line, where both cosine and strength vary."""
     field = dataset.get(f"theory_{panel}")
     if field is None or {"cosine", "strength"} - set(field.dims) or field.ndim != 2:
@@ -43,26 +43,27 @@ def draw_map(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     return True
 
 
-def draw_errors(observables: tuple[Observable, ...], axes: Axes, dataset: xarray.Dataset) -> bool:
+def errors(figure: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The errors of all representations in one panel."""
-    if any(dataset[f"theory_{one.name}"].dims != ("length",) for one in observables):
+    labels = {one.name: one.label for one in figure.observables}
+    if panel != "errors" or any(dataset[f"theory_{name}"].dims != ("length",) for name in labels):
         return False
-    for one, style in zip(observables, ("-o", "--s", ":^", "-.v"), strict=True):
-        axes.plot(dataset.length, dataset[f"theory_{one.name}"], style, label=one.label, markersize=4)
+    for (name, label), style in zip(labels.items(), ("-o", "--s", ":^", "-.v"), strict=True):
+        axes.plot(dataset.length, dataset[f"theory_{name}"], style, label=label, markersize=4)
     axes.set(xscale="log", yscale="log", xlabel="tokens a bag (L)", ylabel="error")
     axes.legend(frameon=False, fontsize="small")
     return True
 
 
-def draw_gaps(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+def gaps(figure: type[Experiment], panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """How far the profiled objective is from the scalar problem at each point of the grid, dim by dim."""
     simulated, limit = dataset.get(panel), dataset.get(f"theory_{panel}")
     if panel != "objective" or simulated is None or limit is None or "dim" not in simulated.dims:
         return False
-    means, errors = over_replicates(simulated - limit)
+    means, deviations = over_replicates(simulated - limit)
     for dim, color in zip(dataset["dim"].values, ("#8ec1da", "#56B4E9", "#0072B2", "#222222"), strict=False):
         at = limit.sel(dim=dim) if "dim" in limit.dims else limit
-        mean, error = means.sel(dim=dim), errors.sel(dim=dim)
+        mean, error = means.sel(dim=dim), deviations.sel(dim=dim)
         axes.errorbar(at, mean, yerr=error, fmt="o", markersize=3, color=color, label=f"d = {dim}")
     axes.axhline(0.0, color="#8a8a8a", linewidth=0.8)
     axes.set(xlabel="scalar problem, at 27 grid points", ylabel="profiled objective minus scalar problem")

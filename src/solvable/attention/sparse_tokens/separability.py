@@ -128,17 +128,11 @@ def separable(
     Each draw is decided by `solvable.numerics.is_separable`, on the host. One-class draws count as separable.
     Raises: ValueError for arguments out of range or a TwoStepAttention (pass `fixed_query(...)`).
     """
-    return float(np.mean(separable_draws(task, algorithm, ratio=ratio, dim=dim, key=key, replicates=replicates)))
+    return float(np.mean(separable_draws(task, algorithm, ratio, dim, key, replicates)))
 
 
 def separable_draws(
-    task: SparseTokens,
-    algorithm: Classifier,
-    *,
-    ratio: Any,
-    dim: int,
-    key: jax.Array | None = None,
-    replicates: int | range = 1,
+    task: SparseTokens, algorithm: Classifier, ratio: Any, dim: int, key: Any = None, replicates: Any = 1
 ) -> np.ndarray:
     """Whether each replicate's draw is separable, (replicates,) of 0 and 1. Arguments as in `separable`."""
     accept(task, algorithm)

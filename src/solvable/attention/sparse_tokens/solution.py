@@ -7,39 +7,72 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens import equations as eq
-from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law
+from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law, Quadrature
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
+from solvable.attention.sparse_tokens.two_steps import Query
+from solvable.lab.declare import Predicted
 from solvable.numerics.gaussian import mean_and_standard_error
 from solvable.numerics.losses import Loss, Square
 from solvable.numerics.precision import as_float64, batched_map
-from solvable.numerics.results import Result
+from solvable.numerics.results import Result, is_traced
 
 # A standard error above this share of the test error is no prediction.
 RESOLVED = 0.1
+CONDITIONAL = Quadrature(points=2**13, scramblings=2)
 
 Solved = tuple[dict[str, Float[Array, "..."]], Int[Array, "..."], dict[str, Any]]
 """(observables, `Result` code, stats)."""
 
 
-@eqx.filter_jit
-def solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
-    """A fit with `ratio` samples a dimension on features of this law, on every scrambling."""
-    return _solved(law, loss, ridge, ratio, rules)
+def in_the_limit(task: SparseTokens, algorithm: Classifier, ratio: Any, quadrature: Quadrature | None) -> Predicted:
+    """A head on the features of the limit."""
+    law, code = algorithm.limit(task, ratio)
+    values, result, stats = _of_law(law, *_head(algorithm, ratio), law.rules(quadrature or Quadrature()))
+    return _predicted(values, jnp.where(code == int(Result.SUCCESSFUL), result, code), stats)
+
+
+def under_queries(
+    task: SparseTokens, algorithm: Classifier, queries: Query, ratio: Any, quadrature: Quadrature | None
+) -> Predicted:
+    """A head under each of several queries, zero in place of those that failed."""
+    quadrature = quadrature or CONDITIONAL
+    if not algorithm.trains_query:
+        # Nothing in these runs is random but the data of the head.
+        return in_the_limit(task, algorithm, ratio, quadrature)
+    there = queries.result == int(Result.SUCCESSFUL)
+    reached = (jnp.where(there, x, 0.0) for x in (queries.cosine, queries.sharpness))
+    return _predicted(*_of_queries(task, *reached, *_head(algorithm, ratio), quadrature.bags(task.length)))
+
+
+def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
+    """The loss, ridge and samples over dim of the head's fit."""
+    return algorithm.loss, as_float64(algorithm.ridge), as_float64(ratio * algorithm.head_share)
+
+
+def _predicted(values: Any, result: Any, stats: Any) -> Predicted:
+    if is_traced(values, result, stats):
+        return Predicted(values, result, stats)
+    return Predicted(values, result, stats, f" (relative residual {np.max(np.asarray(stats['residual'])):.1e})")
 
 
 @eqx.filter_jit
-def solved_queries(
-    task: SparseTokens, cosine: Float[Array, "R"], sharpness: Float[Array, "R"], *settings: Any
-) -> Solved:
-    """The same under each of several queries."""
+def _of_law(law: Law, *settings: Any) -> Solved:
+    return _solved(law, *settings)
+
+
+@eqx.filter_jit
+def _of_queries(task: SparseTokens, cosine: Float[Array, "R"], sharpness: Float[Array, "R"], *settings: Any) -> Solved:
     return batched_map(lambda *query: _solved(AttentionLaw(task, *query), *settings), cosine, sharpness)
 
 
-def _solved(law: Law, loss: Loss, ridge: Any, ratio: Any, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
-    ridge, ratio = as_float64(ridge) * law.ridge, as_float64(ratio) * law.ratio
+def _solved(law: Law, loss: Loss, ridge: Scalar, ratio: Scalar, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
+    """A fit with `ratio` samples a dimension on features of this law, on every scrambling."""
+    ridge, ratio = ridge * law.ridge, ratio * law.ratio
     direct = isinstance(loss, Square)
     # One coarse solution starts every scrambling.
     first = eq.Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)

@@ -99,14 +99,7 @@ def scalar_problem(task: SparseTokens, algorithm: FixedQueryAttention, ratio: An
 
 @float64
 def profiles(
-    task: SparseTokens,
-    algorithm: FixedQueryAttention,
-    *,
-    ratio: Any,
-    dim: int,
-    radius: Any,
-    key: jax.Array | None = None,
-    replicates: int | range = 1,
+    task: SparseTokens, algorithm: FixedQueryAttention, ratio: Any, dim: int, radius: Any, key: Any, replicates: Any
 ) -> Profiles:
     """Profile the training objective of ratio * dim bags at the 27 points of a cube around the limit solution.
 

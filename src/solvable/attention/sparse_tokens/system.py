@@ -17,9 +17,9 @@ from solvable.attention.sparse_tokens.nodes import Quadrature
 from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.separability import require_minimiser
 from solvable.attention.sparse_tokens.task import SparseTokens, random_direction
-from solvable.attention.sparse_tokens.theories import theories
+from solvable.attention.sparse_tokens.theories import OBSERVABLES, theories
 from solvable.attention.sparse_tokens.two_steps import Query, Stream, drawn, query_code
-from solvable.lab.declare import Example, Given, Observable, Outcome, System
+from solvable.lab.declare import Example, Given, Outcome, System
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, batched_map
 from solvable.numerics.results import Result, is_traced
@@ -45,18 +45,7 @@ class SparseTokenClassification(System):
     run_types = (AttentionClassifier,)
     theories = theories
     traced = True
-    observables = (
-        Observable("test_error", "P(wrong) on fresh bags"),
-        Observable("train_loss", "mean training loss without the penalty"),
-        Observable("train_error", "share of training bags with y u < 0"),
-        Observable("cosine", "<q, xi>/|q| of the query, 0 for the linear baselines"),
-        Observable("sharpness", "|q| of the query, 0 for the linear baselines"),
-        Observable("query_weight", "w1 = <w, q>/|q|, 0 for the linear baselines"),
-        Observable("signal_weight", "w2 = <w, e2>, e2 the part of xi off q; flat: <w, xi x 1>/sqrt(L)"),
-        Observable("bias", "bias b"),
-        Observable("orthogonal_norm", "tau, the norm of w off the query"),
-        Observable("susceptibility", "chi of the equations (theory only)"),
-    )
+    observables = OBSERVABLES
 
     def train(self, task, algorithm, keys, at, unit, *, ratio, dim, full=False, test_samples=None) -> Runs:
         dim = integer("dim", dim, at_least=3)
@@ -81,10 +70,8 @@ class SparseTokenClassification(System):
             return None
         cosine, sharpness = (jnp.atleast_1d(as_float64(given.need(name))) for name in ("cosine", "sharpness"))
         if cosine.shape != sharpness.shape or cosine.ndim != 1:
-            raise ValueError(
-                f"given has cosine of shape {cosine.shape} and sharpness of shape {sharpness.shape}; accepted: one "
-                "value of each a replicate"
-            )
+            shapes = f"cosine of shape {cosine.shape} and sharpness of shape {sharpness.shape}"
+            raise ValueError(f"given has {shapes}; accepted: one value of each a replicate")
         if not is_traced(cosine, sharpness):
             if np.any(np.abs(cosine) > 1.0):
                 raise ValueError(f"given holds cosine {np.nanmax(np.abs(cosine)):g}; accepted: between -1 and 1")
@@ -96,17 +83,16 @@ class SparseTokenClassification(System):
         return Query(cosine, sharpness, jnp.where((codes == success) & ~known, int(Result.FAILED), codes))
 
     def example(self) -> Example:
-        task, ridgeless = SparseTokens(4, 1, 3.0), TwoStepAttention("logistic", 0.0, sharpness=1.0)
-        algorithm = TwoStepAttention("square")
+        task, algorithm = SparseTokens(4, 1, 3.0), TwoStepAttention("square")
         return Example(
             task,
             algorithm,
             task.sample(jax.random.key(0), 40, 6),
             shared={"ratio": 2.0},
             sizes={"dim": 40},
-            failing=(SparseTokens(4, 1, 3.0, 1e-9), algorithm),
+            failing=(SparseTokens(4, 1, 3.0, positive_rate=1e-9), algorithm),
             code=int(SparseTokenResult.ONE_CLASS),
-            unsolved=(task, ridgeless),
+            unsolved=(task, TwoStepAttention("square", ridge=0.0)),
             agreement={"train_loss": 0.02},
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -71,51 +72,45 @@ class SparseTokens(Checked):
         return draw(self, key, samples, dim, signal)
 
 
-class RademacherTokens(SparseTokens):
-    """`SparseTokens` whose noise entries are independent signs."""
+class OtherTokens(SparseTokens):
+    """`SparseTokens` with noise of another law, of mean 0 and variance 1, which a subclass says."""
+
+    @abc.abstractmethod
+    def noise(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+        """Noise of bags, of the shape (samples, length, dim)."""
 
     @float64
     def sample(self, key: jax.Array, samples: int, dim: int, signal: Any = None) -> Batch:
         """As `SparseTokens.sample`."""
-        return draw(self, key, samples, dim, signal, jax.random.rademacher)
+        return draw(self, key, samples, dim, signal, self.noise)
 
 
-class HeavyTailedTokens(SparseTokens):
-    """`SparseTokens` whose noise entries are Student's t with `degrees` > 2, scaled to variance 1.
+class RademacherTokens(OtherTokens):
+    """Noise entries that are independent signs."""
 
-    Moments of the order `degrees` and above do not exist.
-    """
+    def noise(self, key, shape, dtype):
+        return jax.random.rademacher(key, shape, dtype)
+
+
+class HeavyTailedTokens(OtherTokens):
+    """Noise entries that are independent, Student's t with `degrees` > 2: no moment of that order exists."""
 
     degrees: Any = real(5.0, above=2.0)
 
-    @float64
-    def sample(self, key: jax.Array, samples: int, dim: int, signal: Any = None) -> Batch:
-        """As `SparseTokens.sample`."""
-        return draw(self, key, samples, dim, signal, self._noise)
-
-    def _noise(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
+    def noise(self, key, shape, dtype):
         return jax.random.t(key, self.degrees, shape, dtype) * jnp.sqrt(1.0 - 2.0 / self.degrees)
 
 
-class ColouredTokens(SparseTokens):
-    """`SparseTokens` whose noise entries have the covariance correlation^|i - j| between the coordinates i and j.
-
-    The signal falls in a uniform direction, whatever the noise there.
-    """
+class ColouredTokens(OtherTokens):
+    """Tokens whose noise has the covariance correlation^|i - j| between the coordinates i and j."""
 
     correlation: Any = real(0.5, above=-1.0, below=1.0)
 
-    @float64
-    def sample(self, key: jax.Array, samples: int, dim: int, signal: Any = None) -> Batch:
-        """As `SparseTokens.sample`."""
-        return draw(self, key, samples, dim, signal, self._noise)
-
-    def _noise(self, key: jax.Array, shape: tuple[int, ...], dtype: Any) -> Float[Array, "..."]:
-        white = normal(key, shape, dtype)
-        first, rest = white[..., :1], jnp.sqrt(1.0 - self.correlation**2) * white[..., 1:]
-        steps = jnp.arange(shape[-1])
-        factor = jnp.where(steps[:, None] >= steps, self.correlation ** jnp.abs(steps[:, None] - steps), 0.0)
-        return jnp.concatenate([first, rest], axis=-1) @ factor.T
+    def noise(self, key, shape, dtype):
+        steps = jnp.arange(shape[-1])[:, None] - jnp.arange(shape[-1])
+        factor = jnp.where(steps >= 0, self.correlation ** jnp.abs(steps), 0.0)
+        start = jnp.where(jnp.arange(shape[-1]) > 0, jnp.sqrt(1.0 - self.correlation**2), 1.0)
+        return normal(key, shape, dtype) @ (factor * start[None, :]).T
 
 
 def draw(task: SparseTokens, key: jax.Array, samples: int, dim: int, signal: Any, noise: Noise = normal) -> Batch:
@@ -164,10 +159,7 @@ def random_direction(key: jax.Array, dim: int) -> Float[Array, "d"]:
 
 
 def unit_vector(name: str, value: Any, dim: int | None = None) -> Any:
-    """`value` as a float64 unit vector, of length `dim` where that is given; traced values pass unchecked.
-
-    Raises: ValueError naming the argument when the shape or the norm is not right.
-    """
+    """`value` as a float64 unit vector, of length `dim` where that is given, or ValueError; a traced norm passes."""
     vector = floating(name, value, np.float64)
     if dim is not None and vector.shape != (dim,):
         raise ValueError(f"{name} has shape {vector.shape}; accepted: ({dim},), the token dimension")
@@ -177,17 +169,8 @@ def unit_vector(name: str, value: Any, dim: int | None = None) -> Any:
 
 
 def as_tokens(tokens: Any, dim: int, length: int | None = None) -> Any:
-    """Tokens as a finite floating (n, L, d) array, with d = dim and L = length where that is given.
-
-    Raises: ValueError naming what is wrong.
-    """
+    """Tokens as a finite floating (n, L, d) array, with d = dim and L = length where that is given; or ValueError."""
     tokens = floating("tokens", tokens)
-    if tokens.ndim != 3 or 0 in tokens.shape:
-        raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, L, d) with at least one bag, token and entry")
-    if tokens.shape[2] != dim:
-        raise ValueError(
-            f"tokens has dimension {tokens.shape[2]}; accepted: {dim}, the dimension of the training tokens"
-        )
-    if length is not None and tokens.shape[1] != length:
-        raise ValueError(f"tokens has {tokens.shape[1]} tokens a bag; accepted: {length}, as in training")
+    if tokens.ndim != 3 or 0 in tokens.shape or tokens.shape[1:] != (length or tokens.shape[1], dim):
+        raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, {length or 'L'}, {dim}), as in training")
     return tokens

@@ -96,7 +96,7 @@ def marginal_error(
     """
     accept(task, algorithm)
     ratio, dim = number("ratio", ratio, above=0.0), integer("dim", dim, at_least=1)
-    choice("observable", observable, OBSERVABLES)
+    choice("observable", observable, tuple(one.name for one in OBSERVABLES))
     slope, code = _slope(task, algorithm, as_float64(ratio), observable)
     raise_unless_successful(code, f"marginal_error({type(algorithm).__name__}, ratio={ratio})")
     return slope / dim
