@@ -166,10 +166,7 @@ def test_separability_of_tiny_sets():
 
 def half_point(algorithm, ratios, dim, replicates, seed=7):
     """The ratio at which half of the draws are separable: a probit line through the shares at these ratios."""
-    shares = [
-        separable_draws(TASK, algorithm, ratio=r, dim=dim, key=jax.random.key(seed), replicates=replicates).mean()
-        for r in ratios
-    ]
+    shares = [separable_draws(TASK, algorithm, r, dim, jax.random.key(seed), replicates).mean() for r in ratios]
     assert shares[0] > 0.5 > shares[-1]
     slope, height = np.polyfit(ratios, norm.ppf(np.clip(shares, 0.02, 0.98)), 1)
     return brentq(lambda r: slope * r + height, 0.5 * ratios[0], 2 * ratios[-1])
@@ -186,8 +183,8 @@ def test_separable_is_the_share_of_draws():
     below, above = (st.separable(TASK, POOLED, ratio=r, dim=100, key=jax.random.key(1), replicates=20) for r in (2, 4))
     assert (below, above) == (1.0, 0.0)
     middle = st.separable(TASK, POOLED, ratio=2.95, dim=100, key=jax.random.key(1), replicates=20)
-    each = separable_draws(TASK, POOLED, ratio=2.95, dim=100, key=jax.random.key(1), replicates=range(10, 20))
-    both = separable_draws(TASK, POOLED, ratio=2.95, dim=100, key=jax.random.key(1), replicates=20)
+    each = separable_draws(TASK, POOLED, 2.95, 100, jax.random.key(1), range(10, 20))
+    both = separable_draws(TASK, POOLED, 2.95, 100, jax.random.key(1), 20)
     np.testing.assert_array_equal(both[10:], each)
     assert middle == both.mean()
     assert 0 < middle < 1

@@ -15,7 +15,6 @@ from scipy.stats import norm
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens import equations as eq
 from solvable.attention.sparse_tokens.nodes import Nodes
-from solvable.attention.sparse_tokens.square import solve_square
 from solvable.numerics.losses import get_loss
 from tests.attention.sparse_tokens.nodes import (
     LOSSES,
@@ -32,7 +31,7 @@ from tests.attention.sparse_tokens.nodes import (
 TASK = st.SparseTokens()
 RARE = st.SparseTokens(strength=3.0, positive_rate=0.3)
 ERRORS = ("test_error", "train_loss", "train_error")
-errors_of = jax.jit(lambda s, x: (eq.test_error(s, x), eq.training_loss(s, x), eq.training_error(s, x)))
+errors_of = jax.jit(lambda s, x: (eq.errors(s, x)[0], eq.training_loss(s, x), eq.errors(s, x)[1]))
 SETTINGS = [(0.9, 1.0, 1e-2, 2.0), (0.5, 2.0, 1e-3, 8.0), (-0.5, 1.0, 1e-1, 0.5)]
 
 
@@ -137,7 +136,7 @@ def test_square_direct_formulas_equal_newton(task, setting):
     with jax.enable_x64(True):
         for nodes in (attention_nodes(task, cosine, sharpness), mixture_nodes(task)):
             system = equations(nodes, "square", ridge, ratio)
-            direct, newton = jax.jit(solve_square)(system), solved(system)
+            direct, newton = jax.jit(eq.solve_square)(system), solved(system)
             assert (int(direct.result), int(newton.result)) == (0, 0)
             np.testing.assert_allclose(direct.x, newton.x, rtol=1e-8, atol=1e-8)
 

@@ -86,6 +86,7 @@ class TwoStepAttention(AttentionFeatures):
         return count, samples - count
 
     def query(self, key, stream, signal, length, dim):
+        assert stream is not None
         return two_steps(self, stream, signal, length, dim)
 
     def sampled_query(self, key, task, samples, dim):
@@ -132,13 +133,15 @@ class FixedQueryAttention(AttentionFeatures):
             )
         draw = jax.random.normal(jax.random.key(0) if key is None else key, signal.shape, jnp.float64)
         across = draw - jnp.dot(draw, signal) * signal
-        query = self.sampled_query(key, None, 0, 0)
+        query = self._given()
         unit = query.cosine * signal + sine(query.cosine) * across / jnp.linalg.norm(across)
         return query.sharpness * unit, query
 
     def sampled_query(self, key, task, samples, dim):
-        success = jnp.array(int(Result.SUCCESSFUL))
-        return Query(as_float64(self.cosine), as_float64(self.sharpness), success)
+        return self._given()
+
+    def _given(self):
+        return Query(as_float64(self.cosine), as_float64(self.sharpness), jnp.array(int(Result.SUCCESSFUL)))
 
     def law(self, task):
         return AttentionLaw(task, as_float64(self.cosine), as_float64(self.sharpness))

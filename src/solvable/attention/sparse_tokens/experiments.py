@@ -38,7 +38,8 @@ class SparseTokenExperiment(Experiment):
         return st.SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
 
     def sizes(self) -> dict[str, Any]:
-        return {"dim": self.dim} if hasattr(self, "dim") else {}
+        dim = getattr(self, "dim", None)
+        return {} if dim is None else {"dim": dim}
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:

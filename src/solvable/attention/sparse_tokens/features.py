@@ -29,7 +29,7 @@ from solvable.attention.sparse_tokens.two_steps import Query, Stream, in_memory
 from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.fields import Checked, converted, real
 from solvable.numerics.gaussian import normal_cdf
-from solvable.numerics.losses import Loss, get_loss
+from solvable.numerics.losses import get_loss
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
 from solvable.numerics.results import Result
@@ -48,7 +48,7 @@ class Overlaps(eqx.Module):
     query: Query
     bias: Scalar
     query_weight: Scalar
-    signal_weight: Scalar | None
+    signal_weight: Any
     orthogonal_norm: Scalar
     tokens: Float[Array, "L"] | None = None
 
@@ -60,7 +60,7 @@ class Classifier(Checked):
     `simulate`. Arguments: loss, "logistic", "square", "hinge" or a `Loss`; ridge >= 0.
     """
 
-    loss: Loss = converted(get_loss, "logistic")
+    loss: Any = converted(get_loss, "logistic")
     ridge: Any = real(1e-2, at_least=0.0)
 
     trains_query: ClassVar[bool] = False

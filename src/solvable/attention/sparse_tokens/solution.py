@@ -57,7 +57,9 @@ def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
 def _predicted(values: Any, result: Any, stats: Any) -> Predicted:
     if is_traced(values, result, stats):
         return Predicted(values, result, stats)
-    return Predicted(values, result, stats, f" (relative residual {np.max(np.asarray(stats['residual'])):.1e})")
+    stalled = np.any(np.asarray(result) == int(Result.MAX_STEPS))
+    hint = "; the residual stalls near that threshold, so raise the ridge" if stalled else ""
+    return Predicted(values, result, stats, f"{hint} (relative residual {np.max(np.asarray(stats['residual'])):.1e})")
 
 
 @eqx.filter_jit

@@ -8,19 +8,19 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.algorithms import ALGORITHMS, TwoStepAttention
 from solvable.attention.sparse_tokens.classifiers import AttentionClassifier
-from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.features import Classifier, Overlaps
 from solvable.attention.sparse_tokens.nodes import Quadrature
 from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.separability import require_minimiser
 from solvable.attention.sparse_tokens.task import SparseTokens, random_direction
 from solvable.attention.sparse_tokens.theories import OBSERVABLES, theories
-from solvable.attention.sparse_tokens.two_steps import Query, Stream, drawn, query_code
+from solvable.attention.sparse_tokens.two_steps import Query, drawn, query_code
 from solvable.lab.declare import Example, Given, Outcome, System
-from solvable.numerics.erm import ridge_erm
+from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.precision import as_float64, batched_map
 from solvable.numerics.results import Result, is_traced
 from solvable.numerics.validation import integer, number, truth
@@ -126,24 +126,20 @@ def _run(
     """One replicate: on real tokens in chunks, or (not `full`) on the few numbers that matter."""
     query_key, head_key, test_key = jax.random.split(key, 3)
     query_samples, samples = counts
-    if full:
-        direction_key, stream_key = jax.random.split(query_key)
-        signal = random_direction(direction_key, dim)
-
-        def stream(key: jax.Array, samples: int) -> Stream:
-            return drawn(key, task, samples, signal, foreign)
-
-        bags = stream(stream_key, query_samples) if algorithm.trains_query else None
-        vector, query = algorithm.query(stream_key, bags, signal, task.length, dim)
-        features, labels = stream(head_key, samples).map(lambda x, y: (algorithm.features(x, vector), y))
-    else:
+    if not full:
         query = algorithm.sampled_query(query_key, task, query_samples, dim)
         features, labels = algorithm.design(head_key, task, query, samples, dim)
-    fit = ridge_erm(features, labels, algorithm.loss, algorithm.ridge, throw=False)
-    if full:
-        overlaps = algorithm.overlaps(fit, vector, query, signal)
-    else:
+        fit = ridge_erm(features, labels, algorithm.loss, algorithm.ridge, throw=False)
         overlaps = algorithm.design_overlaps(fit, query, task)
+        return _measured(fit, overlaps, labels, algorithm.error(test_key, task, overlaps, rule, tests))
+    direction_key, stream_key = jax.random.split(query_key)
+    signal = random_direction(direction_key, dim)
+    bags = drawn(stream_key, task, query_samples, signal, foreign) if algorithm.trains_query else None
+    vector, query = algorithm.query(stream_key, bags, signal, task.length, dim)
+    bags = drawn(head_key, task, samples, signal, foreign)
+    features, labels = bags.map(lambda tokens, labels: (algorithm.features(tokens, vector), labels))
+    fit = ridge_erm(features, labels, algorithm.loss, algorithm.ridge, throw=False)
+    overlaps = algorithm.overlaps(fit, vector, query, signal)
     error = None if foreign else algorithm.error(test_key, task, overlaps, rule, tests)
     if error is None:
 
@@ -151,10 +147,15 @@ def _run(
             scores = algorithm.features(tokens, vector) @ fit.weights + fit.bias
             return wrong + jnp.sum(jnp.where(labels * scores <= 0, weight, 0.0))
 
-        fresh = stream(test_key, tests or TEST_SAMPLES)
-        error = fresh.fold(count, jnp.zeros(())) / fresh.samples
-    success, trained = int(Result.SUCCESSFUL), query_code(jnp.sum(jnp.where(labels > 0, 1, 0)), samples)
-    result = jnp.where(trained == success, fit.result, trained)
+        bags = drawn(test_key, task, tests or TEST_SAMPLES, signal, foreign)
+        error = bags.fold(count, jnp.zeros(())) / bags.samples
+    return _measured(fit, overlaps, labels, error)
+
+
+def _measured(fit: ERMSolution, overlaps: Overlaps, labels: Float[Array, "n"], error: Any) -> Runs:
+    query, result = overlaps.query, fit.result
+    for earlier in (query_code(jnp.sum(jnp.where(labels > 0, 1, 0)), labels.shape[0]), query.result):
+        result = jnp.where(earlier == int(Result.SUCCESSFUL), result, earlier)
     values = {
         "test_error": error,
         "train_loss": fit.train_loss,
@@ -166,8 +167,7 @@ def _run(
         "bias": fit.bias,
         "orthogonal_norm": overlaps.orthogonal_norm,
     }
-    stats = {"steps": fit.steps, "certificate": fit.certificate}
-    return Runs(jnp.where(query.result == success, result, query.result), values, stats)
+    return Runs(result, values, {"steps": fit.steps, "certificate": fit.certificate})
 
 
 SYSTEM = SparseTokenClassification()

@@ -21,30 +21,30 @@ CHUNK_BYTES = 2**24
 
 
 class Stream(NamedTuple):
-    """`chunk(i)`, i < count, gives tokens (c, L, d), labels (c,) and a weight (c,) that is 0 for padding, else 1.
+    """`chunk(i)`, i < chunks, gives tokens (c, L, d), labels (c,) and a weight (c,) that is 0 for padding, else 1.
 
     The same number gives the same bags again. `traced` chunks are read by a compiled loop, others one by one.
     """
 
     chunk: Callable[[Any], tuple[Float[Array, "c L d"], Float[Array, "c"], Float[Array, "c"]]]
-    count: int
+    chunks: int
     samples: int
     traced: bool = True
 
     def fold(self, step: Callable[..., Any], start: Any) -> Any:
         """`step(state, tokens, labels, weight)` over all chunks."""
         if self.traced:
-            return jax.lax.scan(lambda state, i: (step(state, *self.chunk(i)), None), start, jnp.arange(self.count))[0]
-        for index in range(self.count):
+            return jax.lax.scan(lambda state, i: (step(state, *self.chunk(i)), None), start, jnp.arange(self.chunks))[0]
+        for index in range(self.chunks):
             start = step(start, *self.chunk(index))
         return start
 
     def map(self, function: Callable[..., Any]) -> Any:
         """`function(tokens, labels)` of every chunk, joined along the bags; padding is at the end, and dropped."""
         if self.traced:
-            parts = jax.lax.map(lambda i: function(*self.chunk(i)[:2]), jnp.arange(self.count))
+            parts = jax.lax.map(lambda i: function(*self.chunk(i)[:2]), jnp.arange(self.chunks))
         else:
-            found = [function(*self.chunk(index)[:2]) for index in range(self.count)]
+            found = [function(*self.chunk(index)[:2]) for index in range(self.chunks)]
             parts = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *found)
         return jax.tree_util.tree_map(lambda x: x.reshape(-1, *x.shape[2:])[: self.samples], parts)
 
