@@ -42,7 +42,7 @@ import sparse_tokens_peer as peer
 
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens.classifiers import pooled_features
-from solvable.attention.sparse_tokens.features import attention_features, mixture_features
+from solvable.attention.sparse_tokens.nodes import AttentionLaw, MixtureLaw
 from solvable.numerics.gaussian import NODE_STEPS, shifted_node
 
 LOSSES = ("logistic", "hinge", "square")
@@ -100,13 +100,10 @@ def peer_nodes(model: str) -> tuple[peer.Nodes, float, float]:
     """(nodes, factor of the ridge, divisor of the ratio): the nodes of `SAME_NODES` as NumPy arrays."""
     with jax.enable_x64(True):
         if model == "attention":
-            normals, shifts = (jnp.asarray(rule[0]) for rule in SAME_NODES.bags(TASK.length))
-            features = attention_features(TASK, jnp.float64(0.9), jnp.float64(1.0), normals, shifts)
+            law = AttentionLaw(TASK, 0.9, 1.0)
         else:
-            separation = jnp.float64(TASK.strength * TASK.sparsity / np.sqrt(TASK.length))
-            features = mixture_features(
-                jnp.float64(TASK.positive_rate), separation, jnp.asarray(SAME_NODES.shifts()[0][0])
-            )
+            law = MixtureLaw.of(TASK, 1.0, 1.0, 1.0)
+        features = law.nodes(*(jnp.asarray(rule[0]) for rule in law.rules(SAME_NODES)))
         gauss, weight = shifted_node(features.shift[None, :1], jnp.asarray(NODE_STEPS)[:, None, None])
         f = jax.tree_util.tree_map(np.asarray, features)
         gauss, weight = np.asarray(gauss), np.asarray(weight)
@@ -221,7 +218,7 @@ def benchmark_simulation(quick: bool) -> None:
     key = jax.random.key(0)
     run = lambda: st.simulate(TASK, attention, ratio=ratio, dim=dim, key=key, replicates=replicates)  # noqa: E731
     ours, outcome = best(run, 5)
-    sides = [("simulate", ours, np.asarray(outcome.test_error), np.asarray(outcome.stats["certificate"]))]
+    sides = [("simulate", ours, np.asarray(outcome.test_error), np.asarray(outcome.runs.stats["certificate"]))]
     for name, one in (
         ("NumPy, low-dimensional law, scikit-learn", peer.simulate_sampled),
         ("NumPy, all tokens, scikit-learn", peer.simulate_tokens),

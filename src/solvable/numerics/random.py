@@ -34,6 +34,9 @@ def replicate_keys(key: jax.Array | None, replicates: int | range) -> jax.Array:
     numbers = jnp.asarray(replicate_numbers(replicates))
     key = jax.random.key(0) if key is None else key
     try:
-        return jax.vmap(jax.random.fold_in, (None, 0))(key, numbers)
+        return _folded(key, numbers)
     except (TypeError, ValueError):
         raise TypeError(f"key={key!r} is not accepted; accepted: a key, as jax.random.key(0) makes it") from None
+
+
+_folded = jax.jit(jax.vmap(jax.random.fold_in, (None, 0)))

@@ -267,6 +267,17 @@ def test_jit_and_vmap_outside_double_precision():
     assert plain[0].dtype == np.float64
     mapped = jax.jit(jax.vmap(lambda ratio: error(ratio, "hinge")))(jnp.asarray(ratios))
     np.testing.assert_allclose(mapped, plain, rtol=1e-6)  # the argument was float32
+
+    def of_all(strength, cosine, ridge, seen):
+        task, algorithm = st.SparseTokens(strength=strength), st.FixedQueryAttention(cosine, 1.0, "square", ridge)
+        steps = st.TwoStepAttention("square", ridge)
+        given = {"cosine": seen, "sharpness": jnp.ones_like(seen)}
+        runs = st.predict(task, steps, ratio=2.0, given=given, quadrature=FEW)
+        one, two = (st.predict(task, which, ratio=2.0, quadrature=FEW).test_error for which in (algorithm, steps))
+        return jnp.stack([one, two, *runs.test_error])
+
+    everything = (4.0, 0.5, 0.0625, np.array([0.25, 0.75]))  # exact in float32
+    np.testing.assert_allclose(jax.jit(of_all)(*map(jnp.asarray, everything)), of_all(*everything), rtol=1e-6)
     alone = jax.jit(lambda ratio: error(ratio, "square"))(jnp.asarray(2.0))
     np.testing.assert_allclose(alone, error(2.0, "square"), rtol=1e-6)
     assert not jax.config.jax_enable_x64

@@ -55,7 +55,7 @@ class Shadow(st.Classifier):
     """A linear classifier of three fixed combinations of the mean token's entries."""
 
     def features(self, tokens, query):
-        angles = jnp.arange(tokens.shape[-1], dtype=tokens.dtype)[:, None] * jnp.arange(1, 4)
+        angles = jnp.outer(jnp.arange(tokens.shape[-1], dtype=tokens.dtype), jnp.arange(1, 4, dtype=tokens.dtype))
         return jnp.mean(tokens, axis=1) @ jnp.cos(angles)
 
 
@@ -107,13 +107,13 @@ def test_replicates_of_a_law_of_ones_own_extend():
 def test_the_noise_of_other_laws(law):
     """Mean 0, variance 1 in every coordinate; the signal where it should be."""
     dim, task = 5, law(length=6, sparsity=2, strength=3.0)
-    batch = task.sample(jax.random.key(3), samples=40_000, dim=dim)
+    batch = task.sample(jax.random.key(3), samples=8000, dim=dim)
     noise = np.asarray(batch.tokens)[np.asarray(batch.labels) < 0].reshape(-1, dim)
     covariance = noise.T @ noise / len(noise)
     lags = np.abs(np.arange(dim)[:, None] - np.arange(dim))
     expected = 0.5**lags if law is st.ColouredTokens else np.eye(dim)
-    np.testing.assert_allclose(covariance, expected, atol=0.03)
-    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.02)
+    np.testing.assert_allclose(covariance, expected, atol=0.04)
+    np.testing.assert_allclose(noise.mean(axis=0), 0.0, atol=0.03)
     kurtosis = np.mean(noise**4)
     if law is st.RademacherTokens:
         assert set(np.unique(noise)) == {-1.0, 1.0}

@@ -29,10 +29,9 @@ from solvable.attention.sparse_tokens.two_steps import (
     two_step_moments,
     two_steps,
 )
-from solvable.numerics.fields import Checked, real
+from solvable.lab.declare import Checked, real, replicate_keys
 from solvable.numerics.losses import Loss
 from solvable.numerics.precision import as_float64, batched_map, float64
-from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced
 from solvable.numerics.validation import instance, integer, number
 

@@ -11,8 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.task import as_tokens
-from solvable.numerics.fields import Checked
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, float64
 
 
 class TrainedClassifier(Checked):

@@ -26,14 +26,11 @@ from solvable.attention.sparse_tokens.classifiers import (
 from solvable.attention.sparse_tokens.nodes import Law, MixtureLaw, attention_scalars, sine
 from solvable.attention.sparse_tokens.task import Batch, Scalar, SparseTokens, sample_labels, sample_positions
 from solvable.attention.sparse_tokens.two_steps import Query, Stream, in_memory
+from solvable.lab.declare import Checked, Result, absent, converted, float64, instance, on_the_host, real
 from solvable.numerics.erm import ERMSolution, ridge_erm
-from solvable.numerics.fields import Checked, converted, real
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.losses import get_loss
-from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
-from solvable.numerics.results import Result
-from solvable.numerics.validation import absent, instance, on_the_host
 
 POSITION_SETS = 2000
 

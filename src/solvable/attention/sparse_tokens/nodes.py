@@ -15,6 +15,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
@@ -123,7 +124,7 @@ class MixtureLaw(eqx.Module):
     def of(task: SparseTokens, ratio: float, ridge: float, unit: float) -> MixtureLaw:
         """The mixture at the separation strength R/sqrt(L)."""
         separation = task.strength * (task.sparsity / math.sqrt(task.length))
-        return MixtureLaw(*map(as_float64, (separation, task.positive_rate, ratio, ridge, unit)))
+        return MixtureLaw(separation, task.positive_rate, *map(np.float64, (ratio, ridge, unit)))
 
     def rules(self, quadrature: Quadrature) -> tuple[Float[Array, "S ..."], ...]:
         """The shifts of the rules, the scramblings first."""

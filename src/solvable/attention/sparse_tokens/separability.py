@@ -16,12 +16,11 @@ from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
+from solvable.lab.declare import batched_map, replicate_keys
 from solvable.numerics.estimate import Estimate
 from solvable.numerics.gaussian import mean_and_standard_error
 from solvable.numerics.losses import Square
 from solvable.numerics.newton import backtrack
-from solvable.numerics.precision import batched_map
-from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.separability import is_separable
 from solvable.numerics.validation import instance, integer, number, on_the_host

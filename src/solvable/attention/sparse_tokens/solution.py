@@ -31,6 +31,7 @@ Solved = tuple[dict[str, Float[Array, "..."]], Int[Array, "..."], dict[str, Any]
 
 def in_the_limit(task: SparseTokens, algorithm: Classifier, ratio: Any, quadrature: Quadrature | None) -> Predicted:
     """A head on the features of the limit."""
+    task, algorithm, ratio = _double((task, algorithm, ratio))
     law, code = algorithm.limit(task, ratio)
     values, result, stats = _of_law(law, *_head(algorithm, ratio), law.rules(quadrature or Quadrature()))
     return _predicted(values, jnp.where(code == int(Result.SUCCESSFUL), result, code), stats)
@@ -44,14 +45,20 @@ def under_queries(
     if not algorithm.trains_query:
         # Nothing in these runs is random but the data of the head.
         return in_the_limit(task, algorithm, ratio, quadrature)
+    task, algorithm, ratio = _double((task, algorithm, ratio))
     there = queries.result == int(Result.SUCCESSFUL)
     reached = (jnp.where(there, x, 0.0) for x in (queries.cosine, queries.sharpness))
     return _predicted(*_of_queries(task, *reached, *_head(algorithm, ratio), quadrature.bags(task.length)))
 
 
+def _double(tree: Any) -> Any:
+    """A tracer from outside may be float32; inside, everything is float64."""
+    return jax.tree_util.tree_map(lambda x: as_float64(x) if is_traced(x) else x, tree)
+
+
 def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
     """The loss, ridge and samples over dim of the head's fit."""
-    return algorithm.loss, as_float64(algorithm.ridge), as_float64(ratio * algorithm.head_share)
+    return algorithm.loss, algorithm.ridge, ratio * algorithm.head_share
 
 
 def _predicted(values: Any, result: Any, stats: Any) -> Predicted:
@@ -74,7 +81,7 @@ def _of_queries(task: SparseTokens, cosine: Float[Array, "R"], sharpness: Float[
 
 def _solved(law: Law, loss: Loss, ridge: Scalar, ratio: Scalar, rules: tuple[Float[Array, "S ..."], ...]) -> Solved:
     """A fit with `ratio` samples a dimension on features of this law, on every scrambling."""
-    ridge, ratio = ridge * law.ridge, ratio * law.ratio
+    ridge, ratio = as_float64(ridge) * law.ridge, as_float64(ratio) * law.ratio
     direct = isinstance(loss, Square)
     # One coarse solution starts every scrambling.
     first = eq.Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)

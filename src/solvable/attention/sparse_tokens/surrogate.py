@@ -16,11 +16,10 @@ from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention
 from solvable.attention.sparse_tokens.nodes import Quadrature
 from solvable.attention.sparse_tokens.system import bag_counts
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
+from solvable.lab.declare import Result, raise_unless_successful, replicate_keys
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.newton import newton
 from solvable.numerics.precision import as_float64, batched_map, float64
-from solvable.numerics.random import replicate_keys
-from solvable.numerics.results import Result, raise_unless_successful
 
 RULE = Quadrature(points=2**13, scramblings=1)
 POINTS_A_SIDE = 3

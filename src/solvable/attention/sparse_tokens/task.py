@@ -12,8 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.numerics.fields import Checked, array, real, whole
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, array, float64, real, whole
 from solvable.numerics.random import normal, uniform
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import floating, integer
@@ -107,9 +106,10 @@ class ColouredTokens(OtherTokens):
     correlation: Any = real(0.5, above=-1.0, below=1.0)
 
     def noise(self, key, shape, dtype):
-        steps = jnp.arange(shape[-1])[:, None] - jnp.arange(shape[-1])
-        factor = jnp.where(steps >= 0, self.correlation ** jnp.abs(steps), 0.0)
-        start = jnp.where(jnp.arange(shape[-1]) > 0, jnp.sqrt(1.0 - self.correlation**2), 1.0)
+        places = jnp.arange(shape[-1], dtype=dtype)
+        lags = places[:, None] - places[None, :]
+        factor = jnp.where(lags >= 0, self.correlation ** jnp.abs(lags), 0.0)
+        start = jnp.where(places > 0, jnp.sqrt(1.0 - self.correlation**2), 1.0)
         return normal(key, shape, dtype) @ (factor * start[None, :]).T
 
 

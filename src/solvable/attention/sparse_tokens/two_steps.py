@@ -228,10 +228,7 @@ def limit_query(task: SparseTokens, algorithm: Any, query_ratio: Any) -> tuple[S
 
     Warns (UserWarning) when the cosine is known not to be positive.
     """
-    overlap, square = two_step_moments(task, algorithm, 1.0 / as_float64(query_ratio))
-    moves = jnp.where(square > 0.0, 1.0, jnp.nan)
-    norm = jnp.sqrt(square) * moves
-    cosine = jnp.clip(overlap / norm, -1.0, 1.0)
+    cosine, sharpness = _reached(task, algorithm, 1.0 / query_ratio)
     if not is_traced(cosine) and float(cosine) <= 0.0:
         warnings.warn(
             f"the query's cosine with the signal is {float(cosine):.3f}, not positive: rare positives or a bias_rate "
@@ -239,5 +236,14 @@ def limit_query(task: SparseTokens, algorithm: Any, query_ratio: Any) -> tuple[S
             UserWarning,
             stacklevel=4,
         )
-    sharpness = as_float64(algorithm.sharpness) * moves if algorithm.query_rate is None else algorithm.query_rate * norm
     return cosine, sharpness
+
+
+@jax.jit
+def _reached(task: SparseTokens, algorithm: Any, inverse_ratio: Scalar) -> tuple[Scalar, Scalar]:
+    overlap, square = two_step_moments(task, algorithm, as_float64(inverse_ratio))
+    moves = jnp.where(square > 0.0, 1.0, jnp.nan)
+    norm = jnp.sqrt(square) * moves
+    cosine = jnp.clip(overlap / norm, -1.0, 1.0)
+    rate, given = algorithm.query_rate, algorithm.sharpness
+    return cosine, as_float64(given) * moves if rate is None else as_float64(rate) * norm
