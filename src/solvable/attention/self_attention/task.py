@@ -151,4 +151,4 @@ def _warn_unless_gaussian(tokens: np.ndarray) -> None:
 
 def _warn(what: str, cure: str) -> None:
     text = f"the tokens are {what}, so that the limit A Sigma B^T x does not hold; {cure}"
-    warnings.warn(text, UserWarning, stacklevel=7)  # where the problem is made
+    warnings.warn(text, UserWarning, stacklevel=6)  # where the problem is made
