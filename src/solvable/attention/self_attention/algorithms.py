@@ -22,7 +22,6 @@ from solvable.attention.self_attention.population import (
 )
 from solvable.attention.self_attention.streaming import attended, loss_and_gradients
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
-from solvable.lab.declare.outcome import AnyArray
 from solvable.numerics.fields import Checked, flag, real, whole, word
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.recording import log_spaced, recorded, recorded_steps
@@ -38,7 +37,7 @@ RIDGE = 1e-12  # of the mean square feature: a solved value layer exists for a s
 class TrainingPath(eqx.Module):
     """The recorded steps (K,) and the parameters there, stacked along their leading axis."""
 
-    steps: Int[AnyArray, "K"]
+    steps: Int[Array, "K"]
     parameters: Parameters
 
 
@@ -51,12 +50,12 @@ class RegressionRun(eqx.Module):
 
     start: Parameters
     parameters: Parameters
-    losses: Float[AnyArray, "steps+1"]
+    losses: Float[Array, "steps+1"]
     path: TrainingPath
-    result: Int[AnyArray, ""]
+    result: Int[Array, ""]
 
     @property
-    def at(self) -> Int[AnyArray, "K"]:
+    def at(self) -> Int[Array, "K"]:
         """The recorded steps."""
         return self.path.steps
 
@@ -191,7 +190,7 @@ class PreconditionedDescent(Checked):
         else:
             gaussian(problem)
         start = None if init is None else start_of(problem, init)
-        key = jax.random.key(0) if key is None else instance("key", key, (jax.Array,))
+        key = instance("key", jax.random.key(0) if key is None else key, (jax.Array,))
         run = _train(self, problem, start, key, jnp.asarray(self.stops(at)))
         if throw:
             raise_unless_successful(run.result, f"PreconditionedDescent over {self.steps} steps")
@@ -263,7 +262,8 @@ def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
     The rate at which "full" converges fastest from a balanced start; it is stable below 1/s_1. Of data, M is the
     least-squares map and Sigma is X^T X / n. Raises: as training does.
     """
-    if isinstance(instance("task", task, (RegressionProblem, LinearMap)), RegressionProblem):
+    instance("task", task, (RegressionProblem, LinearMap))
+    if isinstance(task, RegressionProblem):
         check_length("n", *task.tokens.shape[-2:])
         tokens, targets = as_float64(task.tokens), as_float64(task.targets)
         covariance = tokens.T @ tokens / tokens.shape[0]
@@ -316,7 +316,7 @@ def trained(
     algorithm: PreconditionedDescent,
     problem: RegressionProblem | LinearMap,
     init: Parameters | None,
-    key: jax.Array,
+    key: Any,
     stops: Int[Array, "K"],
 ) -> RegressionRun:
     """Train for `stops[-1]` steps and record the parameters when `stops` steps are done."""

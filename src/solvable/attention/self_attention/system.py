@@ -25,7 +25,7 @@ from solvable.attention.self_attention.streaming import attended, concentration
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem
 from solvable.attention.self_attention.theories import theories
 from solvable.lab.declare.given import Given
-from solvable.lab.declare.outcome import AnyArray, Outcome
+from solvable.lab.declare.outcome import Outcome
 from solvable.lab.declare.system import Example, System
 from solvable.lab.declare.theory import Observable
 from solvable.numerics.precision import batched_map
@@ -41,10 +41,10 @@ class Runs(eqx.Module):
 
     start: Parameters
     path: Parameters
-    losses: Float[AnyArray, "R steps+1"]
-    result: Int[AnyArray, "R"]
+    losses: Float[Array, "R steps+1"]
+    result: Int[Array, "R"]
     problem: RegressionProblem | None
-    context: Float[AnyArray, "R n d"] | None
+    context: Float[Array, "R n d"] | None
     queries: RegressionProblem | None
     moves: bool = eqx.field(static=True)
 
@@ -121,7 +121,8 @@ class SelfAttention(System):
         state = given.get("parameters")
         given.replicated = not isinstance(state, Parameters) or np.ndim(state.value) != 2
         if not given.replicated:
-            given.fields = dict.fromkeys(("start", "parameters"), jax.tree_util.tree_map(lambda x: x[None], state))
+            state = jax.tree_util.tree_map(lambda leaf: leaf[None], state)
+            given.fields = {"start": state, "parameters": state}
         for name, axes in (("start", 1), ("parameters", 1), ("path", 2)):
             state = given.get(name)
             if state is None:
@@ -183,7 +184,7 @@ def _drawn(task: LinearMap, counts: tuple[int | None, int | None, int], keys: An
     return batched_map(one, keys)
 
 
-def _drawn_by_the_task(task: LinearMap, counts: tuple[int, int, int], keys: Any) -> Any:
+def _drawn_by_the_task(task: LinearMap, counts: Any, keys: Any) -> Any:
     """The same by the task's own `sample`: a sequence, and another one whose tokens are a fresh context and queries."""
     length, fresh, count = counts
     outputs, dim = task.matrix.shape
@@ -222,7 +223,7 @@ def _measured(task: LinearMap, foreign: bool, runs: Runs, at: Any) -> dict[str, 
     def excess(params: Parameters) -> Array:
         return excess_of(params.value, params.score, task.matrix, task.covariance)
 
-    def on_context(params: Parameters, queries: RegressionProblem, context: Array) -> dict[str, Array]:
+    def on_context(params: Parameters, queries: Any, context: Any) -> dict[str, Array]:
         answers = attended(params.score, queries.tokens, context) @ params.value.T
         share = jnp.mean(1.0 / concentration(params.score, queries.tokens, context)) / context.shape[0]
         if foreign:
@@ -290,7 +291,7 @@ def simulate(
     Raises: ValueError for arguments out of range, n <= d among them, for a task with a `sample` of its own without
     `context_length`, and for traced values; TypeError for a task or an algorithm of another system.
     """
-    tokens = lengths(context_length, fresh_context_length)
+    tokens: Any = lengths(context_length, fresh_context_length)
     return SYSTEM.simulate(
         task, algorithm, key=key, replicates=replicates, at=at, query_count=query_count, init=init, **tokens
     )
@@ -324,5 +325,5 @@ def predict(
     """
     if at is None and isinstance(given, Parameters):
         at = [0]
-    tokens = lengths(context_length, fresh_context_length)
+    tokens: Any = lengths(context_length, fresh_context_length)
     return SYSTEM.predict(task, algorithm, theory=theory, given=given, at=at, throw=throw, **tokens)
