@@ -107,4 +107,4 @@ def test_a_system_of_your_own(tmp_path):
     exec(code, names := {"__name__": "my_ridge"})
     predicted = names["predict"](names["Gaussian"](ratio=ratio), names["Ridge"]())
     assert abs(predicted.risk - 0.1) < 1e-3
-    print(predicted, names["simulate"](names["Gaussian"](20), names["Ridge"](), replicates=4))
+    assert names["simulate"](names["Gaussian"](20), names["Ridge"](), replicates=4).risk.shape == (4,)

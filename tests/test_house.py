@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import os
 import re
 import subprocess
@@ -230,7 +231,13 @@ def test_no_file_names_a_machine() -> None:
         assert not found, f"{path.relative_to(ROOT)} names {found}"
 
 
-@pytest.mark.parametrize("result", list(Result), ids=lambda result: result.name)
+for name in FILES:
+    if name.endswith(".results"):  # where a system declares its codes
+        importlib.import_module(name)
+RESULTS = [one for one in Result.known() if type(one).__module__.startswith("solvable.")]
+
+
+@pytest.mark.parametrize("result", RESULTS, ids=lambda result: result.name)
 def test_every_result_has_its_entry_in_the_docs(result: Result) -> None:
     page = " ".join((ROOT / "docs" / "failures.md").read_text(encoding="utf-8").split())
     assert f"`{result.name}`" in page

@@ -107,7 +107,7 @@ def test_unsuccessful_replicates_are_missing_values_with_a_reason(tmp_path):
     missing = np.arange(8) % 4 == 3
     np.testing.assert_array_equal(np.isnan(opened["mean"]), missing)
     np.testing.assert_array_equal(opened["reason"] != "", missing)
-    assert opened["reason"].values[3].startswith("the run raised an error")
+    assert opened["reason"].values[3].startswith("the toy is patchy")
 
 
 def test_theory_only(tmp_path):

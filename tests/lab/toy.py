@@ -18,6 +18,7 @@ from solvable.lab.declare import (
     Status,
     Theory,
     axis,
+    code,
     parameter,
     real,
     whole,
@@ -28,7 +29,12 @@ calls: list[range] = []
 
 
 DIMS = {"moments": ("order",)}
-LOST = Result.FAILED
+
+
+class ToyResult(Result):
+    """A system's own result code."""
+
+    PATCHY = code(10_000, "the toy is patchy")
 
 
 class Gaussian(Checked):
@@ -55,7 +61,7 @@ def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> 
     with jax.enable_x64(True):
         draws = np.stack([jax.random.normal(jax.random.fold_in(key, r), (task.samples,)) for r in replicates])
     draws = draws + task.location
-    codes = [LOST if algorithm == "patchy" and r % 4 == 3 else Result.SUCCESSFUL for r in replicates]
+    codes = [ToyResult.PATCHY if algorithm == "patchy" and r % 4 == 3 else Result.SUCCESSFUL for r in replicates]
     mean = draws.mean(axis=1)
     values = {
         "mean": mean,
@@ -180,7 +186,7 @@ class Approach(Experiment):
             "largest": 2 / self.dim**0.5 + noise[:, 2],
             "constant": np.full(len(replicates), 3.0),
         }
-        return Outcome.of(values, [LOST if r in short else Result.SUCCESSFUL for r in replicates], {})
+        return Outcome.of(values, [ToyResult.PATCHY if r in short else Result.SUCCESSFUL for r in replicates], {})
 
     def predict(self, overlay, given=None) -> Outcome:
         if given is not None:

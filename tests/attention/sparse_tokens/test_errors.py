@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from solvable.attention import sparse_tokens as st
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.numerics.results import Result, SolveError
 from tests.attention.sparse_tokens.nodes import FEW, LOSSES
 
@@ -198,13 +199,13 @@ def test_a_query_that_stays_at_zero_has_no_alignment():
     algorithm = st.TwoStepAttention(Flat())
     with pytest.raises(ValueError, match="leaves the query at zero") as caught:
         st.alignment(TASK, algorithm, 1.0)
-    assert Result.ZERO_QUERY.message in str(caught.value)
+    assert SparseTokenResult.ZERO_QUERY.message in str(caught.value)
     with pytest.raises(ValueError, match="query at zero"):
         algorithm.train(batch())
     runs = st.simulate(SMALL, algorithm, ratio=1.0, dim=30, replicates=2)
-    assert runs.result.tolist() == [Result.ZERO_QUERY] * 2
+    assert runs.result.tolist() == [SparseTokenResult.ZERO_QUERY] * 2
     assert np.isnan(runs.test_error).all()
-    assert runs.reasons() == [Result.ZERO_QUERY.message] * 2
+    assert runs.reasons() == [SparseTokenResult.ZERO_QUERY.message] * 2
 
 
 # ------------------------------------------------------------------------------------------------- no minimiser
@@ -288,12 +289,12 @@ def test_one_class_draws_are_missing_with_a_reason(algorithm, full):
     task = st.SparseTokens(length=4, strength=3.0, positive_rate=0.15)
     key = jax.random.key(0)
     runs = st.simulate(task, algorithm, ratio=1.0, dim=12, key=key, replicates=24, full=full)
-    missing = runs.result == Result.ONE_CLASS
+    missing = runs.result == SparseTokenResult.ONE_CLASS
     assert 1 <= missing.sum() <= 23
     for name, values in runs.present().items():
         np.testing.assert_array_equal(np.isnan(values), missing, err_msg=name)
     reasons = runs.reasons()
-    assert {reasons[i] for i in np.flatnonzero(missing)} == {Result.ONE_CLASS.message}
+    assert {reasons[i] for i in np.flatnonzero(missing)} == {SparseTokenResult.ONE_CLASS.message}
     assert {reasons[i] for i in np.flatnonzero(~missing)} == {""}
 
 

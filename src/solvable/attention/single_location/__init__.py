@@ -7,7 +7,6 @@ differentiable; `simulate` trains, `predict` follows five numbers.
 
 from solvable.attention.single_location.algorithms import ProjectedDescent as ProjectedDescent
 from solvable.attention.single_location.algorithms import SingleLocationRun as SingleLocationRun
-from solvable.attention.single_location.baselines import Estimate as Estimate
 from solvable.attention.single_location.baselines import Floor as Floor
 from solvable.attention.single_location.baselines import bayes_risk as bayes_risk
 from solvable.attention.single_location.baselines import floor as floor
@@ -24,3 +23,4 @@ from solvable.attention.single_location.task import LocatedTokens as LocatedToke
 from solvable.attention.single_location.task import SingleLocation as SingleLocation
 from solvable.attention.single_location.theories import theories as theories
 from solvable.attention.single_location.theory import predict as predict
+from solvable.numerics.estimate import Estimate as Estimate

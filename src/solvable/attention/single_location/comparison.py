@@ -64,7 +64,7 @@ def simulate_comparison(
         linear = g2 / (g2 + others) * b.sum(axis=1)
         for place, output in enumerate(((erf(lam * a) * b).sum(axis=1), linear_attention, linear)):
             found[r, place] = np.mean((output - b[:, 0]) ** 2)
-        found[r, 3] = bayes_risk(task, samples, now).value
+        found[r, 3] = bayes_risk(task, samples, now)
     code = np.full(len(numbers), int(Result.SUCCESSFUL))
     return ComparisonOutcome(code, {}, *found.T)
 

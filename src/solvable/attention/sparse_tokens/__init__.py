@@ -12,7 +12,6 @@ from solvable.attention.sparse_tokens.alignment import Alignment as Alignment
 from solvable.attention.sparse_tokens.alignment import alignment as alignment
 from solvable.attention.sparse_tokens.alignment import alignment_constant as alignment_constant
 from solvable.attention.sparse_tokens.alignment import fixed_query as fixed_query
-from solvable.attention.sparse_tokens.capacity import Estimate as Estimate
 from solvable.attention.sparse_tokens.capacity import capacity as capacity
 from solvable.attention.sparse_tokens.classifiers import AttentionClassifier as AttentionClassifier
 from solvable.attention.sparse_tokens.classifiers import FlatClassifier as FlatClassifier
@@ -23,6 +22,7 @@ from solvable.attention.sparse_tokens.limits import limit_error as limit_error
 from solvable.attention.sparse_tokens.limits import oracle_error as oracle_error
 from solvable.attention.sparse_tokens.limits import pooled_oracle_error as pooled_oracle_error
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome as SparseTokenOutcome
+from solvable.attention.sparse_tokens.results import SparseTokenResult as SparseTokenResult
 from solvable.attention.sparse_tokens.separability import separable as separable
 from solvable.attention.sparse_tokens.simulate import simulate as simulate
 from solvable.attention.sparse_tokens.task import Batch as Batch
@@ -31,3 +31,4 @@ from solvable.attention.sparse_tokens.theories import theories as theories
 from solvable.attention.sparse_tokens.theory import predict as predict
 from solvable.attention.sparse_tokens.tune import one_more_bag as one_more_bag
 from solvable.attention.sparse_tokens.tune import tune as tune
+from solvable.numerics.estimate import Estimate as Estimate

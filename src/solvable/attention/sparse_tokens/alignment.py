@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, TwoStepAttention
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.samplers import Query, padded, two_step_query
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.lab.outcome import AnyArray, Outcome
@@ -52,7 +53,7 @@ def alignment(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any)
     overlap, square = two_step_moments(task, algorithm, 1.0 / as_float64(query_ratio))
     if not is_traced(overlap, square):
         if float(square) <= 0.0:
-            raise ValueError(f"algorithm leaves the query at zero: {Result.ZERO_QUERY.message}")
+            raise ValueError(f"algorithm leaves the query at zero: {SparseTokenResult.ZERO_QUERY.message}")
         if float(overlap) <= 0.0:
             warnings.warn(
                 f"the query's cosine with the signal is {float(overlap / np.sqrt(square)):.3f}, not positive: rare "

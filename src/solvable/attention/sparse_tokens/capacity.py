@@ -13,26 +13,15 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, FlatLinear, HeadAlgorithm, head_only
 from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features, mixture_features
 from solvable.attention.sparse_tokens.task import SparseTokens
+from solvable.numerics.estimate import Estimate
 from solvable.numerics.gaussian import mean_and_standard_error, positive_part_square
+from solvable.numerics.newton import backtrack
 from solvable.numerics.precision import as_float64, batched_map
 from solvable.numerics.results import Result, raise_unless_successful
 
 CAPACITY_QUADRATURE = Quadrature(points=2**16)
 TURNS = 60
 UNRESOLVED = 0.1
-
-
-class Estimate(float):
-    """A number with the standard error of its quadrature and the stats of its solve."""
-
-    standard_error: float
-    stats: dict[str, Any]
-
-    def __new__(cls, value: Any, standard_error: Any, **stats: Any) -> Estimate:
-        self = super().__new__(cls, value)
-        self.standard_error = float(standard_error)
-        self.stats = {"standard_error": self.standard_error, **stats}
-        return self
 
 
 def capacity(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature = CAPACITY_QUADRATURE) -> Estimate:
@@ -94,12 +83,7 @@ def _minimum(f: Features) -> tuple[Float[Array, ""], Float[Array, ""]]:
         x, current, _, turns = state
         by_x, hessian = jax.grad(value)(x), jax.hessian(value)(x)
         step = -jnp.linalg.solve(hessian + 1e-14 * jnp.eye(3), by_x)
-        slope = jnp.dot(by_x, step)
-
-        def too_long(length: Any) -> Any:
-            return ~(value(x + length * step) <= current + 1e-4 * length * slope + 1e-16) & (length > 1e-8)
-
-        length = jax.lax.while_loop(too_long, lambda length: 0.5 * length, jnp.array(1.0))
+        length = backtrack(lambda at: value(x + at * step), current, jnp.dot(by_x, step), 1e-16, 1e-8)
         x = x + length * step
         return x, value(x), jnp.linalg.norm(jax.grad(value)(x)), turns + 1
 

@@ -24,6 +24,7 @@ from jaxtyping import Array, Bool, Float, Int
 from solvable.attention.sparse_tokens.features import Features
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.losses import Loss
+from solvable.numerics.newton import NewtonState, newton, untried
 from solvable.numerics.results import Result
 
 # Residuals are relative (each row is scaled to the size of its terms). Newton reaches 1e-13; quadrature sums of closed
@@ -132,52 +133,6 @@ class Equations(eqx.Module):
         return residual, jacobian
 
 
-class NewtonState(NamedTuple):
-    """A damped Newton iteration: accepted point, its residual and step, the length of the step being tried."""
-
-    x: Unknowns
-    norm: Float[Array, ""]
-    step: Unknowns
-    length: Float[Array, ""]
-    turns: Int[Array, ""]
-    stalled: Bool[Array, ""]
-
-
-def newton(equations: Any, x: Float[Array, "k"], max_turns: int, tolerance: float) -> NewtonState:
-    """Newton with backtracking on the relative residual norm; each turn is one pass over the nodes."""
-
-    def evaluate(x: Unknowns) -> tuple[Float[Array, ""], Unknowns]:
-        residual, jacobian = equations.residual_and_jacobian(x)
-        rows = equations.scale(x)
-        norm = jnp.linalg.norm(residual * rows)
-        step = jnp.linalg.solve(rows[:, None] * jacobian, -(rows * residual))
-        # Far from the solution the linear model is only local: weights and logarithms move by a bounded amount.
-        limited = jnp.minimum(1.0, 1.0 / jnp.max(jnp.abs(step) / equations.reach(x)))
-        return jnp.where(jnp.isfinite(norm), norm, jnp.inf), step * limited
-
-    def body(state: NewtonState) -> NewtonState:
-        trial = state.x + state.length * state.step
-        norm, step = evaluate(trial)
-        first, finite = state.turns == 0, jnp.all(jnp.isfinite(step))
-        accept = first | ((norm < state.norm) & finite)
-        length = jnp.where(accept, 1.0, state.length * 0.5)
-        return NewtonState(
-            jnp.where(accept, trial, state.x),
-            jnp.where(accept, norm, state.norm),
-            jnp.where(accept, jnp.where(finite, step, 0.0), state.step),
-            length,
-            state.turns + 1,
-            (length < 1e-6) | (first & ~finite),
-        )
-
-    def going(state: NewtonState) -> Bool[Array, ""]:
-        return (state.norm > tolerance) & (state.turns < max_turns) & ~state.stalled
-
-    # The start is the first trial: evaluated inside the loop like all others, it is compiled once.
-    start = NewtonState(x, jnp.array(jnp.inf), jnp.zeros_like(x), jnp.array(1.0), jnp.array(0), jnp.array(False))
-    return jax.lax.while_loop(going, body, start)
-
-
 def coarse_solution(equations: Equations) -> Start:
     """A solution on a coarse rule: the path of solutions from a strong ridge, where zero is close, to the wanted one.
 
@@ -245,11 +200,9 @@ def follow(equations: Equations, start: Start, tolerance: float, enough: float) 
         good_ridge, tries = state[1], state[5]
         return (good_ridge > equations.ridge) & (tries < MAX_PATH_POINTS)
 
-    x = start.x
-    nothing = NewtonState(x, jnp.array(jnp.inf), x, jnp.array(1.0), jnp.array(0), jnp.array(False))
     # The strong ridge is kept above the wanted one, so that the loop is entered also where the two agree.
     strong = jnp.maximum(start.strong_ridge, 2.0 * equations.ridge)
-    begin = (start.strong_x, strong, start.x, equations.ridge, nothing, jnp.array(0))
+    begin = (start.strong_x, strong, start.x, equations.ridge, untried(start.x), jnp.array(0))
     return jax.lax.while_loop(going, turn, begin)[4]
 
 

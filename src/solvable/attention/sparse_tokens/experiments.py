@@ -10,6 +10,7 @@ from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens.limits import excess
 from solvable.attention.sparse_tokens.simulate import sample_counts
 from solvable.lab.experiment import Experiment, FigureExperiment, Observable, Overlay, Status, axis, parameter
+from solvable.numerics.estimate import over_replicates
 
 if TYPE_CHECKING:
     import xarray
@@ -207,8 +208,7 @@ class Capacity(SparseTokenExperiment, FigureExperiment):
         axes.step([low, 1.0, high], [1.0, 1.0, 0.0], where="pre", color="#8a8a8a", label="limit")
         for model, style in zip(dataset.model.values, ("o", "s", "^"), strict=False):
             share = shares.sel(model=model)
-            error = share.std("replicate", ddof=1) / share.sizes["replicate"] ** 0.5
-            mean = share.mean("replicate")
+            mean, error = over_replicates(share)
             axes.errorbar(dataset.relative_ratio, mean, yerr=error, fmt=style, markersize=4, label=f"{model} ± 1 se")
         axes.set(xlabel="samples / dim over the predicted capacity", ylabel="share of separable draws")
         axes.legend(frameon=False, fontsize="small")
@@ -427,11 +427,11 @@ class Surrogate(SparseTokenExperiment, FigureExperiment):
         if panel != "objective" or simulated is None or limit is None or "dim" not in simulated.dims:
             return False
         gap = simulated - limit
-        error = gap.std("replicate", ddof=1) / gap.sizes["replicate"] ** 0.5
+        means, errors = over_replicates(gap)
         for dim, color in zip(dataset["dim"].values, ("#8ec1da", "#56B4E9", "#0072B2", "#222222"), strict=False):
             at = limit.sel(dim=dim) if "dim" in limit.dims else limit
-            mean = gap.mean("replicate").sel(dim=dim)
-            axes.errorbar(at, mean, yerr=error.sel(dim=dim), fmt="o", markersize=3, color=color, label=f"d = {dim}")
+            mean, error = means.sel(dim=dim), errors.sel(dim=dim)
+            axes.errorbar(at, mean, yerr=error, fmt="o", markersize=3, color=color, label=f"d = {dim}")
         axes.axhline(0.0, color="#8a8a8a", linewidth=0.8)
         axes.set(xlabel="scalar problem, at 27 grid points", ylabel="profiled objective minus scalar problem")
         axes.legend(frameon=False, fontsize="small")

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, HeadAlgorithm, head_only
-from solvable.attention.sparse_tokens.capacity import Estimate
 from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.lab.outcome import AnyArray, Outcome
+from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
@@ -212,8 +212,7 @@ def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: F
     # Where many thresholds are best (well separated scores) the middle one is taken, not the edge of a sample.
     best = [int(np.median(np.flatnonzero(row == row.min()))) for row in others]
     values = errors[np.arange(len(errors)), best]
-    spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return Estimate(values.mean(), spread, scramblings=values)
+    return Estimate(*mean_and_error(values), scramblings=values)
 
 
 class RepresentationOutcome(Outcome):

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens.algorithms import TwoStepAttention
 from solvable.attention.sparse_tokens.features import attention_scalars, sine
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.task import SparseTokens, sample_labels, sample_positions
 from solvable.numerics.random import normal
 from solvable.numerics.results import Result
@@ -27,7 +28,7 @@ class Query(NamedTuple):
 def class_code(labels: Float[Array, "n"]) -> Int[Array, ""]:
     """SUCCESSFUL when both classes are present, else ONE_CLASS."""
     both = jnp.any(labels > 0) & jnp.any(labels < 0)
-    return jnp.where(both, int(Result.SUCCESSFUL), int(Result.ONE_CLASS))
+    return jnp.where(both, int(Result.SUCCESSFUL), int(SparseTokenResult.ONE_CLASS))
 
 
 def gaussian_rows(key: jax.Array, rows: int, columns: int) -> Float[Array, "rows m"]:
@@ -105,7 +106,7 @@ def two_step_query(
     cosine = (cos * first + sin * second) / jnp.where(norm > 0, norm, 1.0)
     sharpness = algorithm.query_rate * factor * norm if algorithm.query_rate is not None else algorithm.sharpness
     code = class_code(labels)
-    code = jnp.where((code == int(Result.SUCCESSFUL)) & ~(norm > 0), int(Result.ZERO_QUERY), code)
+    code = jnp.where((code == int(Result.SUCCESSFUL)) & ~(norm > 0), int(SparseTokenResult.ZERO_QUERY), code)
     # The update is -(rate/(n L)) times these sums, and the slopes are negative where the label is positive.
     return Query(-cosine, jnp.asarray(sharpness, jnp.float64), code)
 

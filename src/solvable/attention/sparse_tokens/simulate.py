@@ -21,6 +21,7 @@ from solvable.attention.sparse_tokens.algorithms import (
 )
 from solvable.attention.sparse_tokens.features import Quadrature, attention_scalars, sine
 from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.attention.sparse_tokens.samplers import (
     Query,
     attention_design,
@@ -249,7 +250,7 @@ def _real_query(
     if isinstance(algorithm, FixedQueryAttention):
         cosine = as_float64(algorithm.cosine)
     if isinstance(algorithm, TwoStepAttention):
-        code = jnp.where((code == int(Result.SUCCESSFUL)) & ~(norm > 0), int(Result.ZERO_QUERY), code)
+        code = jnp.where((code == int(Result.SUCCESSFUL)) & ~(norm > 0), int(SparseTokenResult.ZERO_QUERY), code)
     return Query(cosine, norm, code), vector, signal
 
 

@@ -17,7 +17,6 @@ from solvable.attention.sparse_tokens.equations import (
     TOLERANCE,
     Equations,
     coarse_solution,
-    newton,
     solve,
     training_loss,
 )
@@ -26,6 +25,7 @@ from solvable.attention.sparse_tokens.samplers import attention_design
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.lab.outcome import AnyArray, Outcome
 from solvable.numerics.erm import ridge_erm
+from solvable.numerics.newton import newton
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.results import Result
 

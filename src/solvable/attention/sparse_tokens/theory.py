@@ -91,10 +91,12 @@ def predict(
         rules = _rules(task, algorithm, quadrature or Quadrature())
         outcome = _solve(task, _in_the_limit(task, algorithm, ratio), as_float64(_head_ratio(algorithm, ratio)), rules)
     if throw:
-        residual = (
-            "" if is_traced(outcome) else f" (relative residual {np.max(np.asarray(outcome.stats['residual'])):.1e})"
-        )
-        raise_unless_successful(outcome.result, f"predict({type(algorithm).__name__}, ratio={ratio})", residual)
+        detail = ""
+        if not is_traced(outcome):
+            if np.any(np.asarray(outcome.result) == Result.MAX_STEPS):
+                detail = "; the residual stalls near that threshold, so raise the ridge"
+            detail += f" (relative residual {np.max(np.asarray(outcome.stats['residual'])):.1e})"
+        raise_unless_successful(outcome.result, f"predict({type(algorithm).__name__}, ratio={ratio})", detail)
     return outcome
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from solvable.lab.declare.experiment import Experiment
-from solvable.lab.declare.theory import Overlay, Status
+from solvable.lab.declare.theory import Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
@@ -19,8 +19,9 @@ class Measured(Experiment):
     """An experiment whose observables are measured of a run: of trained runs, and of the same runs as theory has them.
 
     `measure(run)` gives the value of each observable, and `predicted(runs)` what theory has in place of the runs: runs,
-    which are then measured too, or the observables themselves; a function of the cell alone where `runs` is None (an
-    overlay without `given`). `statuses` says what is claimed of each observable that theory speaks of.
+    which are then measured too, or the observables themselves, a mapping or a `Predicted`; a function of the cell alone
+    where `runs` is None (an overlay without `given`). `statuses` says what is claimed of each observable that theory
+    speaks of.
     """
 
     statuses: ClassVar[Mapping[str, Status]] = {}
@@ -57,6 +58,8 @@ class Measured(Experiment):
         runs = None if given is None else given.runs
         found = self.predicted(runs)
         result = getattr(found, "result", int(Result.SUCCESSFUL) if runs is None else runs.result)
+        if isinstance(found, Predicted):
+            found, result = found.values, runs.result if found.result is None else found.result
         values = found if isinstance(found, Mapping) else self._measured(found)
         kept = {name: value for name, value in values.items() if name in self.status(overlay)}
         return self._outcome(kept, result, None)
@@ -77,12 +80,18 @@ class Measured(Experiment):
 
         there = np.asarray(runs.result) == int(Result.SUCCESSFUL)
         rows = [self.measure(one(r)) if ok else None for r, ok in enumerate(there)]
-        like = next((row for row in rows if row is not None), {})
+        like = next((row for row in rows if row is not None), self._unknown())
         blank = {name: np.full(np.shape(value), np.nan) for name, value in like.items()}
         return {
             name: np.stack([np.asarray(blank[name] if row is None else row[name], np.float64) for row in rows])
             for name in like
         }
+
+    def _unknown(self) -> dict[str, Any]:
+        """The observables where no run has any: NaN, of those whose dims have known lengths."""
+        places = self.coordinates()
+        known = [one for one in self.observables if set(one.dims) <= set(places)]
+        return {one.name: np.full([len(places[dim]) for dim in one.dims], np.nan) for one in known}
 
     def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any) -> Any:
         from solvable.lab.declare.outcome import Outcome

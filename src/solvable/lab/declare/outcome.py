@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from solvable.lab.declare.theory import Status
+from solvable.numerics.estimate import mean_and_error
 from solvable.numerics.results import Result, is_traced
 
 if TYPE_CHECKING:
@@ -174,8 +175,7 @@ def _summary(value: np.ndarray, replicated: bool) -> str:
         return f"array of shape {value.shape}"
     if not replicated:
         return f"{float(value):.6g}"
-    there = value[np.isfinite(value)]
-    if there.size == 0:
+    mean, error = mean_and_error(value)
+    if np.isnan(mean):
         return "missing"
-    error = f" +- {there.std(ddof=1) / np.sqrt(there.size):.2g}" if there.size > 1 else ""
-    return f"{there.mean():.6g}{error}"
+    return f"{mean:.6g}" + ("" if np.isnan(error) else f" +- {error:.2g}")

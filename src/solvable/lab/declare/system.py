@@ -52,7 +52,8 @@ class System(abc.ABC):
     Class attributes: `tasks` and `algorithms`, the classes accepted; `observables`; `theories` by name, the first being
     the default; `traced`, whether predict works inside jit, vmap and grad (else a tracer is refused in a sentence);
     `units` of `at`, the first being the default; `run_types`, what `algorithm.train` returns; `bare`, classes of which
-    an object may be `given` by itself, with the name of what it stands for.
+    an object may be `given` by itself, with the name of what it stands for; `sampled_with`, the keyword with which
+    simulate calls a task's own `sample`.
     """
 
     tasks: ClassVar[tuple[type, ...]]
@@ -63,6 +64,7 @@ class System(abc.ABC):
     units: ClassVar[tuple[str, ...]] = ("",)
     run_types: ClassVar[tuple[type, ...]] = ()
     bare: ClassVar[Mapping[type, str]] = {}
+    sampled_with: ClassVar[str] = "full=True"
 
     @abc.abstractmethod
     def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *args: Any, **sizes: Any) -> Any:
@@ -226,7 +228,7 @@ class System(abc.ABC):
         if self.is_foreign(task) and not self.samples_problems(algorithm, **sizes):
             raise ValueError(
                 f"task={type(task).__name__} draws by a sample of its own, and this sampler is exact for the law of "
-                f"{type(self).__name__} alone; accepted: full=True, which calls it"
+                f"{type(self).__name__} alone; accepted: {self.sampled_with}, which calls it"
             )
         unit = self._unit(unit, at)
         at = self.times(task, algorithm, at, unit)

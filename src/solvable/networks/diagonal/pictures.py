@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvable.numerics.estimate import over_replicates
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
@@ -230,9 +232,8 @@ def chosen(dataset: xarray.Dataset, **wanted: Any) -> xarray.Dataset:
 
 def moments(array: xarray.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error over the replicates."""
-    count = array.sizes["replicate"]
-    spread = array.std("replicate", ddof=1).values / math.sqrt(count) if count > 1 else np.zeros(array.shape[1:])
-    return array.mean("replicate").values, np.nan_to_num(np.reshape(spread, array.mean("replicate").shape))
+    mean, error = over_replicates(array)
+    return mean.values, np.nan_to_num(error.values)
 
 
 def extra_dims(array: xarray.DataArray) -> set[str]:
