@@ -57,10 +57,14 @@ class Measured(Experiment):
 
         runs = None if given is None else given.runs
         found = self.predicted(runs)
-        result = getattr(found, "result", int(Result.SUCCESSFUL) if runs is None else runs.result)
         if isinstance(found, Predicted):
-            found, result = found.values, runs.result if found.result is None else found.result
-        values = found if isinstance(found, Mapping) else self._measured(found)
+            values, result = found.values, found.result
+        elif isinstance(found, Mapping):
+            values, result = found, None
+        else:
+            values, result = self._measured(found), found.result
+        if result is None:
+            result = int(Result.SUCCESSFUL) if runs is None else runs.result
         kept = {name: value for name, value in values.items() if name in self.status(overlay)}
         return self._outcome(kept, result, None)
 
