@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from solvable.lab.declare.experiment import Experiment
-from solvable.lab.declare.theory import Overlay, Status
+from solvable.lab.declare.theory import Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
@@ -19,8 +19,9 @@ class Measured(Experiment):
     """An experiment whose observables are measured of a run: of trained runs, and of the same runs as theory has them.
 
     `measure(run)` gives the value of each observable, and `predicted(runs)` what theory has in place of the runs: runs,
-    which are then measured too, or the observables themselves; a function of the cell alone where `runs` is None (an
-    overlay without `given`). `statuses` says what is claimed of each observable that theory speaks of.
+    which are then measured too, or the observables themselves, a mapping or a `Predicted`; a function of the cell alone
+    where `runs` is None (an overlay without `given`). `statuses` says what is claimed of each observable that theory
+    speaks of.
     """
 
     statuses: ClassVar[Mapping[str, Status]] = {}
@@ -56,8 +57,14 @@ class Measured(Experiment):
 
         runs = None if given is None else given.runs
         found = self.predicted(runs)
-        result = getattr(found, "result", int(Result.SUCCESSFUL) if runs is None else runs.result)
-        values = found if isinstance(found, Mapping) else self._measured(found)
+        if isinstance(found, Predicted):
+            values, result = found.values, found.result
+        elif isinstance(found, Mapping):
+            values, result = found, None
+        else:
+            values, result = self._measured(found), found.result
+        if result is None:
+            result = int(Result.SUCCESSFUL) if runs is None else runs.result
         kept = {name: value for name, value in values.items() if name in self.status(overlay)}
         return self._outcome(kept, result, None)
 
