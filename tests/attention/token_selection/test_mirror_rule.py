@@ -74,7 +74,7 @@ def test_a_program_that_is_not_solved_raises_unless_asked_not_to(outcome, monkey
         ({"selected": np.zeros((3, 6), int)}, r"holds tokens of shape \(4, 6, 8, 10\); accepted: \(3, 6, 8, 10\)"),
         ({"selected": np.zeros((4, 5), int)}, r"selected has shape \(5,\)"),
         ({"selected": np.zeros((4, 6))}, "dtype float64"),
-        ({"problem": None}, "lacks 'problem', which RandomSelection draws anew"),
+        ({"problem": None}, "lacks 'problem'; accepted: a mapping with the problems, which RandomSelection draws"),
         ({"decoder": np.zeros((4, 9))}, r"holds decoder of shape \(4, 9\); accepted: \(4, 10\)"),
         ({"saturation": [1.0]}, r"holds saturation of shape \(1,\); accepted: \(4,\)"),
         ({"result": [0, 0]}, r"holds result of shape \(2,\); accepted: \(4,\)"),
