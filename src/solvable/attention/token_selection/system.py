@@ -110,11 +110,11 @@ class TokenSelection(System):
             problem,
             algorithm,
             problem,
-            sizes={"init_scale": 1.0},
+            sizes={"init_scale": 0.1},
             at=[40, 400],
             failing=(dataclasses.replace(problem, decoder=0.0 * problem.decoder), algorithm),
             code=int(Result.ZERO_GRADIENT),
-            agreement={"divergence": 0.0025, "margin_ratio": 0.01},
+            agreement={"divergence": 0.0025, "margin_ratio": 0.0025},
         )
 
 
