@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 
 from solvable.attention.single_location.task import Directions
+from solvable.numerics.fields import Checked, converted
 from solvable.numerics.results import is_traced
 
 FEASIBLE = 1e-9
@@ -20,19 +19,19 @@ def _floating(value: Any) -> Any:
     return np.asarray(value, np.float64)[()] if isinstance(value, bool | int | float | list | tuple) else value
 
 
-class Overlaps(eqx.Module):
+class Overlaps(Checked):
     """kappa = k.k*, nu = v.v*, theta = v.k*, eta = k.v*, rho = k.v, of the unit query k and the value v.
 
     On the manifold theta = eta = rho = 0 the query reads the location alone and the value the label alone.
     `value_norm` is |v|: 1 in projected descent, free for a closed-form value. Numbers or arrays of one shape.
     """
 
-    query_alignment: Any = eqx.field(converter=_floating)
-    value_alignment: Any = eqx.field(converter=_floating)
-    value_leak: Any = eqx.field(converter=_floating)
-    query_leak: Any = eqx.field(converter=_floating)
-    coupling: Any = eqx.field(converter=_floating)
-    value_norm: Any = eqx.field(converter=_floating, default=1.0)
+    query_alignment: Any = converted(_floating)
+    value_alignment: Any = converted(_floating)
+    value_leak: Any = converted(_floating)
+    query_leak: Any = converted(_floating)
+    coupling: Any = converted(_floating)
+    value_norm: Any = converted(_floating, 1.0)
 
     @classmethod
     def of(cls, query: Any, value: Any, directions: Directions) -> Overlaps:
@@ -46,25 +45,20 @@ class Overlaps(eqx.Module):
         return cls(query @ location, value @ label, value @ location, query @ label, coupling, norm)
 
     @property
+    def five(self) -> tuple[Any, Any, Any, Any, Any]:
+        """kappa, nu, theta, eta, rho."""
+        return self.query_alignment, self.value_alignment, self.value_leak, self.query_leak, self.coupling
+
+    @property
     def distance(self) -> Any:
         """sqrt(theta^2 + eta^2 + rho^2), the distance from the manifold."""
         return (self.value_leak**2 + self.query_leak**2 + self.coupling**2) ** 0.5
 
-    def __repr__(self) -> str:
-        """The values where they are numbers, the shapes where they are arrays."""
-        words = []
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            known = not is_traced(value) and np.ndim(value) == 0
-            words.append(f"{field.name}={float(value):.6g}" if known else f"{field.name}: {np.shape(value)}")
-        return f"Overlaps({', '.join(words)})"
-
     def check(self) -> None:
         """Raises: ValueError unless some unit k and some v of length `value_norm` have these overlaps."""
-        fields = (self.query_alignment, self.value_alignment, self.value_leak, self.query_leak, self.coupling)
-        if is_traced(*fields, self.value_norm):
+        if is_traced(self):
             return
-        kappa, nu, theta, eta, rho = (np.asarray(value, np.float64) for value in fields)
+        kappa, nu, theta, eta, rho = (np.asarray(value, np.float64) for value in self.five)
         norm = np.asarray(self.value_norm, np.float64)
         ok = np.isfinite(kappa + nu + theta + eta + rho + norm)
         # the Gram matrix of (k*, v*, k, v) has no negative eigenvalue: its Schur complement over k*, v* has none

@@ -20,7 +20,7 @@ ROUNDING = 1e-16
 THEORY = "overlaps_given_"
 STYLES: dict[str, dict[str, Any]] = {"": {"lw": 0.6, "alpha": 0.55}, THEORY: {"lw": 1.1, "ls": (0, (2, 2))}}
 LABELS = {
-    "risk": "excess risk",
+    "excess_risk": "excess risk",
     "alignment": "alignment",
     "plane": "value alignment",
     "distance": "distance to the manifold",
@@ -28,7 +28,7 @@ LABELS = {
 
 
 def draw_training(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-    """One of the panels "risk", "alignment", "plane", "distance"; False leaves a larger grid to the lab."""
+    """One of the panels "excess_risk", "alignment", "plane", "distance"; False leaves a larger grid to the lab."""
     if panel not in LABELS or "query_alignment" not in dataset:
         return False
     cells = _cells(dataset)
@@ -40,20 +40,20 @@ def draw_training(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     if panel == "distance":
         lowest = min(float(np.nanmin(cell["distance"])) for _, cell in cells)
         axes.set(yscale="log", ylim=(0.3 * max(lowest, ROUNDING), 5.0))
-    if panel == "risk":
+    if panel == "excess_risk":
         axes.set(yscale="log")
     if panel != "plane":
         axes.xaxis.set_major_locator(MaxNLocator(4))
     if panel == "plane":
         axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
-    if panel in ("alignment", "risk"):
+    if panel in ("alignment", "excess_risk"):
         _legend(panel, axes, cells)
     return True
 
 
 def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str, words: str) -> None:
     lines = {
-        "risk": [("at", "risk", color)],
+        "excess_risk": [("at", "excess_risk", color)],
         "distance": [("at", "distance", color)],
         "plane": [("query_alignment", "value_alignment", color)],
         "alignment": [("at", "query_alignment", QUERY), ("at", "value_alignment", VALUE)],
@@ -73,8 +73,8 @@ def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str, words: 
                 there = np.isfinite(values) & np.isfinite(places)
                 shade: Any = "black" if prefix else own
                 axes.plot(places[there], values[there], color=shade, **style)
-    floor = cell.get("theory_final_risk", cell.get("floor_final_risk"))
-    if panel == "risk" and floor is not None:
+    floor = cell.get("theory_final_excess_risk", cell.get("floor_final_excess_risk"))
+    if panel == "excess_risk" and floor is not None:
         axes.axhline(float(floor), color=color, lw=0.8, ls=(0, (6, 2)))
 
 
@@ -131,7 +131,7 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
     from solvable.attention import single_location as sl
 
     lams = dataset.coords.get("inverse_temperature")
-    if lams is None or lams.ndim != 1 or "final_risk" not in dataset:
+    if lams is None or lams.ndim != 1 or "final_excess_risk" not in dataset:
         return False
     if any(dataset.coords[name].ndim for name in ("length", "dim", "informative_scale")):
         return False
@@ -141,7 +141,7 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
     ends["swap point"] = lambda lam: sl.swap_point(task, lam)[1]
     for (label, end), color in zip(ends.items(), CELLS[1:], strict=False):
         axes.plot(grid, [float(end(lam)) for lam in grid], color=color, lw=1.2, label=label)
-    runs = dataset["final_risk"]
+    runs = dataset["final_excess_risk"]
     if "cure" in runs.dims:
         runs = runs.sel(cure="none") if "none" in runs["cure"].values else runs.isel(cure=0)
     runs = runs.transpose("replicate", "inverse_temperature").values

@@ -82,7 +82,7 @@ def risk(law: Law, o: Overlaps, lam: Any) -> Any:
     """`excess_risk` inside a traced computation."""
     s, g2, others = law
     (e0, e1, e2, _), (q0, q1, q2, _), z0, m1, c2 = moments(law, o.query_alignment, lam)
-    nu, theta, eta, rho, norm2 = o.value_alignment, o.value_leak, o.query_leak, o.coupling, o.value_norm**2
+    (_, nu, theta, eta, rho), norm2 = o.five, o.value_norm**2
     label_output = g2 * (nu * e0 + eta * (s * theta * e1 + g2 * rho * e2))
     output = s * theta * e0 + g2 * rho * e1
     squared_output = (s * s * theta**2 + g2 * norm2) * q0 + 2.0 * s * theta * g2 * rho * q1 + g2 * g2 * rho**2 * q2
@@ -94,7 +94,7 @@ def risk_gradient(law: Law, o: Overlaps, lam: Any) -> Overlaps:
     """The partial derivatives of the risk in the five overlaps, |v| held, in closed form."""
     s, g2, others = law
     (e0, e1, e2, e3), (q0, q1, q2, q3), _, m1, c2 = moments(law, o.query_alignment, lam)
-    nu, theta, eta, rho, norm2 = o.value_alignment, o.value_leak, o.query_leak, o.coupling, o.value_norm**2
+    (_, nu, theta, eta, rho), norm2 = o.five, o.value_norm**2
     st, gr = s * theta, g2 * rho
     noise = 2.0 * others * m1
     return Overlaps(
@@ -113,3 +113,50 @@ def risk_gradient(law: Law, o: Overlaps, lam: Any) -> Overlaps:
         + 2.0 * others * (c2 + (others - 1.0) * m1 * m1) * rho,
         value_norm=0.0,
     )
+
+
+def closed_form_value(law: Law, kappa: Any, eta: Any, lam: Any, penalty: Any = 0.0, ridge: Any = 0.0) -> Overlaps:
+    """The value of the least risk for a query with these overlaps, |v| free, as overlaps.
+
+    The risk is g2 - 2 b.v + v^T H v with b and H in the span of k*, v* and k (derived), so v solves a 3 by 3 system,
+    to whose H the ridge and the leak penalty, `penalty` (v . sum of the tokens)^2, add: the population form of
+    `solvable.optim.closed_form_head`. v is a constant to differentiation.
+    """
+    s, g2, others = law
+    k = (kappa, eta, jnp.sqrt(jnp.maximum(1.0 - kappa * kappa - eta * eta, 0.0)))
+    (e0, e1, e2, _), (q0, q1, q2, _), z0, m1, c2 = moments(law, kappa, lam)
+    along = g2 * g2 * q2 + others * (c2 + (others - 1.0) * m1 * m1 + 2.0 * m1 * g2 * e1)
+    across = s * (g2 * q1 + others * m1 * e0)
+    # in the basis k*, v*, and the rest of k: H = diagonal + along k k^T + across (k k*^T + k* k^T) + here k* k*^T
+    gram = [[along * first * second for second in k] for first in k]
+    diagonal = g2 * q0 + others * z0 + penalty * (g2 + others) + ridge
+    for place in range(3):
+        gram[place][place] = gram[place][place] + diagonal
+        gram[place][0] = gram[place][0] + across * k[place]
+        gram[0][place] = gram[0][place] + across * k[place]
+    gram[0][0] = gram[0][0] + s * s * (q0 + penalty)
+    moment = [g2 * g2 * eta * e2 * one for one in k]
+    moment[0] = moment[0] + g2 * s * eta * e1
+    moment[1] = moment[1] + g2 * e0
+    v = [jax.lax.stop_gradient(one) for one in solve_three(gram, moment)]
+    norm = jnp.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
+    return Overlaps(kappa, v[1], v[0], eta, k[0] * v[0] + k[1] * v[1] + k[2] * v[2], norm)
+
+
+def solve_three(gram: list[list[Any]], moment: list[Any]) -> list[Any]:
+    """The solution of positive-definite 3 by 3 systems, entry by entry: L D L^T of arrays (...) of any shape.
+
+    Not a batched library call: of those XLA lets one wait for ever on a thread pool when thousands are solved in a
+    loop (jaxlib 0.10.2 on two cores), and entry by entry they vectorise over the runs.
+    """
+    d0 = gram[0][0]
+    l10, l20 = gram[1][0] / d0, gram[2][0] / d0
+    d1 = gram[1][1] - l10 * gram[1][0]
+    rest = gram[2][1] - l20 * gram[1][0]
+    l21 = rest / d1
+    d2 = gram[2][2] - l20 * gram[2][0] - l21 * rest
+    y1 = moment[1] - l10 * moment[0]
+    y2 = moment[2] - l20 * moment[0] - l21 * y1
+    x2 = y2 / d2
+    x1 = y1 / d1 - l21 * x2
+    return [moment[0] / d0 - l10 * x1 - l20 * x2, x1, x2]
