@@ -70,7 +70,7 @@ class Row:
     experiment: str
     parameters: Mapping[str, Any]
     observable: str
-    point: Mapping[str, float]
+    point: Mapping[str, float | str]
     overlay: str
     claim: str
     origin: str
@@ -223,7 +223,7 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
         status = statuses.get(observable.name)
 
         def row(
-            point: Mapping[str, float],
+            point: Mapping[str, float | str],
             comparison: Comparison,
             status: Status | None = status,
             name: str = observable.name,

@@ -244,7 +244,22 @@ def _own_coordinates(results: Sequence[CellResult]) -> dict[str, np.ndarray]:
         for values in result.sources.values():
             for dim, positions in values.coordinates.items():
                 seen.setdefault(dim, {})[positions.tobytes()] = positions
-    return {dim: np.unique(np.concatenate(list(positions.values()))) for dim, positions in seen.items()}
+    return {dim: _union(list(positions.values())) for dim, positions in seen.items()}
+
+
+def _union(parts: list[np.ndarray]) -> np.ndarray:
+    """All positions along a dim: numbers ascending, words in the order in which they were met."""
+    if any(part.dtype.kind == "U" for part in parts):
+        return np.array(list(dict.fromkeys(str(word) for part in parts for word in part)))
+    return np.unique(np.concatenate(parts))
+
+
+def _inside(own: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    """Where the positions of one source lie in those of all."""
+    if own.dtype.kind == "U":
+        place = {word: i for i, word in enumerate(own.tolist())}
+        return np.array([place[str(word)] for word in positions], dtype=np.intp)
+    return np.searchsorted(own, positions)
 
 
 def _cube(
@@ -272,7 +287,7 @@ def _cube(
         alike.setdefault(key, []).append((place, values))
     for group in alike.values():
         one = group[0][1]
-        inside = [np.searchsorted(own[dim], one.coordinates[dim]) for dim in inner]
+        inside = [_inside(own[dim], one.coordinates[dim]) for dim in inner]
         stacked = np.stack([values.arrays[name] for _, values in group])
         if one.replicates is not None:
             inside.append(np.searchsorted(numbers, one.replicates))

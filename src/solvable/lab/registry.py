@@ -31,13 +31,32 @@ def experiments() -> dict[str, type[Experiment]]:
 
     Raises: ValueError when two installed packages declare one name.
     """
+    return _declared(point.value for point in entry_points(group=GROUP))
+
+
+def find(name: str) -> type[Experiment]:
+    """The experiment of that name. Of "system/figure" the entry point "system" is tried first, and alone.
+
+    Raises: ValueError with the nearest names when there is none.
+    """
+    system = name.partition("/")[0]
+    known = _declared(point.value for point in entry_points(group=GROUP, name=system))
+    if name not in known:
+        known = experiments()
+    if name not in known:
+        raise ValueError(f"experiment {name!r} is unknown; {suggestion(name, known)}")
+    return known[name]
+
+
+def _declared(module_paths: Iterable[str]) -> dict[str, type[Experiment]]:
+    """The experiments of some modules by name."""
     found: dict[str, type[Experiment]] = {}
-    for module_path in sorted({point.value for point in entry_points(group=GROUP)}):
+    for module_path in sorted(set(module_paths)):
         try:
             declared = experiments_in(module_path)
         except Exception as error:  # a package of others must not take ours down
             warnings.warn(
-                f"the experiments of {module_path} are left out: {type(error).__name__}: {error}", stacklevel=2
+                f"the experiments of {module_path} are left out: {type(error).__name__}: {error}", stacklevel=3
             )
             continue
         for experiment in declared:
@@ -45,7 +64,7 @@ def experiments() -> dict[str, type[Experiment]]:
             if lacking:
                 warnings.warn(
                     f"experiment {experiment.name!r} of {module_path} is left out: it has no {', no '.join(lacking)}",
-                    stacklevel=2,
+                    stacklevel=3,
                 )
                 continue
             other = found.setdefault(experiment.name, experiment)
@@ -55,17 +74,6 @@ def experiments() -> dict[str, type[Experiment]]:
                     "rename one of them"
                 )
     return found
-
-
-def find(name: str) -> type[Experiment]:
-    """The experiment of that name.
-
-    Raises: ValueError with the nearest names when there is none.
-    """
-    known = experiments()
-    if name not in known:
-        raise ValueError(f"experiment {name!r} is unknown; {suggestion(name, known)}")
-    return known[name]
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

@@ -45,6 +45,7 @@ class Shelf:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.former: Mapping[str, str] = {}  # names under which older files hold an observable, and its present one
         self._new: dict[str, Content] = {}
         self._columns: dict[str, Any] = {}
 
@@ -110,7 +111,10 @@ class Shelf:
         A damaged file is named in a warning, and set aside with `mend`.
         """
         content = self._content(stem, mend)
-        return None if content is None else (json.loads(content.facts), table.unpack(content))
+        if content is None:
+            return None
+        values = {label: one.renamed(self.former) for label, one in table.unpack(content).items()}
+        return json.loads(content.facts), values
 
     def experiments(self) -> set[str]:
         """The names of the experiments whose chunks lie here: one, unless two names differ in punctuation alone."""

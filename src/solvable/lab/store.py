@@ -46,7 +46,9 @@ class Store:
 
     def shelf(self, experiment: type[Experiment] | Experiment) -> Shelf:
         """The files of one experiment."""
-        return self._shelf(_subfolder(experiment.name))
+        found = self._shelf(_subfolder(experiment.name))
+        found.former = {old: one.name for one in experiment.observables for old in one.was}
+        return found
 
     def _shelf(self, name: str) -> Shelf:
         found = self._shelves.get(name)

@@ -176,6 +176,8 @@ def _arrow_type(annotation: Any) -> pa.DataType:
 
 def _dim_type(values: Mapping[str, Values], dim: str) -> pa.DataType:
     found = [source.coordinates[dim] for source in values.values() if dim in source.coordinates]
+    if any(positions.dtype.kind == "U" for positions in found):
+        return pa.string()
     return pa.int64() if all(positions.dtype.kind in "iu" for positions in found) else pa.float64()
 
 

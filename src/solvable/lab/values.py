@@ -79,6 +79,16 @@ class Values:
             dtype=", ".join(dtypes),
         )
 
+    def renamed(self, former: Mapping[str, str]) -> Values:
+        """With the observables of older files under the names that they have now; `former` maps old names to new."""
+        names = {name: former.get(name, name) for name in self.arrays}
+        if all(new == old or new in self.arrays for old, new in names.items()):
+            return self
+        parts = {part: getattr(self, part) for part in ("arrays", "errors", "dims")}
+        return dataclasses.replace(
+            self, **{part: {names.get(name, name): value for name, value in held.items()} for part, held in parts.items()}
+        )
+
     def first(self, replicates: int) -> Values:
         """Only the replicates numbered below `replicates`."""
         if self.replicates is None:

@@ -36,8 +36,6 @@ def real(
     def check(name: str, value: Any, _: Any) -> Any:
         if value is None and default is None:
             return None
-        if static and is_traced(value):
-            raise TypeError(f"{name} is traced; accepted: a number that is known, as programs are compiled for it")
         found = number(name, value, above=above, below=below, at_least=at_least, at_most=at_most)
         return float(found) if static else found
 
@@ -99,26 +97,32 @@ def array(
     return _field(check, default)
 
 
-@dataclass_transform(field_specifiers=(dataclasses.field, eqx.field, real, whole, word, flag, converted, array))
-class Checked(eqx.Module):
-    """A frozen module whose fields check and convert themselves, in order; then come the rules of `__check_init__`.
+class _CheckedMeta(type(eqx.Module)):
+    """Has the rules of a class see fields that are checked: Equinox calls those of the subclass first."""
 
-    A subclass that writes its own `__init__` is checked too. `__before_check__` returns the fields whose default
-    depends on other fields. Under jit, vmap and grad traced values pass unchecked.
-    """
-
-    def __init_subclass__(cls, **options: Any) -> None:
-        super().__init_subclass__(**options)
-        rules = cls.__dict__.get("__check_init__")
-        if rules is not None:
-            # Equinox calls the rules of the subclass first: they too must see fields that are checked.
+    def __new__(mcs, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **options: Any) -> Any:
+        rules = namespace.get("__check_init__")
+        if rules is not None and bases != (eqx.Module,):
 
             @functools.wraps(rules)
             def checked(self: Checked) -> None:
                 _check_fields(self)
                 rules(self)
 
-            cls.__check_init__ = checked
+            namespace["__check_init__"] = checked
+        cls = super().__new__(mcs, name, bases, namespace, **options)
+        if "__init__" not in namespace:  # Equinox writes the converter's annotations over the fields' own
+            cls.__init__.__annotations__.update({field.name: field.type for field in dataclasses.fields(cls)})
+        return cls
+
+
+@dataclass_transform(field_specifiers=(dataclasses.field, eqx.field, real, whole, word, flag, converted, array))
+class Checked(eqx.Module, metaclass=_CheckedMeta):
+    """A frozen module whose fields check and convert themselves, in order; then come the rules of `__check_init__`.
+
+    A subclass that writes its own `__init__` is checked too. `__before_check__` returns the fields whose default
+    depends on other fields. Under jit, vmap and grad traced values pass unchecked.
+    """
 
     def __check_init__(self) -> None:
         _check_fields(self)
@@ -135,7 +139,26 @@ class Checked(eqx.Module):
 
 def _field(check: Check, default: Any, static: bool = False) -> Any:
     options = {} if default is REQUIRED else {"default": default}
-    return eqx.field(static=static, metadata={"check": check}, **options)
+    if not static:
+        return eqx.field(metadata={"check": check}, **options)
+
+    def known(name: str, value: Any, sizes: dict[str, Any]) -> Any:
+        if isinstance(value, _Traced):
+            raise TypeError(f"{name} is traced; accepted: a value that is known, as programs are compiled for it")
+        return check(name, value, sizes)
+
+    return eqx.field(static=True, converter=_plain, metadata={"check": known}, **options)
+
+
+class _Traced:
+    """Stands for a traced value in a static field until the check, which knows the field's name, refuses it."""
+
+
+def _plain(value: Any) -> Any:
+    """A scalar array as a number of Python: Equinox warns of arrays in static fields before they are checked."""
+    if is_traced(value):
+        return _Traced()
+    return value.item() if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0 else value
 
 
 _CHECKED = "_fields_are_checked"  # no field: copies that JAX makes do not carry it, and need none

@@ -28,7 +28,7 @@ def number(
         return value
     accepted = _range_text(above, below, at_least, at_most)
     try:
-        scalar = np.float64(value)
+        scalar = np.float64("" if value is None else value)  # NumPy takes None for NaN
     except (TypeError, ValueError):
         raise ValueError(f"{name}={value!r} is not a number; accepted: {accepted}") from None
     if isinstance(value, bool | str) or scalar.ndim != 0:
