@@ -116,7 +116,8 @@ class _CheckedMeta(type(eqx.Module)):
         return cls
 
 
-@dataclass_transform(field_specifiers=(dataclasses.field, eqx.field, real, whole, word, flag, converted, array))
+# Without the specifiers of this file: a type checker takes a default for one only where it is said by keyword.
+@dataclass_transform(field_specifiers=(dataclasses.field, eqx.field))
 class Checked(eqx.Module, metaclass=_CheckedMeta):
     """A frozen module whose fields check and convert themselves, in order; then come the rules of `__check_init__`.
 

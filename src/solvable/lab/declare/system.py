@@ -62,7 +62,7 @@ class System(abc.ABC):
     bare: ClassVar[Mapping[type, str]] = {}
 
     @abc.abstractmethod
-    def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, **sizes: Any) -> Any:
+    def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *args: Any, **sizes: Any) -> Any:
         """The runs of all replicates, one a key, stacked along their leading axis.
 
         They hold `result` (R,) codes, what was drawn, and what a prediction may be given.
@@ -89,7 +89,7 @@ class System(abc.ABC):
         """
         return given
 
-    def samples_problems(self, algorithm: Any, **sizes: Any) -> bool:
+    def samples_problems(self, algorithm: Any, *args: Any, **sizes: Any) -> bool:
         """Whether training calls `task.sample`, so that a user's own law is honoured."""
         return True
 
