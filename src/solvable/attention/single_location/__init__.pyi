@@ -1,3 +1,5 @@
+from . import baselines as baselines
+from . import probe as probe
 from .algorithms import ProjectedDescent as ProjectedDescent
 from .algorithms import SingleLocationRun as SingleLocationRun
 from .baselines import Estimate as Estimate
@@ -8,7 +10,7 @@ from .baselines import linear_attention_risk as linear_attention_risk
 from .baselines import linear_risk as linear_risk
 from .baselines import oracle as oracle
 from .baselines import swap_point as swap_point
-from .overlaps import Overlaps as Overlaps
+from .risk import Overlaps as Overlaps
 from .risk import excess_risk as excess_risk
 from .system import SYSTEM as SYSTEM
 from .system import predict as predict

@@ -11,8 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import erf
 
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.risk import Law, closed_form_value, law, risk
+from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk
 from solvable.attention.single_location.task import SingleLocation
 from solvable.numerics.error_function import ROOT_PI, mean_squared_erf
 from solvable.numerics.precision import as_float64, float64
@@ -130,35 +129,32 @@ def bayes_risk(task: SingleLocation, draws: int = 200_000, key: jax.Array | None
     return Estimate(float(variance.mean()), float(variance.std(ddof=1) / math.sqrt(draws)))
 
 
-class Draws(NamedTuple):
-    """Runs that train nothing: one key each (R,), and their codes."""
+class Sampled(NamedTuple):
+    """Excess risks of predictors by name, (R,) each, and codes: runs that train nothing."""
 
-    keys: Any
-    result: Any
-
-    @classmethod
-    def of(cls, key: jax.Array | None, replicates: int | range) -> Draws:
-        """One key a replicate."""
-        keys = replicate_keys(key, replicates)
-        return cls(keys, np.zeros(len(keys), int))
+    risks: dict[str, np.ndarray]
+    result: np.ndarray
 
 
-def sampled_risks(task: SingleLocation, samples: int, key: jax.Array) -> dict[str, float]:
-    """The mean squared errors of four predictors on `samples` sequences, less the label noise (host).
+def sampled_risks(task: SingleLocation, samples: int, key: jax.Array, replicates: int | range) -> Sampled:
+    """The mean squared errors of four predictors on `samples` sequences a replicate, less the label noise (host).
 
     `attention` of the unit head at the hidden directions with the best inverse temperature, `linear_attention` of the
     best multiple of sum_l (X_l.k*) X_l.v*, `linear` of the best linear map, and `bayes`. A token enters through its
     components along k* and v* and its length, which are drawn in law.
     """
     s, g2, others = float(task.signal), float(task.label_variance), task.length - 1
-    a, b, _ = token_draws(task, host_generator(key), samples)
-    outputs = {
-        "attention": (erf(float(oracle(task).inverse_temperature) * a) * b).sum(axis=1),
-        "linear_attention": g2 * s / (g2 * (s * s + g2) + others) * (a * b).sum(axis=1),
-        "linear": g2 / (g2 + others) * b.sum(axis=1),
-    }
-    risks = {name: float(np.mean((output - b[:, 0]) ** 2)) for name, output in outputs.items()}
-    return risks | {"bayes": bayes_risk(task, samples, key).value}
+    lam, rows = float(oracle(task).inverse_temperature), []
+    for own in replicate_keys(key, replicates):
+        a, b, _ = token_draws(task, host_generator(own), samples)
+        outputs = {
+            "attention": (erf(lam * a) * b).sum(axis=1),
+            "linear_attention": g2 * s / (g2 * (s * s + g2) + others) * (a * b).sum(axis=1),
+            "linear": g2 / (g2 + others) * b.sum(axis=1),
+        }
+        risks = {name: np.mean((output - b[:, 0]) ** 2) for name, output in outputs.items()}
+        rows.append(risks | {"bayes": bayes_risk(task, samples, own).value})
+    return Sampled({name: np.array([row[name] for row in rows]) for name in rows[0]}, np.zeros(len(rows), int))
 
 
 def token_draws(task: SingleLocation, generator: np.random.Generator, count: int) -> tuple[Any, Any, Any]:

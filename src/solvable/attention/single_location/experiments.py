@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from solvable.attention import single_location as sl
 from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
 
 SOURCE = "arXiv:2410.01537"
 SETTINGS = f"{SOURCE}, dynamics figures (settings from the authors' code)"
@@ -37,6 +33,13 @@ class SingleLocationExperiment(Experiment):
         """One informative token a sequence."""
         return sl.SingleLocation(self.length, self.dim, self.informative_scale, self.label_noise)
 
+    @classmethod
+    def draw(cls, panel: str, axes: Any, dataset: Any) -> bool:
+        """Every run as a line, all risks in one panel, the risks of the ends of training; the lab draws the others."""
+        from solvable.attention.single_location.pictures import draw
+
+        return draw(panel, axes, dataset)
+
 
 class TrainingExperiment(SingleLocationExperiment):
     """What the figures of training over steps share."""
@@ -54,26 +57,17 @@ class TrainingExperiment(SingleLocationExperiment):
     )
     overlays = (Overlay("overlaps", given=True), Overlay("floor", compared=False))
     panels = ("excess_risk", "alignment", "plane", "distance")
-    x = "at"
-    dimensions = {"at": Dimension("steps")}
+    x, dimensions = "at", {"at": Dimension("steps")}
 
     def sizes(self) -> dict[str, Any]:
         """Vectors or overlaps."""
         return {"full": self.full}
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """Every run as a line."""
-        from solvable.attention.single_location.pictures import draw_training
-
-        return draw_training(panel, axes, dataset)
-
 
 class Manifold(TrainingExperiment):
     """Training from the manifold: the query finds the location and the value the label."""
 
-    name = "single-location/manifold"
-    source = SETTINGS
+    name, source = "single-location/manifold", SETTINGS
 
     inverse_temperature: float = parameter(0.1, "inverse temperature", symbol="lambda", log=True)
     learning_rate: float = parameter(4e-3, "learning rate", symbol="alpha", log=True)
@@ -87,8 +81,7 @@ class Manifold(TrainingExperiment):
 class Sphere(TrainingExperiment):
     """Training from anywhere: half the runs swap at a small inverse temperature, none aligns at a large one."""
 
-    name = "single-location/sphere"
-    source = SETTINGS
+    name, source = "single-location/sphere", SETTINGS
 
     inverse_temperature: float = axis([0.1, 0.9], "inverse temperature", symbol="lambda", log=True)
     learning_rate: float | None = parameter(None, "learning rate (none: 0.004, above inverse temperature 0.5 0.001)")
@@ -97,9 +90,9 @@ class Sphere(TrainingExperiment):
 
     def algorithm(self) -> Any:
         """Population descent from the spheres."""
-        large = self.inverse_temperature > 0.5
-        rate = (1e-3 if large else 4e-3) if self.learning_rate is None else self.learning_rate
-        steps = (120_000 if large else 20_000) if self.steps is None else self.steps
+        rate, steps = (1e-3, 120_000) if self.inverse_temperature > 0.5 else (4e-3, 20_000)
+        rate = rate if self.learning_rate is None else self.learning_rate
+        steps = steps if self.steps is None else self.steps
         return sl.ProjectedDescent(self.inverse_temperature, rate, steps, leak_penalty=self.leak_penalty)
 
 
@@ -110,8 +103,7 @@ class Schedule(TrainingExperiment):
     in half of the runs. Simulation and prediction then agree in mean over the runs, not run by run.
     """
 
-    name = "single-location/schedule"
-    source = SETTINGS
+    name, source = "single-location/schedule", SETTINGS
     observables = tuple(
         dataclasses.replace(one, tolerance=None, allowance=lambda cell: 1e-6) for one in TrainingExperiment.observables
     )
@@ -129,8 +121,7 @@ class Schedule(TrainingExperiment):
 class StochasticDescent(TrainingExperiment):
     """One-pass stochastic gradient descent while the inverse temperature falls, against its noiseless run."""
 
-    name = "single-location/sgd"
-    source = SETTINGS
+    name, source = "single-location/sgd", SETTINGS
 
     dim: int = parameter(80, "dimension of a token", symbol="d")
     label_noise: float = parameter(0.1, "standard deviation of the label noise", symbol="epsilon")
@@ -141,16 +132,12 @@ class StochasticDescent(TrainingExperiment):
     learning_rate: float = parameter(1e-3, "learning rate", symbol="alpha", log=True)
     steps: int = parameter(200_000, "steps", log=True)
 
-    overlays = (
-        Overlay("overlaps", given=True, compared=False),
-        Overlay("floor", compared=False),
-    )
+    overlays = (Overlay("overlaps", given=True, compared=False), Overlay("floor", compared=False))
 
     def algorithm(self) -> Any:
         """Descent on fresh batches."""
-        return sl.ProjectedDescent(
-            self.inverse_temperature, self.learning_rate, self.steps, decay=self.decay, batch=self.batch
-        )
+        numbers = (self.inverse_temperature, self.learning_rate, self.steps)
+        return sl.ProjectedDescent(*numbers, decay=self.decay, batch=self.batch)
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
@@ -164,8 +151,7 @@ class StochasticDescent(TrainingExperiment):
 class Basins(SingleLocationExperiment):
     """Where training from anywhere ends, against the inverse temperature: aligned or swapped, and what cures it."""
 
-    name = "single-location/basins"
-    source = f"{SOURCE} (swap point and cures: derived here)"
+    name, source = "single-location/basins", f"{SOURCE} (swap point and cures: derived here)"
     replicates = 40
 
     dim: int = parameter(100, "dimension of a token", symbol="d")
@@ -185,8 +171,7 @@ class Basins(SingleLocationExperiment):
         Observable("final_excess_risk", "excess risk at the end", tolerance=1e-6, log=True, was=("final_risk",)),
     )
     overlays = (Overlay("overlaps", given=True),)
-    panels = ("aligned", "swapped", "ends")
-    x = "inverse_temperature"
+    panels, x = ("aligned", "swapped", "ends"), "inverse_temperature"
 
     def algorithm(self) -> Any:
         """Population descent from the spheres, cured or not."""
@@ -199,13 +184,6 @@ class Basins(SingleLocationExperiment):
     def sizes(self) -> dict[str, Any]:
         """The vectors themselves are trained."""
         return {"full": True}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The risks of the ends of training; the shares are left to the lab."""
-        from solvable.attention.single_location.pictures import draw_ends
-
-        return panel == "ends" and draw_ends(axes, dataset)
 
 
 class Comparison(SingleLocationExperiment, Measured):
@@ -225,37 +203,24 @@ class Comparison(SingleLocationExperiment, Measured):
         Observable("bayes", "excess risk, Bayes", log=True),
     )
     statuses = {
-        "attention": Status("exact", "derived"),
-        "linear_attention": Status("exact", "derived"),
+        **dict.fromkeys(("attention", "linear_attention"), Status("exact", "derived")),
         "linear": Status("exact", "stated"),
     }
-    panels = ("risks",)
-    x = "dim"
+    panels, x = ("risks",), "dim"
 
     def runs(self, key: Any, replicates: int | range) -> Any:
-        """Nothing is trained: a run is its key."""
-        from solvable.attention.single_location.baselines import Draws
-
-        return Draws.of(key, replicates)
+        """Nothing is trained: mean squared errors on drawn sequences."""
+        return sl.baselines.sampled_risks(self.task(), self.samples, key, replicates)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """Mean squared errors on drawn sequences."""
-        from solvable.attention.single_location.baselines import sampled_risks
-
-        return sampled_risks(self.task(), self.samples, run.keys)
+        """The risks of all four."""
+        return run.risks
 
     def predicted(self, runs: Any) -> Mapping[str, Any]:
         """The exact risks of the first three."""
         task = self.task()
         attention, linear_attention = sl.oracle(task).risk, sl.linear_attention_risk(task)
         return {"attention": attention, "linear_attention": linear_attention, "linear": sl.linear_risk(task)}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """All risks in one panel."""
-        from solvable.attention.single_location.pictures import draw_risks
-
-        return panel == "risks" and draw_risks(axes, dataset)
 
 
 class Probe(SingleLocationExperiment, Measured):
@@ -280,34 +245,23 @@ class Probe(SingleLocationExperiment, Measured):
         Observable("train_accuracy", "probe accuracy, its own data"),
         Observable("alignment", "query alignment"),
     )
-    statuses = {
-        "test_accuracy": Status("asymptotic", "derived"),
-        "longer_accuracy": Status("asymptotic", "derived"),
-    }
+    statuses = dict.fromkeys(("test_accuracy", "longer_accuracy"), Status("asymptotic", "derived"))
     overlays = (Overlay(given=True),)
-    panels = ("test_accuracy", "longer_accuracy", "alignment")
-    x = "stage"
+    panels, x = ("test_accuracy", "longer_accuracy", "alignment"), "stage"
 
     def algorithm(self) -> Any:
         """Descent of the query on a data set, from a query orthogonal to v*; the value in closed form."""
-        rates = (self.inverse_temperature, self.learning_rate)
-        return sl.ProjectedDescent(*rates, self.steps, "manifold", value="closed_form")
+        numbers = (self.inverse_temperature, self.learning_rate, self.steps)
+        return sl.ProjectedDescent(*numbers, "manifold", value="closed_form")
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Heads of this stage."""
-        from solvable.attention.single_location.probe import probed
-        from solvable.numerics.random import replicate_keys
-
-        return probed(self.task(), self.algorithm(), self.stage, self.samples, replicate_keys(key, replicates))
+        return sl.probe.probed(self.task(), self.algorithm(), self.stage, self.samples, key, replicates)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """The probe's accuracies, and the alignment of the query."""
-        from solvable.attention.single_location.probe import accuracies
-
-        return {**accuracies(self.task(), self.stage, self.samples, run), "alignment": run.alignment}
+        return {**sl.probe.accuracies(self.task(), self.stage, self.samples, run), "alignment": run.alignment}
 
     def predicted(self, runs: Any) -> Mapping[str, Any]:
         """The accuracies of a probe along v*, given the alignments."""
-        from solvable.attention.single_location.probe import predicted_accuracies
-
-        return predicted_accuracies(self.task(), self.algorithm(), self.stage, runs.alignment)
+        return sl.probe.predicted_accuracies(self.task(), self.algorithm(), self.stage, runs.alignment)

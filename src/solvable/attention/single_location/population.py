@@ -1,8 +1,9 @@
-"""Projected gradient descent on the population risk as a map of five numbers, whatever the dimension."""
+"""Projected gradient descent on the population risk as a map of five numbers, whatever the dimension, and its rates."""
 
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import equinox as eqx
@@ -10,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvable.attention.single_location.algorithms import ProjectedDescent
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.risk import Law, closed_form_value, law, risk, risk_gradient
+from solvable.attention.single_location.algorithms import Pair, ProjectedDescent
+from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk, risk_gradient
 from solvable.attention.single_location.task import SingleLocation
 from solvable.numerics.recording import recorded
 from solvable.numerics.results import Result
+
+RESOLVED = 1e-10
 
 
 class Heads(eqx.Module):
@@ -43,15 +45,15 @@ def result_of(risks: Any) -> np.ndarray:
 
 @jax.jit
 def _risks(law: Law, algorithm: ProjectedDescent, path: Overlaps, at: Any) -> Any:
-    lam = algorithm.lam(at.astype(jnp.float64))
-    return risk(law, path, jnp.broadcast_to(lam[None], path.query_alignment.shape))
+    lam = algorithm.inverse_temperatures(at)[None]
+    return risk(law, path, jnp.broadcast_to(lam, path.query_alignment.shape))
 
 
 def gradient(law: Law, algorithm: ProjectedDescent, o: Overlaps, lam: Any) -> Overlaps:
     """The derivatives of the risk and of the penalty, whose part that depends on them is (weight/L^2) s^2 theta^2."""
-    r = risk_gradient(law, o, lam)
-    leak = r.value_leak + 2.0 * algorithm.penalty(law.noise_tokens + 1.0) * law.signal**2 * o.value_leak
-    return Overlaps(r.query_alignment, r.value_alignment, leak, r.query_leak, r.coupling, 0.0)
+    kappa, nu, theta, eta, rho = risk_gradient(law, o, lam).five
+    theta = theta + 2.0 * algorithm.penalty(law.noise_tokens + 1.0) * law.signal**2 * o.value_leak
+    return Overlaps(kappa, nu, theta, eta, rho, 0.0)
 
 
 def project(o: Overlaps, r: Overlaps, rate: Any) -> Overlaps:
@@ -62,45 +64,38 @@ def project(o: Overlaps, r: Overlaps, rate: Any) -> Overlaps:
     """
     kappa, nu, theta, eta, rho = o.five
     r_kappa, r_nu, r_theta, r_eta, r_rho = r.five
-    along_k = r_kappa * kappa + r_eta * eta + r_rho * rho
-    along_v = r_nu * nu + r_theta * theta + r_rho * rho
-    square_k = r_kappa**2 + r_eta**2 + r_rho**2 + 2.0 * r_rho * (r_kappa * theta + r_eta * nu)
-    square_v = r_nu**2 + r_theta**2 + r_rho**2 + 2.0 * r_rho * (r_nu * eta + r_theta * kappa)
+    new_kappa, new_eta, a, over_k = turned((kappa, eta), (theta, nu), rho, (r_kappa, r_eta, r_rho), rate)
+    new_nu, new_theta, b, over_v = turned((nu, theta), (eta, kappa), rho, (r_nu, r_theta, r_rho), rate)
     cross = (
         r_kappa * r_theta
         + r_eta * r_nu
         + r_rho * (r_kappa * kappa + r_eta * eta + r_nu * nu + r_theta * theta)
         + r_rho**2 * rho
     )
-    a, b = 1.0 + rate * along_k, 1.0 + rate * along_v
-    # the subtracted square is at most the first one; rounding alone can make the difference negative
-    over_k = jax.lax.rsqrt(1.0 + rate * rate * jnp.maximum(square_k - along_k**2, 0.0))
-    over_v = jax.lax.rsqrt(1.0 + rate * rate * jnp.maximum(square_v - along_v**2, 0.0))
     new_rho = (
         a * b * rho
         - rate * (a * (r_nu * eta + r_theta * kappa + r_rho) + b * (r_kappa * theta + r_eta * nu + r_rho))
         + rate * rate * cross
     )
-    return Overlaps(
-        query_alignment=(a * kappa - rate * (r_kappa + r_rho * theta)) * over_k,
-        value_alignment=(b * nu - rate * (r_nu + r_rho * eta)) * over_v,
-        value_leak=(b * theta - rate * (r_theta + r_rho * kappa)) * over_v,
-        query_leak=(a * eta - rate * (r_eta + r_rho * nu)) * over_k,
-        coupling=new_rho * over_k * over_v,
-        value_norm=o.value_norm,
-    )
+    return Overlaps(new_kappa, new_nu, new_theta, new_eta, new_rho * over_k * over_v, o.value_norm)
 
 
-def query_step(o: Overlaps, r: Overlaps, rate: Any) -> tuple[Any, Any]:
-    """One step of projected descent of k alone: its new overlaps kappa and eta."""
-    kappa, nu, theta, eta, rho = o.five
-    r_kappa, _, _, r_eta, r_rho = r.five
-    along = r_kappa * kappa + r_eta * eta + r_rho * rho
-    square = r_kappa**2 + r_eta**2 + (r_rho * o.value_norm) ** 2 + 2.0 * r_rho * (r_kappa * theta + r_eta * nu)
+def turned(
+    own: Pair, other: Pair, rho: Any, slopes: Any, rate: Any, other_norm: Any = 1.0
+) -> tuple[Any, Any, Any, Any]:
+    """The overlaps of one unit vector x with both directions after its step; 1 + rate (x.g), and one over the length.
+
+    `own` are its overlaps and `other` those of the other vector, of length `other_norm`, with which it has the overlap
+    rho; `slopes` are the derivatives of the risk in its own overlaps and in rho.
+    """
+    first, second, both = slopes
+    along = first * own[0] + second * own[1] + both * rho
+    square = first**2 + second**2 + (both * other_norm) ** 2 + 2.0 * both * (first * other[0] + second * other[1])
+    # the subtracted square is at most the first one; rounding alone can make the difference negative
     over = jax.lax.rsqrt(1.0 + rate * rate * jnp.maximum(square - along**2, 0.0))
-    kappa = (1.0 + rate * along) * kappa - rate * (r_kappa + r_rho * theta)
-    eta = (1.0 + rate * along) * eta - rate * (r_eta + r_rho * nu)
-    return kappa * over, eta * over
+    a = 1.0 + rate * along
+    new = (a * x - rate * (slope + both * y) for x, y, slope in zip(own, other, (first, second), strict=True))
+    return *(x * over for x in new), a, over
 
 
 def descended(task: SingleLocation, algorithm: ProjectedDescent, start: Overlaps, at: Any) -> Heads:
@@ -114,21 +109,68 @@ def _descend(law: Law, algorithm: ProjectedDescent, start: Overlaps, at: Any) ->
     """The overlaps (R, K) at the steps `at`. The dimension is a number here: all dimensions share what is compiled."""
 
     def both(number: Any, o: Overlaps) -> Overlaps:
-        lam = algorithm.lam(number.astype(jnp.float64))
+        lam = algorithm.inverse_temperatures(number)
         return project(o, gradient(law, algorithm, o, lam), algorithm.learning_rate)
 
     def query(number: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
-        lam = algorithm.lam(number.astype(jnp.float64))
+        lam = algorithm.inverse_temperatures(number)
         o = solved(*state, lam)
-        return query_step(o, gradient(law, algorithm, o, lam), algorithm.learning_rate)
+        r, other = gradient(law, algorithm, o, lam), (o.value_leak, o.value_alignment)
+        slopes = (r.query_alignment, r.query_leak, r.coupling)
+        return turned(state, other, o.coupling, slopes, algorithm.learning_rate, o.value_norm)[:2]
 
     def solved(kappa: Any, eta: Any, lam: Any) -> Overlaps:
         return closed_form_value(law, kappa, eta, lam, algorithm.penalty(law.noise_tokens + 1.0), algorithm.ridge)
 
     if algorithm.closed_form:
         _, (kappa, eta) = recorded(query, (start.query_alignment, start.query_leak), at)
-        lam = algorithm.lam(at.astype(jnp.float64))[:, None]
+        lam = algorithm.inverse_temperatures(at)[:, None]
         path = solved(kappa, eta, jnp.broadcast_to(lam, kappa.shape))
     else:
         _, path = recorded(both, start, at)
     return jax.tree_util.tree_map(jnp.transpose, path)
+
+
+def linearised(task: SingleLocation, inverse_temperature: float) -> tuple[float, float, float, float]:
+    """The rates of escape, value and query in the time alpha * step, and the slope of the unstable (1, slope).
+
+    The flow on the manifold near 0, in (nu, kappa), and the deviations from (k*, v*) near it, at one lam.
+    With c = lam s/sqrt(D), D = 1 + 2 lam^2 gamma^2, A = 1 + 4 lam^2 gamma^2, q = 4 gamma^2 c/sqrt(pi) and
+    b = 2 c/sqrt(pi A): near 0 d(nu, kappa)/dt = q (kappa, nu - b kappa), whose growing rate is
+    (q/2)(sqrt(b^2 + 4) - b); near (1, 1) the angle of v falls at 2 gamma^2 erf(c) and that of k at
+    2 gamma^2 c erf'(c)(1 - erf(c/sqrt(A))), which vanishes like exp(-c^2) (derived).
+    """
+    g2, lam = float(task.label_variance), float(inverse_temperature)
+    c = lam * float(task.signal) / math.sqrt(1.0 + 2.0 * lam**2 * g2)
+    root = math.sqrt(1.0 + 4.0 * lam**2 * g2)
+    q, b = 4.0 * g2 * c / math.sqrt(math.pi), 2.0 * c / (math.sqrt(math.pi) * root)
+    escape = 0.5 * q * (math.sqrt(b * b + 4.0) - b)
+    slope = 2.0 / math.sqrt(math.pi) * math.exp(-c * c)
+    query = 2.0 * g2 * c * slope * (1.0 - math.erf(c / root))
+    return escape, 2.0 * g2 * math.erf(c), query, escape / q
+
+
+def measured_rates(
+    task: SingleLocation, algorithm: ProjectedDescent, at: np.ndarray, kappa: np.ndarray, nu: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The rates of the theory "rates" off paths (..., K) at the steps `at`; NaN where fewer than two steps serve."""
+    *_, slope = linearised(task, float(algorithm.inverse_temperature))
+    unstable = abs(nu + slope * kappa)
+    leaving = np.logical_and.accumulate((unstable <= 2.0 * unstable[..., :1]) & (unstable > 0.0), axis=-1)
+    return {
+        "escape_rate": _growth(at, unstable, leaving, from_start=True),
+        "value_rate": -_growth(at, 1.0 - abs(nu), 1.0 - abs(nu) > RESOLVED),
+        "query_rate": -_growth(at, 1.0 - abs(kappa), 1.0 - abs(kappa) > RESOLVED),
+    }
+
+
+def _growth(at: np.ndarray, values: np.ndarray, usable: np.ndarray, from_start: bool = False) -> Any:
+    """The growth of log(values) a step between the last usable step and the one before it, or the first one."""
+    places = np.where(usable, np.arange(len(at)), -1)
+    last = places.max(axis=-1)
+    before = np.zeros_like(last) if from_start else np.where(places < last[..., None], places, -1).max(axis=-1)
+    there = (before >= 0) & (last > before)
+    last, before = np.where(there, last, min(1, len(at) - 1)), np.where(there, before, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = np.take_along_axis(np.log(values), np.stack([before, last], axis=-1), axis=-1)
+        return np.where(there, (ends[..., 1] - ends[..., 0]) / (at[last] - at[before]), np.nan)

@@ -16,12 +16,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import dawsn, erf
 
-from solvable.attention.single_location.algorithms import ProjectedDescent
-from solvable.attention.single_location.starts import start_vectors
+from solvable.attention.single_location.algorithms import ProjectedDescent, hidden, start_vectors
 from solvable.attention.single_location.task import SingleLocation
-from solvable.attention.single_location.training import hidden
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result
 
 PROBE_RIDGE = 1e-3
@@ -42,11 +41,13 @@ class Probed(eqx.Module):
 
 
 @float64
-def probed(task: SingleLocation, algorithm: ProjectedDescent, stage: str, samples: int, keys: jax.Array) -> Probed:
-    """One head a key (R,), trained on `samples` sequences where the stage is "trained"."""
+def probed(
+    task: SingleLocation, algorithm: ProjectedDescent, stage: str, samples: int, key: Any, replicates: int | range
+) -> Probed:
+    """One head a replicate, trained on `samples` sequences where the stage is "trained"."""
     heads = []
-    for key in keys:
-        start_key, *drawn = jax.random.split(key, 4)
+    for own in replicate_keys(key, replicates):
+        start_key, *drawn = jax.random.split(own, 4)
         data = task.sample(drawn[0], samples)
         directions = data.directions
         assert directions is not None  # the law knows them

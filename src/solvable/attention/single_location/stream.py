@@ -10,14 +10,14 @@ Bartlett's decomposition. A step costs 2 B (L - 1) + 3 B + 5 normals and two chi
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from solvable.attention.single_location.algorithms import ProjectedDescent
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.risk import Law
+from solvable.attention.single_location.risk import Law, Overlaps
 from solvable.numerics.error_function import ROOT_PI
 from solvable.numerics.recording import recorded
 
@@ -25,24 +25,29 @@ LEAST_DIM = 6  # the frame takes 4 dimensions, and Bartlett's decomposition 2
 SMALL = 1e-12
 
 
+@functools.partial(jax.jit, static_argnames="length")
 def descend_stream(
     law: Law, noise: Any, dim: Any, length: int, algorithm: ProjectedDescent, start: Overlaps, keys: Any, at: Any
 ) -> Overlaps:
-    """The overlaps (K, R) at the steps `at` of R runs on fresh batches, from their starts and keys (R,); |v| = 1."""
+    """The overlaps (R, K) at the steps `at` of R runs on fresh batches, from their starts and keys (R,); |v| = 1.
+
+    The dimension is a number here: all dimensions share what is compiled.
+    """
     assert algorithm.batch is not None
-    shape = (length, algorithm.batch)
+    shape, keys = (length, algorithm.batch), jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
 
     def fresh(number: Any) -> Any:
         return jax.vmap(lambda key: draw(jax.random.fold_in(key, number), dim, shape), out_axes=-1)(keys)
 
     def step(number: Any, state: Any) -> Any:
         o, drawn = state
-        lam = algorithm.lam(number.astype(jnp.float64))
+        lam = algorithm.inverse_temperatures(number)
         return stream_step(law, noise, shape, algorithm, o, lam, drawn), fresh(number + 1)
 
     # The numbers of a step are drawn in the step before: what a loop carries is computed once, while XLA would draw
     # the same numbers again in every sum that needs them (four times the time).
-    return recorded(step, (start, fresh(jnp.zeros((), at.dtype))), at)[1][0]
+    _, (path, _) = recorded(step, (start, fresh(jnp.zeros((), at.dtype))), at)
+    return jax.tree_util.tree_map(jnp.transpose, path)
 
 
 def draw(key: jax.Array, dim: Any, shape: tuple[int, int]) -> Any:
@@ -123,14 +128,8 @@ def stream_step(
     k = k - algorithm.learning_rate * (g_k - inner(k, g_k)[None] * k)
     v = v - algorithm.learning_rate * (g_v - inner(v, g_v)[None] * v)
     k, v = k * jax.lax.rsqrt(inner(k, k))[None], v * jax.lax.rsqrt(inner(v, v))[None]
-    return Overlaps(
-        inner(k, location),
-        inner(v, label_direction),
-        inner(v, location),
-        inner(k, label_direction),
-        inner(k, v),
-        o.value_norm,
-    )
+    alignments = (inner(k, location), inner(v, label_direction), inner(v, location), inner(k, label_direction))
+    return Overlaps(*alignments, inner(k, v), o.value_norm)
 
 
 def total(values: Any) -> Any:

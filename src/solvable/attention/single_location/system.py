@@ -11,15 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvable.attention.single_location.algorithms import ProjectedDescent, SingleLocationRun
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.population import Heads, descended, result_of
-from solvable.attention.single_location.rates import measured_rates
-from solvable.attention.single_location.risk import Law, law
+from solvable.attention.single_location.algorithms import ProjectedDescent, SingleLocationRun, hidden, start_vectors
+from solvable.attention.single_location.population import Heads, descended, measured_rates, result_of
+from solvable.attention.single_location.risk import Overlaps, law
 from solvable.attention.single_location.stream import LEAST_DIM, descend_stream
 from solvable.attention.single_location.task import Directions, SingleLocation, is_foreign
 from solvable.attention.single_location.theories import OVERLAPS, theories
-from solvable.attention.single_location.training import hidden, start_vectors
 from solvable.lab.declare.given import Given
 from solvable.lab.declare.outcome import Outcome
 from solvable.lab.declare.system import Example, System
@@ -37,20 +34,20 @@ class SingleLocationRegression(System):
     tasks = (SingleLocation,)
     algorithms = (ProjectedDescent,)
     observables = (
-        Observable("query_alignment", "kappa = k.k*", dims=STEPS),
+        Observable("query_alignment", "kappa = k.k* after t updates", dims=STEPS),
         Observable("value_alignment", "nu = v.v*", dims=STEPS),
         Observable("value_leak", "theta = v.k*", dims=STEPS),
         Observable("query_leak", "eta = k.v*", dims=STEPS),
         Observable("coupling", "rho = k.v", dims=STEPS),
         Observable("value_norm", "|v|", dims=STEPS),
-        Observable("distance", "distance to the manifold", dims=STEPS),
-        Observable("excess_risk", "excess risk", dims=STEPS),
+        Observable("distance", "sqrt(theta^2 + eta^2 + rho^2)", dims=STEPS),
+        Observable("excess_risk", "population's excess risk of these overlaps at lam_t", dims=STEPS),
         Observable("final_excess_risk", "excess risk at the end"),
-        Observable("aligned", "ends aligned"),
-        Observable("swapped", "ends swapped"),
-        Observable("escape_rate", "growth from the saddle", "1/step"),
-        Observable("value_rate", "fall of log(1 - |nu|/|v|)", "1/step"),
-        Observable("query_rate", "fall of log(1 - |kappa|)", "1/step"),
+        Observable("aligned", "1 where |kappa| and |nu|/|v| exceed 1/2 at the end with equal signs, else 0"),
+        Observable("swapped", "1 where |eta| exceeds 1/2 at the end, so that the query reads the label, else 0"),
+        Observable("escape_rate", "growth of the unstable combination of nu and kappa up to its doubling", "1/step"),
+        Observable("value_rate", "fall of log(1 - |nu|/|v|) between the last two steps above 1e-10", "1/step"),
+        Observable("query_rate", "fall of log(1 - |kappa|) between the last two steps above 1e-10", "1/step"),
     )
     theories = theories
     run_types = (SingleLocationRun,)
@@ -69,29 +66,28 @@ class SingleLocationRegression(System):
     ) -> Heads:
         """Overlaps where they suffice, else vectors."""
         batch, samples = algorithm.batch, None if samples is None else integer("samples", samples, at_least=1)
+        least, steps = algorithm.steps * (batch or 1), jnp.asarray(at)
         vectors = full or samples is not None or (algorithm.closed_form and batch is not None)
-        if batch is not None and samples is not None and samples < algorithm.steps * batch:
+        if batch is not None and samples is not None and samples < least:
             raise ValueError(
                 f"samples={samples} is too small for one pass of steps={algorithm.steps} batches of {batch}; "
-                f"accepted: samples >= {algorithm.steps * batch}, or None for fresh batches"
+                f"accepted: samples >= {least}, or None for fresh batches"
             )
         if batch is not None and not vectors and task.dim < LEAST_DIM:
             raise ValueError(f"dim={task.dim} is too small for the chain of batches; accepted: dim >= 6, or full=True")
-        if algorithm.init == "manifold" and task.dim < 3:
-            raise ValueError(f"dim={task.dim} has no manifold start; accepted: dim >= 3, or init='sphere'")
         if self.is_foreign(task):
             # one at a time: the law may draw data sets by whatever means
             runs = [_trained(task, algorithm, at, samples, key) for key in keys]
             start, path, risks = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *runs)
             return Heads(start, result_of(risks), path, risks)
         if vectors:
-            start, path, _ = _own_vectors(task, algorithm.rule, keys, jnp.asarray(at), samples)
+            start, path, _ = _own_vectors(task, algorithm.rule, keys, steps, samples)
             return Heads.of(task, algorithm, start, path, at)
         start = _starts(keys, task.dim, algorithm.init)
         if batch is None:
             return descended(task, algorithm, start, at)
         noise, dim = as_float64(task.label_noise), as_float64(task.dim)
-        path = _stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, jnp.asarray(at))
+        path = descend_stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, steps)
         return Heads.of(task, algorithm, start, path, at)
 
     def measure(self, task: Any, algorithm: Any, runs: Heads, at: Any) -> Mapping[str, Any]:
@@ -156,14 +152,8 @@ def simulate(
     Replicate r depends on `key` and r alone, up to the rounding of sums. A run that meets a value which is not finite
     is missing.
 
-    Measured over the steps t of `at`, after t updates: the overlaps `query_alignment` kappa, `value_alignment` nu,
-    `value_leak` theta, `query_leak` eta and `coupling` rho; `value_norm` |v|; `distance` sqrt(theta^2 + eta^2 + rho^2);
-    `excess_risk`, the population's of these overlaps at the inverse temperature lam_t.
-    Once a run, at the end: `final_excess_risk`; `aligned` 1 where |kappa| and |nu|/|v| exceed 1/2 with equal signs,
-    else 0; `swapped` 1 where |eta| exceeds 1/2, so that the query reads the label.
-    Rates a step (see `rates`): `escape_rate`, the growth of the unstable combination of nu and kappa on the manifold,
-    measured up to its doubling; `value_rate` and `query_rate`, the fall of log(1 - |nu|/|v|) and of log(1 - |kappa|),
-    measured between the last two recorded steps where these exceed 1e-10. NaN where fewer than two steps serve.
+    Measured are the `observables` of the system, most of them over the steps; a rate is NaN where fewer than two steps
+    serve it.
 
     Raises: TypeError for a task or an algorithm of another kind; ValueError for bad settings, for dim < 6 in the chain
     of batches, and where a law of the user's own is asked for what holds for Gaussian tokens alone.
@@ -198,27 +188,16 @@ def predict(
 @functools.partial(jax.jit, static_argnames=("dim", "init"))
 def _starts(keys: Any, dim: int, init: str) -> Overlaps:
     """The overlaps (R,) of drawn starts; the hidden directions may be the first two axes."""
+    axes = Directions(*jnp.eye(2, dim, dtype=jnp.float64))
 
     def one(key: Any) -> Overlaps:
-        axes = Directions(*jnp.eye(2, dim, dtype=jnp.float64))
-        start = Overlaps.of(*start_vectors(jax.random.fold_in(key, 0), dim, init, axes), axes)
-        if init == "sphere":
-            return start
-        # on the manifold three overlaps are zero, and stay so; as vectors they are rounding errors
-        zero, one = jnp.zeros_like(start.coupling), jnp.ones_like(start.coupling)
-        return Overlaps(start.query_alignment, start.value_alignment, zero, zero, zero, one)
+        o = Overlaps.of(*start_vectors(jax.random.fold_in(key, 0), dim, init, axes), axes)
+        if init == "manifold":  # three overlaps are zero, and stay so; as vectors they are rounding errors
+            zero, one = jnp.zeros_like(o.coupling), jnp.ones_like(o.coupling)
+            o = Overlaps(o.query_alignment, o.value_alignment, zero, zero, zero, one)
+        return o
 
     return jax.lax.map(one, keys)
-
-
-@functools.partial(jax.jit, static_argnames="length")
-def _stream(
-    law: Law, noise: Any, dim: Any, length: int, algorithm: ProjectedDescent, start: Overlaps, keys: Any, at: Any
-) -> Overlaps:
-    """The overlaps (R, K) of the chain of batches. The dimension is a number: all of them share what is compiled."""
-    keys = jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
-    path = descend_stream(law, noise, dim, length, algorithm, start, keys, at)
-    return jax.tree_util.tree_map(jnp.transpose, path)
 
 
 @eqx.filter_jit
@@ -235,13 +214,13 @@ def _trained(task: SingleLocation, algorithm: ProjectedDescent, at: Any, samples
     keys = [jax.random.fold_in(key, number) for number in range(5)]
     directions = task.directions(keys[0])
     problem = task if samples is None else task.sample(keys[3], samples, directions)
-    start, query, value = algorithm.vectors(problem, directions, keys[1], keys[2], None, at)
+    start, path = algorithm.vectors(problem, directions, keys[1], keys[2], None, at)
     risks = None
     if is_foreign(task):
         fresh = task.sample(keys[4], FRESH, directions)
-        heads = (query, value, jnp.asarray(algorithm.inverse_temperatures(at)))
+        heads = (*path, jnp.asarray(algorithm.inverse_temperatures(at)))
         risks = _errors(heads, jnp.asarray(fresh.tokens), jnp.asarray(fresh.labels)) - task.label_noise**2
-    return Overlaps.of(*start, directions), Overlaps.of(query, value, directions), risks
+    return Overlaps.of(*start, directions), Overlaps.of(*path, directions), risks
 
 
 @jax.jit

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import Any
 
 from solvable.lab.declare.theory import Status, Theory
-
-if TYPE_CHECKING:
-    from solvable.attention.single_location.algorithms import ProjectedDescent
-    from solvable.attention.single_location.population import Heads
-    from solvable.attention.single_location.task import SingleLocation
 
 OVERLAPS = ("query_alignment", "value_alignment", "value_leak", "query_leak", "coupling", "value_norm")
 RATES = ("escape_rate", "value_rate", "query_rate")
@@ -17,26 +13,34 @@ RISKS = ("excess_risk", "final_excess_risk")
 EXACT, ASYMPTOTIC = Status("exact", "derived"), Status("asymptotic", "derived")
 
 
-def overlaps(task: SingleLocation, algorithm: ProjectedDescent, runs: Heads, at: Any) -> Heads:
+def overlaps(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
     """The runs that the map of five numbers makes of the starts."""
     from solvable.attention.single_location.population import descended
 
     return descended(task, algorithm, runs.start, at)
 
 
-def rates(task: SingleLocation, algorithm: ProjectedDescent, runs: Any, at: Any) -> dict[str, Any]:
-    """The linearised flow at both stationary points. Raises: ValueError for descent that is not on the manifold."""
-    from solvable.attention.single_location.rates import predicted_rates
+def rates(task: Any, algorithm: Any, runs: Any, at: Any) -> dict[str, Any]:
+    """The linearised flow at both stationary points, as rates a step of projected descent.
+
+    A step multiplies the unstable combination by 1 + alpha rate, at the first inverse temperature, and an angle by
+    1 - alpha rate, at the last one; 1 - cos falls twice as fast as the angle.
+    Raises: ValueError for descent that is not on the manifold.
+    """
+    from solvable.attention.single_location.population import linearised
 
     if algorithm.closed_form or algorithm.batch is not None or algorithm.init != "manifold":
         raise ValueError(
             "theory='rates' speaks of population descent of both vectors on the manifold; accepted: "
             "value='descent', batch=None, init='manifold'"
         )
-    return predicted_rates(task, algorithm)
+    alpha = float(algorithm.learning_rate)
+    first, last = (linearised(task, lam) for lam in algorithm.inverse_temperatures([0, algorithm.steps]))
+    value, query = (-2.0 * math.log(abs(1.0 - alpha * rate)) for rate in last[1:3])
+    return {"escape_rate": math.log1p(alpha * first[0]), "value_rate": value, "query_rate": query}
 
 
-def floor(task: SingleLocation, algorithm: ProjectedDescent, runs: Any, at: Any) -> dict[str, Any]:
+def floor(task: Any, algorithm: Any, runs: Any, at: Any) -> dict[str, Any]:
     """The risk at k*, v* over the steps."""
     from solvable.attention.single_location.baselines import oracle_risk
     from solvable.attention.single_location.risk import law
