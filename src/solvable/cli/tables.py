@@ -184,7 +184,9 @@ def _worst(rows: Sequence[Row]) -> tuple[list[Any], list[Row]]:
 
 
 def _place(row: Row, varying: Sequence[str]) -> list[Text]:
-    inside = ", ".join(f"{dim}={value if isinstance(value, str) else format(value, 'g')}" for dim, value in row.point.items())
+    inside = ", ".join(
+        f"{dim}={value if isinstance(value, str) else format(value, 'g')}" for dim, value in row.point.items()
+    )
     observable = f"{row.observable}[{inside}]" if inside else row.observable
     return [*(plain(row.parameters[key]) for key in varying), Text(observable), Text(row.overlay), Text(row.claim)]
 

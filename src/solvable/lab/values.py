@@ -86,7 +86,8 @@ class Values:
             return self
         parts = {part: getattr(self, part) for part in ("arrays", "errors", "dims")}
         return dataclasses.replace(
-            self, **{part: {names.get(name, name): value for name, value in held.items()} for part, held in parts.items()}
+            self,
+            **{part: {names.get(name, name): value for name, value in held.items()} for part, held in parts.items()},
         )
 
     def first(self, replicates: int) -> Values:

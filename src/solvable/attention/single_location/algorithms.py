@@ -117,12 +117,11 @@ class ProjectedDescent(Checked):
         at = self.recorded(at)
         instance("problem", problem, (SingleLocation, LocatedTokens))
         directions_key, start_key, key = jax.random.split(jax.random.key(0) if key is None else key, 3)
-        if isinstance(problem, SingleLocation):
-            directions = problem.directions(directions_key)
-            self._warn(problem)
-        else:
-            directions = problem.directions
+        is_law = isinstance(problem, SingleLocation)
+        directions = problem.directions(directions_key) if is_law else problem.directions
         start, path = self.vectors(problem, directions, start_key, key, init, at)
+        if is_law:
+            self._warn(problem)
         query, value = (vectors[-1] for vectors in path)
         finite = jnp.all(jnp.isfinite(query)) & jnp.all(jnp.isfinite(value))
         result = jnp.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE))
@@ -176,7 +175,7 @@ class ProjectedDescent(Checked):
         if float(self.decay) == 0.0 and sharp > NARROW:
             words.append(f"near k* the query's gradient is below exp(-{sharp**2:.0f}); let it decay")
         for sentence in words:
-            warnings.warn(f"inverse_temperature={lam:.3g} at the end: {sentence}", stacklevel=4)
+            warnings.warn(f"inverse_temperature={lam:.3g} at the end: {sentence}", stacklevel=6)
 
 
 class SingleLocationRun(eqx.Module):
