@@ -28,7 +28,7 @@ FILES = {
     for path in sorted(SOURCE.rglob("*.py"))
 }
 WINGS = ("attention", "networks", "iterations")
-DECLARATION = ("lab.declare", "lab.experiment", "lab.outcome")
+DECLARATION = ("lab.declare",)
 
 
 def imports(name: str, text: str) -> Iterator[str]:
@@ -76,17 +76,17 @@ def allowed(name: str, target: str) -> bool:
     ("name", "target", "expected"),
     [
         ("numerics.losses", "numerics.results", True),
-        ("numerics.losses", "lab.outcome", False),
+        ("numerics.losses", "lab.declare.outcome", False),
         ("optim.sign", "numerics.losses", True),
         ("optim.sign", "lab", False),
-        ("lab.experiment", "lab.outcome", True),
-        ("lab.experiment", "lab.store", False),
+        ("lab.declare.system", "lab.declare.outcome", True),
+        ("lab.declare.experiment", "lab.store", False),
         ("lab.runner", "attention.sparse_tokens", False),
         ("attention.sparse_tokens.theory", "attention.sparse_tokens.task", True),
         ("attention.sparse_tokens.theory", "attention.token_selection", False),
         ("attention.sparse_tokens.theory", "attention.sparse_tokens_extra", False),
         ("attention.sparse_tokens.theory", "networks.diagonal", False),
-        ("attention.sparse_tokens.experiments", "lab.experiment", True),
+        ("attention.sparse_tokens.experiments", "lab.declare", True),
         ("attention.sparse_tokens.experiments", "lab.runner", False),
         ("attention.sparse_tokens.experiments", "cli.main", False),
         ("bags.estimators", "attention.sparse_tokens", True),

@@ -39,7 +39,7 @@ class Measured(Experiment):
         raise NotImplementedError
 
     def predicted(self, runs: Any) -> Any:
-        """The runs as theory has them, or the observables (one value for all runs, or one a run)."""
+        """The runs as theory has them, or the observables (one value for all runs, or one a run), or a `Predicted`."""
         raise NotImplementedError
 
     def coordinates(self) -> Mapping[str, Any]:
@@ -57,16 +57,12 @@ class Measured(Experiment):
 
         runs = None if given is None else given.runs
         found = self.predicted(runs)
-        if isinstance(found, Predicted):
-            values, result = found.values, found.result
-        elif isinstance(found, Mapping):
-            values, result = found, None
-        else:
-            values, result = self._measured(found), found.result
-        if result is None:
-            result = int(Result.SUCCESSFUL) if runs is None else runs.result
-        kept = {name: value for name, value in values.items() if name in self.status(overlay)}
-        return self._outcome(kept, result, None)
+        if not isinstance(found, Predicted):
+            values = found if isinstance(found, Mapping) else self._measured(found)
+            found = Predicted(values, None if values is found else found.result)
+        success = int(Result.SUCCESSFUL) if runs is None else runs.result
+        kept = {name: value for name, value in found.values.items() if name in self.status(overlay)}
+        return self._outcome(kept, success if found.result is None else found.result, None, found.stats)
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
@@ -97,7 +93,7 @@ class Measured(Experiment):
         known = [one for one in self.observables if set(one.dims) <= set(places)]
         return {one.name: np.full([len(places[dim]) for dim in one.dims], np.nan) for one in known}
 
-    def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any) -> Any:
+    def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any, stats: Any = None) -> Any:
         from solvable.lab.declare.outcome import Outcome
 
         dims = {one.name: one.dims for one in self.observables}
@@ -107,4 +103,5 @@ class Measured(Experiment):
             for name, value in values.items()
             if name in dims
         }
-        return Outcome.of(shaped, result, dims, at=places.pop("at", None), runs=runs, coordinates=places)
+        at = places.pop("at", None)
+        return Outcome.of(shaped, result, dims, at=at, runs=runs, stats=stats, coordinates=places)

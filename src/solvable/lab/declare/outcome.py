@@ -123,8 +123,8 @@ class Outcome(eqx.Module):
         return np.array(words[dim]) if dim in words else held.get("coordinates", {}).get(dim)
 
     def present(self) -> dict[str, AnyArray]:
-        """The observables this outcome holds, by name."""
-        return dict(self.values)
+        """The observables this outcome holds, by name, in the order in which they were declared."""
+        return {name: self.values[name] for name, _ in self._dims}
 
     def reasons(self) -> list[str]:
         """Why each replicate is missing (an empty text where it is not)."""
@@ -136,7 +136,7 @@ class Outcome(eqx.Module):
             return f"Outcome(traced: {', '.join(self.values)})"
         head = f"Outcome of {self.theory}" if self.theory else "Outcome"
         lines = [f"{head}{_replicates(self.result)}"]
-        for name, value in self.values.items():
+        for name, value in self.present().items():
             claim = f"  ({self.status[name].claim})" if name in self.status else ""
             lines.append(f"  {name:<20} {_summary(np.asarray(value), bool(self.leading))}{claim}")
         lines += [f"  missing: {reason}" for reason in dict.fromkeys(self.reasons()) if reason]
@@ -149,7 +149,7 @@ class Outcome(eqx.Module):
         own = {dim for dims in self.dims.values() for dim in dims}
         along = {dim: self.along(dim) for dim in sorted(own)}
         return xarray.Dataset(
-            {name: (self.leading + self.dims[name], np.asarray(value)) for name, value in self.values.items()},
+            {name: (self.leading + self.dims[name], np.asarray(value)) for name, value in self.present().items()},
             {dim: places for dim, places in along.items() if places is not None and np.ndim(places) == 1},
         )
 

@@ -13,14 +13,15 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.optimize import minimize
 
-from solvable.attention.sparse_tokens.algorithms import Algorithm, known
-from solvable.attention.sparse_tokens.features import Quadrature
-from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
+from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.nodes import Quadrature
+from solvable.attention.sparse_tokens.separability import accept
+from solvable.attention.sparse_tokens.system import predict
 from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.attention.sparse_tokens.theory import predict
+from solvable.attention.sparse_tokens.theories import OBSERVABLES
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import Result, SolveError, raise_unless_successful
-from solvable.numerics.validation import choice, integer, number
+from solvable.numerics.validation import choice, integer, number, on_the_host
 
 # Search ranges; all but query_share are searched on a logarithmic scale.
 RANGES = {
@@ -36,7 +37,7 @@ PATIENT = {"gtol": 1e-7, "ftol": 1e-11}  # far below the best ridge the error ha
 ROUGH = Quadrature(points=2**11, scramblings=1)
 
 
-def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")) -> Any:
+def tune(task: SparseTokens, algorithm: Classifier, ratio: Any, over: Sequence[str] = ("ridge", "sharpness")) -> Any:
     """The algorithm with the hyper-parameters named in `over` set to the minimiser of the predicted test error.
 
     L-BFGS-B on the logarithms of the parameters (query_share: as it is), with the gradient of the theory through its
@@ -47,7 +48,8 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
     Raises: ValueError for a ratio <= 0, or naming a parameter that cannot be tuned for this algorithm; SolveError when
     the theory is solved at none of the settings tried.
     """
-    known(algorithm, "tune")
+    accept(task, algorithm)
+    on_the_host("tune", task, algorithm, ratio)
     ratio = number("ratio", ratio, above=0.0)
     over = (over,) if isinstance(over, str) else over
     present = {field.name for field in dataclasses.fields(algorithm) if getattr(algorithm, field.name) is not None}
@@ -58,24 +60,31 @@ def tune(task: SparseTokens, algorithm: Algorithm, ratio: Any, over: Sequence[st
             f"over={tuple(over)!r} names nothing to tune for {type(algorithm).__name__}; accepted: "
             f"{', '.join(repr(name) for name in RANGES if name in present)}"
         )
-    tuned = _Tuned(task, algorithm, ratio, tuple(names))
-    low, high = np.array([tuned.internal(name, RANGES[name]) for name in names]).T
-    given = [tuned.internal(name, float(getattr(algorithm, name)) or RANGES[name][0]) for name in names]
+    low, high = np.array([_searched(name, RANGES[name]) for name in names]).T
+    given = [_searched(name, float(getattr(algorithm, name)) or RANGES[name][0]) for name in names]
     starts = [np.clip(given, low, high), 0.5 * (low + high)]
     bounds = list(zip(low, high, strict=True))
+
+    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with jax.enable_x64(True):
+            (value, code), by_x = _error(jnp.asarray(x), task, algorithm, as_float64(ratio), tuple(names))
+        # A point where the theory fails must not attract the search.
+        if int(code) != Result.SUCCESSFUL or not (np.isfinite(value) and np.all(np.isfinite(by_x))):
+            return FAILED, np.zeros_like(x)
+        return float(value), np.asarray(by_x)
+
     ends = [
-        minimize(tuned.value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, options=PATIENT)
-        for x in starts
+        minimize(value_and_gradient, x, jac=True, method="L-BFGS-B", bounds=bounds, options=PATIENT) for x in starts
     ]
     best = min(ends, key=lambda end: end.fun)
     if best.fun >= FAILED:
         raise SolveError("tune found no setting at which the theory is solved; start from a larger ridge")
-    return tuned.algorithm_at(best.x)
+    return _at(algorithm, names, [np.float64(value) for value in _values(names, best.x, np)])
 
 
 @float64
-def one_more_bag(
-    task: SparseTokens, algorithm: Algorithm, ratio: Any, dim: int, observable: str = "test_error"
+def marginal_error(
+    task: SparseTokens, algorithm: Classifier, ratio: Any, dim: int, observable: str = "test_error"
 ) -> Float[Array, ""]:
     """What one more bag changes: d observable / d ratio over dim, with the bags of `predict` at ratio = bags / dim.
 
@@ -85,11 +94,11 @@ def one_more_bag(
     Raises: ValueError for a ratio <= 0, a dim < 1 or an unknown observable; SolveError when the equations are not
     solved.
     """
-    known(algorithm, "one_more_bag")
+    accept(task, algorithm)
     ratio, dim = number("ratio", ratio, above=0.0), integer("dim", dim, at_least=1)
-    choice("observable", observable, SparseTokenOutcome.observables)
+    choice("observable", observable, tuple(one.name for one in OBSERVABLES))
     slope, code = _slope(task, algorithm, as_float64(ratio), observable)
-    raise_unless_successful(code, f"one_more_bag({type(algorithm).__name__}, ratio={ratio})")
+    raise_unless_successful(code, f"marginal_error({type(algorithm).__name__}, ratio={ratio})")
     return slope / dim
 
 
@@ -102,31 +111,16 @@ def _slope(task: SparseTokens, algorithm: Any, ratio: Any, observable: str) -> A
     return jax.grad(value, has_aux=True)(ratio)
 
 
-class _Tuned:
-    """The predicted error as a function of the tuned parameters, logarithms for all but shares."""
-
-    def __init__(self, task: SparseTokens, algorithm: Algorithm, ratio: Any, names: tuple[str, ...]) -> None:
-        self.task, self.algorithm, self.ratio, self.names = task, algorithm, ratio, names
-
-    @staticmethod
-    def internal(name: str, value: Any) -> Any:
-        return np.asarray(value) if name == "query_share" else np.log(value)
-
-    def algorithm_at(self, x: np.ndarray) -> Any:
-        values = [np.float64(x[i] if name == "query_share" else np.exp(x[i])) for i, name in enumerate(self.names)]
-        return _with(self.algorithm, self.names, values)
-
-    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
-        with jax.enable_x64(True):
-            ratio = as_float64(self.ratio)
-            (value, code), by_x = _error(jnp.asarray(x), self.task, self.algorithm, ratio, self.names)
-        # A point where the theory fails must not attract the search.
-        if int(code) != Result.SUCCESSFUL or not (np.isfinite(value) and np.all(np.isfinite(by_x))):
-            return FAILED, np.zeros_like(x)
-        return float(value), np.asarray(by_x)
+def _searched(name: str, value: Any) -> Any:
+    """What is searched in place of a parameter: its logarithm, for all but shares."""
+    return np.asarray(value) if name == "query_share" else np.log(value)
 
 
-def _with(algorithm: Any, names: tuple[str, ...], values: Any) -> Any:
+def _values(names: Sequence[str], x: Any, space: Any) -> list[Any]:
+    return [x[i] if name == "query_share" else space.exp(x[i]) for i, name in enumerate(names)]
+
+
+def _at(algorithm: Any, names: Sequence[str], values: Any) -> Any:
     return eqx.tree_at(lambda a: [getattr(a, name) for name in names], algorithm, values)
 
 
@@ -135,8 +129,8 @@ def _error(x: Any, task: SparseTokens, algorithm: Any, ratio: Any, names: tuple[
     """((test error, `Result` code), derivative by x); compiled once for all settings."""
 
     def error(x: Any) -> Any:
-        values = [x[i] if name == "query_share" else jnp.exp(x[i]) for i, name in enumerate(names)]
-        outcome = predict(task, _with(algorithm, names, values), ratio=ratio, quadrature=ROUGH, throw=False)
+        tuned = _at(algorithm, names, _values(names, x, jnp))
+        outcome = predict(task, tuned, ratio=ratio, quadrature=ROUGH, throw=False)
         return outcome.test_error, outcome.result
 
     return jax.value_and_grad(error, has_aux=True)(x)
