@@ -155,15 +155,15 @@ def optimiser_rows() -> list[tuple[Any, ...]]:
     rate = float(sa.best_learning_rate(task))
     begun = sa.PreconditionedDescent("full", rate, 1, init="random").train(task, at=[0])
     start, scale = begun.parameters, 0.5 * np.sum((task.matrix @ task.covariance) * task.matrix)
-    many = sa.PreconditionedDescent("full", rate, 500).train(task, start)
+    many = sa.PreconditionedDescent("full", rate, 500).train(task, init=start)
     steps = int(np.argmax(many.losses <= REACHED * scale))
     algorithm = sa.PreconditionedDescent("full", rate, steps)
-    seconds, run = best(lambda: algorithm.train(task, start, at=[steps]), 7)
+    seconds, run = best(lambda: algorithm.train(task, init=start, at=[steps]), 7)
     rows = [
         (f'"full", rate 1/(s_1 + s_r) = {rate:.2f}', steps, milliseconds(seconds), f"{run.losses[-1] / scale:.0e}", "")
     ]
     with jax.enable_x64(True):
-        inside = jax.jit(lambda params: algorithm.train(task, params, at=[steps]).parameters)
+        inside = jax.jit(lambda params: algorithm.train(task, init=params, at=[steps]).parameters)
         alone, _ = best(lambda: jax.block_until_ready(inside(start)), 7)
         rows.append(("the same inside jit, without the call's checks", steps, milliseconds(alone), "", ""))
         pair = jnp.asarray(start.value), jnp.asarray(start.score)

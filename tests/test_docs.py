@@ -1,5 +1,6 @@
 """What the documentation shows works as it stands there."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab import registry
+from tests.lab import sample
 
 DOCS = Path(__file__).parents[1] / "docs"
 
@@ -81,3 +83,28 @@ def test_mirror_descent_in_torch_as_its_page_shows_it():
     exec(block, names)
     loss = torch.nn.functional.softplus(-names["labels"] * names["model"](names["inputs"])).mean()
     assert loss < 0.3
+
+
+def test_a_system_of_your_own(tmp_path):
+    text = (DOCS / "own_system.md").read_text(encoding="utf-8")
+    code = "\n\n".join(code_of("own_system.md"))
+    assert len([line for line in code.splitlines() if line.strip()]) < 90
+    assert set(re.findall(r"solvable\.[a-z.]+", code)) == {"solvable.lab.declare"}
+    (tmp_path / "my_ridge.py").write_text(code)
+    (project,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "pyproject.toml").write_text(project)
+    sample.install(tmp_path / "site", tmp_path)
+    (commands,) = re.findall(r"^```bash\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line.split()[1:] for line in commands.splitlines()]
+    environment = os.environ | {"PYTHONPATH": str(tmp_path / "site")}
+    answers = sample.run_each(environment, [*lines, ["show", "ridge/risk"]], cwd=tmp_path)
+    (ran, table, _), (reported, _, _), (planned, plan, _), (shown, about, _) = answers
+    assert (ran, reported, planned, shown) == (0, 0, 0, 0)
+    assert "8 of 8 comparisons agree" in " ".join(table.split())
+    assert (tmp_path / "ridge" / "report.html").is_file()
+    assert "asymptotic" in about
+    (ratio,) = {float(found) for found in re.findall(r"ratio = ([0-9.]+)", plan)}
+    exec(code, names := {"__name__": "my_ridge"})
+    predicted = names["predict"](names["Gaussian"](ratio=ratio), names["Ridge"]())
+    assert abs(predicted.risk - 0.1) < 1e-3
+    assert names["simulate"](names["Gaussian"](20), names["Ridge"](), replicates=4).risk.shape == (4,)

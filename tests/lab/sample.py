@@ -24,10 +24,10 @@ print(json.dumps(answers))
 """
 
 
-def install(folder):
+def install(folder, package=PACKAGE):
     """Install the sample package into a folder, with pip, from its source; the environment that finds it there."""
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check", "--no-input"]
-    options = ["install", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder), str(PACKAGE)]
+    options = ["install", "--no-deps", "--no-build-isolation", "--no-index", "--target", str(folder), str(package)]
     done = subprocess.run([*pip, *options], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     return os.environ | {"PYTHONPATH": str(folder)}

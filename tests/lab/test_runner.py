@@ -14,9 +14,9 @@ import pytest
 from solvable import lab
 from solvable.lab import dataset, runner, values
 from solvable.lab.chunk import Chunk, blocks
+from solvable.lab.declare import Observable, Overlay, parameter
 from solvable.lab.engines import slurm
 from solvable.lab.engines.pool import Pool
-from solvable.lab.experiment import Observable, Overlay, parameter
 from solvable.lab.store import Store
 from tests.lab import toy
 from tests.lab.toy import SampleMean, TheoryOnly
@@ -107,7 +107,7 @@ def test_unsuccessful_replicates_are_missing_values_with_a_reason(tmp_path):
     missing = np.arange(8) % 4 == 3
     np.testing.assert_array_equal(np.isnan(opened["mean"]), missing)
     np.testing.assert_array_equal(opened["reason"] != "", missing)
-    assert opened["reason"].values[3].startswith("the draw holds one class only")
+    assert opened["reason"].values[3].startswith("the toy is patchy")
 
 
 def test_theory_only(tmp_path):

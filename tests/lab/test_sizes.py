@@ -265,7 +265,7 @@ def test_no_rows_without_a_size_or_with_two_of_them(tmp_path):
 def test_sizes_that_failed_or_lack_replicates(tmp_path):
     patchy = extrapolate(Approach, execute(Approach, {"kind": "patchy"}, replicates=8, out=tmp_path).results)
     assert {row.comparison.agrees for row in patchy} == {None}
-    reason = "not tested: 2 sizes with two valid replicates, at least 3 needed (the draw holds one class only"
+    reason = "not tested: 2 sizes with two valid replicates, at least 3 needed (the toy is patchy"
     assert all(row.comparison.verdict.startswith(reason) for row in patchy)
     assert figure(Approach, patchy) is None
     grid = {"kind": "broken", "dim": [50, 200, 400, 800]}

@@ -2,40 +2,46 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import Literal
 
-import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from solvable.lab.experiment import Experiment, Observable, Overlay, Status, Theory, axis, parameter
-from solvable.lab.outcome import Outcome
-from solvable.numerics.results import Result, SolveError
-from solvable.numerics.validation import choice, number
+from solvable.lab.declare import (
+    Checked,
+    Experiment,
+    Observable,
+    Outcome,
+    Overlay,
+    Result,
+    SolveError,
+    Status,
+    Theory,
+    axis,
+    code,
+    parameter,
+    real,
+    whole,
+)
+from solvable.numerics.validation import choice
 
 calls: list[range] = []
 
 
-class GaussianOutcome(Outcome):
-    mean: jax.Array | None
-    square: jax.Array | None
-    first: jax.Array | None
-    scale: jax.Array | None
-    moments: jax.Array | None
-
-    observables: ClassVar = ("mean", "square", "first", "scale", "moments")
-    dims: ClassVar = {"moments": ("order",)}
+DIMS = {"moments": ("order",)}
 
 
-class Gaussian(eqx.Module):
+class ToyResult(Result):
+    """A system's own result code."""
+
+    PATCHY = code(10_000, "the toy is patchy")
+
+
+class Gaussian(Checked):
     """n independent Gaussians of one location."""
 
-    samples: int
-    location: float
-
-    def __init__(self, samples: int, location: float) -> None:
-        self.samples, self.location = samples, number("location", location, at_least=-10)
+    samples: int = whole()
+    location: float = real(at_least=-10)
 
 
 exact, derived = Status("exact", "derived"), Status("bound", "derived")
@@ -46,7 +52,7 @@ theories = {
 }
 
 
-def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> GaussianOutcome:
+def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> Outcome:
     calls.append(replicates)
     if algorithm == "broken":
         raise RuntimeError("the toy is broken\non purpose")
@@ -55,37 +61,35 @@ def simulate(task: Gaussian, algorithm: str, /, *, key, replicates, at=None) -> 
     with jax.enable_x64(True):
         draws = np.stack([jax.random.normal(jax.random.fold_in(key, r), (task.samples,)) for r in replicates])
     draws = draws + task.location
-    codes = [Result.ONE_CLASS if algorithm == "patchy" and r % 4 == 3 else Result.SUCCESSFUL for r in replicates]
+    codes = [ToyResult.PATCHY if algorithm == "patchy" and r % 4 == 3 else Result.SUCCESSFUL for r in replicates]
     mean = draws.mean(axis=1)
-    return GaussianOutcome(
-        result=jnp.asarray(codes),
-        stats={"draws": draws.size},
-        mean=mean,
-        square=mean**2,
-        first=draws[:, 0],
-        scale=np.full(len(replicates), 2.0),
-        moments=np.stack([draws.mean(axis=1), (draws**2).mean(axis=1)], axis=1),
-    )
+    values = {
+        "mean": mean,
+        "square": mean**2,
+        "first": draws[:, 0],
+        "scale": np.full(len(replicates), 2.0),
+        "moments": np.stack([draws.mean(axis=1), (draws**2).mean(axis=1)], axis=1),
+    }
+    return Outcome.of(values, codes, DIMS, stats={"draws": draws.size})
 
 
-def predict(task: Gaussian, algorithm: str, /, *, theory=None, given=None, at=None, throw=True) -> GaussianOutcome:
+def predict(task: Gaussian, algorithm: str, /, *, theory=None, given=None, at=None, throw=True) -> Outcome:
     name = choice("theory", theory or "law", tuple(theories))
     if algorithm == "unsolved":
         raise SolveError("the toy's equation: the solve stopped")
     if algorithm == "timid":
         raise ValueError("kind='timid' is out of the theory's domain; accepted: 'plain'")
     shift = 0.5 if algorithm == "shifted" else 0.0
-    none = dict.fromkeys(GaussianOutcome.observables)
     if name == "given_first":
         first = np.asarray(given.first)
         mean = (first + (task.samples - 1) * task.location) / task.samples
-        return GaussianOutcome(result=given.result, stats={}, **{**none, "mean": mean + shift})
+        return Outcome.of({"mean": mean + shift}, given.result, DIMS)
     mean = np.asarray(task.location + shift)
     if name == "ceiling":
-        return GaussianOutcome(result=jnp.asarray(0), stats={}, **{**none, "mean": mean + 1.0})
+        return Outcome.of({"mean": mean + 1.0}, 0, DIMS)
     values = {"mean": mean, "scale": np.asarray(2.0), "moments": np.array([mean, 1 + mean**2])}
     stats = {"standard_error": {"mean": 1e-6}, "nodes": 5}
-    return GaussianOutcome(result=jnp.asarray(0), stats=stats, **{**none, **values})
+    return Outcome.of(values, 0, DIMS, stats=stats)
 
 
 class SampleMean(Experiment):
@@ -130,14 +134,6 @@ class TheoryOnly(SampleMean):
     replicates = 0
 
 
-class DecayOutcome(Outcome):
-    loss: jax.Array
-    at: jax.Array
-
-    observables: ClassVar = ("loss",)
-    dims: ClassVar = {"loss": ("at",)}
-
-
 class Decay(Experiment):
     """An exponential decay against time, multiplied by a random factor of mean one."""
 
@@ -147,28 +143,19 @@ class Decay(Experiment):
     x = "at"
     replicates = 8
 
-    def simulate(self, key, replicates) -> DecayOutcome:
+    def simulate(self, key, replicates) -> Outcome:
         at = np.linspace(0, 10, 101)
         factors = np.stack([jax.random.normal(jax.random.fold_in(key, r), (1,)) for r in replicates])
         loss = np.exp(-self.rate * at) * (1 + 0.1 * factors)
-        return DecayOutcome(result=jnp.zeros(len(replicates), int), stats={}, loss=loss, at=at)
+        return Outcome.of({"loss": loss}, np.zeros(len(replicates), int), {"loss": ("at",)}, at=at)
 
-    def predict(self, overlay, given=None) -> DecayOutcome:
+    def predict(self, overlay, given=None) -> Outcome:
         at = np.linspace(0, 10, 101)
-        return DecayOutcome(result=jnp.asarray(0), stats={}, loss=np.exp(-self.rate * at), at=at)
+        return Outcome.of({"loss": np.exp(-self.rate * at)}, 0, {"loss": ("at",)}, at=at)
 
     @classmethod
     def status(cls, overlay) -> dict[str, Status]:
         return {"loss": exact}
-
-
-class ApproachOutcome(Outcome):
-    level: jax.Array | None
-    value: jax.Array | None
-    largest: jax.Array | None
-    constant: jax.Array | None
-
-    observables: ClassVar = ("level", "value", "largest", "constant")
 
 
 class Approach(Experiment):
@@ -187,29 +174,26 @@ class Approach(Experiment):
     overlays = (Overlay("limit"), Overlay("given_level", given=True))
     x = "dim"
 
-    def simulate(self, key, replicates) -> ApproachOutcome:
+    def simulate(self, key, replicates) -> Outcome:
         if self.kind == "broken" and self.dim < 200:
             raise RuntimeError("the toy is broken")
         noise = np.stack([jax.random.normal(jax.random.fold_in(key, r), (3,)) for r in replicates]) / self.dim**0.5
         level = 1 + noise[:, 0]
         short = [r for r in replicates if self.kind == "patchy" and (r % 4 == 3 or (self.dim < 200 and r > 0))]
-        return ApproachOutcome(
-            result=jnp.asarray([Result.ONE_CLASS if r in short else Result.SUCCESSFUL for r in replicates]),
-            stats={},
-            level=level,
-            value=level + 2 / self.dim + 0.1 * noise[:, 1],
-            largest=2 / self.dim**0.5 + noise[:, 2],
-            constant=np.full(len(replicates), 3.0),
-        )
+        values = {
+            "level": level,
+            "value": level + 2 / self.dim + 0.1 * noise[:, 1],
+            "largest": 2 / self.dim**0.5 + noise[:, 2],
+            "constant": np.full(len(replicates), 3.0),
+        }
+        return Outcome.of(values, [ToyResult.PATCHY if r in short else Result.SUCCESSFUL for r in replicates], {})
 
-    def predict(self, overlay, given=None) -> ApproachOutcome:
-        none = dict.fromkeys(ApproachOutcome.observables)
+    def predict(self, overlay, given=None) -> Outcome:
         if given is not None:
             level = np.asarray(given.level)
-            return ApproachOutcome(given.result, {}, **{**none, "level": level, "value": level + self.offset})
+            return Outcome.of({"level": level, "value": level + self.offset}, given.result, {})
         values = {"level": 1.0, "value": 1.0 + self.offset, "largest": 0.0, "constant": 3.0}
-        values = {name: np.asarray(value) for name, value in values.items()}
-        return ApproachOutcome(jnp.asarray(0), {"standard_error": {"value": 1e-6}}, **values)
+        return Outcome.of(values, 0, {}, stats={"standard_error": {"value": 1e-6}})
 
     @classmethod
     def status(cls, overlay) -> dict[str, Status]:

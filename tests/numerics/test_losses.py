@@ -14,7 +14,7 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from solvable.numerics.gaussian import stratified_shifts
-from solvable.numerics.losses import LOSSES, Hinge, Logistic, Loss, ProxMoments, Square, get_loss
+from solvable.numerics.losses import LOSSES, Hinge, Logistic, Loss, ProxMoments, Square, get_decreasing_loss, get_loss
 from tests.numerics.smooth_hinge import SmoothHinge
 
 ALL = [Logistic(), Square(), Hinge(), SmoothHinge()]
@@ -66,6 +66,7 @@ def test_hinge_has_slope_zero_at_its_kink():
 def test_loss_is_found_by_name_or_passed_through():
     mine = SmoothHinge()
     assert get_loss(mine) is mine
+    assert type(get_decreasing_loss("logistic")) is type(get_loss("logistic"))
     assert [type(get_loss(name)) for name in ("logistic", "square", "hinge")] == [Logistic, Square, Hinge]
     for wrong in ("l2", "Logistic", ""):
         with pytest.raises(ValueError, match=f"^loss={wrong!r} is unknown; accepted: 'logistic', 'square', 'hinge'"):

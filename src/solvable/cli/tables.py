@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvable.lab.agreement import Row, badness, tally
+from solvable.lab.agreement import Row, badness, position, tally
 from solvable.lab.declare import Experiment
 from solvable.lab.store import parameters_text
 from solvable.lab.values import CellResult, Failure
@@ -184,9 +184,7 @@ def _worst(rows: Sequence[Row]) -> tuple[list[Any], list[Row]]:
 
 
 def _place(row: Row, varying: Sequence[str]) -> list[Text]:
-    inside = ", ".join(
-        f"{dim}={value if isinstance(value, str) else format(value, 'g')}" for dim, value in row.point.items()
-    )
+    inside = ", ".join(f"{dim}={position(value)}" for dim, value in row.point.items())
     observable = f"{row.observable}[{inside}]" if inside else row.observable
     return [*(plain(row.parameters[key]) for key in varying), Text(observable), Text(row.overlay), Text(row.claim)]
 

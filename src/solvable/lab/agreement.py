@@ -13,6 +13,7 @@ from scipy import special
 
 from solvable.lab.declare import Experiment, Observable, Overlay, Status
 from solvable.lab.values import SIMULATION, CellResult, Values
+from solvable.numerics.estimate import mean_and_error
 
 ROUNDING = 1e-9
 _FAILED = "not tested: failed: "
@@ -88,6 +89,11 @@ class Row:
         return self.claim == "exact" and self.comparison.score is not None
 
 
+def position(value: float | str) -> str:
+    """One position along a dim in words."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
 def badness(row: Row) -> tuple[bool, bool, float]:
     """What to sort by for the worst to be last: disagreeing ones, those that could not be tested, then large scores."""
     found = row.comparison
@@ -145,7 +151,7 @@ def compare(
         verdict = "agrees" if agrees else f"differs by {abs(mean):.2g} (neither side varies)"
         equal = fixed and float(np.abs(differences).max()) <= rounding
         return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing, extra, bool(equal))
-    error = float(differences.std(ddof=1) / np.sqrt(count))
+    error = float(mean_and_error(differences)[1])
     score = normal_score(mean / np.hypot(error, extra), count - 1)
     excess = score if bound == "above" else -score if bound == "below" else abs(score)
     verdict = "agrees" if excess <= limit else f"differs by {abs(score):.1f} se"

@@ -31,6 +31,7 @@ from solvable.lab.style import (
     series,
 )
 from solvable.lab.values import SIMULATION
+from solvable.numerics.estimate import over_replicates
 
 if TYPE_CHECKING:
     import xarray
@@ -158,9 +159,7 @@ def _draw_simulation(
     axes: Axes, array: xarray.DataArray, one: Series, axis: str | None, positions: np.ndarray, place: int
 ) -> None:
     selected = _select(array, one, axis)
-    count = selected.notnull().sum("replicate")
-    mean = np.atleast_1d(selected.mean("replicate").values)
-    error = np.atleast_1d((selected.std("replicate", ddof=1) / np.sqrt(count.where(count > 1))).values)
+    mean, error = (np.atleast_1d(part.values) for part in over_replicates(selected))
     there = np.flatnonzero(np.isfinite(mean))
     there = there[:: _every(len(there))]
     if not len(there):

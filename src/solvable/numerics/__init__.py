@@ -2,6 +2,8 @@
 
 from solvable.numerics.erm import ERMSolution as ERMSolution
 from solvable.numerics.erm import ridge_erm as ridge_erm
+from solvable.numerics.estimate import Estimate as Estimate
+from solvable.numerics.losses import DecreasingLoss as DecreasingLoss
 from solvable.numerics.losses import Hinge as Hinge
 from solvable.numerics.losses import Logistic as Logistic
 from solvable.numerics.losses import Loss as Loss

@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 from solvable.numerics.interior_point import hinge_interior_point
 from solvable.numerics.lbfgs import minimize_lbfgs
 from solvable.numerics.losses import Hinge, Loss, Square, get_loss
+from solvable.numerics.newton import backtrack
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.proximal_gradient import dual_hinge_fista, minimize_fista
 from solvable.numerics.results import Result, raise_unless_successful
@@ -214,13 +215,10 @@ def _newton(features, labels, offset, ridge, loss, intercept, tolerance, max_ste
         descent = by_weights @ step + (by_bias * bias_step if intercept else 0.0)
         value = objective(scores, weights)
 
-        def too_long(length):
-            trial = objective(scores + length * along, weights + length * step)
-            # Near the minimum the decrease drowns in rounding of the objective, which must not shorten the step.
-            slack = 1e-15 * (1.0 + jnp.abs(value))
-            return ~(trial <= value + 1e-4 * length * descent + slack) & (length > 1e-10)
+        def trial(length):
+            return objective(scores + length * along, weights + length * step)
 
-        length = jax.lax.while_loop(too_long, lambda length: 0.5 * length, jnp.array(1.0, features.dtype))
+        length = backtrack(trial, value, descent, 1e-15 * (1.0 + jnp.abs(value)), 1e-10)
         weights, bias = weights + length * step, bias + length * bias_step
         norm = _norm(*gradient(features, labels, offset, ridge, loss, weights, bias), intercept)
         return weights, bias, norm, steps + 1, length

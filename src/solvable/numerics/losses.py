@@ -1,8 +1,9 @@
-"""Convex losses of the margin t = y u, with safe proximal maps and their averages over a Gaussian score.
+"""Losses of the margin t = y u of a label y in {-1, +1} and a score u.
 
-Every loss here is a function of the margin t = y u of a label y in {-1, +1} and a score u:
-logistic log(1 + exp(-t)), square (1 - t)^2 / 2 (= (u - y)^2 / 2), hinge max(0, 1 - t).
-The proximal map is prox(z, V) = argmin_t loss(t) + (t - z)^2 / (2 V).
+logistic log(1 + exp(-t)), square (1 - t)^2 / 2 (= (u - y)^2 / 2), hinge max(0, 1 - t), exponential exp(-t), linear -t.
+A `Loss` is convex and has a safe proximal map prox(z, V) = argmin_t loss(t) + (t - z)^2 / (2 V) and its averages over a
+Gaussian score: what a penalised fit needs. A `DecreasingLoss` keeps its digits where the margin is large: what training
+without a penalty needs.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from solvable.numerics.gaussian import FINE_NODES, FINE_WEIGHTS, NODE_STEPS, normal_cdf, normal_pdf, shifted_node
+from solvable.numerics.validation import choice
 
 Values = Float[Array, "..."]
 # Gauss-Legendre on [0, 1]: nodes (1 + x)/2, weights w/2.
@@ -98,7 +100,23 @@ class Loss(eqx.Module):
         return jax.lax.scan(at_node, jnp.zeros_like(margin), jnp.asarray(NODE_STEPS))[0]
 
 
-class Logistic(Loss):
+class DecreasingLoss(eqx.Module):
+    """A strictly decreasing loss of the margin t; subclass it to train with your own."""
+
+    @abc.abstractmethod
+    def value(self, t: Values) -> Values:
+        """loss(t)."""
+
+    @abc.abstractmethod
+    def log_slope(self, t: Values) -> Values:
+        """log(-loss'(t)), finite wherever t is."""
+
+    @abc.abstractmethod
+    def drop(self, t: Values, fall: Values) -> Values:
+        """loss(t - fall) - loss(t), to relative accuracy also for tiny `fall`."""
+
+
+class Logistic(Loss, DecreasingLoss):
     """loss(t) = log(1 + exp(-t))."""
 
     def value(self, t: Values) -> Values:
@@ -117,6 +135,16 @@ class Logistic(Loss):
     def prox(self, z: Values, variance: Values) -> Values:
         """The root t of t - z = V sigmoid(-t), to 4e-15 for V from 1e-8 to 1e9."""
         return _logistic_prox(z, variance)
+
+    def log_slope(self, t: Values) -> Values:
+        """log sigmoid(-t)."""
+        # an absolute error of 1e-16 is all a logarithm needs, so not log1p, which is five times slower
+        return -jnp.maximum(t, 0.0) - jnp.log(1.0 + jnp.exp(-jnp.abs(t)))
+
+    def drop(self, t: Values, fall: Values) -> Values:
+        """log(1 + sigmoid(-t) (exp(fall) - 1)), for large falls as it is written."""
+        small = jnp.log1p(jax.nn.sigmoid(-t) * jnp.expm1(jnp.minimum(fall, 1.0)))
+        return jnp.where(fall < 1.0, small, self.value(t - fall) - self.value(t))
 
 
 @jax.custom_jvp
@@ -270,7 +298,46 @@ class Hinge(Loss):
         return tuple(totals)
 
 
+class Exponential(DecreasingLoss):
+    """loss(t) = exp(-t)."""
+
+    def value(self, t: Values) -> Values:
+        """exp(-t)."""
+        return jnp.exp(-t)
+
+    def log_slope(self, t: Values) -> Values:
+        """-t."""
+        return -t
+
+    def drop(self, t: Values, fall: Values) -> Values:
+        """exp(-t) (exp(fall) - 1), for large falls as it is written."""
+        small = jnp.exp(-t) * jnp.expm1(jnp.minimum(fall, 1.0))
+        return jnp.where(fall < 1.0, small, self.value(t - fall) - self.value(t))
+
+
+class Linear(DecreasingLoss):
+    """loss(t) = -t."""
+
+    def value(self, t: Values) -> Values:
+        """-t."""
+        return -t
+
+    def log_slope(self, t: Values) -> Values:
+        """0."""
+        return jnp.zeros_like(t)
+
+    def drop(self, t: Values, fall: Values) -> Values:
+        """The fall itself."""
+        del t
+        return fall
+
+
 LOSSES: dict[str, Loss] = {"logistic": Logistic(), "square": Square(), "hinge": Hinge()}
+DECREASING_LOSSES: dict[str, DecreasingLoss] = {
+    "logistic": Logistic(),
+    "exponential": Exponential(),
+    "linear": Linear(),
+}
 
 
 def get_loss(loss: str | Loss) -> Loss:
@@ -283,3 +350,13 @@ def get_loss(loss: str | Loss) -> Loss:
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]
     raise ValueError(f"loss={loss!r} is unknown; accepted: {', '.join(map(repr, LOSSES))}, or a solvable.numerics.Loss")
+
+
+def get_decreasing_loss(loss: str | DecreasingLoss) -> DecreasingLoss:
+    """A strictly decreasing loss by its name, or the given one.
+
+    Raises: ValueError for an unknown name.
+    """
+    if isinstance(loss, DecreasingLoss):
+        return loss
+    return DECREASING_LOSSES[choice("loss", loss, tuple(DECREASING_LOSSES))]

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from solvable.numerics.bisection import bisect
 from solvable.numerics.losses import Loss
 
 POWER_STEPS = 60
@@ -102,14 +103,8 @@ def dual_hinge_fista(
         # The projection is clip(alpha - mu y) with mu the root of a decreasing piecewise linear function: bisect.
         reach = jnp.max(jnp.abs(alpha)) + 1.0
 
-        def halve(_, ends):
-            low, high = ends
-            middle = 0.5 * (low + high)
-            positive = labels @ jnp.clip(alpha - middle * labels, 0.0, 1.0) > 0
-            return jnp.where(positive, middle, low), jnp.where(positive, high, middle)
-
-        low, high = jax.lax.fori_loop(0, 60, halve, (-reach, reach))
-        return jnp.clip(alpha - 0.5 * (low + high) * labels, 0.0, 1.0)
+        mu = bisect(lambda mu: labels @ jnp.clip(alpha - mu * labels, 0.0, 1.0) > 0, -reach, reach, 60)
+        return jnp.clip(alpha - mu * labels, 0.0, 1.0)
 
     def best_bias(scores):
         """The bias minimising the mean hinge loss: a kink of it, y_i - score_i, found through the sorted kinks."""

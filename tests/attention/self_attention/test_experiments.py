@@ -1,13 +1,11 @@
 """Every declared figure at a small size: it runs, theory and simulation agree, and its panels show something."""
 
+import jax
 import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.attention import self_attention as sa
 from solvable.attention.self_attention import experiments
-from solvable.attention.self_attention.floor import simulate_floor
-from solvable.attention.self_attention.scale import simulate_scale
 
 # sizes and replicates are such that experiments share their compiled draws
 SMALL = {
@@ -52,8 +50,8 @@ def test_the_error_floor_falls_like_one_over_n(tmp_path):
 
 
 def test_too_few_scales_or_numbers_of_tokens_are_refused():
-    task = sa.LinearMap.conditioned()
-    with pytest.raises(ValueError, match="samples=400 leaves 2 scales"):
-        simulate_scale(task, None, scales=(0.1, 0.2), samples=400)
-    with pytest.raises(ValueError, match="has no slope"):
-        simulate_floor(task, sa.PreconditionedDescent(steps=2), samples=[250])
+    key = jax.random.key(0)
+    with pytest.raises(ValueError, match="samples=30 leaves 1 scales"):
+        experiments.Scale(samples=30).simulate(key, 1)
+    with pytest.raises(ValueError, match="doublings=0 has no slope"):
+        experiments.Floor(doublings=0).simulate(key, 1)

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from solvable.attention import self_attention as sa
-from solvable.attention.self_attention.training import Source, spectral_start
+from solvable.attention.self_attention.algorithms import Source
 from solvable.numerics.results import Result, SolveError
 
 TASK = sa.LinearMap.conditioned()
@@ -30,7 +30,7 @@ def test_population_theory_is_exact_for_population_training(options):
     algorithm = sa.PreconditionedDescent(**{"learning_rate": 0.8, "steps": 300, **options})
     runs = sa.simulate(task, algorithm, init=sa.Parameters(*FACTORS))
     found = sa.predict(task, algorithm, given=runs)
-    for name in ("excess", "train_loss", "score_norm", "imbalance"):
+    for name in ("excess_risk", "train_loss", "score_norm", "imbalance"):
         np.testing.assert_allclose(getattr(found, name), getattr(runs, name), atol=1e-12)
     np.testing.assert_array_equal(found.iterations, runs.iterations)
     assert 5 < runs.iterations[0] < 300
@@ -58,37 +58,39 @@ def test_the_error_of_the_spectral_start_is_the_formula():
     @jax.jit
     def excess(keys):
         def one(key):
-            params = spectral_start(None, Source.of(sa.RegressionProblem(*TASK.draw(key, 2000))), None)
-            return sa.excess_loss(params, TASK)
+            params = Source.of(TASK.sample(key, 2000)).spectral_start()
+            return sa.excess_risk(params, TASK)
 
         return jax.lax.map(one, keys)
 
     with jax.enable_x64(True):
         runs = np.asarray(excess(jax.random.split(jax.random.key(0), 1000)))
-    found = sa.predict(TASK, sa.PreconditionedDescent(), samples=2000, theory="spectral_start")
+    found = sa.predict(TASK, sa.PreconditionedDescent(), context_length=2000, theory="spectral_start")
     singular = 0.2 * 2 ** -np.linspace(0, 1, 5)
     expected = (0.01 * 25 + singular.sum() ** 2 + np.sum(singular**2)) / 2
-    np.testing.assert_allclose(2000 * found.start_excess, expected, rtol=1e-10)
-    assert 4 * runs.std() / np.sqrt(1000) < 0.05 * found.start_excess
-    np.testing.assert_allclose(runs.mean(), found.start_excess, rtol=0.1)
+    np.testing.assert_allclose(2000 * found.start_excess_risk, expected, rtol=1e-10)
+    assert 4 * runs.std() / np.sqrt(1000) < 0.05 * found.start_excess_risk
+    np.testing.assert_allclose(runs.mean(), found.start_excess_risk, rtol=0.1)
 
 
 def test_a_fresh_context_adds_what_theory_says():
     """At fixed parameters the mean over contexts within four standard errors, and the share of tokens in effect."""
     algorithm = sa.PreconditionedDescent(steps=1, renormalize=True)
-    runs = sa.simulate(TASK, algorithm, samples=300, replicates=MANY, at=[0])
-    found = sa.predict(TASK, algorithm, samples=300, theory="context", given=runs, throw=False)
+    runs = sa.simulate(TASK, algorithm, context_length=300, replicates=MANY, at=[0])
+    found = sa.predict(TASK, algorithm, context_length=300, theory="context", given=runs, throw=False)
     good = found.result == Result.SUCCESSFUL
-    difference = (runs.fresh_excess - found.fresh_excess)[good, 0]
+    difference = (runs.fresh_excess_risk - found.fresh_excess_risk)[good, 0]
     assert good.mean() > 0.95
     error = difference.std() / np.sqrt(good.sum())
-    assert 4 * error < 0.5 * np.mean((found.fresh_excess - runs.excess)[good])
+    assert 4 * error < 0.5 * np.mean((found.fresh_excess_risk - runs.excess_risk)[good])
     assert abs(difference.mean()) < 4 * error + 0.1 / 300
     np.testing.assert_allclose(runs.effective_share.mean(), found.effective_share[good].mean(), rtol=0.03)
-    alone = sa.predict(TASK, algorithm, samples=300, theory="context", at=[0])
-    np.testing.assert_allclose(alone.fresh_excess[0], sa.context_constant(solution(algorithm), TASK) / 600, rtol=1e-10)
-    half = sa.predict(TASK, algorithm, samples=300, context=600, theory="context", at=[0])
-    np.testing.assert_allclose(half.fresh_excess, alone.fresh_excess / 2, rtol=1e-10)
+    alone = sa.predict(TASK, algorithm, context_length=300, theory="context", at=[0])
+    np.testing.assert_allclose(
+        alone.fresh_excess_risk[0], sa.context_constant(solution(algorithm), TASK) / 600, rtol=1e-10
+    )
+    half = sa.predict(TASK, algorithm, context_length=300, fresh_context_length=600, theory="context", at=[0])
+    np.testing.assert_allclose(half.fresh_excess_risk, alone.fresh_excess_risk / 2, rtol=1e-10)
 
 
 def solution(algorithm):
@@ -100,47 +102,131 @@ def test_a_peaked_score_has_no_context_theory():
     peaked = sa.Parameters(np.eye(5), 3.0 * np.linalg.inv(TASK.covariance))
     algorithm = sa.PreconditionedDescent(steps=1)
     with pytest.raises(SolveError, match=r"\|Bt\|_2\^2 >= 1/2, where the error of a context has no 1/n law"):
-        sa.predict(TASK, algorithm, samples=100, theory="context", given=peaked)
-    found = sa.predict(TASK, algorithm, samples=100, theory="context", given=peaked, throw=False)
+        sa.predict(TASK, algorithm, context_length=100, theory="context", given=peaked)
+    found = sa.predict(TASK, algorithm, context_length=100, theory="context", given=peaked, throw=False)
     assert found.result == Result.NONFINITE
-    assert np.isnan(found.fresh_excess).all()
+    assert np.isnan(found.fresh_excess_risk).all()
 
 
 def test_training_on_a_sequence_follows_the_population_and_replicates_depend_on_their_number_alone():
     """A random start: the excess loss falls to a tenth along the population's path."""
     algorithm = sa.PreconditionedDescent("full", 2.5, steps=12, init="random")
-    runs = sa.simulate(TASK, algorithm, samples=300, replicates=MANY, at=[0, 3, 6, 12])
-    assert set(runs.present()) == {*sa.theories["context"].status, "excess", "score_norm", "imbalance", "start_excess"}
-    path = sa.predict(TASK, algorithm, given=runs, samples=300)
-    difference = runs.excess - path.excess
-    assert path.excess[:, -1].mean() < 0.1 * path.excess[:, 0].mean()
+    runs = sa.simulate(TASK, algorithm, context_length=300, replicates=MANY, at=[0, 3, 6, 12])
+    assert set(runs.present()) == {
+        *sa.theories["context"].status,
+        "excess_risk",
+        "score_norm",
+        "imbalance",
+        "start_excess_risk",
+    }
+    path = sa.predict(TASK, algorithm, given=runs, context_length=300)
+    difference = runs.excess_risk - path.excess_risk
+    assert path.excess_risk[:, -1].mean() < 0.1 * path.excess_risk[:, 0].mean()
     assert np.all(np.abs(difference.mean(axis=0)) < 4 * difference.std(axis=0) / np.sqrt(MANY) + 1 / 300)
     half = MANY // 2
-    later = sa.simulate(TASK, algorithm, samples=300, replicates=range(half, half + MANY), at=[0, 3, 6, 12])
+    later = sa.simulate(TASK, algorithm, context_length=300, replicates=range(half, half + MANY), at=[0, 3, 6, 12])
     np.testing.assert_allclose(later.train_loss[:half], runs.train_loss[half:], rtol=1e-12)
-    np.testing.assert_allclose(later.fresh_excess[:half], runs.fresh_excess[half:], rtol=1e-12)
+    np.testing.assert_allclose(later.fresh_excess_risk[:half], runs.fresh_excess_risk[half:], rtol=1e-12)
     assert np.unique(runs.train_loss[:, 0]).size == MANY
+
+
+class NoSignal(sa.LinearMap):
+    """A law whose targets are noise alone."""
+
+    def sample(self, key, samples):
+        """Tokens as they are, targets from another draw."""
+        other = jax.random.normal(jax.random.fold_in(key, 1), (samples, len(self.matrix)))
+        return sa.RegressionProblem(super().sample(key, samples).tokens, self.noise * other)
+
+
+def test_a_law_of_ones_own_draws_every_finite_context():
+    """Targets without a signal: nothing is learnt, and all risk that is left is of order 1/n."""
+    law = NoSignal(TASK.matrix, TASK.covariance, TASK.noise)
+    algorithm = sa.PreconditionedDescent(steps=1, renormalize=True)
+    options = {"context_length": 300, "at": [0]}
+    runs, ours = (sa.simulate(task, algorithm, **options, replicates=MANY) for task in (law, TASK))
+    floor, signal = 0.5 * 5 * 0.1**2, 0.5 * np.sum((TASK.matrix @ TASK.covariance) * TASK.matrix)
+    assert abs(runs.train_loss.mean() - floor) < 0.1 * floor
+    spread = runs.fresh_excess_risk.std() / np.sqrt(MANY)
+    assert abs(runs.fresh_excess_risk.mean()) < 4 * spread + 0.05 * signal
+    # the layer is least squares of noise: its answers have the size of its error, noise^2 m d / 2n and as much again
+    size = sa.attend(first(runs.path), runs.queries.tokens[0], runs.context[0])
+    assert np.mean(np.sum(size**2, axis=1)) < 0.2 * signal
+    assert ours.start_excess_risk.mean() < 0.2 * signal
+    assert not {"excess_risk", "start_excess_risk"} & set(runs.present())  # they speak of Gaussian tokens and M
+    with pytest.raises(ValueError, match=r"task=NoSignal draws by a sample of its own.*accepted: context_length=n"):
+        sa.simulate(law, algorithm)
+    with pytest.raises(ValueError, match="task=NoSignal draws by a sample of its own, whose population loss"):
+        algorithm.train(law)
+    found = sa.predict(law, algorithm, **options, theory="context")
+    assert {one.claim for one in found.status.values()} == {"heuristic"}
+    expected = sa.predict(TASK, algorithm, **options, theory="context")
+    np.testing.assert_allclose(found.fresh_excess_risk, expected.fresh_excess_risk)
+
+
+def test_a_law_that_draws_other_shapes_is_told_so():
+    class Short(sa.LinearMap):
+        def draw(self, key, samples):
+            return super().draw(key, samples - 1)
+
+    with pytest.raises(ValueError, match=r"task\.sample drew tokens and targets of shapes .*\(42, 5\)"):
+        sa.simulate(Short(TASK.matrix, TASK.covariance), sa.PreconditionedDescent(), context_length=40, query_count=2)
+
+
+def first(stacked):
+    """The first replicate's first state."""
+    return jax.tree_util.tree_map(lambda leaf: leaf[0, 0], stacked)
+
+
+def test_what_a_theory_is_given_may_be_an_outcome_a_run_a_layer_or_a_mapping():
+    algorithm = sa.PreconditionedDescent("full", 2.5, steps=12, init="random")
+    problem = TASK.sample(jax.random.key(3), 60)
+    run = algorithm.train(problem, at=[0, 3, 6])
+    for theory, reads in (("population", "start"), ("local_rate", "parameters"), ("context", "path")):
+        options = {"theory": theory, "context_length": 60, "throw": False}
+        found = sa.predict(TASK, algorithm, given=run, **options)
+        assert found.result.shape == (1,)
+        np.testing.assert_array_equal(found.at, [0, 3, 6])
+        state = getattr(run, reads)
+        held = jax.tree_util.tree_map(lambda leaf: leaf[None], getattr(state, "parameters", state))
+        same = sa.predict(TASK, algorithm, given={reads: held}, at=[0, 3, 6], **options)
+        alone = sa.predict(TASK, algorithm, given=run.start, at=[0], **options)
+        for name, value in found.present().items():
+            np.testing.assert_allclose(same.present()[name], value, rtol=1e-12)
+            if theory != "local_rate":
+                np.testing.assert_allclose(alone.present()[name], value[0, :1] if value.ndim > 1 else value[0])
+        assert alone.result.shape == ()
+    some = sa.predict(TASK, algorithm, given=run, at=[3], **options)
+    np.testing.assert_allclose(some.fresh_excess_risk[0], found.fresh_excess_risk[0, [1]], rtol=1e-12)
+    with pytest.raises(
+        ValueError, match=r"given=RegressionRun holds the states at 3 steps, and at=\[4\] asks for others"
+    ):
+        sa.predict(TASK, algorithm, given=run, at=[4], **options)
+    with pytest.raises(TypeError, match=r"given\['path'\]=int is not accepted; accepted: Parameters"):
+        sa.predict(TASK, algorithm, given={"path": 3}, **options)
+    with pytest.raises(ValueError, match=r"given has path with value of shape \(1, 5, 5\)"):
+        sa.predict(TASK, algorithm, given={"path": held.__class__(held.value[0, :1], held.score[0, :1])}, **options)
 
 
 def test_questions_without_an_answer():
     full, random = sa.PreconditionedDescent(steps=2), sa.PreconditionedDescent(steps=2, init="random")
     for algorithm, options, words in (
         (random, {}, "given=None is not accepted with theory='population' and init='random'"),
-        (random, {"theory": "spectral_start", "samples": 50}, "init='random'"),
-        (full, {"theory": "spectral_start"}, "samples=None is not accepted"),
-        (full, {"theory": "context"}, "samples=None is not accepted"),
+        (random, {"theory": "spectral_start", "context_length": 50}, "init='random'"),
+        (full, {"theory": "spectral_start"}, "context_length=None is not accepted"),
+        (full, {"theory": "context"}, "context_length=None is not accepted"),
         (full, {"theory": "global"}, "theory='global' is unknown"),
-        (full, {"given": {"start": None}}, "lacks 'start' or 'path'"),
+        (full, {"given": {"start": None}}, "given=dict lacks 'start'"),
         (sa.PreconditionedDescent(steps=2, value="closed_form"), {"theory": "local_rate"}, "closed_form"),
         (sa.PreconditionedDescent("none", steps=2, balance=1.0), {"theory": "local_rate"}, "mix error and imbalance"),
     ):
         with pytest.raises(ValueError, match=words):
             sa.predict(TASK, algorithm, **options)
-    with pytest.raises(ValueError, match="samples=4 tokens of dimension 5 have a singular covariance"):
-        sa.simulate(TASK, full, samples=4)
-    with pytest.raises(TypeError, match="task=RegressionProblem is not accepted by simulate"):
+    with pytest.raises(ValueError, match="context_length=4 tokens of dimension 5 have a singular covariance"):
+        sa.simulate(TASK, full, context_length=4)
+    with pytest.raises(TypeError, match="task=RegressionProblem is not accepted; accepted: LinearMap"):
         sa.simulate(TASK.sample(jax.random.key(0), 60), full)
-    with pytest.raises(TypeError, match="algorithm=str has no theory in predict"):
+    with pytest.raises(TypeError, match="algorithm=str is not accepted; accepted: PreconditionedDescent"):
         sa.predict(TASK, "full")
 
 
@@ -148,7 +234,7 @@ def test_a_diverging_replicate_is_missing_with_its_reason():
     algorithm = sa.PreconditionedDescent("full", 500.0, steps=100, init="random")
     runs = sa.simulate(TASK, algorithm, replicates=4)
     assert np.all(runs.result == Result.NONFINITE)
-    assert np.isnan(runs.excess).all()
+    assert np.isnan(runs.excess_risk).all()
     assert "take smaller steps" in runs.reasons()[0]
 
 

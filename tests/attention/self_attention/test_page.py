@@ -14,4 +14,6 @@ def test_self_attention_as_its_page_shows_it():
         exec(block, names)
     assert names["run"].losses[-1] < 0.6 * names["run"].losses[0]
     assert names["answers"].shape == (5, 5)
-    np.testing.assert_allclose(names["runs"].excess.mean(axis=0), names["path"].excess.mean(axis=0), atol=2e-3)
+    np.testing.assert_allclose(
+        names["runs"].excess_risk.mean(axis=0), names["path"].excess_risk.mean(axis=0), atol=2e-3
+    )

@@ -28,8 +28,8 @@ def test_loss_is_that_of_the_linear_map():
     error = params.value @ TASK.covariance @ params.score.T - TASK.matrix
     eigenvalues, vectors = np.linalg.eigh(TASK.covariance)
     root = vectors * np.sqrt(eigenvalues) @ vectors.T
-    np.testing.assert_allclose(sa.excess_loss(params, TASK), 0.5 * np.sum((error @ root) ** 2), rtol=1e-12)
-    np.testing.assert_allclose(sa.population_loss(params, TASK) - sa.excess_loss(params, TASK), 0.1**2, rtol=1e-10)
+    np.testing.assert_allclose(sa.excess_risk(params, TASK), 0.5 * np.sum((error @ root) ** 2), rtol=1e-12)
+    np.testing.assert_allclose(sa.population_loss(params, TASK) - sa.excess_risk(params, TASK), 0.1**2, rtol=1e-10)
 
 
 def test_closed_gradients_are_those_of_the_loss():
@@ -39,12 +39,12 @@ def test_closed_gradients_are_those_of_the_loss():
         expected = jax.grad(sa.population_loss)(jax.tree_util.tree_map(jnp.asarray, params), TASK)
         in_noise = jax.grad(lambda noise: sa.population_loss(params, sa.LinearMap(TASK.matrix, TASK.covariance, noise)))
         np.testing.assert_allclose(in_noise(jnp.asarray(0.3)), 2 * 0.3)
-    np.testing.assert_allclose(value, sa.excess_loss(params, TASK))
+    np.testing.assert_allclose(value, sa.excess_risk(params, TASK))
     np.testing.assert_allclose(found[0], expected.value, rtol=1e-12)
     np.testing.assert_allclose(found[1], expected.score, rtol=1e-12)
 
 
-@pytest.mark.parametrize("function", [sa.population_loss, sa.excess_loss, sa.context_constant, sa.score_norm])
+@pytest.mark.parametrize("function", [sa.population_loss, sa.excess_risk, sa.context_constant, sa.score_norm])
 def test_gradients_without_double_precision_switched_on(function):
     """They are computed in double precision, and handed back in the dtype of what is differentiated."""
     params = layer()
@@ -127,7 +127,7 @@ def test_the_best_scale_is_close_to_the_rule(dim, square):
 def test_layers_of_all_scales_have_one_limit():
     for scale in (0.1, 0.6):
         params = layer_of_scale(TASK, scale)
-        np.testing.assert_allclose(sa.excess_loss(params, TASK), 0.0, atol=1e-28)
+        np.testing.assert_allclose(sa.excess_risk(params, TASK), 0.0, atol=1e-28)
         np.testing.assert_allclose(sa.score_norm(params, TASK), scale, rtol=1e-12)
 
 

@@ -66,7 +66,7 @@ def two_steps(algorithm, problem, gradients, covariance):
 )
 def test_a_step_is_the_documented_one(options):
     algorithm = sa.PreconditionedDescent(learning_rate=0.3, steps=2, **options)
-    run = algorithm.train(TASK, START)
+    run = algorithm.train(TASK, init=START)
 
     def gradients(value, score):
         error = value @ TASK.covariance @ score.T - TASK.matrix
@@ -80,7 +80,7 @@ def test_a_step_is_the_documented_one(options):
 
 def test_a_step_on_a_sequence_uses_its_gradient_and_its_covariance():
     algorithm = sa.PreconditionedDescent(learning_rate=0.3, steps=2)
-    run = algorithm.train(PROBLEM, START)
+    run = algorithm.train(PROBLEM, init=START)
 
     def gradients(value, score):
         with jax.enable_x64(True):
@@ -118,14 +118,14 @@ def test_scaled_steps_of_one_half_converge_quadratically_whatever_the_target():
     noise = np.random.default_rng(1).normal(size=(2, 5, 5))
     start = sa.Parameters(solution.value * 1.05 + 0.01 * noise[0], solution.score + 0.01 * noise[1])
     algorithm = sa.PreconditionedDescent("scaled", 0.5, steps=5)
-    losses = algorithm.train(TASK, start).losses
+    losses = algorithm.train(TASK, init=start).losses
     error = np.sqrt(losses)
     assert losses[0] > 1e-5
     assert losses[4] < 1e-26
     assert np.all(error[1:4] < 5.0 * error[:3] ** 2)
-    scaled = algorithm.train(TASK, sa.Parameters(7.0 * start.value, start.score / 7.0)).losses
+    scaled = algorithm.train(TASK, init=sa.Parameters(7.0 * start.value, start.score / 7.0)).losses
     np.testing.assert_allclose(scaled[:3], losses[:3], rtol=1e-9)
-    halved = sa.PreconditionedDescent("scaled", 0.25, steps=5).train(TASK, start).losses
+    halved = sa.PreconditionedDescent("scaled", 0.25, steps=5).train(TASK, init=start).losses
     np.testing.assert_allclose(halved[5] / halved[4], 0.25, rtol=0.05)  # E -> (1 - 2 eta) E
 
 
@@ -136,12 +136,12 @@ def test_the_penalty_balances_and_renormalising_bounds_the_score():
         return np.linalg.norm(at.T @ at - bt.T @ bt)
 
     skew = sa.Parameters(2.0 * START.value, START.score)
-    plain = sa.PreconditionedDescent("full", 0.5, steps=80).train(TASK, skew)
-    penalised = sa.PreconditionedDescent("full", 0.5, steps=80, balance=1.0).train(TASK, skew)
+    plain = sa.PreconditionedDescent("full", 0.5, steps=80).train(TASK, init=skew)
+    penalised = sa.PreconditionedDescent("full", 0.5, steps=80, balance=1.0).train(TASK, init=skew)
     assert imbalance(plain.parameters) > 0.1
     assert imbalance(penalised.parameters) < 1e-3 * imbalance(skew)
     assert penalised.losses[-1] < 1e-4 * penalised.losses[0]
-    bounded = sa.PreconditionedDescent("full", 0.3, steps=80, renormalize=True).train(TASK, skew)
+    bounded = sa.PreconditionedDescent("full", 0.3, steps=80, renormalize=True).train(TASK, init=skew)
     np.testing.assert_allclose(sa.score_norm(bounded.parameters, TASK), 7**-0.5, rtol=1e-10)
     assert bounded.losses[-1] < 0.01 * bounded.losses[0]
 
@@ -163,7 +163,7 @@ def test_the_spectral_start_is_the_solution_of_the_population_and_least_squares_
 
 def test_a_solved_value_matrix_is_least_squares_and_never_raises_the_loss():
     algorithm = sa.PreconditionedDescent("full", 0.5, steps=2, value="closed_form")
-    run = algorithm.train(PROBLEM, START)
+    run = algorithm.train(PROBLEM, init=START)
     tokens, targets = PROBLEM.tokens, PROBLEM.targets
     for k in range(3):
         params = jax.tree_util.tree_map(lambda leaf, k=k: leaf[k], run.path.parameters)
@@ -173,36 +173,38 @@ def test_a_solved_value_matrix_is_least_squares_and_never_raises_the_loss():
     assert run.losses[0] < sa.loss(START, tokens, targets)
     assert np.all(np.diff(run.losses) < 0)
     # in the population every score of full rank is solved at once
-    assert algorithm.train(TASK, START).losses[0] < 1e-18
+    assert algorithm.train(TASK, init=START).losses[0] < 1e-18
 
 
 def test_training_follows_the_dtype_and_works_under_jit_and_vmap():
     algorithm = sa.PreconditionedDescent(learning_rate=0.3, steps=2)
     single = sa.RegressionProblem(*(np.asarray(part, np.float32) for part in (PROBLEM.tokens, PROBLEM.targets)))
-    run = algorithm.train(single, START)
+    run = algorithm.train(single, init=START)
     assert run.parameters.score.dtype == run.losses.dtype == np.float32
-    double = algorithm.train(PROBLEM, START)
+    double = algorithm.train(PROBLEM, init=START)
     np.testing.assert_allclose(run.losses, double.losses, rtol=1e-4)
     with jax.enable_x64(True):
         stacked = jax.tree_util.tree_map(lambda leaf: jnp.stack([leaf, 1.1 * leaf]), PROBLEM)
-        losses = jax.jit(jax.vmap(lambda problem: algorithm.train(problem, START).losses))(stacked)
+        losses = jax.jit(jax.vmap(lambda problem: algorithm.train(problem, init=START).losses))(stacked)
     np.testing.assert_allclose(losses[0], double.losses, rtol=1e-12)
 
 
 def test_what_cannot_be_trained_is_answered_in_one_sentence():
     algorithm = sa.PreconditionedDescent(steps=2)
     with pytest.raises(ValueError, match="init is zero, where every gradient vanishes"):
-        algorithm.train(TASK, sa.Parameters(np.zeros((5, 5)), np.zeros((5, 5))))
-    with pytest.raises(ValueError, match="samples=5 tokens of dimension 5 have a singular covariance"):
+        algorithm.train(TASK, init=sa.Parameters(np.zeros((5, 5)), np.zeros((5, 5))))
+    with pytest.raises(ValueError, match="n=5 tokens of dimension 5 have a singular covariance"):
         algorithm.train(sa.RegressionProblem(PROBLEM.tokens[:5], PROBLEM.targets[:5]))
     with pytest.raises(ValueError, match=r"init has value of shape \(4, 5\); accepted: \(5, 5\)"):
-        algorithm.train(TASK, sa.Parameters(np.ones((4, 5)), np.eye(5)))
+        algorithm.train(TASK, init=sa.Parameters(np.ones((4, 5)), np.eye(5)))
     with pytest.raises(TypeError, match="problem=ndarray"):
         algorithm.train(PROBLEM.tokens)
+    with pytest.raises(TypeError, match="key=Parameters is not accepted"):
+        algorithm.train(TASK, START)
     with pytest.raises(ValueError, match=r"at=.* increasing whole numbers from 0 to steps=2"):
         algorithm.train(TASK, at=[0, 3])
     for options, words in (
-        ({"preconditioner": "left"}, "'none', 'right', 'full', 'scaled'"),
+        ({"preconditioner": "left"}, "'full', 'none', 'right', 'scaled'"),
         ({"learning_rate": 0.0}, "learning_rate=0"),
         ({"steps": 0}, "steps=0"),
         ({"balance": 1.0, "renormalize": True}, "balance=1 is not accepted with renormalize=True"),
@@ -230,5 +232,5 @@ def test_the_best_learning_rate_of_data_is_that_of_its_estimates():
         .losses
     )
     assert losses[-1] <= losses[0]
-    with pytest.raises(TypeError, match="accepted: a RegressionProblem or a LinearMap"):
+    with pytest.raises(TypeError, match="accepted: RegressionProblem or LinearMap"):
         sa.best_learning_rate(3)

@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens.equations import Equations, coarse_solution, solve
-from solvable.attention.sparse_tokens.features import Features, attention_features, mixture_features
+from solvable.attention.sparse_tokens.nodes import AttentionLaw, MixtureLaw, Nodes
 from solvable.numerics.gaussian import NODE_SPACING, NODE_STEPS
 from solvable.numerics.losses import get_loss
 
@@ -23,25 +23,23 @@ FINE = np.linspace(-8.5, 8.5, 241)
 FINE_WEIGHT = np.exp(-0.5 * FINE**2) * (FINE[1] - FINE[0]) / np.sqrt(2 * np.pi)
 
 
-def attention_nodes(task: st.SparseTokens, cosine, sharpness, quadrature: st.Quadrature = FEW) -> Features:
+def attention_nodes(task: st.SparseTokens, cosine, sharpness, quadrature: st.Quadrature = FEW) -> Nodes:
     """Nodes of the attention feature; call under x64."""
     normals, shift = quadrature.bags(task.length)
-    return attention_features(task, jax.numpy.asarray(cosine), jax.numpy.asarray(sharpness), normals[0], shift[0])
+    return AttentionLaw(task, cosine, sharpness).nodes(normals[0], shift[0])
 
 
-def mixture_nodes(task: st.SparseTokens) -> Features:
+def mixture_nodes(task: st.SparseTokens) -> Nodes:
     """Nodes of the unit-noise mixture of the linear baselines; call under x64."""
     return mixture_rules(task)[0]
 
 
-def mixture_rules(task: st.SparseTokens) -> list[Features]:
+def mixture_rules(task: st.SparseTokens) -> list[Nodes]:
     """The rules of `SHARED` for the mixture, one a scrambling; call under x64."""
-    separation = jax.numpy.asarray(task.strength * task.sparsity / np.sqrt(task.length))
-    rate = jax.numpy.asarray(task.positive_rate)
-    return [mixture_features(rate, separation, shift) for shift in SHARED.shifts()[0]]
+    return [MixtureLaw.of(task, 1.0, 1.0, 1.0).nodes(shift) for shift in SHARED.shifts()[0]]
 
 
-def equations(features: Features, loss: str, ridge, ratio) -> Equations:
+def equations(features: Nodes, loss: str, ridge, ratio) -> Equations:
     """The system at these nodes; call under x64."""
     return Equations(features, get_loss(loss), jax.numpy.asarray(ridge), jax.numpy.asarray(ratio))
 
@@ -83,7 +81,7 @@ class Averages:
     library's displaced nodes (they are part of the shared rule).
     """
 
-    def __init__(self, features: Features, loss: str) -> None:
+    def __init__(self, features: Nodes, loss: str) -> None:
         self.loss = loss
         self.y = np.asarray(features.label) * np.ones((1, features.scale.shape[1]))
         self.A, self.kc = (self.y * np.asarray(x) for x in (features.query, features.signal))

@@ -1,7 +1,6 @@
 """Capacity: the Gaussian min-max formula against SciPy and finite draws; the decisions on draws against an LP."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq, linprog, minimize
@@ -9,8 +8,7 @@ from scipy.special import ndtr
 from scipy.stats import norm
 
 from solvable.attention import sparse_tokens as st
-from solvable.attention.sparse_tokens.features import attention_features
-from solvable.attention.sparse_tokens.samplers import attention_design, flat_design, pooled_design
+from solvable.attention.sparse_tokens.nodes import AttentionLaw
 from solvable.attention.sparse_tokens.separability import separable_draws
 from solvable.numerics import is_separable
 
@@ -58,9 +56,7 @@ def test_capacity_of_attention_on_shared_nodes():
     with jax.enable_x64(True):
         normals, shift = ONE.bags(10)
         for algorithm in (ATTENTION, UNALIGNED):
-            f = attention_features(
-                TASK, jnp.asarray(algorithm.cosine), jnp.asarray(algorithm.sharpness), normals[0], shift[0]
-            )
+            f = AttentionLaw(TASK, algorithm.cosine, algorithm.sharpness).nodes(normals[0], shift[0])
             nodes = [np.asarray(x) for x in (f.query, f.signal, f.label, f.scale, f.weight)]
             assert st.capacity(TASK, algorithm, ONE) == pytest.approx(1 / minimum(*nodes), rel=1e-8)
 
@@ -108,31 +104,31 @@ def test_two_step_attention_is_sent_to_fixed_query():
 # ----------------------------------------------------------------------------------------------------- finite draws
 
 
-def draws(design, ratios, dim, seed):
+def draws(algorithm, ratios, dim, seed):
     """(features, labels) of the task for each ratio: the first bags of one draw, so that one shape is compiled."""
+
+    def design(key):
+        samples = round(max(ratios) * dim)
+        return algorithm.design(key, TASK, algorithm.sampled_query(key, TASK, samples, dim), samples, dim)
+
     with jax.enable_x64(True):
-        drawn = jax.jit(lambda key: design(key, TASK, round(max(ratios) * dim), dim))(jax.random.key(seed))
+        drawn = jax.jit(design)(jax.random.key(seed))
     for ratio in ratios:
         yield tuple(np.asarray(x)[: round(ratio * dim)] for x in drawn)
 
 
-def aligned_design(key, task, samples, dim):
-    """Features under a query of cosine .5 and sharpness 1."""
-    return attention_design(key, task, jnp.asarray(0.5), jnp.asarray(1.0), samples, dim)
-
-
 @pytest.mark.parametrize(
-    ("design", "dim", "ratios"),
+    ("algorithm", "dim", "ratios"),
     [
-        (pooled_design, 100, (1.5, 2.6, 2.8, 2.9, 3.0, 3.1, 3.3, 4.0)),
-        (flat_design, 20, (20.0, 28.0, 30.0, 40.0)),
-        (aligned_design, 80, (2.0, 4.5, 5.0, 5.5, 6.0, 9.0)),
+        (POOLED, 100, (1.5, 2.6, 2.8, 2.9, 3.0, 3.1, 3.3, 4.0)),
+        (FLAT, 20, (20.0, 28.0, 30.0, 40.0)),
+        (st.FixedQueryAttention(0.5, 1.0), 80, (2.0, 4.5, 5.0, 5.5, 6.0, 9.0)),
     ],
     ids=["pooled", "flat", "attention"],
 )
-def test_decisions_agree_with_a_linear_program_and_carry_their_proof(design, dim, ratios):
+def test_decisions_agree_with_a_linear_program_and_carry_their_proof(algorithm, dim, ratios):
     seen = set()
-    for features, labels in draws(design, ratios, dim, 4):
+    for features, labels in draws(algorithm, ratios, dim, 4):
         found = is_separable(features, labels)
         seen.add(found.separable)
         rows = labels[:, None] * np.column_stack([features, np.ones(len(labels))])
@@ -170,10 +166,7 @@ def test_separability_of_tiny_sets():
 
 def half_point(algorithm, ratios, dim, replicates, seed=7):
     """The ratio at which half of the draws are separable: a probit line through the shares at these ratios."""
-    shares = [
-        separable_draws(TASK, algorithm, ratio=r, dim=dim, key=jax.random.key(seed), replicates=replicates).mean()
-        for r in ratios
-    ]
+    shares = [separable_draws(TASK, algorithm, r, dim, jax.random.key(seed), replicates).mean() for r in ratios]
     assert shares[0] > 0.5 > shares[-1]
     slope, height = np.polyfit(ratios, norm.ppf(np.clip(shares, 0.02, 0.98)), 1)
     return brentq(lambda r: slope * r + height, 0.5 * ratios[0], 2 * ratios[-1])
@@ -190,8 +183,8 @@ def test_separable_is_the_share_of_draws():
     below, above = (st.separable(TASK, POOLED, ratio=r, dim=100, key=jax.random.key(1), replicates=20) for r in (2, 4))
     assert (below, above) == (1.0, 0.0)
     middle = st.separable(TASK, POOLED, ratio=2.95, dim=100, key=jax.random.key(1), replicates=20)
-    each = separable_draws(TASK, POOLED, ratio=2.95, dim=100, key=jax.random.key(1), replicates=range(10, 20))
-    both = separable_draws(TASK, POOLED, ratio=2.95, dim=100, key=jax.random.key(1), replicates=20)
+    each = separable_draws(TASK, POOLED, 2.95, 100, jax.random.key(1), range(10, 20))
+    both = separable_draws(TASK, POOLED, 2.95, 100, jax.random.key(1), 20)
     np.testing.assert_array_equal(both[10:], each)
     assert middle == both.mean()
     assert 0 < middle < 1

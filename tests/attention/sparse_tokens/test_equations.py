@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from solvable.attention import sparse_tokens as st
-from solvable.attention.sparse_tokens.equations import coarse_solution, newton, solve
+from solvable.attention.sparse_tokens.equations import coarse_solution, solve
+from solvable.numerics.newton import newton
 from solvable.numerics.results import Result, SolveError
 from tests.attention.sparse_tokens.nodes import (
     FEW,

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from solvable.attention import sparse_tokens as st
+from solvable.attention.sparse_tokens.results import SparseTokenResult
 from solvable.numerics.results import Result, SolveError
 from tests.attention.sparse_tokens.nodes import FEW, LOSSES
 
@@ -39,7 +40,7 @@ def batch(samples=24, dim=5, labels=None):
 @pytest.mark.parametrize(
     ("match", "arguments"),
     [
-        ("sparsity=0 .*>= 1 and <= 9", {"sparsity": 0}),
+        ("sparsity=0 .*>= 1", {"sparsity": 0}),
         ("sparsity=10 .*>= 1 and <= 9", {"sparsity": 10}),
         ("sparsity=1.5 is not a whole number", {"sparsity": 1.5}),
         ("length=1 .*>= 2", {"length": 1}),
@@ -100,8 +101,14 @@ def test_predict_arguments():
         refused(f"lacks '{lacks}'", st.predict, TASK, st.TwoStepAttention("square"), ratio=2.0, given=given)
     refused("points=1000 .*power of 2", st.Quadrature, points=1000)
     refused("scramblings=0", st.Quadrature, scramblings=0)
-    with pytest.raises(TypeError, match="accepted: TwoStepAttention"):
+    with pytest.raises(TypeError, match=r"accepted: TwoStepAttention, .* or Classifier"):
         st.predict(TASK, object(), ratio=2.0)
+    for given, match in (
+        ({"cosine": np.ones(3), "sharpness": np.ones(2)}, "one value of each a replicate"),
+        ({"cosine": 2 * np.ones(3), "sharpness": np.ones(3)}, "given holds cosine 2; accepted: between -1 and 1"),
+        ({"cosine": np.ones(3), "sharpness": -np.ones(3)}, "given holds sharpness -1; accepted: >= 0"),
+    ):
+        refused(match, st.predict, TASK, st.TwoStepAttention("square"), ratio=2.0, given=given)
 
 
 def test_simulate_arguments():
@@ -141,20 +148,21 @@ def test_labels_and_tokens_of_a_batch():
     for bad in (np.nan, np.inf):
         holed = tokens.copy()
         holed[3, 1, 2] = bad
-        refused("not finite in bag 3", st.Batch, holed, signs)
-    both = tokens.copy()
-    both[2, 0, 0], both[4, 0, 0] = np.inf, -np.inf
-    refused("not finite in bag 2", st.Batch, both, signs)
+        refused(r"tokens holds (nan|inf) at \(3, 1, 2\); accepted: finite numbers", st.Batch, holed, signs)
+    refused("signal has norm 2.23607; accepted: a unit vector", st.Batch, tokens, signs, np.ones(5))
+    whole = st.Batch(tokens, signs, np.eye(5)[0])
+    assert whole.sample() is whole
+    assert whole.sample(jax.random.key(0)) is whole
 
 
 def test_tokens_given_to_a_trained_classifier():
     for algorithm in (POOLED, st.FlatLinear("square")):
         classifier = algorithm.train(batch())
         for call in (classifier.score, classifier.classify):
-            refused("tokens has dimension 6.*accepted: 5", call, np.zeros((2, 4, 6)))
+            refused(r"tokens has shape \(2, 4, 6\); accepted: \(n, (L|4), 5\)", call, np.zeros((2, 4, 6)))
             refused("tokens has shape", call, np.zeros((4, 5)))
-            refused("not finite in bag 0", call, np.full((2, 4, 5), np.nan))
-    refused("tokens has 3 tokens a bag; accepted: 4", classifier.score, np.zeros((2, 3, 5)))
+            refused(r"tokens holds nan at \(0, 0, 0\)", call, np.full((2, 4, 5), np.nan))
+    refused(r"tokens has shape \(2, 3, 5\); accepted: \(n, 4, 5\)", classifier.score, np.zeros((2, 3, 5)))
     with pytest.raises(TypeError, match="attention is not defined for FlatClassifier"):
         classifier.attention(np.zeros((2, 4, 5)))
 
@@ -198,13 +206,24 @@ def test_a_query_that_stays_at_zero_has_no_alignment():
     algorithm = st.TwoStepAttention(Flat())
     with pytest.raises(ValueError, match="leaves the query at zero") as caught:
         st.alignment(TASK, algorithm, 1.0)
-    assert Result.ZERO_QUERY.message in str(caught.value)
+    assert SparseTokenResult.ZERO_QUERY.message in str(caught.value)
+    with pytest.raises(ValueError, match="query at zero"):
+        st.alignment_constant(TASK, algorithm)
     with pytest.raises(ValueError, match="query at zero"):
         algorithm.train(batch())
+    lost = algorithm.train(batch(), throw=False)
+    assert int(lost.result) == SparseTokenResult.ZERO_QUERY
+    assert np.isnan(np.concatenate([lost.query, lost.head, [lost.bias]])).all()
+    unsolved = st.predict(TASK, algorithm, ratio=2.0, quadrature=FEW, throw=False)
+    assert int(unsolved.result) == SparseTokenResult.ZERO_QUERY
+    assert np.isnan(unsolved.test_error)
+    with jax.enable_x64(True):
+        found = jax.vmap(lambda ratio: st.alignment(TASK, algorithm, ratio))(np.ones(2))
+        assert np.isnan([found.cosine, found.sharpness]).all()
     runs = st.simulate(SMALL, algorithm, ratio=1.0, dim=30, replicates=2)
-    assert runs.result.tolist() == [Result.ZERO_QUERY] * 2
+    assert runs.result.tolist() == [SparseTokenResult.ZERO_QUERY] * 2
     assert np.isnan(runs.test_error).all()
-    assert runs.reasons() == [Result.ZERO_QUERY.message] * 2
+    assert runs.reasons() == [SparseTokenResult.ZERO_QUERY.message] * 2
 
 
 # ------------------------------------------------------------------------------------------------- no minimiser
@@ -222,6 +241,35 @@ def test_no_ridge_below_capacity_is_refused(loss):
     outcome = st.predict(TASK, st.PooledLinear(loss, 0.0), ratio=3.5, quadrature=FEW)
     assert int(outcome.result) == 0
     assert np.isfinite(outcome.test_error)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+def test_no_ridge_below_capacity_is_nan_with_its_reason(loss):
+    """With throw=False and under jit, vmap and grad: value and gradient, and nothing of the elements beside it."""
+
+    def error(ridge, ratio):
+        outcome = st.predict(TASK, st.PooledLinear(loss, ridge), ratio=ratio, quadrature=FEW, throw=False)
+        return outcome.test_error, outcome.result
+
+    ratio = 0.7 if loss == "square" else 2.0
+    value, code = error(0.0, ratio)
+    assert np.isnan(value)
+    assert int(code) == Result.NO_MINIMISER
+    with jax.enable_x64(True):
+        both = jax.jit(jax.vmap(jax.value_and_grad(error, has_aux=True), (0, None)))
+        (values, codes), slopes = both(np.array([0.0, 0.1]), ratio)
+        by_ratio = jax.grad(lambda ratio: error(0.0, ratio)[0])(ratio)
+    assert np.isnan([values[0], slopes[0], by_ratio]).all()
+    assert np.isfinite([values[1], slopes[1]]).all()
+    assert codes.tolist() == [Result.NO_MINIMISER, Result.SUCCESSFUL]
+    if loss != "square":  # the realised queries of a run say it too
+        given = {"cosine": np.array([0.5, np.nan]), "sharpness": np.array([1.0, np.nan])}
+        algorithm = st.TwoStepAttention(loss, ridge=0.0)
+        runs = st.predict(TASK, algorithm, ratio=ratio, given=given, quadrature=FEW, throw=False)
+        assert runs.result.tolist() == [Result.NO_MINIMISER, Result.FAILED]
+        assert np.isnan(runs.test_error).all()
+    with pytest.raises(SolveError, match="no finite minimiser"):
+        st.marginal_error(TASK, st.PooledLinear(loss, 0.0), ratio, 100)
 
 
 def test_no_ridge_at_and_below_the_interpolation_of_the_square_loss_is_refused():
@@ -246,20 +294,19 @@ def test_a_solve_that_fails_raises_or_says_so(loss, monkeypatch):
     """A residual above the tolerance is SolveError with the residual, or a result with throw=False, never a value."""
     outcome = st.predict(TASK, st.PooledLinear(loss), ratio=2.0, quadrature=FEW)
     assert int(outcome.result) == 0
-    from solvable.attention.sparse_tokens import theory
+    from solvable.attention.sparse_tokens import solution
 
-    def failed(task, algorithm, *args, **kwargs):
-        return type(outcome)(**{**vars(outcome), "result": np.array(int(Result.MAX_STEPS))})
+    def failed(*args, **kwargs):
+        return outcome.values, np.array(int(Result.MAX_STEPS)), outcome.stats
 
-    monkeypatch.setattr(theory, "_solve", failed)
-    with pytest.raises(
-        SolveError, match=r"predict\(PooledLinear, ratio=2.0\): .*residual .*raise the ridge.*e-"
-    ) as caught:
+    monkeypatch.setattr(solution, "_of_law", failed)
+    with pytest.raises(SolveError, match=r"predict, 'limit': .*threshold.*raise the ridge.*residual \d.*e-") as caught:
         st.predict(TASK, st.PooledLinear(loss), ratio=2.0)
     assert "\n" not in str(caught.value)
     quiet = st.predict(TASK, st.PooledLinear(loss), ratio=2.0, throw=False)
     assert int(quiet.result) == Result.MAX_STEPS
     assert quiet.reasons() == [Result.MAX_STEPS.message]
+    assert all(np.isnan(value) for value in quiet.present().values())
 
 
 def test_a_real_solve_out_of_reach_raises():
@@ -267,7 +314,7 @@ def test_a_real_solve_out_of_reach_raises():
     algorithm = st.PooledLinear("hinge", 1e-200)
     with pytest.raises(SolveError) as caught:
         st.predict(TASK, algorithm, ratio=1.0, quadrature=FEW)
-    assert "predict(PooledLinear" in str(caught.value)
+    assert "predict, 'limit'" in str(caught.value)
     outcome = st.predict(TASK, algorithm, ratio=1.0, quadrature=FEW, throw=False)
     assert int(outcome.result) != 0
 
@@ -288,12 +335,12 @@ def test_one_class_draws_are_missing_with_a_reason(algorithm, full):
     task = st.SparseTokens(length=4, strength=3.0, positive_rate=0.15)
     key = jax.random.key(0)
     runs = st.simulate(task, algorithm, ratio=1.0, dim=12, key=key, replicates=24, full=full)
-    missing = runs.result == Result.ONE_CLASS
+    missing = runs.result == SparseTokenResult.ONE_CLASS
     assert 1 <= missing.sum() <= 23
     for name, values in runs.present().items():
         np.testing.assert_array_equal(np.isnan(values), missing, err_msg=name)
     reasons = runs.reasons()
-    assert {reasons[i] for i in np.flatnonzero(missing)} == {Result.ONE_CLASS.message}
+    assert {reasons[i] for i in np.flatnonzero(missing)} == {SparseTokenResult.ONE_CLASS.message}
     assert {reasons[i] for i in np.flatnonzero(~missing)} == {""}
 
 
@@ -325,7 +372,7 @@ def test_public_names_are_calls_and_not_modules():
     code = """
 import importlib
 from solvable.attention import sparse_tokens as st
-for module in ("theory", "alignment", "capacity", "simulate", "tune", "separability"):
+for module in ("task", "algorithms", "system", "theories", "tuning", "separability", "limits"):
     importlib.import_module(f"solvable.attention.sparse_tokens.{module}")
 names = ["predict", "simulate", "alignment", "alignment_constant", "fixed_query", "capacity", "separable"]
 names += ["limit_error", "oracle_error", "bayes_error", "tune", "SparseTokens", "FixedQueryAttention"]

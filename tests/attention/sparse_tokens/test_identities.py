@@ -14,8 +14,7 @@ from scipy.stats import norm
 
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens import equations as eq
-from solvable.attention.sparse_tokens.features import Features
-from solvable.attention.sparse_tokens.square import solve_square
+from solvable.attention.sparse_tokens.nodes import Nodes
 from solvable.numerics.losses import get_loss
 from tests.attention.sparse_tokens.nodes import (
     LOSSES,
@@ -32,7 +31,7 @@ from tests.attention.sparse_tokens.nodes import (
 TASK = st.SparseTokens()
 RARE = st.SparseTokens(strength=3.0, positive_rate=0.3)
 ERRORS = ("test_error", "train_loss", "train_error")
-errors_of = jax.jit(lambda s, x: (eq.test_error(s, x), eq.training_loss(s, x), eq.training_error(s, x)))
+errors_of = jax.jit(lambda s, x: (eq.errors(s, x)[0], eq.training_loss(s, x), eq.errors(s, x)[1]))
 SETTINGS = [(0.9, 1.0, 1e-2, 2.0), (0.5, 2.0, 1e-3, 8.0), (-0.5, 1.0, 1e-1, 0.5)]
 
 
@@ -66,7 +65,7 @@ def test_noise_scale_is_a_ridge(loss):
     with jax.enable_x64(True):
         unit = mixture_nodes(RARE)
         s = RARE.length**-0.5
-        small = Features(unit.query, s * unit.signal, s * unit.scale, unit.shift, unit.label, unit.weight, False)
+        small = Nodes(unit.query, s * unit.signal, s * unit.scale, unit.shift, unit.label, unit.weight, False)
         large = np.asarray(solved(equations(unit, loss, 1e-2 * RARE.length, 1.5)).x)
         x = np.asarray(solved(equations(small, loss, 1e-2, 1.5)).x)
     expected = large + np.array([0, large[1] * (1 / s - 1), 0, -np.log(s), -2 * np.log(s)])
@@ -137,7 +136,7 @@ def test_square_direct_formulas_equal_newton(task, setting):
     with jax.enable_x64(True):
         for nodes in (attention_nodes(task, cosine, sharpness), mixture_nodes(task)):
             system = equations(nodes, "square", ridge, ratio)
-            direct, newton = jax.jit(solve_square)(system), solved(system)
+            direct, newton = jax.jit(eq.solve_square)(system), solved(system)
             assert (int(direct.result), int(newton.result)) == (0, 0)
             np.testing.assert_allclose(direct.x, newton.x, rtol=1e-8, atol=1e-8)
 

@@ -56,18 +56,18 @@ def test_below_the_limit_of_many_samples_no_number_is_enough():
     [st.PooledLinear("square"), st.FlatLinear("square"), st.TwoStepAttention("square")],
     ids=lambda a: type(a).__name__,
 )
-def test_one_more_bag_is_the_difference_of_two_predictions(algorithm):
+def test_marginal_error_is_the_difference_of_two_predictions(algorithm):
     dim, bags = 100, 300
     for name in ("test_error", "train_loss"):
         high, low = (getattr(st.predict(TASK, algorithm, ratio=(bags + by) / dim), name) for by in (0.5, -0.5))
-        assert st.one_more_bag(TASK, algorithm, bags / dim, dim, name) == pytest.approx(high - low, rel=1e-3)
+        assert st.marginal_error(TASK, algorithm, bags / dim, dim, name) == pytest.approx(high - low, rel=1e-3)
 
 
-def test_one_more_bag_says_what_it_accepts():
+def test_marginal_error_says_what_it_accepts():
     with pytest.raises(ValueError, match="observable='loss' is unknown; accepted: 'test_error'"):
-        st.one_more_bag(TASK, st.PooledLinear(), 2.0, 100, "loss")
+        st.marginal_error(TASK, st.PooledLinear(), 2.0, 100, "loss")
     with pytest.raises(ValueError, match="dim=0 is out of range"):
-        st.one_more_bag(TASK, st.PooledLinear(), 2.0, 0)
+        st.marginal_error(TASK, st.PooledLinear(), 2.0, 0)
 
 
 def test_the_best_hyper_parameters_at_the_size_needed():

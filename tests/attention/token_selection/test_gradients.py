@@ -15,7 +15,8 @@ from solvable.attention.token_selection.gradients import (
     loss_value,
     stable_gradients,
 )
-from solvable.attention.token_selection.losses import LOSSES, DecreasingLoss
+from solvable.numerics.losses import DECREASING_LOSSES as LOSSES
+from solvable.numerics.losses import DecreasingLoss
 
 stable_gradients, autodiff_gradients, excess_loss, log_unselected = (
     eqx.filter_jit(each) for each in (stable_gradients, autodiff_gradients, excess_loss, log_unselected)

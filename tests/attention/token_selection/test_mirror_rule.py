@@ -1,11 +1,15 @@
 """simulate and predict: the same observables, what a prediction is given, and when it refuses."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from solvable.attention import token_selection as ts
-from solvable.numerics.results import Result
+from solvable.attention.token_selection import runs
+from solvable.attention.token_selection.results import SelectionResult
+from solvable.numerics.results import Result, SolveError
 
 TASK = ts.RandomSelection()
 ALGORITHM = ts.MirrorDescent(steps=1000)
@@ -16,18 +20,10 @@ def outcome():
     return ts.simulate(TASK, ALGORITHM, key=jax.random.key(5), replicates=4, at=[10, 1000])
 
 
-def test_replicates_are_numbered(outcome):
-    last = ts.simulate(TASK, ALGORITHM, key=jax.random.key(5), replicates=range(2, 6), at=[10, 1000])
-    for name, values in last.present().items():
-        np.testing.assert_allclose(values[:2], getattr(outcome, name)[2:], rtol=1e-9, err_msg=name)
-
-
-def test_the_dataset_has_its_dims(outcome):
-    dataset = outcome.to_dataset()
-    assert dataset.divergence.dims == ("replicate", "at")
-    assert dataset.direction.dims == ("replicate", "row", "column")
-    assert set(outcome.present()) <= set(ts.SelectionOutcome.observables)
-    assert outcome.scaled_excess is None
+def test_what_a_run_does_not_have_is_absent(outcome):
+    assert outcome.to_dataset().direction.dims == ("replicate", "row", "column")
+    with pytest.raises(AttributeError, match="this outcome has no 'scaled_excess'"):
+        _ = outcome.scaled_excess
 
 
 def test_the_direction_is_predicted_given_the_tokens(outcome):
@@ -49,20 +45,71 @@ def test_a_mapping_is_given(outcome):
     np.testing.assert_allclose(own.direction[0], outcome.direction[1], rtol=1e-9)
 
 
-def test_a_run_that_has_not_saturated_is_not_predicted():
-    early = ts.MirrorDescent(steps=20)
-    outcome = ts.simulate(TASK, early, key=jax.random.key(0), replicates=2)
-    predicted = ts.predict(TASK, early, given=outcome)
-    assert set(predicted.result) == {Result.UNSATURATED}
-    assert np.isnan(predicted.direction).all()
+def test_a_run_that_has_not_saturated_is_not_predicted(outcome):
+    saturation = np.array([0.98, 1.0, np.nan, 0.99])
+    given = {"problem": outcome.problem, "selected": outcome.selected, "saturation": saturation}
+    predicted = ts.predict(TASK, ALGORITHM, given=given)
+    assert predicted.result.tolist() == [SelectionResult.UNSATURATED, 0, SelectionResult.UNSATURATED, 0]
+    assert np.isnan(predicted.direction[[0, 2]]).all()
     assert "train for more steps" in predicted.reasons()[0]
+
+
+def test_a_program_that_is_not_solved_raises_unless_asked_not_to(outcome, monkeypatch):
+    def unsolved(*arguments, **options):
+        return dataclasses.replace(ts.max_margin(*arguments, **options), result=Result.MAX_STEPS)
+
+    monkeypatch.setattr(runs, "max_margin", unsolved)
+    for theory in ("max_margin", "growth", "rate"):
+        with pytest.raises(SolveError, match=f"predict, '{theory}'"):
+            ts.predict(TASK, ALGORITHM, theory=theory, given=outcome)
+        predicted = ts.predict(TASK, ALGORITHM, theory=theory, given=outcome, throw=False)
+        assert predicted.result.tolist() == [Result.MAX_STEPS] * 4
+        assert all(np.isnan(value).all() for value in predicted.present().values())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"selected": [0] * 6}, r"holds selected of shape \(6,\)"),
+        ({"selected": np.zeros((3, 6), int)}, r"holds tokens of shape \(4, 6, 8, 10\); accepted: \(3, 6, 8, 10\)"),
+        ({"selected": np.zeros((4, 5), int)}, r"selected has shape \(5,\)"),
+        ({"selected": np.zeros((4, 6))}, "dtype float64"),
+        ({"problem": None}, "lacks 'problem', which RandomSelection draws anew"),
+        ({"decoder": np.zeros((4, 9))}, r"holds decoder of shape \(4, 9\); accepted: \(4, 10\)"),
+        ({"saturation": [1.0]}, r"holds saturation of shape \(1,\); accepted: \(4,\)"),
+        ({"result": [0, 0]}, r"holds result of shape \(2,\); accepted: \(4,\)"),
+    ],
+)
+def test_what_is_given_must_fit(outcome, change, words):
+    given = {"problem": outcome.problem, "selected": outcome.selected, **change}
+    with pytest.raises(ValueError, match=words):
+        ts.predict(TASK, ALGORITHM, given=given)
+
+
+def test_what_is_given_must_have_the_sizes_of_the_task(outcome):
+    with pytest.raises(ValueError, match=r"holds tokens of shape \(4, 6, 8, 10\); accepted: \(4, 6, 8, 9\)"):
+        ts.predict(ts.RandomSelection(dim=9), ALGORITHM, given=outcome)
+    with pytest.raises(TypeError, match="problem of given=list is not accepted"):
+        ts.predict(TASK, ALGORITHM, given={"problem": [1], "selected": outcome.selected})
+    run = ALGORITHM.train(TASK.sample(jax.random.key(0)))
+    with pytest.raises(ValueError, match="given=SelectionRun lacks 'problem'"):
+        ts.predict(TASK, ALGORITHM, given=run)
+
+
+def test_tracers_are_answered():
+    for call in (
+        lambda key: ts.simulate(TASK, ALGORITHM, key=key).norm,
+        lambda key: ts.max_margin(TASK.sample(key), [0] * 6).weights,
+    ):
+        with pytest.raises(ValueError, match="runs on the host and cannot be traced"):
+            jax.jit(call)(jax.random.key(0))
 
 
 def test_a_selection_that_is_not_locally_optimal_is_not_predicted(outcome):
     problem = jax.tree_util.tree_map(lambda leaf: leaf[0], outcome.problem)
     worst = np.argmin(problem.scores(), axis=1)
     predicted = ts.predict(problem, ALGORITHM, given={"selected": worst[None]})
-    assert predicted.result[0] == Result.NOT_LOCALLY_OPTIMAL
+    assert predicted.result[0] == SelectionResult.NOT_LOCALLY_OPTIMAL
 
 
 def test_a_selection_that_nothing_separates_is_missing_with_its_reason():
@@ -98,10 +145,11 @@ def test_polyak_steps_towards_a_loss_out_of_reach_are_missing_with_their_reason(
     outcome = ts.simulate(TASK, ts.MirrorDescent(step="polyak", steps=500), key=jax.random.key(1), replicates=30)
     lost = outcome.result != Result.SUCCESSFUL
     assert 5 < lost.sum() < 25
-    assert set(outcome.result[lost]) == {Result.UNREACHED_LOSS}
+    assert set(outcome.result[lost]) == {SelectionResult.UNREACHED_LOSS}
     assert "use normalized steps" in outcome.reasons()[int(np.flatnonzero(lost)[0])]
 
 
+@pytest.mark.slow
 def test_joint_training_of_more_sequences_than_support_vectors():
     """Sequences that are no support vectors of the decoder are asked for no margin (two dims, eight sequences)."""
     task, algorithm = ts.RandomSelection(8, 3, 3), ts.MirrorDescent(train_decoder=True, steps=20000)
@@ -128,7 +176,7 @@ def test_unconditional_theories():
         (ALGORITHM, {}, "given=None is not accepted with theory='max_margin'"),
         (ALGORITHM, {"theory": "limit"}, "theory='limit' is unknown"),
         (ALGORITHM, {"theory": "polyak"}, "theory='polyak' does not speak of step='normalized'"),
-        (ALGORITHM, {"theory": "excess_loss", "given": {"selected": [[0] * 6]}}, "given lacks 'problem'"),
+        (ALGORITHM, {"theory": "excess_loss", "given": {"selected": [[0] * 6]}}, "given=dict lacks 'problem'"),
         (ALGORITHM, {"given": {"attention": 1}}, "lacks 'selected'"),
         (ts.MirrorDescent(step="fixed"), {"theory": "rate"}, "has no power law in the steps"),
         (ts.MirrorDescent(step="polyak"), {"theory": "growth"}, "given=None is not accepted with theory='growth'"),
@@ -160,10 +208,3 @@ def test_bad_arguments_of_simulate_are_named(options, words):
 def test_factored_training_is_measured_at_p_2_only():
     with pytest.raises(ValueError, match="p=3 has no max-margin solution to measure against"):
         ts.simulate(TASK, ts.MirrorDescent(3.0, parameterization="factored"))
-
-
-def test_other_systems_are_refused():
-    with pytest.raises(TypeError, match="task=int is not accepted"):
-        ts.simulate(3, ALGORITHM)
-    with pytest.raises(TypeError, match="algorithm=str has no theory"):
-        ts.predict(TASK, "gd")

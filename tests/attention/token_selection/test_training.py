@@ -113,7 +113,7 @@ def test_symmetries():
     np.testing.assert_allclose(linear.train(louder).weights, linear.train(problem).weights, rtol=1e-9)
 
 
-@pytest.mark.parametrize("p", [2.0, 3.0])
+@pytest.mark.parametrize("p", [pytest.param(2.0, marks=pytest.mark.slow), 3.0])
 def test_single_precision_follows_the_tokens_and_reaches_large_margins(p):
     problem = drawn(4)
     single = jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float32), problem)
@@ -195,7 +195,7 @@ def test_a_start_without_a_gradient_is_reported():
     assert run.result == Result.ZERO_GRADIENT
     assert not run.weights.any()
     saddle = (np.zeros((10, 10)), np.zeros((10, 10)))
-    assert ts.MirrorDescent(steps=5, parameterization="factored").train(drawn(), saddle, throw=False).result != 0
+    assert ts.MirrorDescent(steps=5, parameterization="factored").train(drawn(), init=saddle, throw=False).result != 0
     started = ts.MirrorDescent(steps=5, parameterization="factored").train(drawn())
     assert started.result == 0
     np.testing.assert_array_equal(started.path.weights[0], 0.0)
@@ -208,29 +208,29 @@ def test_weights_that_are_not_finite_are_reported():
     assert algorithm.train(drawn(), throw=False).result == Result.NONFINITE
 
 
-def test_the_regularisation_path_meets_its_optimality_conditions_and_bounds_the_loss():
+@pytest.mark.parametrize("p", [2.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (1.75, 3.0))])
+def test_the_regularisation_path_meets_its_optimality_conditions_and_bounds_the_loss(p):
     problem = drawn(8)
     radii = [0.5, 3.0, 30.0, 300.0]
-    for p in (1.75, 2.0, 3.0):
-        path = ts.regularization_path(problem, radii, p)
-        sizes = np.linalg.norm(path.weights.reshape(4, -1), p, axis=1)
-        np.testing.assert_allclose(sizes, radii, rtol=1e-9)
-        assert path.stationarity.max() < 1e-9
-        rng = np.random.default_rng(0)
-        for weights, radius in zip(path.weights[:2], radii, strict=False):
+    path = ts.regularization_path(problem, radii, p)
+    sizes = np.linalg.norm(path.weights.reshape(4, -1), p, axis=1)
+    np.testing.assert_allclose(sizes, radii, rtol=1e-9)
+    assert path.stationarity.max() < 1e-9
+    rng = np.random.default_rng(0)
+    for weights, radius in zip(path.weights[:2], radii, strict=False):
 
-            def loss(w):
-                logits = np.einsum("ntd,de,ne->nt", problem.tokens, w, problem.queries)
-                maps = np.exp(logits - logits.max(axis=1, keepdims=True))
-                maps /= maps.sum(axis=1, keepdims=True)
-                return np.mean(np.logaddexp(0, -(maps * problem.scores()).sum(axis=1)))
+        def loss(w):
+            logits = np.einsum("ntd,de,ne->nt", problem.tokens, w, problem.queries)
+            maps = np.exp(logits - logits.max(axis=1, keepdims=True))
+            maps /= maps.sum(axis=1, keepdims=True)
+            return np.mean(np.logaddexp(0, -(maps * problem.scores()).sum(axis=1)))
 
-            for _ in range(50):
-                near = weights + 0.05 * radius / 10 * rng.standard_normal((10, 10))
-                near *= radius / np.linalg.norm(near.ravel(), p)
-                assert loss(near) >= loss(weights)
-        again = ts.regularization_path(problem, radii, p, selected=path.selected[-1])
-        np.testing.assert_allclose(again.weights[-1], path.weights[-1], atol=1e-5 * radii[-1])
+        for _ in range(50):
+            near = weights + 0.05 * radius / 10 * rng.standard_normal((10, 10))
+            near *= radius / np.linalg.norm(near.ravel(), p)
+            assert loss(near) >= loss(weights)
+    again = ts.regularization_path(problem, radii, p, selected=path.selected[-1])
+    np.testing.assert_allclose(again.weights[-1], path.weights[-1], atol=1e-5 * radii[-1])
 
 
 @pytest.mark.parametrize(
@@ -263,10 +263,10 @@ def test_bad_arguments_of_the_algorithm_are_named(arguments, words):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"tokens": np.zeros((6, 1, 10))}, "T=1 token a sequence"),
+        ({"tokens": np.zeros((6, 1, 10))}, r"tokens has shape \(6, 1, 10\); accepted: T >= 2"),
         ({"tokens": np.zeros((6, 8))}, r"tokens has shape \(6, 8\)"),
         ({"tokens": np.full((6, 8, 10), np.nan)}, r"tokens holds nan at \(0, 0, 0\)"),
-        ({"queries": np.zeros((6, 10))}, "queries is zero for sequence 0"),
+        ({"queries": np.zeros((6, 10))}, r"queries is zero at \(0,\)"),
         ({"queries": np.ones((5, 10))}, r"queries has shape \(5, 10\)"),
         ({"labels": np.arange(6)}, "labels holds 0; accepted: -1 and \\+1"),
         ({"labels": np.ones(5)}, r"labels has shape \(5,\)"),
@@ -305,11 +305,6 @@ def test_bad_problems_are_named(change, words):
 def test_bad_calls_are_named(call, words):
     with pytest.raises(ValueError, match=words):
         call(ts.MirrorDescent(steps=10), drawn())
-
-
-def test_what_is_no_problem_is_said():
-    with pytest.raises(TypeError, match="problem=RandomSelection is not accepted; accepted: a SelectionProblem"):
-        ts.MirrorDescent().train(ts.RandomSelection())
 
 
 def test_a_problem_keeps_what_was_checked():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -109,6 +108,7 @@ def test_late_times_keep_their_digits(decay) -> None:
     np.testing.assert_allclose(run.average[-1], plateau, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_weight_decay_at_a_tiny_scale_starves_no_coordinate() -> None:
     """Parameters fall to e^(-L (1 + lambda s)), below what float64 holds, and come back; both sides must see it."""
     draw = np.random.default_rng(2481)
@@ -231,10 +231,3 @@ def test_padding_changes_nothing_and_batches_are_single_runs() -> None:
 def test_bad_input_is_named(make, message) -> None:
     with pytest.raises(ValueError, match=message):
         make()
-
-
-def test_a_float32_script_stays_as_it_is() -> None:
-    before = jax.config.jax_enable_x64
-    run = dn.GradientFlow().train(problem(), at=np.asarray(AT, np.float32))
-    assert run.average.dtype == np.float64
-    assert jax.config.jax_enable_x64 == before

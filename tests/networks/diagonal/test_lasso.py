@@ -260,7 +260,7 @@ def test_bad_input_is_answered():
         path([1.0, 0.0])
     with pytest.raises(ValueError, match=r"mu holds nan; accepted: numbers > 0"):
         path(np.nan)
-    with pytest.raises(TypeError, match="problem is a ndarray; accepted: a Quadratic"):
+    with pytest.raises(TypeError, match="problem=ndarray is not accepted; accepted: Quadratic"):
         diagonal.lasso_path(np.eye(3))
     with pytest.raises(ValueError, match="weight_decay=-1 is out of range"):
         diagonal.lasso_path(problem, weight_decay=-1.0)

@@ -349,7 +349,7 @@ def test_bad_input_is_answered():
         path.average(0.0)
     with pytest.raises(ValueError, match=r"s holds nan"):
         path(np.nan)
-    with pytest.raises(TypeError, match="problem is a list; accepted: a Quadratic"):
+    with pytest.raises(TypeError, match="problem=list is not accepted; accepted: Quadratic"):
         diagonal.limit_path([1.0])
     with pytest.raises(ValueError, match="weight_decay=-1 is out of range"):
         diagonal.limit_path(problem, weight_decay=-1.0)

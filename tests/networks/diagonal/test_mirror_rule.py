@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+from solvable.lab.declare import Outcome
 from solvable.networks import diagonal as dn
-from solvable.numerics.results import Result
 
 KINKS = {"unit": "first_kink", "at": np.geomspace(0.5, 30.0, 61)}
 
 
-def simulated(kind: bool | None, log_scale: float, replicates: int) -> dn.DiagonalOutcome:
+def simulated(kind: bool | None, log_scale: float, replicates: int) -> Outcome:
     task = dn.RandomRegression(3, 4, kind)
     return dn.simulate(task, dn.GradientFlow(log_scale), key=jax.random.key(11), replicates=replicates, **KINKS)
 
@@ -58,6 +58,7 @@ def test_a_problem_may_be_traced() -> None:
         (lambda: dn.RandomRegression(3, 4, "yes"), "monotone='yes' is not accepted"),
         (lambda: dn.RandomRegression(1, 4, False), "monotone=False has no draws at samples=1, dim=4"),
         (lambda: dn.Anticorrelated(3, 1.0), "radius=1 is out of range"),
+        (lambda: dn.Anticorrelated(3, 0.5, 1), "positive=1 is not accepted; accepted: True or False"),
         (lambda: dn.Quadratic(np.eye(2), [1.0, 1.0]).loss([1.0]), r"x has shape \(1,\); accepted: \(..., 2\)"),
     ],
 )
@@ -113,6 +114,7 @@ def test_the_gap_is_that_of_the_paper() -> None:
     np.testing.assert_allclose(means, [0.0094, 0.030], rtol=0.25)
 
 
+@pytest.mark.slow
 def test_the_gap_of_monotone_paths_falls_like_the_square_of_the_logarithm() -> None:
     """Between 3 and 4.5 times a doubling of log(1/eps); nonmonotone ones tend to the limit's value."""
     gaps = np.array([simulated(True, scale, 50).largest_gap.mean() for scale in (-11.5, -23.0, -46.0, -92.0)])
@@ -149,16 +151,8 @@ def test_suboptimality_is_the_gap() -> None:
     with pytest.raises(ValueError, match="at holds 0; accepted: times above 0"):
         dn.suboptimality(loss, dn.GradientFlow(-30.0), [0.0, 1.0])
     free = dn.simulate(dn.Quadratic(loss.matrix, loss.linear), dn.GradientFlow(-30.0), at=at)
-    assert free.gap is None
+    assert not {"gap", "largest_gap"} & set(free.present())
     assert "gap" not in free.to_dataset()
-
-
-def test_a_replicate_depends_on_its_number_alone() -> None:
-    algorithm = dn.GradientFlow(-20.0)
-    whole = dn.simulate(dn.RandomRegression(), algorithm, key=jax.random.key(1), replicates=3, at=[1.0])
-    part = dn.simulate(dn.RandomRegression(), algorithm, key=jax.random.key(1), replicates=range(2, 3), at=[1.0])
-    np.testing.assert_allclose(part.average[0], whole.average[2], atol=1e-12)
-    assert whole.leading == ("replicate",)
 
 
 def test_a_problem_needs_no_run_to_be_predicted() -> None:
@@ -174,30 +168,45 @@ def test_a_problem_needs_no_run_to_be_predicted() -> None:
         assert "average" in repr(alone)
 
 
-def test_a_failed_run_is_missing() -> None:
+def test_an_observable_that_one_run_lacks_is_absent() -> None:
+    """The gap means nothing where a loss can be negative."""
     loss = dn.RandomRegression().sample(jax.random.key(2))
-    runs = dn.simulate(loss, dn.GradientDescent(-11.5, 5.0), at=[20.0], replicates=2)
-    assert list(runs.result) == [Result.NONFINITE] * 2
-    assert np.isnan(runs.average).all()
-    assert "not finite" in runs.reasons()[0]
+    free = dn.Quadratic(loss.matrix, loss.linear)
+    for theory in dn.theories:
+        both = dn.predict(loss, dn.GradientFlow(), theory=theory, given={"problems": [loss, free]}, at=[1.0])
+        assert both.average.shape == (2, 1, 4)
+        assert "gap" not in both.present()
+
+
+def test_what_is_given_may_be_a_run_of_the_problem() -> None:
+    """It is predicted at the times of the run, or at others."""
+    loss = dn.RandomRegression().sample(jax.random.key(2))
+    run = dn.GradientFlow(-20.0).train(loss)
+    found = dn.predict(loss, dn.GradientFlow(-20.0), given=run)
+    np.testing.assert_array_equal(found.at, run.at)
+    np.testing.assert_allclose(found.average, run.average[None], atol=1e-12)
+    assert dn.predict(loss, dn.GradientFlow(-20.0), given=run, at=[1.0]).at == [1.0]
+
+
+def test_times_count_first_kinks_unless_they_are_said() -> None:
+    outcome = dn.simulate(dn.RandomRegression(), dn.GradientFlow(-20.0), replicates=2)
+    kinks = np.array([dn.first_kink(problem) for problem in outcome.problems])
+    assert outcome.unit == "first_kink"
+    np.testing.assert_allclose(outcome.times, kinks[:, None] * np.geomspace(0.5, 30.0, 61))
+    given = dn.predict(dn.RandomRegression(), dn.GradientFlow(-20.0), theory="limit", given=outcome)
+    assert given.unit == "first_kink"
+    np.testing.assert_array_equal(given.times, outcome.times)
+    np.testing.assert_array_equal(given.at, outcome.at)
+    plain = dn.predict(
+        dn.RandomRegression(), dn.GradientFlow(-20.0), theory="limit", given=outcome, at=[2.0], unit="one"
+    )
+    assert plain.times.tolist() == [[2.0], [2.0]]
 
 
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: dn.simulate(3, dn.GradientFlow()), TypeError, "task=int is not accepted by simulate"),
-        (lambda: dn.predict(dn.RandomRegression(), 3), TypeError, "algorithm=int is not accepted by predict"),
         (lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow()), ValueError, "given=None is not accepted"),
-        (
-            lambda: dn.predict(dn.Quadratic([[1.0]], [1.0]), dn.GradientFlow(), theory="magic"),
-            ValueError,
-            "theory='magic' is unknown; accepted: 'flow', 'lasso', 'limit'",
-        ),
-        (
-            lambda: dn.simulate(dn.RandomRegression(), dn.GradientFlow(), at=[1.0], unit="hours"),
-            ValueError,
-            "unit='hours' is unknown",
-        ),
         (
             lambda: jax.jit(lambda s: dn.GradientFlow(s).train(dn.Quadratic([[1.0]], [1.0])).average)(-10.0),
             ValueError,
@@ -205,18 +214,47 @@ def test_a_failed_run_is_missing() -> None:
         ),
         (lambda: dn.suboptimality(dn.Quadratic([[1.0]], [1.0]), 3), TypeError, "algorithm=int is not accepted"),
         (
-            lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given=3),
+            lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given={"problem": 3}),
             ValueError,
-            "given=int holds no problems",
+            "given=dict is not accepted with task=RandomRegression, of whose problems the theories speak",
         ),
         (
             lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given={"problems": [3]}),
+            TypeError,
+            "problems=int is not accepted; accepted: Quadratic",
+        ),
+        (
+            lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given={"problems": []}),
             ValueError,
-            "given=dict holds no problems",
+            r"problems have \[\] coordinates; accepted: one problem or more, all of one size",
+        ),
+        (
+            lambda: dn.predict(
+                dn.RandomRegression(),
+                dn.GradientFlow(),
+                given={"problems": [dn.Quadratic([[1.0]], [1.0]), dn.Quadratic(np.eye(2), [1.0, 1.0])]},
+            ),
+            ValueError,
+            r"problems have \[1, 2\] coordinates",
+        ),
+        (
+            lambda: jax.jit(lambda key: dn.RandomRegression().sample(key).linear)(jax.random.key(0)),
+            ValueError,
+            "sample runs on the host and cannot be traced",
+        ),
+        (
+            lambda: jax.jit(lambda r: dn.lasso_path(dn.Quadratic([[1.0]], r)).values)(np.ones(1)),
+            ValueError,
+            "runs on the host and cannot be traced",
+        ),
+        (lambda: dn.simulate(dn.RandomRegression(), dn.GradientFlow(), full=1), ValueError, "full=1 is not accepted"),
+        (
+            lambda: dn.GradientFlow().train(dn.Quadratic([[1.0]], [1.0]), init=[0.1]),
+            ValueError,
+            "init is given, and training starts from the layers of the algorithm; accepted: init=None",
         ),
         (lambda: dn.lasso_path(dn.Quadratic([[1.0]], [1.0]))("a"), ValueError, "mu='a' is not an array of numbers"),
         (lambda: dn.limit_path(dn.Quadratic([[1.0]], [1.0]), 0.1), ValueError, "positive=0.1 is not accepted"),
-        (lambda: dn.GradientFlow().train(3), TypeError, "problem=int is not accepted by train"),
     ],
 )
 def test_bad_calls_are_named(call, error, message) -> None:

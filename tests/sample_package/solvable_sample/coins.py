@@ -3,43 +3,30 @@
 import os
 import signal
 import time
-from typing import ClassVar
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvable.lab.experiment import Status, Theory
-from solvable.lab.outcome import Outcome
-from solvable.numerics.validation import number
+from solvable.lab.declare import Checked, Outcome, Status, Theory, real, whole
 
 theories = {
     "law": Theory("mean and variance of the binomial", dict.fromkeys(("heads", "square"), Status("exact", "stated")))
 }
 
 
-class Coin(eqx.Module):
+class Coin(Checked):
     """A coin that shows heads with probability `bias`, thrown `throws` times."""
 
-    bias: float
-    throws: int
-
-    def __init__(self, bias: float, throws: int) -> None:
-        self.bias, self.throws = number("bias", bias, at_least=0, at_most=1), throws
-
-
-class Throws(Outcome):
-    """The share of heads of each replicate, and throws x (share - bias)^2."""
-
-    heads: jax.Array
-    square: jax.Array
-
-    observables: ClassVar = ("heads", "square")
+    bias: float = real(at_least=0, at_most=1)
+    throws: int = whole()
 
 
 def simulate(task, algorithm, /, *, key, replicates):
-    """Throw. `algorithm` is what goes wrong on the way, and the seconds that each replicate takes."""
+    """The share of heads of each replicate, and throws x (share - bias)^2.
+
+    `algorithm` is what goes wrong on the way, and the seconds that each replicate takes.
+    """
     mischief, seconds = algorithm
     if mischief == "raise":
         raise RuntimeError("the coin rolled under the <table>")
@@ -54,10 +41,9 @@ def simulate(task, algorithm, /, *, key, replicates):
         heads.append(np.asarray(draws, dtype=np.float64).mean())
     share = np.array(heads) * (np.nan if mischief == "nan" else 1.0)
     square = task.throws * (share - task.bias) ** 2
-    return Throws(result=np.zeros(len(replicates), int), stats={}, heads=share, square=square)
+    return Outcome.of({"heads": share, "square": square}, np.zeros(len(replicates), int), {})
 
 
 def predict(task, algorithm, /, *, theory=None):
     """Mean and variance of the binomial."""
-    heads, square = np.asarray(task.bias), np.asarray(task.bias * (1 - task.bias))
-    return Throws(result=np.asarray(0), stats={}, heads=heads, square=square)
+    return Outcome.of({"heads": task.bias, "square": task.bias * (1 - task.bias)}, 0, {})

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from solvable.lab.experiment import Experiment, Observable, axis, parameter
+from solvable.lab.declare import Experiment, Observable, axis, parameter
 from solvable_sample.coins import Coin
 
 

@@ -1,4 +1,4 @@
-"""The training algorithm: preconditioned gradient descent on the two matrices of the layer."""
+"""Preconditioned gradient descent on the two matrices of the layer, on one sequence or on the population."""
 
 from __future__ import annotations
 
@@ -12,14 +12,26 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.self_attention.layer import Parameters
-from solvable.attention.self_attention.population import largest_values
-from solvable.attention.self_attention.task import LinearMap, RegressionProblem
-from solvable.attention.self_attention.training import Rule, train
+from solvable.attention.self_attention.population import (
+    gradients_of,
+    largest_values,
+    spectral_norm,
+    symmetric_root,
+    unwhitened,
+    whitened,
+)
+from solvable.attention.self_attention.streaming import attended, loss_and_gradients
+from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
+from solvable.numerics.fields import Checked, flag, real, whole, word
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.recording import log_spaced, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import choice, floating, integer, number
+from solvable.numerics.validation import floating, instance
+from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
 
 RECORDED = 30
+CUTOFF = 1e-12  # of the largest eigenvalue: what a pseudo-inverse takes for zero
+RIDGE = 1e-12  # of the mean square feature: a solved value layer exists for a score of lower rank too
 
 
 class TrainingPath(eqx.Module):
@@ -30,18 +42,84 @@ class TrainingPath(eqx.Module):
 
 
 class RegressionRun(eqx.Module):
-    """A trained layer: its `parameters`, the `losses` (steps + 1,) before, between and after the steps, its `path`.
+    """A trained layer: its `start`, its `parameters`, the `losses` before, between and after the steps, its `path`.
 
-    The losses are L_n on a sequence, the excess loss (without the noise) on a `LinearMap`. `result` is a `Result` code.
+    The losses (steps + 1,) are L_n on a sequence, the excess risk (without the noise) on a `LinearMap`; those of steps
+    that were not asked for are NaN. `result` is a `Result` code.
     """
 
+    start: Parameters
     parameters: Parameters
     losses: Float[Array, "steps+1"]
     path: TrainingPath
     result: Int[Array, ""]
 
+    @property
+    def at(self) -> Int[Array, "K"]:
+        """The recorded steps."""
+        return self.path.steps
 
-class PreconditionedDescent(eqx.Module):
+
+class Source(eqx.Module):
+    """Where gradients come from: a sequence, or the population, with the covariance of its tokens and its roots."""
+
+    problem: RegressionProblem | LinearMap
+    covariance: Array
+    inverse: Array
+    root: Array
+    inverse_root: Array
+
+    @staticmethod
+    def of(problem: RegressionProblem | LinearMap) -> Source:
+        """The source of a problem."""
+        problem = jax.tree_util.tree_map(jnp.asarray, problem)
+        if isinstance(problem, LinearMap):
+            covariance = problem.covariance
+        else:
+            covariance = problem.tokens.T @ problem.tokens / problem.tokens.shape[0]
+        root, inverse_root = symmetric_root(covariance)
+        return Source(problem, covariance, inverse_root @ inverse_root, root, inverse_root)
+
+    def least_squares(self) -> Float[Array, "m d"]:
+        """M, or its least-squares estimate."""
+        if isinstance(self.problem, LinearMap):
+            return self.problem.matrix
+        moment = self.problem.tokens.T @ self.problem.targets / self.problem.tokens.shape[0]
+        return (self.inverse @ moment).T
+
+    def gradients(self, params: Parameters) -> tuple[Array, Array, Array]:
+        """The loss (the excess loss in the population) and its gradients in A and B."""
+        if isinstance(self.problem, LinearMap):
+            return gradients_of(params.value, params.score, self.problem.matrix, self.covariance)
+        found, of = loss_and_gradients(params.value, params.score, self.problem.tokens, self.problem.targets)
+        return found, of.value, of.score
+
+    def solved(self, params: Parameters) -> Parameters:
+        """The parameters with the A that is best for their B."""
+        if isinstance(self.problem, LinearMap):
+            passed = self.covariance @ params.score.T @ self.covariance  # Sigma B^T times the covariance
+            gram = passed @ params.score @ self.covariance
+            moment = passed @ self.problem.matrix.T
+            ridge = RIDGE * jnp.trace(gram) / gram.shape[0]
+            weights = closed_form_head_from_moments(0.5 * (gram + gram.T), moment, ridge=ridge)
+        else:
+            features = attended(params.score, self.problem.tokens, self.problem.tokens)
+            ridge = RIDGE * jnp.mean(features * features)
+            weights = closed_form_head(features, self.problem.targets, ridge=ridge).weights
+        return Parameters(weights.T, params.score)
+
+    def spectral_start(self) -> Parameters:
+        """At = U s^1/2 and Bt = V s^1/2 from the singular values of M S^1/2."""
+        return Parameters(*unwhitened(*spectral_factors(self.least_squares() @ self.root), self.inverse_root))
+
+    def random_start(self, scale: Array, key: jax.Array) -> Parameters:
+        """At and Bt of independent normals times the scale, whatever the covariance."""
+        outputs, dim = self.least_squares().shape
+        normal = scale * jax.random.normal(key, (outputs + dim, dim), self.root.dtype)
+        return Parameters(*unwhitened(normal[:outputs], normal[outputs:], self.inverse_root))
+
+
+class PreconditionedDescent(Checked):
     """Gradient descent on A and B with steps measured in the covariance S of the tokens (arXiv:2603.01514).
 
     G_A and G_B are the gradients, S is Sigma for a `LinearMap` and X^T X / n on a sequence, At = A S^1/2 and
@@ -64,37 +142,17 @@ class PreconditionedDescent(eqx.Module):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    preconditioner: str = eqx.field(static=True)
-    learning_rate: Any
-    steps: int = eqx.field(static=True)
-    balance: Any
-    init: str = eqx.field(static=True)
-    renormalize: bool = eqx.field(static=True)
-    value: str = eqx.field(static=True)
-    init_scale: Any
-    damping: Any
+    preconditioner: str = word("full", "none", "right", "scaled")
+    learning_rate: Any = real(0.5, above=0.0)
+    steps: int = whole(100, at_least=1)
+    balance: Any = real(0.0, at_least=0.0)
+    init: str = word("spectral", "random")
+    renormalize: bool = flag()
+    value: str = word("descent", "closed_form")
+    init_scale: Any = real(0.1, above=0.0)
+    damping: Any = real(0.0, at_least=0.0)
 
-    def __init__(
-        self,
-        preconditioner: str = "full",
-        learning_rate: Any = 0.5,
-        steps: int = 100,
-        balance: Any = 0.0,
-        init: str = "spectral",
-        renormalize: bool = False,
-        value: str = "descent",
-        init_scale: Any = 0.1,
-        damping: Any = 0.0,
-    ) -> None:
-        self.preconditioner = choice("preconditioner", preconditioner, ("none", "right", "full", "scaled"))
-        self.learning_rate = number("learning_rate", learning_rate, above=0.0)
-        self.steps = integer("steps", steps, at_least=1)
-        self.balance = number("balance", balance, at_least=0.0)
-        self.init = choice("init", init, ("spectral", "random"))
-        self.renormalize = bool(renormalize)
-        self.value = choice("value", value, ("descent", "closed_form"))
-        self.init_scale = number("init_scale", init_scale, above=0.0)
-        self.damping = number("damping", damping, at_least=0.0)
+    def __check_init__(self) -> None:
         if not is_traced(self.balance) and self.balance > 0 and (self.renormalize or self.value == "closed_form"):
             fixed = "renormalize=True" if self.renormalize else "value='closed_form'"
             raise ValueError(
@@ -111,9 +169,9 @@ class PreconditionedDescent(eqx.Module):
     def train(
         self,
         problem: RegressionProblem | LinearMap,
-        init: Parameters | None = None,
         key: jax.Array | None = None,
         *,
+        init: Parameters | None = None,
         at: Sequence[int] | None = None,
         throw: bool = True,
     ) -> RegressionRun:
@@ -123,17 +181,78 @@ class PreconditionedDescent(eqx.Module):
         seed 0). `at` are the steps to record, from 0 to `steps` (None: about 30). Works inside jit and vmap.
 
         Raises: TypeError for what is no problem; ValueError for a start at zero, which is stationary, for one that does
-        not fit, and for a sequence with n <= d, whose covariance is singular; SolveError, unless throw=False, when the
-        parameters are not finite.
+        not fit, for a sequence with n <= d, whose covariance is singular, and for a law with a `sample` of its own,
+        whose population loss is not known; SolveError, unless throw=False, when the parameters are not finite.
         """
-        check_problem(problem)
+        instance("problem", problem, (RegressionProblem, LinearMap))
+        if isinstance(problem, RegressionProblem):
+            check_length("n", *problem.tokens.shape[-2:])
+        else:
+            gaussian(problem)
         start = None if init is None else start_of(problem, init)
-        stops = recorded_steps(self.steps, at)
-        key = jax.random.key(0) if key is None else key
-        run = _train(Rule.of(self), self.steps, problem, start, key, jnp.asarray(stops))
+        key = instance("key", jax.random.key(0) if key is None else key, (jax.Array,))
+        run = _train(self, problem, start, key, jnp.asarray(self.stops(at)))
         if throw:
             raise_unless_successful(run.result, f"PreconditionedDescent over {self.steps} steps")
         return run
+
+    def stops(self, at: Any = None) -> Int[np.ndarray, "K"]:
+        """The steps to record: those of `at`, else 0 and about 30 up to `steps`, evenly spaced in the logarithm.
+
+        Raises: ValueError for steps that are not whole, increasing and between 0 and `steps`.
+        """
+        return recorded_steps(at, self.steps, [0, *log_spaced(1, self.steps, RECORDED)])
+
+    def begun(self, source: Source, init: Parameters | None, key: jax.Array) -> Parameters:
+        """The parameters before the first step."""
+        if init is None:
+            spectral = self.init == "spectral"
+            init = source.spectral_start() if spectral else source.random_start(self.init_scale, key)
+        return self.settled(source, init)
+
+    def settled(self, source: Source, params: Parameters) -> Parameters:
+        """Renormalised, or with A solved, where the algorithm does so."""
+        if self.renormalize:
+            dim = source.root.shape[0]
+            _, score = whitened(params.value, params.score, source.root)
+            gain = spectral_norm(score) * jnp.sqrt(jnp.asarray(dim + 2, score.dtype))
+            params = Parameters(params.value * gain, params.score / gain)
+        return source.solved(params) if self.value == "closed_form" else params
+
+    def step(self, source: Source, params: Parameters, in_value: Array, in_score: Array) -> Parameters:
+        """The parameters after a step along these gradients."""
+        value, score = whitened(params.value, params.score, source.root)
+        unbalanced = value.T @ value - score.T @ score
+        in_value = in_value + self.balance * value @ unbalanced @ source.root
+        in_score = in_score - self.balance * source.root @ score @ unbalanced @ source.root
+        rates = (self.learning_rate, self.learning_rate)
+        if self.preconditioner == "scaled":
+            in_value = in_value @ source.inverse_root @ self._damped(score) @ source.inverse_root
+            in_score = source.inverse @ in_score @ source.inverse_root @ self._damped(value) @ source.inverse_root
+        else:
+            if self.renormalize:
+                sizes = (spectral_norm(score), spectral_norm(value))
+                rates = tuple(self.learning_rate / size**2 for size in sizes)
+            if self.preconditioner != "none":
+                in_value, in_score = in_value @ source.inverse, in_score @ source.inverse
+            if self.preconditioner == "full":
+                in_score = source.inverse @ in_score
+        moved = params.score - rates[1] * in_score
+        if self.value == "closed_form":
+            return self.settled(source, Parameters(params.value, moved))
+        return self.settled(source, Parameters(params.value - rates[0] * in_value, moved))
+
+    def _damped(self, factor: Array) -> Array:
+        """(F^T F + damping |F|_2^2 I)^-1, the pseudo-inverse where the damping is 0."""
+        square = factor.T @ factor
+        # LAPACK prints a complaint about a matrix that is not finite; what has diverged stays so
+        sound = jnp.all(jnp.isfinite(square))
+        values, vectors = jnp.linalg.eigh(jnp.where(sound, square, jnp.eye(*square.shape, dtype=square.dtype)))
+        values = jnp.where(sound, values, jnp.nan)
+        top = values[-1]
+        shifted = values + self.damping * top
+        kept = ~(shifted <= CUTOFF * top)
+        return (vectors * jnp.where(kept, 1.0 / jnp.where(kept, shifted, 1.0), 0.0)[None, :]) @ vectors.T
 
 
 @float64
@@ -143,8 +262,9 @@ def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
     The rate at which "full" converges fastest from a balanced start; it is stable below 1/s_1. Of data, M is the
     least-squares map and Sigma is X^T X / n. Raises: as training does.
     """
-    check_problem(task)
+    instance("task", task, (RegressionProblem, LinearMap))
     if isinstance(task, RegressionProblem):
+        check_length("n", *task.tokens.shape[-2:])
         tokens, targets = as_float64(task.tokens), as_float64(task.targets)
         covariance = tokens.T @ tokens / tokens.shape[0]
         matrix = jnp.linalg.lstsq(tokens, targets)[0].T
@@ -154,27 +274,22 @@ def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
     return 1.0 / (values[0] + values[-1])
 
 
-def check_problem(problem: Any) -> None:
-    """Check that an algorithm can train on it.
-
-    Raises: TypeError, or ValueError for too few tokens.
-    """
-    if not isinstance(problem, RegressionProblem | LinearMap):
-        raise TypeError(
-            f"problem={type(problem).__name__} is not accepted; accepted: a RegressionProblem or a LinearMap"
-        )
-    if isinstance(problem, RegressionProblem):
-        check_samples(*problem.tokens.shape[-2:])
+def spectral_factors(goal: Float[Array, "m d"]) -> tuple[Float[Array, "m d"], Float[Array, "d d"]]:
+    """U s^1/2 and V s^1/2 with d columns, of the singular values s of Mt."""
+    left, values, right = jnp.linalg.svd(goal, full_matrices=False)
+    missing = ((0, 0), (0, goal.shape[1] - values.shape[0]))
+    value, score = (jnp.pad(each * jnp.sqrt(values)[None, :], missing) for each in (left, right.T))
+    return value, score
 
 
-def check_samples(samples: int, dim: int) -> None:
+def check_length(name: str, length: int, dim: int) -> None:
     """Check that least squares and the covariance of a sequence are determined.
 
     Raises: ValueError.
     """
-    if samples <= dim:
+    if length <= dim:
         raise ValueError(
-            f"samples={samples} tokens of dimension {dim} have a singular covariance, so that neither the spectral "
+            f"{name}={length} tokens of dimension {dim} have a singular covariance, so that neither the spectral "
             f"start nor a preconditioner exists; accepted: more than {dim}"
         )
 
@@ -188,8 +303,7 @@ def start_of(problem: RegressionProblem | LinearMap, init: Any) -> Parameters:
         shape, dtype = problem.matrix.shape, jnp.float64
     else:
         shape, dtype = (problem.targets.shape[1], problem.tokens.shape[1]), problem.tokens.dtype
-    if not isinstance(init, Parameters):
-        raise TypeError(f"init={type(init).__name__} is not accepted; accepted: a Parameters")
+    instance("init", init, (Parameters,))
     if np.shape(init.value) != shape:
         raise ValueError(f"init has value of shape {np.shape(init.value)}; accepted: {shape}")
     value, score = floating("value", init.value), floating("score", init.score)
@@ -198,30 +312,34 @@ def start_of(problem: RegressionProblem | LinearMap, init: Any) -> Parameters:
     return Parameters(jnp.asarray(value).astype(dtype), jnp.asarray(score).astype(dtype))
 
 
-def recorded_steps(steps: int, at: Any = None) -> np.ndarray:
-    """The steps to record: those of `at`, else 0 and about 30 up to `steps`, evenly spaced in the logarithm.
+def trained(
+    algorithm: PreconditionedDescent,
+    problem: RegressionProblem | LinearMap,
+    init: Parameters | None,
+    key: Any,
+    stops: Int[Array, "K"],
+) -> RegressionRun:
+    """Train for `stops[-1]` steps and record the parameters when `stops` steps are done."""
+    source = Source.of(problem)
+    dtype = source.root.dtype
+    algorithm = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(dtype), algorithm)
+    start = algorithm.begun(source, init, key)
 
-    Raises: ValueError for steps that are not whole, increasing and between 0 and `steps`.
-    """
-    if at is None:
-        return np.unique(np.concatenate([[0], np.round(np.geomspace(1, steps, RECORDED))]).astype(np.int64))
-    found = np.atleast_1d(np.asarray(at))
-    whole = found.dtype.kind in "iuf" and found.ndim == 1 and found.size and np.all(found == np.round(found))
-    if not whole or found[0] < 0 or found[-1] > steps or np.any(np.diff(found) <= 0):
-        raise ValueError(f"at={at!r} is not accepted; accepted: increasing whole numbers from 0 to steps={steps}")
-    return found.astype(np.int64)
+    def advance(count: Int[Array, ""], state: tuple[Parameters, Array]) -> tuple[Parameters, Array]:
+        params, losses = state
+        loss, in_value, in_score = source.gradients(params)
+        return algorithm.step(source, params, in_value, in_score), losses.at[count].set(loss)
 
-
-def finished(rule: Rule, steps: int, problem: Any, start: Parameters | None, key: Any, stops: Any) -> RegressionRun:
-    """Train, and what the recorded parameters make."""
-    trained = train(rule, steps, problem, start, key, stops)
-    last = jax.tree_util.tree_map(lambda leaf: leaf[-1], trained.path)
+    blank = jnp.full((algorithm.steps + 1,), jnp.nan, dtype)
+    # one step more than asked for, whose parameters are dropped: it records the last loss without compiling it again
+    (_, losses), (path, _) = recorded(advance, (start, blank), jnp.append(stops, stops[-1] + 1))
+    path = jax.tree_util.tree_map(lambda leaf: leaf[:-1], path)
+    last = jax.tree_util.tree_map(lambda leaf: leaf[-1], path)
     finite = jnp.all(jnp.isfinite(last.value)) & jnp.all(jnp.isfinite(last.score))
-    first = jax.tree_util.tree_map(lambda leaf: leaf[0], trained.path)
-    moves = jnp.any(first.value != 0.0) | jnp.any(first.score != 0.0)
+    moves = jnp.any(start.value != 0.0) | jnp.any(start.score != 0.0)
     code = jnp.where(moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
     code = jnp.where(finite, code, int(Result.NONFINITE))
-    return RegressionRun(last, trained.losses, TrainingPath(stops, trained.path), code)
+    return RegressionRun(start, last, losses, TrainingPath(stops, path), code)
 
 
-_train = eqx.filter_jit(finished)
+_train = eqx.filter_jit(trained)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
 
 from solvable.attention import self_attention as sa
-from solvable.attention.self_attention.limit import fixed_parameters, predict_limit, simulate_limit
-from solvable.attention.self_attention.pictures import draw_convergence, draw_limit, draw_scale, draw_training
-from solvable.lab.experiment import (
+from solvable.lab.declare import (
     Dimension,
     Experiment,
-    FigureExperiment,
+    Measured,
     Observable,
     Overlay,
+    Predicted,
     Status,
     axis,
     parameter,
@@ -24,10 +26,23 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
+    from solvable.lab.declare import Outcome
+
 SOURCE = "arXiv:2603.01514"
 PRECONDITIONERS = ("none", "right", "full", "scaled")
 PreconditionerName = Literal["none", "right", "full", "scaled"]
+ERROR = "n E|f_n - f|^2 / |M Sigma^1/2|^2"
 OVER_STEPS = {"at": Dimension("steps", log=True)}
+
+
+def risk(name: str, label: str, log: bool = True, **options: Any) -> Observable:
+    """A risk, which older files store without that word."""
+    return Observable(name, label, log=log, was=(name.removesuffix("_risk"),), **options)
+
+
+def share(amount: float, tokens: str = "samples") -> Callable[[Any], float]:
+    """An allowance of so much over the number of tokens of a cell."""
+    return lambda cell: amount / getattr(cell, tokens)
 
 
 class LinearMapExperiment(Experiment):
@@ -38,19 +53,43 @@ class LinearMapExperiment(Experiment):
     strength: float = parameter(0.2, "largest singular value of M Sigma^1/2", log=True)
     noise: float = parameter(0.1, "standard deviation of the targets' noise")
 
-    system: ClassVar[str] = "solvable.attention.self_attention"
+    system = "solvable.attention.self_attention"
 
     def task(self) -> Any:
         """A map whose whitened form does not depend on the condition number."""
         return sa.LinearMap.conditioned(self.dim, condition=self.condition, strength=self.strength, noise=self.noise)
 
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """One panel of a figure that `pictures` draws in an own way."""
+        from solvable.attention.self_attention.pictures import FIGURES
+
+        label = next((item.label for item in cls.observables if item.name == panel), panel)
+        return cls.name in FIGURES and FIGURES[cls.name](panel, label, axes, dataset)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """The same replicates simulated in several settings; one that failed in a setting is lost."""
+
+    outcomes: Sequence[Outcome]
+
+    @property
+    def result(self) -> np.ndarray:
+        """The codes (R,)."""
+        return np.max([one.result for one in self.outcomes], axis=0)
+
+    def run(self, index: int) -> list[dict[str, Any]]:
+        """The observables of one replicate in every setting."""
+        return [{name: value[index] for name, value in one.present().items()} for one in self.outcomes]
+
 
 class Convergence(LinearMapExperiment):
     """Population loss over steps from one whitened start: four preconditioners, three condition numbers."""
 
-    name: ClassVar[str] = "self-attention/convergence"
-    source: ClassVar[str] = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
-    replicates: ClassVar[int] = 4
+    name = "self-attention/convergence"
+    source = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
+    replicates = 4
 
     preconditioner: PreconditionerName = axis(list(PRECONDITIONERS), "preconditioner")
     condition: float = axis([1.0, 10.0, 100.0], "condition number of the tokens' covariance", log=True)
@@ -62,30 +101,25 @@ class Convergence(LinearMapExperiment):
     steps: int = parameter(3000, "steps", log=True)
     start_seed: int = parameter(0, "seed of the starts, which all cells share")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("excess", "excess loss", tolerance=1e-9, log=True),
+    observables = (
+        risk("excess_risk", "excess loss", tolerance=1e-9),
         Observable("iterations", "steps to 1e-10 of the zero map's loss", tolerance=0.5, log=True),
         Observable("rate", "ratio of successive losses", tolerance=0.0045),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("population", given=True), Overlay("local_rate", given=True))
-    panels: ClassVar[Sequence[str]] = PRECONDITIONERS
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = OVER_STEPS
+    overlays = (Overlay("population", given=True), Overlay("local_rate", given=True))
+    panels = PRECONDITIONERS
+    x = "at"
+    dimensions = OVER_STEPS
 
     def algorithm(self) -> Any:
         """Training with the preconditioner."""
-        scaled = self.preconditioner == "scaled"
-        return sa.PreconditionedDescent(
-            self.preconditioner,
-            self.scaled_rate if scaled else self.learning_rate,
-            self.steps,
-            balance=self.balance if self.preconditioner == "full" else 0.0,
-            init="random",
-            init_scale=self.init_scale,
-            damping=self.damping if scaled else 0.0,
-        )
+        options = {"init": "random", "init_scale": self.init_scale}
+        if self.preconditioner == "scaled":
+            return sa.PreconditionedDescent("scaled", self.scaled_rate, self.steps, damping=self.damping, **options)
+        balance = self.balance if self.preconditioner == "full" else 0.0
+        return sa.PreconditionedDescent(self.preconditioner, self.learning_rate, self.steps, balance, **options)
 
-    def simulate(self, key: jax.Array, replicates: int | range) -> Any:
+    def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
         """Train on the population loss, from the same whitened starts in every cell."""
         import jax
 
@@ -102,18 +136,13 @@ class Convergence(LinearMapExperiment):
             return {item.name: Status("exact", "reconstruction") for item in cls.observables}
         return super().status(overlay)
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """One panel a preconditioner: the excess loss over steps at every condition number."""
-        return draw_convergence(panel, axes, dataset)
-
 
 class FiniteData(LinearMapExperiment):
     """Training on one sequence: loss on it, error in the limit, error on a fresh context, over steps."""
 
-    name: ClassVar[str] = "self-attention/finite-data"
-    source: ClassVar[str] = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
-    replicates: ClassVar[int] = 8
+    name = "self-attention/finite-data"
+    source = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
+    replicates = 8
 
     init: Literal["spectral", "random"] = axis(["spectral", "random"], "start")
     preconditioner: PreconditionerName = axis(["none", "full"], "preconditioner")
@@ -122,21 +151,15 @@ class FiniteData(LinearMapExperiment):
     steps: int = parameter(200, "steps", log=True)
     value_layer: Literal["descent", "closed_form"] = parameter("descent", "how the value matrix is trained")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.25 / cell.samples, log=True),
-        Observable("excess", "excess loss, limit", allowance=lambda cell: 0.25 / cell.samples, log=True),
-        Observable("fresh_excess", "excess loss, fresh context", log=True),
+    observables = (
+        Observable("train_loss", "loss on the sequence", allowance=share(0.25), log=True),
+        risk("excess_risk", "excess loss, limit", allowance=share(0.25)),
+        risk("fresh_excess_risk", "excess loss, fresh context"),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("population", given=True),)
-    panels: ClassVar[Sequence[str]] = ("train_loss", "excess", "fresh_excess")
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = OVER_STEPS
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """A curve a start and a preconditioner, with the population's path; not below what n tokens leave."""
-        label = next(item.label for item in cls.observables if item.name == panel)
-        return draw_training(panel, label, axes, dataset)
+    overlays = (Overlay("population", given=True),)
+    panels = ("train_loss", "excess_risk", "fresh_excess_risk")
+    x = "at"
+    dimensions = OVER_STEPS
 
     def algorithm(self) -> Any:
         """Training with the preconditioner."""
@@ -145,74 +168,103 @@ class FiniteData(LinearMapExperiment):
 
     def shared(self) -> dict[str, Any]:
         """The tokens."""
-        return {"samples": self.samples}
+        return {"context_length": self.samples}
 
 
-class Floor(LinearMapExperiment, FigureExperiment):
+class Floor(LinearMapExperiment, Measured):
     """The error left at n tokens, of the spectral start and on fresh contexts after training, falls like 1/n."""
 
-    name: ClassVar[str] = "self-attention/floor"
-    source: ClassVar[str] = f"{SOURCE}, error of order 1/n (setting: reconstruction; constants derived here)"
-    module: ClassVar[str] = "floor"
-    replicates: ClassVar[int] = 32
+    name = "self-attention/floor"
+    source = f"{SOURCE}, error of order 1/n (setting: reconstruction; constants derived here)"
+    replicates = 32
 
     smallest: int = parameter(250, "fewest tokens", symbol="n", log=True)
     doublings: int = parameter(3, "how often their number is doubled")
     learning_rate: float = parameter(0.3, "learning rate of the renormalised steps", log=True)
     steps: int = parameter(20, "steps", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable(
-            "start_excess", "excess loss, spectral start", allowance=lambda cell: 0.01 / cell.smallest, log=True
-        ),
-        Observable("excess", "excess loss, trained", log=True),
-        Observable("fresh_excess", "excess loss, fresh context", allowance=lambda cell: 0.01 / cell.smallest, log=True),
+    observables = (
+        risk("start_excess_risk", "excess loss, spectral start", allowance=share(0.01, "smallest"), dims=("samples",)),
+        risk("excess_risk", "excess loss, trained", dims=("samples",)),
+        risk("fresh_excess_risk", "excess loss, fresh context", allowance=share(0.01, "smallest"), dims=("samples",)),
         Observable("start_slope", "slope of the start's error", allowance=lambda cell: 0.0625),
         Observable("fresh_slope", "slope of the trained error", allowance=lambda cell: 0.0625),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "start_excess": Status("asymptotic", "reconstruction"),
-        "fresh_excess": Status("asymptotic", "derived"),
-        "start_slope": Status("asymptotic", "reconstruction"),
-        "fresh_slope": Status("asymptotic", "derived"),
+    statuses = {
+        **dict.fromkeys(("start_excess_risk", "start_slope"), Status("asymptotic", "reconstruction")),
+        **dict.fromkeys(("fresh_excess_risk", "fresh_slope"), Status("asymptotic", "derived")),
     }
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay(given=True),)
-    panels: ClassVar[Sequence[str]] = ("start_excess", "fresh_excess")
-    x: ClassVar[str] = "samples"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {"samples": Dimension("tokens n", log=True)}
+    overlays = (Overlay(given=True),)
+    panels = ("start_excess_risk", "fresh_excess_risk")
+    x = "samples"
+    dimensions = {"samples": Dimension("tokens n", log=True)}
 
     def algorithm(self) -> Any:
         """A few renormalised steps, which keep the attention broad."""
         return sa.PreconditionedDescent("full", self.learning_rate, self.steps, renormalize=True)
 
-    def shared(self) -> dict[str, Any]:
+    def coordinates(self) -> Mapping[str, Any]:
         """The numbers of tokens."""
         return {"samples": [self.smallest * 2**power for power in range(self.doublings + 1)]}
 
+    def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
+        """Train at every number of tokens.
 
-class Scale(LinearMapExperiment, FigureExperiment):
+        Raises: ValueError for one alone, through which there is no slope.
+        """
+        import jax
+
+        if self.doublings < 1:
+            raise ValueError(f"doublings={self.doublings} has no slope; accepted: doublings >= 1")
+        task, algorithm, options = self.task(), self.algorithm(), {"replicates": replicates, "at": [self.steps]}
+        keys = [jax.random.fold_in(key, place) for place in range(self.doublings + 1)]
+        sizes = zip(self.coordinates()["samples"], keys, strict=True)
+        return Sweep([sa.simulate(task, algorithm, context_length=n, key=one, **options) for n, one in sizes])
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """The errors at the end, and the slopes of their logarithms over log n."""
+        from solvable.numerics.recording import log_log_slope
+
+        names, n = ("start_excess_risk", "excess_risk", "fresh_excess_risk"), self.coordinates()["samples"]
+        found = {name: np.array([np.ravel(one[name])[-1] for one in run]) for name in names}
+        slopes = {f"{name}_slope": log_log_slope(n, found[f"{name}_excess_risk"]) for name in ("start", "fresh")}
+        return found | slopes
+
+    def predicted(self, runs: Sweep) -> Predicted:
+        """The spectral start's error, that of a fresh context at the parameters reached, and the slope -1 of both."""
+        task, algorithm, sizes = self.task(), self.algorithm(), self.coordinates()["samples"]
+        begun = [sa.predict(task, algorithm, context_length=n, theory="spectral_start") for n in sizes]
+        reached = [
+            sa.predict(task, algorithm, context_length=n, theory="context", given=one, throw=False)
+            for n, one in zip(sizes, runs.outcomes, strict=True)
+        ]
+        values = {
+            "start_excess_risk": np.array([one.start_excess_risk for one in begun]),
+            "fresh_excess_risk": np.stack([one.fresh_excess_risk[:, -1] for one in reached], axis=1),
+        }
+        return Predicted({**values, "start_slope": -1.0, "fresh_slope": -1.0}, Sweep(reached).result)
+
+
+class Scale(LinearMapExperiment, Measured):
     """Error of a context against the size of the score, for layers with one limit: a U with its minimum predicted."""
 
-    name: ClassVar[str] = "self-attention/scale"
-    source: ClassVar[str] = f"{SOURCE} (derived here)"
-    module: ClassVar[str] = "scale"
-    replicates: ClassVar[int] = 128
+    name = "self-attention/scale"
+    source = f"{SOURCE} (derived here)"
+    replicates = 128
 
     dim: int = axis([5, 10, 20], "dimension of tokens and targets", symbol="d", log=True)
     strength: float = parameter(2.0, "largest singular value of M Sigma^1/2", log=True)
     samples: int = parameter(8000, "tokens of a context", symbol="n", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("context_error", "n E|f_n - f|^2 / |M Sigma^1/2|^2", allowance=lambda cell: 0.1, log=True),
-        Observable("peaked_error", "the same, peaked attention", log=True),
+    observables = (
+        Observable("context_error", ERROR, allowance=lambda cell: 0.1, log=True, dims=("scale",)),
+        Observable("peaked_error", "the same, peaked attention", log=True, dims=("peaked_scale",)),
         Observable("best_scale", "best size of the score", allowance=lambda cell: 0.005),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        name: Status("asymptotic", "derived") for name in ("context_error", "best_scale")
-    }
-    panels: ClassVar[Sequence[str]] = ("context_error",)
-    x: ClassVar[str] = "scale"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {
+    statuses = {name: Status("asymptotic", "derived") for name in ("context_error", "best_scale")}
+    panels = ("context_error",)
+    x = "scale"
+    dimensions = {
         "scale": Dimension("size b of the score, Bt = b I", log=True),
         "peaked_scale": Dimension("size b of a score too large for the law in 1/n at these n", log=True),
     }
@@ -221,15 +273,7 @@ class Scale(LinearMapExperiment, FigureExperiment):
         """Nothing is trained."""
         return None
 
-    def shared(self) -> dict[str, Any]:
-        """The sizes where the law in 1/n is close at these n."""
-        return {"scales": self._scales()[0]}
-
-    def sizes(self) -> dict[str, Any]:
-        """The tokens of a context, and the sizes where the law sets in later."""
-        return {"samples": self.samples, "peaked_scales": self._scales()[1]}
-
-    def _scales(self) -> tuple[list[float], list[float]]:
+    def coordinates(self) -> Mapping[str, Any]:
         """Sizes around 1/sqrt(d + 2), parted where the term after 1/n, of (1 - 6 b^2)^(-d/2) / n, reaches 1/20."""
         near, far = [], []
         for factor in (0.4, 0.5, 0.63, 0.79, 0.87, 0.95, 1.05, 1.2, 1.4, 1.65, 1.9):
@@ -237,53 +281,86 @@ class Scale(LinearMapExperiment, FigureExperiment):
             close = 6.0 * size**2 < 1.0 and (1.0 - 6.0 * size**2) ** (-0.5 * self.dim) < self.samples / 20.0
             if size < 0.66:
                 (near if close else far).append(size)
-        return near, far
+        return {"scale": near, "peaked_scale": far}
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The U of every dimension, with the rule 1/sqrt(d + 2)."""
-        return draw_scale(axes, dataset)
+    def runs(self, key: jax.Array, replicates: int | range) -> Any:
+        """Answer fresh queries from fresh contexts at every scale.
+
+        Raises: ValueError for fewer than five scales, through which the lowest point is read.
+        """
+        from solvable.attention.self_attention.scale import context_errors
+
+        near, far = self.coordinates().values()
+        if len(near) < 5:
+            raise ValueError(
+                f"samples={self.samples} leaves {len(near)} scales at which the law in 1/n has set in; accepted: more "
+                "samples, or at least 5 scales"
+            )
+        return context_errors(self.task(), near, far, self.samples, key, replicates)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """The errors, and where their mean over the runs is least."""
+        return run._asdict()
+
+    def predicted(self, runs: None) -> Mapping[str, Any]:
+        """C over |Mt|_F^2, and where it is least."""
+        from solvable.attention.self_attention.scale import layer_of_scale
+
+        task = self.task()
+        size = np.sum((task.matrix @ task.covariance) * task.matrix)
+        scales = self.coordinates()["scale"]
+        found = np.array([sa.context_constant(layer_of_scale(task, scale), task) for scale in scales]) / size
+        return {"context_error": found, "best_scale": sa.best_scale(self.dim)}
 
 
-class Limit(LinearMapExperiment):
+class Limit(LinearMapExperiment, Measured):
     """The loss of fixed parameters on n tokens goes to the population loss like 1/n, with the predicted slope."""
 
-    name: ClassVar[str] = "self-attention/limit"
-    source: ClassVar[str] = f"{SOURCE}, limit of the loss (term in 1/n derived here)"
-    replicates: ClassVar[int] = 64
+    name = "self-attention/limit"
+    source = f"{SOURCE}, limit of the loss (term in 1/n derived here)"
+    replicates = 64
 
     samples: int = axis([100, 200, 400, 800, 1600], "tokens", symbol="n", log=True)
     strength: float = parameter(0.1, "largest singular value of M Sigma^1/2", log=True)
     error: float = parameter(0.5, "by how much the value matrix is larger than at the solution")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.05 / cell.samples),
-        Observable("fresh_excess", "excess loss, fresh context", allowance=lambda cell: 0.05 / cell.samples),
+    observables = (
+        Observable("train_loss", "loss on the sequence", allowance=share(0.05)),
+        risk("fresh_excess_risk", "excess loss, fresh context", log=False, allowance=share(0.05)),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("context"), Overlay("population", compared=False))
-    panels: ClassVar[Sequence[str]] = ("train_loss", "fresh_excess")
-    x: ClassVar[str] = "samples"
-    size_parameter: ClassVar[str | None] = "samples"
+    overlays = (Overlay("context"), Overlay("population", compared=False))
+    panels = ("train_loss", "fresh_excess_risk")
+    x = "samples"
+    size_parameter = "samples"
 
-    def simulate(self, key: jax.Array, replicates: int | range) -> Any:
+    def algorithm(self) -> Any:
+        """No step is taken."""
+        return sa.PreconditionedDescent(steps=1)
+
+    def layer(self) -> Any:
+        """The balanced solution with its value matrix made larger by the share `error`."""
+        best = self.algorithm().train(self.task(), at=[0]).parameters
+        return sa.Parameters((1.0 + self.error) * best.value, best.score)
+
+    def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
         """The losses of the fixed parameters."""
-        params = fixed_parameters(self.task(), self.error)
-        return simulate_limit(self.task(), params, samples=self.samples, key=key, replicates=replicates)
+        options = {"context_length": self.samples, "key": key, "replicates": replicates, "at": [0]}
+        return Sweep([sa.simulate(self.task(), self.algorithm(), init=self.layer(), **options)])
 
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """Both losses."""
+        return {name: run[0][name][0] for name in ("train_loss", "fresh_excess_risk")}
+
+    def predict(self, overlay: Overlay, given: Any = None) -> Outcome:
         """The limit, with or without its term in 1/n."""
-        params = fixed_parameters(self.task(), self.error)
-        return predict_limit(self.task(), params, overlay.theory, samples=self.samples)
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """Simulation, the limit, and the limit with its term in 1/n."""
-        label = next(item.label for item in cls.observables if item.name == panel)
-        return draw_limit(panel, label, axes, dataset)
+        options = {"context_length": self.samples, "theory": overlay.theory, "given": self.layer(), "at": [0]}
+        found = sa.predict(self.task(), self.algorithm(), **options)
+        fresh = found.fresh_excess_risk if overlay.theory == "context" else found.excess_risk
+        values = {"train_loss": found.train_loss[0], "fresh_excess_risk": fresh[0]}
+        return self._outcome(values, found.result, None)
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
         """The limit of the loss is the source's, the rest is ours."""
-        if overlay.theory == "context":
-            return super().status(overlay)
-        return {"train_loss": Status("asymptotic", "stated"), "fresh_excess": Status("asymptotic", "stated")}
+        origin = "derived" if overlay.theory == "context" else "stated"
+        return {item.name: Status("asymptotic", origin) for item in cls.observables}

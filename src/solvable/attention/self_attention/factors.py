@@ -8,125 +8,146 @@ With G = E Bt and H = E^T At, E = At Bt^T - Mt, every preconditioner is At -= et
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from solvable.attention.self_attention.population import spectral_norm
-from solvable.attention.self_attention.simulate import speed
-
-if TYPE_CHECKING:
-    from solvable.attention.self_attention.algorithms import PreconditionedDescent
+from solvable.attention.self_attention.algorithms import PreconditionedDescent, spectral_factors
+from solvable.attention.self_attention.layer import Parameters
+from solvable.attention.self_attention.population import (
+    ContextTerms,
+    context_terms,
+    excess_of,
+    spectral_norm,
+    symmetric_root,
+    unwhitened,
+    whitened,
+)
+from solvable.attention.self_attention.task import LinearMap
 
 NONZERO = 1e-9  # of the largest eigenvalue
+SETTLED = 1e-20  # of the first excess risk: below it rounding spoils a ratio
+REACHED = 1e-10  # of the excess risk of the zero map
 
 
-class Metric(eqx.Module):
-    """What a step of an algorithm multiplies the whitened gradients with."""
-
-    preconditioner: str = eqx.field(static=True)
-    renormalize: bool = eqx.field(static=True)
-    closed_form: bool = eqx.field(static=True)
-    learning_rate: Any
-    balance: Any
-    damping: Any
-
-    @staticmethod
-    def of(algorithm: PreconditionedDescent) -> Metric:
-        """The metric of an algorithm."""
-        return Metric(
-            algorithm.preconditioner,
-            algorithm.renormalize,
-            algorithm.value == "closed_form",
-            jnp.asarray(algorithm.learning_rate),
-            jnp.asarray(algorithm.balance),
-            jnp.asarray(algorithm.damping),
-        )
-
-    def matrices(self, value: Array, score: Array, covariance: Array) -> tuple[Array, Array, Array]:
-        """eta_A P, eta_B Q and R."""
-        eye = jnp.eye(score.shape[0], dtype=score.dtype)
-        if self.preconditioner == "scaled":
-            return self.learning_rate * self._inverse(score), self.learning_rate * eye, self._inverse(value)
-        rates = self.learning_rate, self.learning_rate
-        if self.renormalize:
-            rates = tuple(self.learning_rate / spectral_norm(factor) ** 2 for factor in (score, value))
-        first = covariance if self.preconditioner == "none" else eye
-        middle = eye if self.preconditioner == "full" else covariance
-        return rates[0] * first, rates[1] * middle, first
-
-    def settled(self, goal: Array, value: Array, score: Array) -> tuple[Array, Array]:
-        """The factors renormalised, and the value solved for, where the algorithm does so."""
-        if self.renormalize:
-            gain = spectral_norm(score) * jnp.sqrt(jnp.asarray(score.shape[0] + 2.0))
-            value, score = value * gain, score / gain
-        if self.closed_form:
-            value = goal @ jnp.linalg.pinv(score).T
-        return value, score
-
-    def _inverse(self, factor: Array) -> Array:
-        square = factor.T @ factor
-        eye = jnp.eye(square.shape[0], dtype=square.dtype)
-        damped = square + self.damping * spectral_norm(factor) ** 2 * eye
-        sound = jnp.all(jnp.isfinite(damped))
-        return jnp.where(sound, jnp.linalg.pinv(jnp.where(sound, damped, eye), rtol=1e-12, hermitian=True), jnp.nan)
+def sizes(value: Float[Array, "m d"], score: Float[Array, "d d"]) -> dict[str, Array]:
+    """|Bt|_2 and |At^T At - Bt^T Bt|_F of whitened factors."""
+    return {
+        "score_norm": spectral_norm(score),
+        "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score),
+    }
 
 
-def factorised(
-    metric: Metric, steps: int, goal: Array, covariance: Array, value: Array, score: Array
-) -> dict[str, Any]:
-    """The observables of `steps` steps from these factors, each (steps + 1,), and their speed."""
+def speed(losses: Float[Array, "K"], scale: Float[Array, ""]) -> dict[str, Array]:
+    """The ratio of the last two losses above 1e-20 of the first, and the first step below 1e-10 of the scale."""
+    count = losses.shape[0]
+    steps = jnp.arange(count)
+    last = jnp.maximum(jnp.max(jnp.where(losses >= SETTLED * losses[0], steps, 0)), 1)
+    iterations = jnp.min(jnp.where(losses <= REACHED * scale, steps, count - 1))
+    return {"rate": losses[last] / losses[last - 1], "iterations": iterations.astype(losses.dtype)}
+
+
+@eqx.filter_jit
+def solution(algorithm: PreconditionedDescent, task: LinearMap) -> Parameters:
+    """The spectral start of the population, which solves its problem."""
+    root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
+    goal = jnp.asarray(task.matrix) @ root
+    return Parameters(*unwhitened(*_settled(algorithm, goal, *spectral_factors(goal)), inverse_root))
+
+
+@eqx.filter_jit
+def trajectories(algorithm: PreconditionedDescent, task: LinearMap, starts: Parameters) -> dict[str, Array]:
+    """The observables over all steps from each start (R, steps + 1), and their speed (R,)."""
+    task, starts = jax.tree_util.tree_map(jnp.asarray, (task, starts))
+    root, _ = symmetric_root(task.covariance)
+    goal = task.matrix @ root
 
     def measured(value: Array, score: Array) -> dict[str, Array]:
-        return {
-            "excess": 0.5 * jnp.sum((value @ score.T - goal) ** 2),
-            "score_norm": spectral_norm(score),
-            "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score),
-        }
+        return {"excess_risk": 0.5 * jnp.sum((value @ score.T - goal) ** 2), **sizes(value, score)}
 
     def step(factors: tuple[Array, Array], _: None) -> Any:
         value, score = factors
         error = value @ score.T - goal
-        in_value, in_score, in_columns = metric.matrices(value, score, covariance)
-        unbalanced = metric.balance * (value.T @ value - score.T @ score)
+        in_value, in_score, in_columns = _metric(algorithm, value, score, task.covariance)
+        unbalanced = algorithm.balance * (value.T @ value - score.T @ score)
         moved = score - in_score @ (error.T @ value - score @ unbalanced) @ in_columns
-        if metric.closed_form:
-            return metric.settled(goal, value, moved), measured(value, score)
+        if algorithm.value == "closed_form":
+            return _settled(algorithm, goal, value, moved), measured(value, score)
         descended = value - (error @ score + value @ unbalanced) @ in_value
-        return metric.settled(goal, descended, moved), measured(value, score)
+        return _settled(algorithm, goal, descended, moved), measured(value, score)
 
-    ends, path = jax.lax.scan(step, metric.settled(goal, value, score), None, length=steps)
-    path = {name: jnp.append(path[name], last) for name, last in measured(*ends).items()}
-    return path | {"speed": speed(path["excess"], 0.5 * jnp.sum(goal**2))}
+    def one(start: Parameters) -> dict[str, Array]:
+        factors = _settled(algorithm, goal, *whitened(start.value, start.score, root))
+        ends, path = jax.lax.scan(step, factors, None, length=algorithm.steps)
+        path = {name: jnp.append(path[name], last) for name, last in measured(*ends).items()}
+        return path | speed(path["excess_risk"], 0.5 * jnp.sum(goal**2))
+
+    return jax.lax.map(one, starts)
 
 
 @eqx.filter_jit
-def local_rates(
-    metric: Metric, values: Float[Array, "R m d"], scores: Float[Array, "R d d"], covariance: Float[Array, "d d"]
-) -> Float[Array, "R"]:
+def local_rates(algorithm: PreconditionedDescent, task: LinearMap, ends: Parameters) -> Float[Array, "R"]:
     """max (1 - lambda)^2 over the nonzero eigenvalues of E -> E Bt (eta_A P) Bt^T + At R At^T E (eta_B Q).
 
     To first order in E that is what a step subtracts from E. With "full" the penalty of imbalance does not enter: its
     part of a step leaves E alone, as At N Bt^T - At N Bt^T = 0.
     """
+    covariance = jnp.asarray(task.covariance)
+    root, _ = symmetric_root(covariance)
 
-    def one(value: Array, score: Array) -> Array:
-        in_value, in_score, in_columns = metric.matrices(value, score, covariance)
+    def one(end: Parameters) -> Array:
+        value, score = whitened(end.value, end.score, root)
+        in_value, in_score, in_columns = _metric(algorithm, value, score, covariance)
         rows, columns = value @ in_columns @ value.T, score @ in_value @ score.T
         eye = jnp.eye(rows.shape[0], dtype=rows.dtype)
         operator = jnp.kron(eye, columns) + jnp.kron(rows, in_score)
         found = jnp.linalg.eigvalsh(0.5 * (operator + operator.T))
         return jnp.max(jnp.where(found > NONZERO * found[-1], (1.0 - found) ** 2, 0.0))
 
-    return jax.vmap(one)(values, scores)
+    return jax.vmap(one)(jax.tree_util.tree_map(jnp.asarray, ends))
 
 
-def spectral_factors(goal: Array) -> tuple[Array, Array]:
-    """U s^1/2 and V s^1/2 with d columns, of the singular values s of Mt."""
-    left, values, right = jnp.linalg.svd(jnp.asarray(goal), full_matrices=False)
-    missing = ((0, 0), (0, goal.shape[1] - values.shape[0]))
-    value, score = (jnp.pad(each * jnp.sqrt(values)[None, :], missing) for each in (left, right.T))
+@jax.jit
+def finite_contexts(task: LinearMap, path: Parameters) -> tuple[Float[Array, "R K"], ContextTerms]:
+    """The excess risk along the paths, and what stands before 1/n there."""
+    matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
+
+    def one(value: Array, score: Array) -> Any:
+        return excess_of(value, score, matrix, covariance), context_terms(value, score, matrix, covariance)
+
+    return jax.vmap(jax.vmap(one))(path.value, path.score)
+
+
+def _metric(algorithm: PreconditionedDescent, value: Array, score: Array, covariance: Array) -> tuple[Array, ...]:
+    """eta_A P, eta_B Q and R."""
+    rate, eye = algorithm.learning_rate, jnp.eye(score.shape[0], dtype=score.dtype)
+    if algorithm.preconditioner == "scaled":
+        of_value, of_score = (_inverse(factor, algorithm.damping) for factor in (score, value))
+        return rate * of_value, rate * eye, of_score
+    rates = rate, rate
+    if algorithm.renormalize:
+        rates = tuple(rate / spectral_norm(factor) ** 2 for factor in (score, value))
+    first = covariance if algorithm.preconditioner == "none" else eye
+    middle = eye if algorithm.preconditioner == "full" else covariance
+    return rates[0] * first, rates[1] * middle, first
+
+
+def _settled(algorithm: PreconditionedDescent, goal: Array, value: Array, score: Array) -> tuple[Array, Array]:
+    """The factors renormalised, and the value solved for, where the algorithm does so."""
+    if algorithm.renormalize:
+        gain = spectral_norm(score) * jnp.sqrt(jnp.asarray(score.shape[0] + 2.0))
+        value, score = value * gain, score / gain
+    if algorithm.value == "closed_form":
+        value = goal @ jnp.linalg.pinv(score).T
     return value, score
+
+
+def _inverse(factor: Array, damping: Any) -> Array:
+    square = factor.T @ factor
+    eye = jnp.eye(square.shape[0], dtype=square.dtype)
+    damped = square + damping * spectral_norm(factor) ** 2 * eye
+    sound = jnp.all(jnp.isfinite(damped))
+    return jnp.where(sound, jnp.linalg.pinv(jnp.where(sound, damped, eye), rtol=1e-12, hermitian=True), jnp.nan)

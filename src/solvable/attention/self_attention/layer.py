@@ -2,38 +2,36 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from solvable.attention.self_attention.streaming import attended, concentration, streamed_loss
+from solvable.numerics.fields import Checked, converted
 from solvable.numerics.precision import float64
 from solvable.numerics.validation import floating
 
 
-class Parameters(eqx.Module):
+class Parameters(Checked):
     """The merged weights of a layer: `value` A (m, d), value times output, and `score` B (d, d), W_Q^T W_K.
 
     The score of token j for query i is x_i^T B x_j, without a factor 1/sqrt(d).
     Raises: ValueError for shapes that disagree or values that are not finite.
     """
 
-    value: Float[Array, "*batch m d"]
-    score: Float[Array, "*batch d d"]
+    value: Any = converted(partial(floating, "value"))
+    score: Any = converted(partial(floating, "score"))
 
-    def __init__(self, value: Any, score: Any) -> None:
-        value, score = floating("value", value), floating("score", score)
-        if value.ndim < 2 or 0 in value.shape:
-            raise ValueError(f"value has shape {value.shape}; accepted: (m, d) with m, d >= 1")
-        if score.shape != (*value.shape[:-2], value.shape[-1], value.shape[-1]):
-            raise ValueError(
-                f"score has shape {score.shape}; accepted: ({value.shape[-1]}, {value.shape[-1]}), the d of value"
-            )
-        self.value, self.score = value, score
+    def __check_init__(self) -> None:
+        shape = self.value.shape
+        if len(shape) < 2 or 0 in shape:
+            raise ValueError(f"value has shape {shape}; accepted: (m, d) with m, d >= 1")
+        if self.score.shape != (*shape[:-2], shape[-1], shape[-1]):
+            accepted = f"({shape[-1]}, {shape[-1]}), the d of value"
+            raise ValueError(f"score has shape {self.score.shape}; accepted: {accepted}")
 
 
 def loss(params: Parameters, tokens: Any, targets: Any) -> Any:

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solvable.numerics.estimate import over_replicates
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
@@ -17,14 +19,14 @@ LOSS_TICKS = (0.01, 0.015, 0.02, 0.025, 0.03, 0.04, 0.05, 0.06, 0.08, 0.1, 0.15,
 DRAWN = 1e-16  # below it a loss is rounding
 
 
-def draw_convergence(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-    """The excess loss of one preconditioner over steps: the first replicate's path, simulated and predicted."""
+def draw_convergence(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+    """The excess risk of one preconditioner over steps: the first replicate's path, simulated and predicted."""
     if not {"preconditioner", "condition"} <= set(dataset.dims) | set(dataset.coords):
         return False
     if panel not in np.atleast_1d(dataset.preconditioner.values):
         axes.set_axis_off()
         return True
-    shown = [dataset[name] for name in ("excess", "population_given_excess") if name in dataset]
+    shown = [dataset[name] for name in ("excess_risk", "population_given_excess_risk") if name in dataset]
     if more := {name for array in shown for name in extra_dims(array)} - {"preconditioner", "condition"}:
         axes.text(0.5, 0.5, f"give one value of {', '.join(sorted(more))}", ha="center", transform=axes.transAxes)
         axes.set_title(panel, fontsize="medium")
@@ -34,19 +36,19 @@ def draw_convergence(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     for place, condition in enumerate(conditions):
         one = chosen.sel(condition=condition) if "condition" in chosen.dims else chosen
         color, marker = COLORS[place % len(COLORS)], "os^Dv"[place % 5]
-        for name in ("population_given_excess", "excess"):
+        for name in ("population_given_excess_risk", "excess_risk"):
             array = one.get(name)
             if array is None:
                 continue
             values = array.isel(replicate=0).values
             there = (values > DRAWN) & (array["at"].values > 0)
             drawn = array["at"].values[there], values[there]
-            if name == "excess":
+            if name == "excess_risk":
                 size = 6.0 - 1.3 * place
                 axes.plot(*drawn, marker, color=color, label=f"{condition:g}", mec="white", mew=0.3, ms=size)
             else:
                 axes.plot(*drawn, color=color, lw=1.0)
-    axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="excess loss", ylim=(DRAWN, 1.0), xlim=(0.8, 4000))
+    axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="excess risk", ylim=(DRAWN, 1.0), xlim=(0.8, 4000))
     axes.set_title({"none": "no preconditioner"}.get(panel, panel), fontsize="medium")
     if panel == "none":
         axes.legend(title="condition number", frameon=False, fontsize="small", title_fontsize="small", loc="lower left")
@@ -65,8 +67,7 @@ def draw_training(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -
         one = dataset.sel({name: value for name, value in wanted.items() if name in dataset.dims})
         color = COLORS[place % len(COLORS)]
         words = f"{wanted['init']} start, {wanted['preconditioner']}"
-        mean = one[panel].mean("replicate")
-        error = one[panel].std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"])
+        mean, error = over_replicates(one[panel])
         steps = mean["at"].values
         drawn = steps > 0
         positive = mean.values[np.isfinite(mean.values) & (mean.values > 0.0)]
@@ -105,7 +106,7 @@ def draw_limit(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> b
         if predicted is not None:
             axes.plot(tokens, np.broadcast_to(predicted.values, tokens.shape), color=color, lw=1.2, label=words)
     if array is not None:
-        mean, error = array.mean("replicate"), array.std("replicate", ddof=1) / np.sqrt(array.sizes["replicate"])
+        mean, error = over_replicates(array)
         bars = np.atleast_1d(error.values)
         axes.errorbar(
             tokens, np.atleast_1d(mean.values), bars, fmt="o", ms=4, color=COLORS[1], label="simulation ± 1 se"
@@ -117,7 +118,7 @@ def draw_limit(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> b
     return True
 
 
-def draw_scale(axes: Axes, dataset: xarray.Dataset) -> bool:
+def draw_scale(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The error of a context against the size of the score, a curve a dimension, with the rule 1/sqrt(d + 2)."""
     simulated, dims = dataset.get("context_error"), np.atleast_1d(dataset.dim.values)
     for place, dim in enumerate(dims):
@@ -130,17 +131,16 @@ def draw_scale(axes: Axes, dataset: xarray.Dataset) -> bool:
             if array is None or {str(each) for each in array.dims} - {"dim", "replicate", "scale", "peaked_scale"}:
                 continue
             one = array.sel(dim=dim) if "dim" in array.dims else array
-            mean, error = one.mean("replicate"), one.std("replicate", ddof=1) / np.sqrt(one.sizes["replicate"])
+            mean, error = over_replicates(one)
             x = mean[next(iter(mean.dims))].values
             axes.errorbar(x, mean.values, error.values, ls="none", marker="o", ms=4, color=color, mfc=face)
     if simulated is not None:
         axes.plot([], [], ls="none", marker="o", ms=4, color=GREY, label="simulation")
         axes.plot([], [], ls="none", marker="o", ms=4, color=GREY, mfc="white", label="where the law is late")
     axes.plot([], [], color=GREY, ls=(0, (2, 3)), lw=0.8, label="1/sqrt(d + 2)")
-    axes.set(xscale="log", yscale="log", ylim=(5.0, 3000.0), xlabel="size b of the score, Bt = b I")
+    axes.set(xscale="log", yscale="log", ylim=(5.0, 3000.0), xlabel="size b of the score, Bt = b I", ylabel=label)
     axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
     axes.set_xticks([], minor=True)
-    axes.set_ylabel("n E|f_n - f|^2 / |M Sigma^1/2|^2")
     axes.legend(frameon=False, fontsize="small")
     return True
 
@@ -148,3 +148,11 @@ def draw_scale(axes: Axes, dataset: xarray.Dataset) -> bool:
 def extra_dims(array: xarray.DataArray) -> set[str]:
     """Dims other than those of one curve a replicate."""
     return {str(dim) for dim in array.dims} - {"replicate", "at"}
+
+
+FIGURES = {
+    "self-attention/convergence": draw_convergence,
+    "self-attention/finite-data": draw_training,
+    "self-attention/scale": draw_scale,
+    "self-attention/limit": draw_limit,
+}

@@ -11,8 +11,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.self_attention.layer import Parameters
-from solvable.attention.self_attention.task import LinearMap
+from solvable.attention.self_attention.task import LinearMap, gaussian
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.validation import instance
 
 
 @float64
@@ -22,14 +23,15 @@ def population_loss(params: Parameters, task: LinearMap) -> Float[Array, ""]:
     For Gaussian tokens the layer tends to x -> A Sigma B^T x, since E[e^(c.x) x] / E[e^(c.x)] = Sigma c. In float64,
     whatever JAX's settings. `jax.grad` in parameters and task works, forward mode does not (so too for its neighbours).
 
-    Raises: ValueError where the m and d of parameters and task differ.
+    Raises: ValueError where the m and d of parameters and task differ, and for a task with a `sample` of its own, whose
+    limit is not known.
     """
     *parts, noise = _parts(params, task)
     return _EXCESS(*parts) + 0.5 * np.shape(task.matrix)[0] * noise**2
 
 
 @float64
-def excess_loss(params: Parameters, task: LinearMap) -> Float[Array, ""]:
+def excess_risk(params: Parameters, task: LinearMap) -> Float[Array, ""]:
     """The population loss without the noise, (1/2) |(A Sigma B^T - M) Sigma^1/2|_F^2: 0 at best, and to all digits."""
     return _EXCESS(*_parts(params, task)[:4])
 
@@ -123,10 +125,8 @@ def symmetric_root(covariance: Array) -> tuple[Array, Array]:
 
 
 def _parts(params: Any, task: Any) -> tuple[Array, ...]:
-    if not isinstance(params, Parameters):
-        raise TypeError(f"params={type(params).__name__} is not accepted; accepted: a Parameters")
-    if not isinstance(task, LinearMap):
-        raise TypeError(f"task={type(task).__name__} is not accepted; accepted: a LinearMap, whose law is known")
+    instance("params", params, (Parameters,))
+    gaussian(instance("task", task, (LinearMap,)))
     if np.shape(params.value) != np.shape(task.matrix):
         raise ValueError(
             f"params has value of shape {np.shape(params.value)}; accepted: that of the task's matrix, "
@@ -160,8 +160,9 @@ def _with_gradient(function: Callable[..., Array]) -> Callable[..., Array]:
     """
     compiled = jax.custom_vjp(jax.jit(function))
 
+    @jax.jit
     def forward(*arrays: Array) -> tuple[Array, tuple[Array, ...]]:
-        return jax.jit(jax.value_and_grad(function, argnums=tuple(range(len(arrays)))))(*arrays)
+        return jax.value_and_grad(function, argnums=tuple(range(len(arrays))))(*arrays)
 
     def backward(gradients: tuple[Array, ...], cotangent: Array) -> tuple[Array, ...]:
         return tuple(jax.lax.mul(jax.lax.broadcast(cotangent, each.shape), each) for each in gradients)

@@ -2,42 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from solvable.attention.self_attention.layer import Parameters
-from solvable.attention.self_attention.outcome import Observable
-from solvable.attention.self_attention.population import context_constant, symmetric_root, unwhitened
+from solvable.attention.self_attention.population import symmetric_root, unwhitened
 from solvable.attention.self_attention.streaming import attended
 from solvable.attention.self_attention.task import LinearMap
-from solvable.lab.outcome import Outcome
+from solvable.numerics.bisection import bisect
 from solvable.numerics.precision import batched_map, float64
-from solvable.numerics.results import Result
-from solvable.numerics.validation import integer, number, replicate_numbers
+from solvable.numerics.random import replicate_keys
+from solvable.numerics.validation import integer, number
 
-
-class ScaleOutcome(Outcome):
-    """Of layers with Bt = b I and At = Mt / b, all with the limit M x, over b in `scale`.
-
-    `context_error` n E|f_n(x) - M x|^2 on a fresh context of n tokens, over |M Sigma^1/2|_F^2; `peaked_error` the same
-    over the b in `peaked_scale`, 6 b^2 >= 1, where the law in 1/n sets in too late to be compared (E e^(3|Bt^T g|^2),
-    in its next term, is infinite); `best_scale` the b at which the mean of the error over the runs is least, by
-    a cubic in log b (simulation: as the jackknife's pseudo-values, one a run).
-    """
-
-    context_error: Observable = None
-    peaked_error: Observable = None
-    best_scale: Observable = None
-    scale: Any = None
-    peaked_scale: Any = None
-
-    observables: ClassVar[tuple[str, ...]] = ("context_error", "peaked_error", "best_scale")
-    dims: ClassVar[Mapping[str, tuple[str, ...]]] = {"context_error": ("scale",), "peaked_error": ("peaked_scale",)}
+QUERIES = 64
 
 
 @float64
@@ -47,20 +30,7 @@ def best_scale(dim: int) -> Float[Array, ""]:
     Close to 1/sqrt(d + 2), which `PreconditionedDescent(renormalize=True)` uses (derived here). Raises: ValueError for
     dim < 1.
     """
-    dim = integer("dim", dim, at_least=1)
-    # bisection in u = 2 b^2 on the sign of the logarithm's derivative, which changes once in (0, 1)
-
-    def slope(u: Array) -> Array:
-        # d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))]
-        return 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u))
-
-    def halve(_: Any, ends: tuple[Array, Array]) -> tuple[Array, Array]:
-        middle = 0.5 * (ends[0] + ends[1])
-        left = slope(middle) < 0.0
-        return jnp.where(left, middle, ends[0]), jnp.where(left, ends[1], middle)
-
-    low, high = jax.lax.fori_loop(0, 60, halve, (jnp.zeros(()), jnp.ones(())))
-    return jnp.sqrt(0.25 * (low + high))
+    return _best_scale(integer("dim", dim, at_least=1))
 
 
 @float64
@@ -69,84 +39,66 @@ def layer_of_scale(task: LinearMap, scale: Any) -> Parameters:
 
     Raises: ValueError for scale <= 0.
     """
-    return _layer(task, number("scale", scale, above=0.0))
+    scale = number("scale", scale, above=0.0)
+    root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
+    return Parameters(*unwhitened(task.matrix @ root / scale, scale * jnp.eye(len(root)), inverse_root))
+
+
+class ContextErrors(NamedTuple):
+    """Of every run: its errors at the scales where the law in 1/n is close and at the others, its share in the best."""
+
+    context_error: Float[np.ndarray, "R S"]
+    peaked_error: Float[np.ndarray, "R S2"]
+    best_scale: Float[np.ndarray, "R"]
+    result: Int[np.ndarray, "R"]
 
 
 @float64
-def simulate_scale(
-    task: LinearMap,
-    algorithm: None,
-    /,
-    *,
-    scales: Sequence[float],
-    peaked_scales: Sequence[float] = (),
-    samples: int = 8000,
-    queries: int = 64,
-    key: jax.Array | None = None,
-    replicates: int | range = 1,
-) -> ScaleOutcome:
-    """Answer fresh queries from fresh contexts at every scale.
+def context_errors(
+    task: LinearMap, near: Sequence[float], far: Sequence[float], samples: int, key: jax.Array, replicates: int | range
+) -> ContextErrors:
+    """n E|f_n(x) - M x|^2 over |M Sigma^1/2|_F^2 for layers with Bt = b I and At = Mt / b, all with the limit M x.
 
-    Raises: ValueError for fewer than five scales, through which the lowest point is read.
+    64 fresh queries on a fresh context of n = `samples` tokens. `best_scale` is the b at which the mean of the error
+    over the runs is least, by a cubic in log b, as the jackknife's pseudo-values: one number a run, with that mean and
+    its true spread. At 6 b^2 >= 1 the next term of the law, with E e^(3|Bt^T g|^2), is infinite.
     """
-    del algorithm
-    if len(scales) < 5:
-        raise ValueError(
-            f"samples={samples} leaves {len(scales)} scales at which the law in 1/n has set in; accepted: more "
-            "samples, or at least 5 scales"
-        )
-    key = jax.random.key(0) if key is None else key
-    layers = [layer_of_scale(task, scale) for scale in (*scales, *peaked_scales)]
-    values, scores = (np.stack([getattr(layer, name) for layer in layers]) for name in ("value", "score"))
-    errors = np.asarray(
-        _errors(task, values, scores, key, jnp.asarray(replicate_numbers(replicates)), samples, queries)
-    )
-    compared = errors[:, : len(scales)]
-    return ScaleOutcome(
-        np.zeros(len(errors), int),
-        {},
-        context_error=compared,
-        peaked_error=errors[:, len(scales) :],
-        best_scale=_lowest_of_runs(np.asarray(scales), compared),
-        scale=np.asarray(scales),
-        peaked_scale=np.asarray(peaked_scales),
-    )
-
-
-def predict_scale(task: LinearMap, algorithm: None, /, *, scales: Sequence[float]) -> ScaleOutcome:
-    """C over |Mt|_F^2, and where it is least."""
-    del algorithm
-    size = np.sum((task.matrix @ task.covariance) * task.matrix)
-    found = np.array([context_constant(layer_of_scale(task, scale), task) for scale in scales]) / size
-    best = np.asarray(best_scale(task.matrix.shape[1]))
-    return ScaleOutcome(np.array(int(Result.SUCCESSFUL)), {}, context_error=found, best_scale=best)
+    layers = [layer_of_scale(task, scale) for scale in (*near, *far)]
+    stacked = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *layers)
+    errors = np.asarray(_errors(task, stacked, replicate_keys(key, replicates), samples, QUERIES))
+    compared, count = errors[:, : len(near)], len(errors)
+    best = np.array([_lowest(np.asarray(near), compared.mean(axis=0))])
+    if count > 1:
+        without = [_lowest(np.asarray(near), np.delete(compared, r, axis=0).mean(axis=0)) for r in range(count)]
+        best = count * best - (count - 1) * np.array(without)
+    return ContextErrors(compared, errors[:, len(near) :], best, np.zeros(count, int))
 
 
 @jax.jit
-def _layer(task: LinearMap, scale: Any) -> Parameters:
-    root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
-    score = scale * jnp.eye(root.shape[0])
-    return Parameters(*unwhitened(jnp.asarray(task.matrix) @ root / scale, score, inverse_root))
+def _best_scale(dim: Any) -> Array:
+    def below(u: Array) -> Array:
+        # the sign of d/du [-(d/2) log(1 - u) + log(2/u + 1/(1 - u))], u = 2 b^2, which changes once in (0, 1)
+        return 0.5 * dim / (1.0 - u) + (-2.0 / u**2 + 1.0 / (1.0 - u) ** 2) / (2.0 / u + 1.0 / (1.0 - u)) < 0.0
+
+    return jnp.sqrt(0.5 * bisect(below, jnp.zeros(()), jnp.ones(()), 60))
 
 
-def _errors(task: LinearMap, values: Any, scores: Any, key: Any, numbers: Any, samples: int, queries: int) -> Any:
-    def run(task: LinearMap, values: Any, scores: Any, key: Any, numbers: Any) -> Any:
-        size = jnp.sum((task.matrix @ task.covariance) * task.matrix)
+@eqx.filter_jit
+def _errors(task: LinearMap, layers: Parameters, keys: Any, samples: int, queries: int) -> Any:
+    size = jnp.sum((task.matrix @ task.covariance) * task.matrix)
 
-        def one(number: Any) -> Any:
-            tokens, _ = task.draw(jax.random.fold_in(key, number), samples + queries)
-            context, asked = tokens[:samples], tokens[samples:]
-            goals = asked @ task.matrix.T
+    def one(key: Any) -> Any:
+        tokens, _ = task.draw(key, samples + queries)
+        context, asked = tokens[:samples], tokens[samples:]
+        goals = asked @ task.matrix.T
 
-            def of(layer: Any) -> Any:
-                answers = attended(layer[1], asked, context) @ layer[0].T
-                return samples * jnp.mean(jnp.sum((answers - goals) ** 2, axis=1)) / size
+        def of(layer: Parameters) -> Any:
+            answers = attended(layer.score, asked, context) @ layer.value.T
+            return samples * jnp.mean(jnp.sum((answers - goals) ** 2, axis=1)) / size
 
-            return jax.lax.map(of, (values, scores))
+        return jax.lax.map(of, layers)
 
-        return batched_map(one, numbers)
-
-    return jax.jit(run)(jax.tree_util.tree_map(jnp.asarray, task), values, scores, key, numbers)
+    return batched_map(one, keys)
 
 
 def _lowest(scales: np.ndarray, errors: np.ndarray) -> float:
@@ -156,13 +108,3 @@ def _lowest(scales: np.ndarray, errors: np.ndarray) -> float:
     x, y = np.log(scales[near]), np.log(errors[near])
     fine = np.linspace(x[0], x[-1], 2001)
     return float(np.exp(fine[np.argmin(np.polyval(np.polyfit(x - x[2], y, 3), fine - x[2]))]))
-
-
-def _lowest_of_runs(scales: np.ndarray, errors: np.ndarray) -> np.ndarray:
-    """Of the mean over runs, as the jackknife's pseudo-values: one number a run, with that mean and its true spread."""
-    count = len(errors)
-    whole = _lowest(scales, errors.mean(axis=0))
-    if count == 1:
-        return np.array([whole])
-    without = [_lowest(scales, np.delete(errors, r, axis=0).mean(axis=0)) for r in range(count)]
-    return count * whole - (count - 1) * np.array(without)

@@ -5,20 +5,21 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from solvable.numerics.fields import Checked, array, real
 from solvable.numerics.precision import float64
+from solvable.numerics.random import normal
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import floating, integer, number
+from solvable.numerics.validation import integer, number
 
 CHECKED = 50  # tokens from which on their mean and fourth moment are looked at
 
 
-class RegressionProblem(eqx.Module):
+class RegressionProblem(Checked):
     """One sequence: tokens X (n, d), of which every one is a query and all are its context, and targets Y (n, m).
 
     Training follows the dtype of the tokens; whole numbers become float64. The limit theory holds for centred Gaussian
@@ -28,19 +29,12 @@ class RegressionProblem(eqx.Module):
     or whose fourth moment E|S^-1/2 x|^4 against d (d + 2), is further from a centred Gaussian's than chance explains.
     """
 
-    tokens: Float[Array, "n d"]
-    targets: Float[Array, "n m"]
+    tokens: Any = array("n d")
+    targets: Any = array("n m")
 
-    def __init__(self, tokens: Any, targets: Any) -> None:
-        tokens = floating("tokens", tokens)
-        if tokens.ndim != 2 or 0 in tokens.shape:
-            raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, d) with n, d >= 1")
-        targets = floating("targets", targets, tokens.dtype)
-        if targets.ndim != 2 or targets.shape[0] != tokens.shape[0] or 0 in targets.shape:
-            raise ValueError(f"targets has shape {targets.shape}; accepted: ({tokens.shape[0]}, m), one row a token")
-        self.tokens, self.targets = tokens, targets
-        if not is_traced(tokens):
-            _warn_unless_gaussian(np.asarray(tokens, np.float64))
+    def __check_init__(self) -> None:
+        if not is_traced(self.tokens):
+            _warn_unless_gaussian(np.asarray(self.tokens, np.float64))
 
     def sample(self, key: jax.Array | None = None, samples: int | None = None) -> RegressionProblem:
         """Itself: a problem is the task that always draws itself."""
@@ -48,38 +42,33 @@ class RegressionProblem(eqx.Module):
         return self
 
 
-class LinearMap(eqx.Module):
+class LinearMap(Checked):
     """Tokens x ~ N(0, Sigma) in R^d with targets y = M x + w in R^m, w ~ N(0, noise^2 I) (arXiv:2603.01514).
 
     Arguments: matrix M (m, d); covariance Sigma (d, d), symmetric positive definite; noise >= 0, a standard deviation.
-    Given to an algorithm's `train` it is the limit of infinitely many tokens: the population loss.
+    Given to an algorithm's `train` it is the limit of infinitely many tokens: the population loss. A subclass with a
+    `sample` of its own is another law: every finite context is drawn by it, and the population loss refuses it.
 
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    matrix: Float[Array, "m d"]
-    covariance: Float[Array, "d d"]
-    noise: Any
+    matrix: Any = array("m d", dtype=np.float64)
+    covariance: Any = array("d d", dtype=np.float64)
+    noise: Any = real(0.0, at_least=0.0)
 
-    def __init__(self, matrix: Any, covariance: Any, noise: Any = 0.0) -> None:
-        matrix, covariance = floating("matrix", matrix, np.float64), floating("covariance", covariance, np.float64)
-        if matrix.ndim != 2 or 0 in matrix.shape:
-            raise ValueError(f"matrix has shape {matrix.shape}; accepted: (m, d) with m, d >= 1")
-        dim = matrix.shape[1]
-        if covariance.shape != (dim, dim):
-            raise ValueError(f"covariance has shape {covariance.shape}; accepted: ({dim}, {dim}), the d of the matrix")
-        if not is_traced(covariance):
-            known = np.asarray(covariance)
-            if not np.allclose(known, known.T, rtol=1e-10, atol=1e-12 * np.abs(known).max()):
-                raise ValueError("covariance is not symmetric; accepted: a symmetric positive definite matrix")
-            least = np.linalg.eigvalsh(known)[0]
-            if least <= 1e-14 * np.abs(known).max():
-                raise ValueError(f"covariance has the eigenvalue {least:g}; accepted: a positive definite matrix")
-        self.matrix, self.covariance = matrix, covariance
-        self.noise = number("noise", noise, at_least=0.0)
+    def __check_init__(self) -> None:
+        if is_traced(self.covariance):
+            return
+        known = np.asarray(self.covariance)
+        if not np.allclose(known, known.T, rtol=1e-10, atol=1e-12 * np.abs(known).max()):
+            raise ValueError("covariance is not symmetric; accepted: a symmetric positive definite matrix")
+        least = np.linalg.eigvalsh(known)[0]
+        if least <= 1e-14 * np.abs(known).max():
+            raise ValueError(f"covariance has the eigenvalue {least:g}; accepted: a positive definite matrix")
 
-    @staticmethod
+    @classmethod
     def conditioned(
+        cls,
         dim: int = 5,
         outputs: int | None = None,
         condition: Any = 10.0,
@@ -107,7 +96,12 @@ class LinearMap(eqx.Module):
         roots = condition ** (-0.5 * np.linspace(0.0, 1.0, dim))
         whitened = (left[:, :rank] * values) @ right[:, :rank].T
         covariance = (basis * roots**2) @ basis.T
-        return LinearMap(whitened @ (basis / roots) @ basis.T, 0.5 * (covariance + covariance.T), noise)
+        return cls(whitened @ (basis / roots) @ basis.T, 0.5 * (covariance + covariance.T), noise)
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether it draws as this class does: a subclass with a `sample` or a `draw` of its own is another law."""
+        return type(self).sample is LinearMap.sample and type(self).draw is LinearMap.draw
 
     @float64
     def sample(self, key: jax.Array, samples: int) -> RegressionProblem:
@@ -115,15 +109,27 @@ class LinearMap(eqx.Module):
 
         Raises: ValueError for samples < 1.
         """
-        tokens, targets = self.draw(key, integer("samples", samples, at_least=1))
-        return RegressionProblem(tokens, targets)
+        return RegressionProblem(*self.draw(key, integer("samples", samples, at_least=1)))
 
     def draw(self, key: jax.Array, samples: int) -> tuple[Float[Array, "n d"], Float[Array, "n m"]]:
         """Tokens and targets, without any check; all that one run needs at once, as every call costs compilation."""
         outputs, dim = self.matrix.shape
-        normal = jax.random.normal(key, (samples, dim + outputs), jnp.float64)
-        tokens = normal[:, :dim] @ jnp.linalg.cholesky(jnp.asarray(self.covariance)).T
-        return tokens, tokens @ self.matrix.T + self.noise * normal[:, dim:]
+        both = normal(key, (samples, dim + outputs), jnp.float64)
+        tokens = both[:, :dim] @ jnp.linalg.cholesky(jnp.asarray(self.covariance)).T
+        return tokens, tokens @ self.matrix.T + self.noise * both[:, dim:]
+
+
+def gaussian(task: LinearMap) -> LinearMap:
+    """The task, if it draws as `LinearMap` does.
+
+    Raises: ValueError for another law, of which the population loss is not known.
+    """
+    if not task.is_gaussian:
+        raise ValueError(
+            f"task={type(task).__name__} draws by a sample of its own, whose population loss is not known; accepted: "
+            "sequences that it draws, or a LinearMap"
+        )
+    return task
 
 
 def _warn_unless_gaussian(tokens: np.ndarray) -> None:
@@ -135,19 +141,14 @@ def _warn_unless_gaussian(tokens: np.ndarray) -> None:
     shift = float(mean @ np.linalg.solve(second, mean))
     # n times it is chi-square with d degrees of freedom for centred tokens
     if shift > 0.01 and count * shift > dim + 8.0 * np.sqrt(2.0 * dim):
-        warnings.warn(
-            f"the tokens are not centred (mean {np.sqrt(shift):.2g} of their root mean square), so that the limit "
-            "A Sigma B^T x does not hold; subtract their mean",
-            UserWarning,
-            stacklevel=4,
-        )
+        _warn(f"not centred (mean {np.sqrt(shift):.2g} of their root mean square)", "subtract their mean")
     lengths = np.einsum("nd,nd->n", tokens, np.linalg.solve(second, tokens.T).T)
     ratio = float(np.mean(lengths**2)) / (dim * (dim + 2.0))
     # Mardia's kurtosis, whose standard deviation is sqrt(8 d (d + 2) / n)
     if ratio > 1.1 and (ratio - 1.0) * dim * (dim + 2.0) > 8.0 * np.sqrt(8.0 * dim * (dim + 2.0) / count):
-        warnings.warn(
-            f"the tokens are heavy-tailed (fourth moment {ratio:.2g} times a Gaussian's), so that the limit "
-            "A Sigma B^T x does not hold; clip or transform them",
-            UserWarning,
-            stacklevel=4,
-        )
+        _warn(f"heavy-tailed (fourth moment {ratio:.2g} times a Gaussian's)", "clip or transform them")
+
+
+def _warn(what: str, cure: str) -> None:
+    text = f"the tokens are {what}, so that the limit A Sigma B^T x does not hold; {cure}"
+    warnings.warn(text, UserWarning, stacklevel=6)  # where the problem is made

@@ -1,12 +1,124 @@
-"""The theories of self-attention: what each computes, its claim on every observable, and where it comes from."""
+"""The theories of self-attention: the population's path, its local rate, the spectral start, a finite context."""
 
 from __future__ import annotations
 
-from solvable.lab.experiment import Status, Theory
+import dataclasses
+from typing import Any
 
-OVER_STEPS = ("excess", "train_loss", "fresh_excess", "score_norm", "imbalance", "effective_share")
-OBSERVABLES = (*OVER_STEPS, "start_excess", "rate", "iterations")
-GIVEN = ("start", "path", "at", "result")
+import numpy as np
+
+from solvable.lab.declare.theory import Predicted, Status, Theory
+
+PEAKED = " (|Bt|_2^2 >= 1/2, where the error of a context has no 1/n law; make the score smaller)"
+
+
+def population(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
+    """The whole path, from the start of each run; without runs from the spectral start."""
+    from solvable.attention.self_attention.factors import trajectories
+
+    if runs is None and algorithm.init == "random":
+        raise ValueError(
+            "given=None is not accepted with theory='population' and init='random', whose path depends on the start; "
+            "accepted: an outcome of simulate, or a Parameters to start from"
+        )
+    starts = _solution(task, algorithm) if runs is None else runs.need("start")
+    found = trajectories(algorithm, task, starts)
+    # a spectral start is a solution already and has no speed
+    once = {} if runs is None else {name: found[name] for name in ("rate", "iterations")}
+    path = {name: np.asarray(found[name])[:, at] for name in ("excess_risk", "score_norm", "imbalance")}
+    return {**path, "train_loss": path["excess_risk"] + _noise(task), **once}
+
+
+def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
+    """The rate near the state at the end; without runs near the spectral start."""
+    from solvable.attention.self_attention.factors import local_rates
+
+    if algorithm.value == "closed_form":
+        raise ValueError(
+            "theory='local_rate' does not speak of value='closed_form', which solves the population's problem in one "
+            "step; accepted: value='descent'"
+        )
+    if algorithm.balance > 0 and algorithm.preconditioner != "full":
+        raise ValueError(
+            f"theory='local_rate' does not speak of balance={float(algorithm.balance):g} with "
+            f"preconditioner={algorithm.preconditioner!r}, whose steps mix error and imbalance; accepted: balance=0, "
+            "or preconditioner='full'"
+        )
+    ends = _solution(task, algorithm) if runs is None else runs.need("parameters")
+    return {"rate": local_rates(dataclasses.replace(algorithm, steps=1), task, ends)}
+
+
+def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
+    """The excess risk of the spectral start on `context_length` tokens."""
+    if algorithm.init != "spectral" or algorithm.value != "descent":
+        raise ValueError(
+            f"theory='spectral_start' does not speak of init={algorithm.init!r} with value={algorithm.value!r}; "
+            "accepted: init='spectral', value='descent'"
+        )
+    length = lengths.get("context_length")
+    if length is None:
+        raise ValueError(
+            "context_length=None is not accepted with theory='spectral_start'; accepted: the number of tokens"
+        )
+    values = np.linalg.svd(task.matrix @ np.linalg.cholesky(task.covariance), compute_uv=False)
+    outputs, dim = task.matrix.shape
+    # At^T At = Bt^T Bt = diag(s)
+    found = task.noise**2 * outputs * dim + values.sum() ** 2 + values @ values
+    return {"start_excess_risk": found / (2.0 * length)}
+
+
+def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
+    """The state recorded at each step on a finite context; without runs, or of one state, the same at every step."""
+    from solvable.attention.self_attention.factors import finite_contexts
+    from solvable.numerics.results import Result
+
+    length, fresh_length = lengths.get("context_length"), lengths.get("fresh_context_length")
+    fresh_length = length if fresh_length is None else fresh_length
+    if fresh_length is None:
+        raise ValueError(
+            "context_length=None is not accepted with theory='context'; accepted: context_length, or "
+            "fresh_context_length"
+        )
+    excess, terms = finite_contexts(task, _path(task, algorithm, runs, at))
+    fresh, own, share = (np.asarray(one) for one in (terms.fresh, terms.own, terms.share))
+    values = {"fresh_excess_risk": excess + fresh / fresh_length, "effective_share": share}
+    if length is not None:
+        values["train_loss"] = excess + _noise(task) + own / length
+    peaked = ~np.isfinite(fresh).all(axis=1)
+    return Predicted(values, np.where(peaked, int(Result.NONFINITE), int(Result.SUCCESSFUL)), detail=PEAKED)
+
+
+def _noise(task: Any) -> Any:
+    return 0.5 * task.matrix.shape[0] * task.noise**2
+
+
+def _solution(task: Any, algorithm: Any) -> Any:
+    """The population's spectral start, (1, ..)."""
+    import jax
+
+    from solvable.attention.self_attention.factors import solution
+
+    found = solution(dataclasses.replace(algorithm, steps=1, init="spectral"), task)
+    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf)[None], found)
+
+
+def _path(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
+    """The states (R, K, ..) at the steps `at`."""
+    import jax
+
+    if runs is None or not runs.replicated:
+        one = _solution(task, algorithm) if runs is None else runs.need("parameters")
+        return jax.tree_util.tree_map(lambda leaf: np.repeat(np.asarray(leaf)[:, None], len(at), axis=1), one)
+    path, held = runs.need("path"), runs.get("at")
+    recorded = np.ravel(at if held is None else held)
+    if len(recorded) != np.shape(path.value)[1] or not np.isin(at, recorded).all():
+        raise ValueError(
+            f"given={runs.what} holds the states at {np.shape(path.value)[1]} steps, and at={list(map(int, at))} asks "
+            "for others; accepted: steps that were recorded"
+        )
+    places = np.searchsorted(recorded, at)
+    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float64)[:, places], path)
+
 
 _LIMIT = Status("asymptotic", "reconstruction")
 _DERIVED = Status("asymptotic", "derived")
@@ -14,24 +126,29 @@ _DERIVED = Status("asymptotic", "derived")
 theories: dict[str, Theory] = {
     "population": Theory(
         "training on infinitely many tokens: the recursion of the whitened factors on |At Bt^T - Mt|^2 / 2, exact for "
-        "samples=None (the limit of the loss is stated by the source; the algorithm's forms are reconstructions)",
-        dict.fromkeys(("excess", "train_loss", "score_norm", "imbalance", "rate", "iterations"), _LIMIT),
-        given=GIVEN,
+        "context_length=None (the limit of the loss is stated by the source; the algorithm's forms are "
+        "reconstructions)",
+        dict.fromkeys(("excess_risk", "train_loss", "score_norm", "imbalance", "rate", "iterations"), _LIMIT),
+        population,
+        given=("start",),
     ),
     "local_rate": Theory(
-        "the ratio of successive excess losses near the solution, max (1 - eta lambda)^2 over the nonzero eigenvalues "
+        "the ratio of successive excess risks near the solution, max (1 - eta lambda)^2 over the nonzero eigenvalues "
         "of the linearised step; for 'full' lambda = s_i(At)^2 + s_j(Bt)^2",
         {"rate": _LIMIT},
-        given=GIVEN,
+        local_rate,
+        given=("parameters",),
     ),
     "spectral_start": Theory(
-        "the excess loss of the spectral start, (1/2n)[noise^2 m d + tr(At^T At) tr(Bt^T Bt) + tr(At^T At Bt^T Bt)]",
-        {"start_excess": _LIMIT},
+        "the excess risk of the spectral start, (1/2n)[noise^2 m d + tr(At^T At) tr(Bt^T Bt) + tr(At^T At Bt^T Bt)]",
+        {"start_excess_risk": _LIMIT},
+        spectral_start,
     ),
     "context": Theory(
-        "the error of a finite context: excess loss on fresh contexts and loss on the own sequence up to order 1/n at "
-        "the parameters given, and the share of the tokens that the attention rests on",
-        dict.fromkeys(("fresh_excess", "train_loss", "effective_share"), _DERIVED),
-        given=GIVEN,
+        "the error of a finite context: excess risk on fresh contexts and loss on the own sequence up to order 1/n at "
+        "the states given, and the share of the tokens that the attention rests on",
+        dict.fromkeys(("fresh_excess_risk", "train_loss", "effective_share"), _DERIVED),
+        context,
+        given=("path", "at"),
     ),
 }

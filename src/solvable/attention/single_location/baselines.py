@@ -13,20 +13,15 @@ from scipy.special import erf
 
 from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk
 from solvable.attention.single_location.task import SingleLocation
+from solvable.numerics.bisection import bisect
 from solvable.numerics.error_function import ROOT_PI, mean_squared_erf
+from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.validation import choice, integer, number
 
 LOG_RANGE = (-12.0, 6.0)  # natural logarithms of the inverse temperatures searched
 CHUNK = 20_000
-
-
-class Estimate(NamedTuple):
-    """A Monte Carlo value with its standard error."""
-
-    value: float
-    standard_error: float
 
 
 class Oracle(NamedTuple):
@@ -92,15 +87,7 @@ def _oracle(numbers: Law) -> Oracle:
     logs = jnp.linspace(*LOG_RANGE, 181)
     best = jnp.argsort(oracle_risk(frozen, jnp.exp(logs)))[0]  # an argmax of 64 bits fails inside a user's 32-bit jit
     step = logs[1] - logs[0]
-
-    def bisect(_: Any, ends: Any) -> Any:
-        low, high = ends
-        middle = 0.5 * (low + high)
-        rising = slope(middle) > 0.0
-        return jnp.where(rising, low, middle), jnp.where(rising, middle, high)
-
-    low, high = jax.lax.fori_loop(0, 50, bisect, (logs[best] - step, logs[best] + step))
-    lam = jnp.exp(0.5 * (low + high))
+    lam = jnp.exp(bisect(lambda log_lam: ~(slope(log_lam) > 0.0), logs[best] - step, logs[best] + step, 50))
     # the envelope theorem: lam is a constant to the derivative of the least risk
     return Oracle(lam, oracle_risk(numbers, jax.lax.stop_gradient(lam)))
 
@@ -126,7 +113,7 @@ def bayes_risk(task: SingleLocation, draws: int = 200_000, key: jax.Array | None
         place /= place.sum(axis=1, keepdims=True)
         variances.append((place * (b - (place * b).sum(axis=1, keepdims=True)) ** 2).sum(axis=1))
     variance = np.concatenate(variances)
-    return Estimate(float(variance.mean()), float(variance.std(ddof=1) / math.sqrt(draws)))
+    return Estimate(*mean_and_error(variance))
 
 
 class Sampled(NamedTuple):
@@ -153,7 +140,7 @@ def sampled_risks(task: SingleLocation, samples: int, key: jax.Array, replicates
             "linear": g2 / (g2 + others) * b.sum(axis=1),
         }
         risks = {name: np.mean((output - b[:, 0]) ** 2) for name, output in outputs.items()}
-        rows.append(risks | {"bayes": bayes_risk(task, samples, own).value})
+        rows.append(risks | {"bayes": float(bayes_risk(task, samples, own))})
     return Sampled({name: np.array([row[name] for row in rows]) for name in rows[0]}, np.zeros(len(rows), int))
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.ticker import MaxNLocator
 
+from solvable.numerics.estimate import over_replicates
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
@@ -114,8 +116,7 @@ def draw_risks(axes: Axes, dataset: xarray.Dataset) -> bool:
         if found is not None:
             if set(found.dims) - {"replicate", "dim"} or "dim" not in found.dims:
                 return False
-            mean = found.mean("replicate")
-            error = found.std("replicate", ddof=1) / np.sqrt(found.sizes["replicate"])
+            mean, error = over_replicates(found)
             look: Any = {"color": color, "marker": "o", "ms": 3, "lw": 0.8, "ls": "-" if name == "bayes" else "none"}
             axes.errorbar(dataset.dim.values, mean.values, error.values, label=label, **look)
         theory = dataset.get(f"theory_{name}")

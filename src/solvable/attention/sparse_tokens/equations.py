@@ -14,16 +14,20 @@ E[r G p]/tau equals E[r^2 dp/dz] by Stein's lemma and needs no second derivative
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from solvable.attention.sparse_tokens.features import Features
-from solvable.numerics.gaussian import normal_cdf
+from solvable.attention.sparse_tokens.nodes import Nodes
+from solvable.attention.sparse_tokens.task import Scalar
+from solvable.numerics.gaussian import normal_cdf, positive_part_square
 from solvable.numerics.losses import Loss
+from solvable.numerics.newton import NewtonState, newton, untried
 from solvable.numerics.results import Result
 
 # Residuals are relative (each row is scaled to the size of its terms). Newton reaches 1e-13; quadrature sums of closed
@@ -37,7 +41,9 @@ MEDIUM_POINTS = 2**11
 COARSE_TURNS = 30
 FINE_TURNS = 40
 MAX_PATH_POINTS = 40
+SQUARE_TURNS = 100
 
+UNIT = np.eye(5)
 Unknowns = Float[Array, "5"]
 """(w1, w2, b, log tau, log chi)."""
 
@@ -45,10 +51,10 @@ Unknowns = Float[Array, "5"]
 class Equations(eqx.Module):
     """The system at one setting: features, loss, ridge and ratio."""
 
-    features: Features
+    features: Nodes
     loss: Loss
-    ridge: Float[Array, ""]
-    ratio: Float[Array, ""]
+    ridge: Scalar
+    ratio: Scalar
 
     def scores(self, x: Unknowns) -> tuple[Float[Array, "2 N"], Float[Array, "2 N"], Float[Array, "2 N"]]:
         """Margin M, spread S and prox width V at every node."""
@@ -58,11 +64,7 @@ class Equations(eqx.Module):
 
     def residual(self, x: Unknowns) -> Float[Array, "5"]:
         """The five equations, in the order of the module's docstring, the last two as logarithms of ratios."""
-        return self._assemble(x)[0]
-
-    def residual_and_jacobian(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
-        """The five equations and their derivative by the unknowns (by hand: one pass over the nodes)."""
-        return self._assemble(x)
+        return self.residual_and_jacobian(x)[0]
 
     def scale(self, x: Unknowns) -> Float[Array, "5"]:
         """Row factors that make the residual relative: w/(alpha chi) is of the size tau/(alpha chi)."""
@@ -76,106 +78,44 @@ class Equations(eqx.Module):
     def _means(self, *values: Float[Array, "2 N"]) -> Float[Array, "k"]:
         return jnp.einsum("in,kin->k", jnp.broadcast_to(self.features.weight, values[0].shape), jnp.stack(values))
 
-    def _assemble(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
+    def residual_and_jacobian(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
+        """The five equations and their derivative by the unknowns (by hand: one pass over the nodes)."""
         f, ridge, ratio = self.features, self.ridge, self.ratio
         margin, spread, variance = self.scores(x)
         m = self.loss.prox_moments(margin, spread, variance, f.shift)
         w1, w2, tau, chi = x[0], x[1], jnp.exp(x[3]), jnp.exp(x[4])
         # Averages of one kind are taken together: one sum over a stack compiles faster than many sums.
         columns = jnp.stack([f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape)])
-        scale2 = f.scale**2
+        scale, scale2 = f.scale, f.scale**2
         # Without a coordinate along the query its equation is w1 = 0.
         anchor = 0.0 if f.has_query else 1.0
-        along_query, along_signal, along_label, reach, energy = self._means(
-            *(columns * m.slope[None]), f.scale * m.slope_g, scale2 * m.slope_sq
-        )
+        means = self._means(*(columns * m.slope[None]), scale * m.slope_g, scale2 * m.slope_sq)
+        along_query, along_signal, along_label, reach, energy = means
         reach, energy = reach / tau, ratio * chi * chi * energy
 
         by_unknowns = jnp.stack([*(columns * m.curve[None]), m.curve_g * spread, -m.slope_curve * variance])
         rows = jnp.einsum("ian,jan->ij", columns * f.weight[None], by_unknowns)
-        reach_by = (
-            self._means(
-                *(columns * (f.scale * m.curve_g)[None]),
-                f.scale * m.curve_gg * spread,
-                -f.scale * m.slope_curve_g * variance,
-            )
-            / tau
-            - jnp.array([0.0, 0.0, 0.0, 1.0, 0.0]) * reach
-        )
-        energy_by = (2.0 * ratio * chi * chi) * self._means(
-            *(columns * (scale2 * m.slope_curve)[None]),
-            scale2 * m.slope_curve_g * spread,
-            -scale2 * m.slope_sq_curve * variance,
-        ) + jnp.array([0.0, 0.0, 0.0, 0.0, 2.0]) * energy
+        by_scores = scale * m.curve_gg * spread, -scale * m.slope_curve_g * variance
+        reach_by = self._means(*(columns * (scale * m.curve_g)[None]), *by_scores) / tau - UNIT[3] * reach
+        by_scores = scale2 * m.slope_curve_g * spread, -scale2 * m.slope_sq_curve * variance
+        energy_by = self._means(*(columns * (scale2 * m.slope_curve)[None]), *by_scores)
         square = w2 * w2 + energy
-        square_by = energy_by + jnp.array([0.0, 2.0, 0.0, 0.0, 0.0]) * w2
-        residual = jnp.stack(
-            [
-                along_label,
-                (ridge + anchor) * w1 + along_query,
-                w2 / (ratio * chi) + along_signal,
-                jnp.log(ratio * chi * (ridge + reach)),
-                jnp.log(square) - 2.0 * x[3],
-            ]
-        )
-        jacobian = jnp.stack(
-            [
-                rows[2],
-                rows[0] + jnp.array([1.0, 0.0, 0.0, 0.0, 0.0]) * (ridge + anchor),
-                rows[1]
-                + jnp.array([0.0, 1.0, 0.0, 0.0, 0.0]) / (ratio * chi)
-                - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * (w2 / (ratio * chi)),
-                reach_by / (ridge + reach) + jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]),
-                square_by / square - jnp.array([0.0, 0.0, 0.0, 2.0, 0.0]),
-            ]
-        )
-        return residual, jacobian
-
-
-class NewtonState(NamedTuple):
-    """A damped Newton iteration: accepted point, its residual and step, the length of the step being tried."""
-
-    x: Unknowns
-    norm: Float[Array, ""]
-    step: Unknowns
-    length: Float[Array, ""]
-    turns: Int[Array, ""]
-    stalled: Bool[Array, ""]
-
-
-def newton(equations: Any, x: Float[Array, "k"], max_turns: int, tolerance: float) -> NewtonState:
-    """Newton with backtracking on the relative residual norm; each turn is one pass over the nodes."""
-
-    def evaluate(x: Unknowns) -> tuple[Float[Array, ""], Unknowns]:
-        residual, jacobian = equations.residual_and_jacobian(x)
-        rows = equations.scale(x)
-        norm = jnp.linalg.norm(residual * rows)
-        step = jnp.linalg.solve(rows[:, None] * jacobian, -(rows * residual))
-        # Far from the solution the linear model is only local: weights and logarithms move by a bounded amount.
-        limited = jnp.minimum(1.0, 1.0 / jnp.max(jnp.abs(step) / equations.reach(x)))
-        return jnp.where(jnp.isfinite(norm), norm, jnp.inf), step * limited
-
-    def body(state: NewtonState) -> NewtonState:
-        trial = state.x + state.length * state.step
-        norm, step = evaluate(trial)
-        first, finite = state.turns == 0, jnp.all(jnp.isfinite(step))
-        accept = first | ((norm < state.norm) & finite)
-        length = jnp.where(accept, 1.0, state.length * 0.5)
-        return NewtonState(
-            jnp.where(accept, trial, state.x),
-            jnp.where(accept, norm, state.norm),
-            jnp.where(accept, jnp.where(finite, step, 0.0), state.step),
-            length,
-            state.turns + 1,
-            (length < 1e-6) | (first & ~finite),
-        )
-
-    def going(state: NewtonState) -> Bool[Array, ""]:
-        return (state.norm > tolerance) & (state.turns < max_turns) & ~state.stalled
-
-    # The start is the first trial: evaluated inside the loop like all others, it is compiled once.
-    start = NewtonState(x, jnp.array(jnp.inf), jnp.zeros_like(x), jnp.array(1.0), jnp.array(0), jnp.array(False))
-    return jax.lax.while_loop(going, body, start)
+        square_by = 2.0 * (ratio * chi * chi * energy_by + UNIT[4] * energy + UNIT[1] * w2)
+        residual = [
+            along_label,
+            (ridge + anchor) * w1 + along_query,
+            w2 / (ratio * chi) + along_signal,
+            jnp.log(ratio * chi * (ridge + reach)),
+            jnp.log(square) - 2.0 * x[3],
+        ]
+        jacobian = [
+            rows[2],
+            rows[0] + UNIT[0] * (ridge + anchor),
+            rows[1] + (UNIT[1] - UNIT[4] * w2) / (ratio * chi),
+            reach_by / (ridge + reach) + UNIT[4],
+            square_by / square - 2.0 * UNIT[3],
+        ]
+        return jnp.stack(residual), jnp.stack(jacobian)
 
 
 def coarse_solution(equations: Equations) -> Start:
@@ -187,17 +127,17 @@ def coarse_solution(equations: Equations) -> Start:
     coarse = equations.features.thinned(COARSE_POINTS)
     x0 = jnp.array([0.0, 0.0, 0.0, -2.0, 0.0])
 
-    def path(start: Float[Array, ""]) -> tuple[Start, Float[Array, ""]]:
+    def path(start: Scalar) -> tuple[Start, Scalar]:
         strong = jnp.maximum(start, equations.ridge)
         weak = jnp.maximum(equations.ridge, 1e-10)
         ladder = strong * (weak / strong) ** jnp.linspace(0.0, 1.0, STAGES)
         ladder = ladder.at[-1].set(equations.ridge)
 
-        def stage(x: Unknowns, ridge: Float[Array, ""]) -> tuple[Unknowns, tuple[Unknowns, Float[Array, ""]]]:
-            state = newton(Equations(coarse, equations.loss, ridge, equations.ratio), x, COARSE_TURNS, 1e-6)
+        def stage(x: Unknowns, ridge: Scalar) -> tuple[Unknowns, tuple[Unknowns, Scalar]]:
+            state = newton(replace(equations, features=coarse, ridge=ridge), x, COARSE_TURNS, 1e-6)
             return state.x, (state.x, state.norm)
 
-        begin = x0 - jnp.array([0.0, 0.0, 0.0, 0.0, 1.0]) * jnp.log(equations.ratio * (strong + 0.1))
+        begin = x0 - UNIT[4] * jnp.log(equations.ratio * (strong + 0.1))
         x, (points, norms) = jax.lax.scan(stage, begin, ladder)
         return Start(x, points[0], ladder[0]), norms[-1]
 
@@ -220,7 +160,7 @@ class Start(NamedTuple):
 
     x: Unknowns
     strong_x: Unknowns
-    strong_ridge: Float[Array, ""]
+    strong_ridge: Scalar
 
 
 def follow(equations: Equations, start: Start, tolerance: float, enough: float) -> NewtonState:
@@ -231,9 +171,7 @@ def follow(equations: Equations, start: Start, tolerance: float, enough: float) 
 
     def turn(state: tuple[Any, ...]) -> tuple[Any, ...]:
         good_x, good_ridge, begin, ridge, _, tries = state
-        found = newton(
-            Equations(equations.features, equations.loss, ridge, equations.ratio), begin, FINE_TURNS, tolerance
-        )
+        found = newton(replace(equations, ridge=ridge), begin, FINE_TURNS, tolerance)
         solved = found.norm < enough
         good_x = jnp.where(solved, found.x, good_x)
         good_ridge = jnp.where(solved, ridge, good_ridge)
@@ -242,14 +180,11 @@ def follow(equations: Equations, start: Start, tolerance: float, enough: float) 
         return good_x, good_ridge, good_x, ahead, found, tries + 1
 
     def going(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        good_ridge, tries = state[1], state[5]
-        return (good_ridge > equations.ridge) & (tries < MAX_PATH_POINTS)
+        return (state[1] > equations.ridge) & (state[5] < MAX_PATH_POINTS)
 
-    x = start.x
-    nothing = NewtonState(x, jnp.array(jnp.inf), x, jnp.array(1.0), jnp.array(0), jnp.array(False))
     # The strong ridge is kept above the wanted one, so that the loop is entered also where the two agree.
     strong = jnp.maximum(start.strong_ridge, 2.0 * equations.ridge)
-    begin = (start.strong_x, strong, start.x, equations.ridge, nothing, jnp.array(0))
+    begin = (start.strong_x, strong, start.x, equations.ridge, untried(start.x), jnp.array(0))
     return jax.lax.while_loop(going, turn, begin)[4]
 
 
@@ -257,14 +192,14 @@ class Solution(NamedTuple):
     """The unknowns, the relative residual reached, the Newton turns taken at the full rule, and a `Result` code."""
 
     x: Unknowns
-    residual: Float[Array, ""]
+    residual: Scalar
     turns: Int[Array, ""]
     result: Int[Array, ""]
 
 
 def solve(equations: Equations, start: Start) -> Solution:
     """Solve at the full rule from a start on a coarser one; differentiable in everything by the implicit function."""
-    medium = Equations(equations.features.thinned(MEDIUM_POINTS), equations.loss, equations.ridge, equations.ratio)
+    medium = replace(equations, features=equations.features.thinned(MEDIUM_POINTS))
     start = start._replace(x=follow(medium, start, 1e-7, 1e-5).x)
     state = follow(equations, start, TOLERANCE, STALLED)
     x = implicit(equations, state.x)
@@ -278,6 +213,59 @@ def solve(equations: Equations, start: Start) -> Solution:
     return Solution(x, residual, state.turns, code)
 
 
+def solve_square(equations: Equations) -> Solution:
+    """Solve the equations of the square loss without iteration: a scalar root for chi, then a 3 x 3 linear system.
+
+    chi is the root of ridge chi + E[V/(1 + V)] = 1/ratio, V = chi r^2, an increasing function; with D = 1/(1 + V) and
+    mu = E[r^2 D], (w1, w2, b) solve the weighted normal equations of (y A, y kappa c, y) on 1 with weight D, ridge
+    (ridge, ridge + mu, 0); then tau^2 = (w2^2 + ratio chi^2 E[r^2 D^2 (M - 1)^2]) / (1 - ratio chi^2 E[r^4 D^2]).
+    """
+    f, ridge, ratio = equations.features, equations.ridge, equations.ratio
+    square = f.scale * f.scale
+
+    def excess(log_chi):
+        chi = jnp.exp(log_chi)
+        return ridge * chi + f.mean(chi * square / (1.0 + chi * square)) - 1.0 / ratio
+
+    def root(function, guess):
+        """Newton, kept inside a bracket that shrinks with every sign; where it would leave it, the middle."""
+
+        def turn(state):
+            x, low, high, _, turns = state
+            value, slope = jax.jvp(function, (x,), (jnp.ones(()),))
+            low, high = jnp.where(value > 0, low, x), jnp.where(value > 0, x, high)
+            step = x - value / slope
+            new = jnp.where((step > low) & (step < high), step, 0.5 * (low + high))
+            return new, low, high, jnp.abs(new - x), turns + 1
+
+        def going(state):
+            return (state[3] > 1e-15 * (1.0 + jnp.abs(state[0]))) & (state[4] < SQUARE_TURNS)
+
+        start = (guess, guess - 60.0, guess + 60.0, jnp.array(jnp.inf), jnp.array(0))
+        return jax.lax.while_loop(going, turn, start)[0]
+
+    log_chi = jax.lax.custom_root(excess, jnp.zeros(()), root, lambda linear, y: y / linear(jnp.ones(())))
+    chi = jnp.exp(log_chi)
+    d = 1.0 / (1.0 + chi * square)
+    mu = f.mean(square * d)
+    columns = (f.query, f.signal, jnp.broadcast_to(f.label, d.shape))
+    gram = jnp.stack([jnp.stack([f.mean(d * a * b) for b in columns]) for a in columns])
+    anchor = 0.0 if f.has_query else 1.0
+    diagonal = jnp.array([1.0, 0.0, 0.0]) * (ridge + anchor) + jnp.array([0.0, 1.0, 0.0]) * (ridge + mu)
+    weights = jnp.linalg.solve(gram + diagonal[:, None] * jnp.eye(3), jnp.stack([f.mean(d * a) for a in columns]))
+    misfit = sum(w * column for w, column in zip(weights, columns, strict=True)) - 1.0
+    energy = ratio * chi * chi * f.mean(square * (d * misfit) ** 2)
+    room = 1.0 - ratio * chi * chi * f.mean((square * d) ** 2)
+    tau = jnp.sqrt((weights[1] ** 2 + energy) / room)
+    x = jnp.concatenate([weights, jnp.log(tau)[None], log_chi[None]])
+    residual = jnp.linalg.norm(equations.residual(x) * equations.scale(x))
+    code = jnp.where(residual < 1e-6, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
+    # log chi at the end of its bracket: at ridge 0 and ratio <= 1 the equation for chi has no root.
+    code = jnp.where(jnp.abs(log_chi) > 59.0, int(Result.NO_MINIMISER), code)
+    code = jnp.where(jnp.all(jnp.isfinite(x)), code, int(Result.NONFINITE))
+    return Solution(x, residual, jnp.array(1), code)
+
+
 def implicit(equations: Equations, x: Unknowns) -> Unknowns:
     """x as a differentiable function of the equations' parameters: dx = -(dF/dx)^-1 dF."""
     x = jax.lax.stop_gradient(x)
@@ -288,20 +276,24 @@ def implicit(equations: Equations, x: Unknowns) -> Unknowns:
     return jax.lax.custom_root(lambda y: equations.residual(y), x, lambda _, guess: guess, tangent_solve)
 
 
-def training_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:
-    """P(y u < 0) on the training set: prox(z) < 0 exactly when z < V loss'(0)."""
-    margin, spread, variance = equations.scores(x)
-    slope = equations.loss.slope(jnp.zeros(()))
-    return equations.features.mean(normal_cdf((variance * slope - margin) / spread))
+def separation(features: Nodes, weights: Float[Array, "3"]) -> Scalar:
+    """E[(sqrt(1 + w2^2) G - y (w1 A + w2 kappa c + b)/r)_+^2] at (w1, w2, b) per norm of the orthogonal weights.
+
+    Its minimum is 1/capacity: where it is below 1/ratio somewhere, the features are linearly separable.
+    """
+    reach = weights[0] * features.query + weights[1] * features.signal + weights[2] * features.label
+    spread = jnp.broadcast_to(jnp.sqrt(1.0 + weights[1] * weights[1]), reach.shape)
+    return features.mean(positive_part_square(-reach / features.scale, spread))
 
 
-def training_loss(equations: Equations, x: Unknowns) -> Float[Array, ""]:
+def training_loss(equations: Equations, x: Unknowns) -> Scalar:
     """E loss(prox(z, V)): the mean training loss without the penalty."""
     margin, spread, variance = equations.scores(x)
     return equations.features.mean(equations.loss.mean_prox_value(margin, spread, variance, equations.features.shift))
 
 
-def test_error(equations: Equations, x: Unknowns) -> Float[Array, ""]:
-    """P(y u < 0) on fresh bags: E Phi(-M/S)."""
-    margin, spread, _ = equations.scores(x)
-    return equations.features.mean(normal_cdf(-margin / spread))
+def errors(equations: Equations, x: Unknowns) -> tuple[Scalar, Scalar]:
+    """P(y u < 0) on fresh bags, E Phi(-M/S), and on the training set: prox(z) < 0 exactly when z < V loss'(0)."""
+    (margin, spread, variance), mean = equations.scores(x), equations.features.mean
+    slope = equations.loss.slope(jnp.zeros(()))
+    return mean(normal_cdf(-margin / spread)), mean(normal_cdf((variance * slope - margin) / spread))

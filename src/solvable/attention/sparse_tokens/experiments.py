@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
 
 from solvable.attention import sparse_tokens as st
-from solvable.attention.sparse_tokens.limits import excess
-from solvable.attention.sparse_tokens.simulate import sample_counts
-from solvable.lab.experiment import Experiment, FigureExperiment, Observable, Overlay, Status, axis, parameter
+from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Predicted, Status, axis, parameter
 
 if TYPE_CHECKING:
     import xarray
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PAPER = "arXiv:2509.25153"
 LossName = Literal["logistic", "square", "hinge"]
 ModelName = Literal["attention", "pooled", "flat"]
+DERIVED = Status("asymptotic", "derived")
+EXACT = Status("exact", "derived")
 
 
 class SparseTokenExperiment(Experiment):
@@ -28,22 +30,52 @@ class SparseTokenExperiment(Experiment):
     strength: float = parameter(5.0, "strength of the signal", symbol="theta")
     positive_rate: float = parameter(0.5, "probability of a positive bag", symbol="pi")
 
-    system: ClassVar[str] = "solvable.attention.sparse_tokens"
+    picture: ClassVar[str] = ""  # the function of `pictures` that draws its own panel
+
+    system = "solvable.attention.sparse_tokens"
 
     def task(self) -> Any:
-        """The bags."""
         return st.SparseTokens(self.length, self.sparsity, self.strength, self.positive_rate)
+
+    def sizes(self) -> dict[str, Any]:
+        dim = getattr(self, "dim", None)
+        return {} if dim is None else {"dim": dim}
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        return bool(cls.picture) and getattr(st.pictures, cls.picture)(cls, panel, axes, dataset)
+
+
+class BagsExperiment(SparseTokenExperiment):
+    """What the figures share whose runs are trained on ratio * dim bags."""
+
+    def shared(self) -> dict[str, Any]:
+        return {"ratio": self.ratio}  # pyright: ignore[reportAttributeAccessIssue]
+
+    def sizes(self) -> dict[str, Any]:
+        """The dimension, refused here where it leaves no bags, before anything runs."""
+        st.system.bag_counts(self.algorithm(), **self.shared(), **super().sizes())
+        return super().sizes()
+
+    def amounts(self) -> Mapping[str, int]:
+        """The bags of a run."""
+        return {"bags": round(self.ratio * self.dim)}  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def classifier(model: str, attention: Any, *arguments: Any) -> Any:
+    """Attention, or the linear baseline of that name."""
+    return attention if model == "attention" else {"pooled": st.PooledLinear, "flat": st.FlatLinear}[model](*arguments)
 
 
 def _per_dim(b: float) -> Any:
     return lambda cell: b / cell.dim
 
 
-class ErrorAgainstRatio(SparseTokenExperiment):
+class ErrorAgainstRatio(BagsExperiment):
     """Test error, training loss and training error against samples per dimension: attention, linear baselines."""
 
-    name: ClassVar[str] = "sparse-tokens/error"
-    source: ClassVar[str] = f"{PAPER}, Fig. 1 (step sizes and split not stated there; ours)"
+    name = "sparse-tokens/error"
+    source = f"{PAPER}, Fig. 1 (step sizes and split not stated there; ours)"
 
     model: ModelName = axis(["attention", "pooled", "flat"], "classifier")
     loss: LossName = axis(["logistic", "square"], "training loss")
@@ -53,42 +85,27 @@ class ErrorAgainstRatio(SparseTokenExperiment):
     sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
     dim: int = parameter(400, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("test_error", "test error", allowance=_per_dim(1.0)),
         Observable("train_loss", "training loss", allowance=_per_dim(1.0)),
         Observable("train_error", "training error", allowance=_per_dim(1.0)),
         Observable("cosine", "cosine of query and signal", allowance=_per_dim(4.0)),
         Observable("orthogonal_norm", "norm of the head off the query", allowance=_per_dim(16.0)),
     )
-    panels: ClassVar[Sequence[str]] = ("test_error", "train_loss", "train_error")
-    x: ClassVar[str] = "ratio"
-    size_parameter: ClassVar[str | None] = "dim"
+    panels = ("test_error", "train_loss", "train_error")
+    x = "ratio"
+    size_parameter = "dim"
     # Few query samples make the error steep and convex in the alignment reached, so that its mean over runs is far from
     # its value at the limit alignment: the limit is drawn for attention, the conditional theory is what must agree.
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("limit"), Overlay("given_query", given=True))
+    overlays = (Overlay("limit"), Overlay("given_query", given=True))
 
     def algorithm(self) -> Any:
-        """The classifier."""
-        if self.model == "attention":
-            return st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
-        return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)(self.loss, self.ridge)
-
-    def shared(self) -> dict[str, Any]:
-        """The ratio."""
-        return {"ratio": self.ratio}
-
-    def sizes(self) -> dict[str, Any]:
-        """The dimension, refused here where it leaves no bags, before anything runs."""
-        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
-        return {"dim": self.dim}
-
-    def amounts(self) -> Mapping[str, int]:
-        """The bags of a run."""
-        return {"bags": round(self.ratio * self.dim)}
+        attention = st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
+        return classifier(self.model, attention, self.loss, self.ridge)
 
     def marginal(self, observable: str) -> Mapping[str, float]:
         """The derivative by the number of bags."""
-        return {"bag": float(st.one_more_bag(self.task(), self.algorithm(), self.ratio, self.dim, observable))}
+        return {"bag": float(st.marginal_error(self.task(), self.algorithm(), self.ratio, self.dim, observable))}
 
     def tuned(self, observable: str) -> Mapping[str, float]:
         """The query share, ridge and sharpness of the least predicted test error, as far as the classifier has them."""
@@ -105,12 +122,11 @@ class ErrorAgainstRatio(SparseTokenExperiment):
         return (Overlay("limit"),)
 
 
-class AlignmentAgainstRatio(SparseTokenExperiment, FigureExperiment):
+class AlignmentAgainstRatio(SparseTokenExperiment, Measured):
     """Cosine of the two-step query with the signal against query samples per dimension, and its approach to 1."""
 
-    name: ClassVar[str] = "sparse-tokens/alignment"
-    source: ClassVar[str] = f"{PAPER}, Theorem 3 and Corollary 1 (figure: reconstruction)"
-    module: ClassVar[str] = "alignment"
+    name = "sparse-tokens/alignment"
+    source = f"{PAPER}, Theorem 3 and Corollary 1 (figure: reconstruction)"
 
     loss: LossName = axis(["logistic", "square", "hinge"], "training loss")
     query_ratio: float = axis(
@@ -121,49 +137,49 @@ class AlignmentAgainstRatio(SparseTokenExperiment, FigureExperiment):
     query_rate: float = parameter(1.0, "learning rate of the query in step two")
     dim: int = parameter(400, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("cosine", "cosine of query and signal", allowance=_per_dim(4.0)),
         Observable("sharpness", "norm of the query", allowance=_per_dim(4.0), log=True),
         Observable("scaled_misalignment", "query ratio x (1 - |cosine|)", allowance=lambda cell: 8.0 / cell.dim),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "cosine": Status("asymptotic", "derived"),
-        "sharpness": Status("asymptotic", "derived"),
-        "scaled_misalignment": Status("asymptotic", "derived"),
-    }
-    x: ClassVar[str] = "query_ratio"
-    size_parameter: ClassVar[str | None] = "dim"
+    statuses = dict.fromkeys(("cosine", "sharpness", "scaled_misalignment"), DERIVED)
+    x = "query_ratio"
+    size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        """The two steps."""
-        return st.TwoStepAttention(
-            self.loss,
-            sharpness=None,
-            query_rate=self.query_rate,
-            head_rate=self.head_rate,
-            bias_rate=self.bias_rate,
-        )
-
-    def shared(self) -> dict[str, Any]:
-        """The query ratio."""
-        return {"query_ratio": self.query_ratio}
+        rates = {"query_rate": self.query_rate, "head_rate": self.head_rate, "bias_rate": self.bias_rate}
+        return st.TwoStepAttention(self.loss, **rates)
 
     def amounts(self) -> Mapping[str, int]:
         """The bags that train the query."""
         return {"bags": round(self.query_ratio * self.dim)}
 
-    def sizes(self) -> dict[str, Any]:
-        """The dimension."""
-        return {"dim": self.dim}
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """The two steps alone."""
+        sizes = (self.query_ratio, self.dim)
+        return st.algorithms.sampled_queries(self.task(), self.algorithm(), *sizes, key, replicates)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        misalignment = self.query_ratio * (1.0 - abs(run.cosine))
+        return {"cosine": run.cosine, "sharpness": run.sharpness, "scaled_misalignment": misalignment}
+
+    def predicted(self, runs: Any) -> Any:
+        return self.measure(st.alignment(self.task(), self.algorithm(), self.query_ratio))
 
 
-class Capacity(SparseTokenExperiment, FigureExperiment):
+class Draws(NamedTuple):
+    """Draws that are separable (1) or not (0), (R,)."""
+
+    result: Any
+    separable: Any
+
+
+class Capacity(SparseTokenExperiment, Measured):
     """Share of linearly separable draws around the predicted capacity."""
 
-    name: ClassVar[str] = "sparse-tokens/capacity"
-    source: ClassVar[str] = f"{PAPER}, Conjecture 1 and Fig. 3 (figure: reconstruction)"
-    module: ClassVar[str] = "separability"
-    replicates: ClassVar[int] = 24
+    name = "sparse-tokens/capacity"
+    source = f"{PAPER}, Conjecture 1 and Fig. 3 (figure: reconstruction)"
+    replicates = 24
 
     model: ModelName = axis(["pooled", "flat", "attention"], "classifier")
     relative_ratio: float = axis([0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3], "samples / dim over the predicted capacity")
@@ -171,7 +187,7 @@ class Capacity(SparseTokenExperiment, FigureExperiment):
     sharpness: float = parameter(1.0, "norm of the query (attention)", symbol="beta")
     dim: int = parameter(60, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         # The step of the limit is smeared over a window of width 1/sqrt(dim), in which it does not speak.
         Observable(
             "separable_share",
@@ -179,49 +195,35 @@ class Capacity(SparseTokenExperiment, FigureExperiment):
             allowance=lambda cell: 0.5 if abs(cell.relative_ratio - 1.0) < 1.2 / cell.dim**0.5 else 2.0 / cell.dim,
         ),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {"separable_share": Status("asymptotic", "derived")}
+    statuses = dict.fromkeys(("separable_share",), DERIVED)
     # No `size`: the share leaves its step exponentially fast in dim outside the window and not at all inside it.
-    x: ClassVar[str] = "relative_ratio"
+    picture = "shares"
+    x = "relative_ratio"
 
     def algorithm(self) -> Any:
-        """The classifier."""
-        if self.model == "attention":
-            return st.FixedQueryAttention(self.cosine, self.sharpness)
-        return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)()
+        return classifier(self.model, st.FixedQueryAttention(self.cosine, self.sharpness))
 
-    def shared(self) -> dict[str, Any]:
-        """The ratio, relative to the capacity."""
-        return {"relative_ratio": self.relative_ratio}
+    def runs(self, key: Any, replicates: int | range) -> Draws:
+        """Draws of relative_ratio * capacity * dim bags, which do not feel the fourth digit of the capacity."""
+        task, algorithm = self.task(), self.algorithm()
+        ratio = self.relative_ratio * st.capacity(task, algorithm, st.Quadrature(points=2**13, scramblings=2))
+        draws = st.separability.separable_draws(task, algorithm, ratio, self.dim, key, replicates)
+        return Draws((0.0 * draws).astype(int), draws)
 
-    def sizes(self) -> dict[str, Any]:
-        """The dimension."""
-        return {"dim": self.dim}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        return {"separable_share": run.separable}
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The predicted step, and the shares with their errors."""
-        shares = dataset.get(panel)
-        if shares is None or set(shares.dims) - {"replicate", "model", "relative_ratio"} or "model" not in shares.dims:
-            return False
-        low, high = float(dataset.relative_ratio.min()), float(dataset.relative_ratio.max())
-        axes.step([low, 1.0, high], [1.0, 1.0, 0.0], where="pre", color="#8a8a8a", label="limit")
-        for model, style in zip(dataset.model.values, ("o", "s", "^"), strict=False):
-            share = shares.sel(model=model)
-            error = share.std("replicate", ddof=1) / share.sizes["replicate"] ** 0.5
-            mean = share.mean("replicate")
-            axes.errorbar(dataset.relative_ratio, mean, yerr=error, fmt=style, markersize=4, label=f"{model} ± 1 se")
-        axes.set(xlabel="samples / dim over the predicted capacity", ylabel="share of separable draws")
-        axes.legend(frameon=False, fontsize="small")
-        return True
+    def predicted(self, runs: Any) -> Any:
+        """1 below the capacity, 0 above, 1/2 at it."""
+        return {"separable_share": 0.5 if self.relative_ratio == 1.0 else float(self.relative_ratio < 1.0)}
 
 
-class PhaseDiagram(SparseTokenExperiment, FigureExperiment):
+class PhaseDiagram(SparseTokenExperiment, Measured):
     """Where attention beats the linear baselines with unlimited data, and where a badly aligned query loses to them."""
 
-    name: ClassVar[str] = "sparse-tokens/phase-diagram"
-    source: ClassVar[str] = f"{PAPER}, phase diagram (figure: reconstruction)"
-    module: ClassVar[str] = "phases"
-    replicates: ClassVar[int] = 0
+    name = "sparse-tokens/phase-diagram"
+    source = f"{PAPER}, phase diagram (figure: reconstruction)"
+    replicates = 0
 
     cosine: float = axis(
         [-0.5, -0.25, 0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0], "cosine of query and signal"
@@ -229,53 +231,34 @@ class PhaseDiagram(SparseTokenExperiment, FigureExperiment):
     strength: float = axis([1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0], "strength of the signal", symbol="theta")
     sharpness: float = parameter(1.0, "norm of the query", symbol="beta")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("attention_error", "limit error of attention"),
         Observable("linear_error", "limit error of the linear baselines"),
         Observable("advantage", "linear minus attention error"),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        name: Status("exact", "derived") for name in ("attention_error", "linear_error", "advantage")
-    }
-    panels: ClassVar[Sequence[str]] = ("advantage",)
-    x: ClassVar[str] = "cosine"
+    statuses = dict.fromkeys(("attention_error", "linear_error", "advantage"), EXACT)
+    panels = ("advantage",)
+    picture = "advantage"
+    x = "cosine"
 
     def algorithm(self) -> Any:
-        """Attention with that query, square loss, no ridge."""
         return st.FixedQueryAttention(self.cosine, self.sharpness, "square", 0.0)
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """A map of the advantage with its zero line, where both cosine and strength vary."""
-        field = dataset.get(f"theory_{panel}")
-        if field is None or {"cosine", "strength"} - set(field.dims) or field.ndim != 2:
-            return False
-        field = field.transpose("strength", "cosine")
-        size = float(abs(field).max())
-        mesh = axes.pcolormesh(
-            field.cosine,
-            field.strength,
-            field,
-            cmap="PuOr_r",
-            vmin=-size,
-            vmax=size,
-            shading="nearest",
-            rasterized=True,
-        )
-        axes.contour(field.cosine, field.strength, field, levels=[0.0], colors="black", linewidths=1.2)
-        axes.set(xlabel="cosine of query and signal", ylabel="strength of the signal (theta)")
-        axes.set_title("attention wins where positive (line: tie)", fontsize="medium")
-        bar = axes.figure.colorbar(mesh, ax=axes)
-        bar.set_label("linear minus attention error")
-        return True
+    def predicted(self, runs: Any) -> Predicted:
+        """The limit errors for the square loss without ridge, ratio to infinity; see `limit_error`."""
+        attention = st.limit_error(self.task(), self.algorithm())
+        linear = st.limit_error(self.task(), st.PooledLinear("square", 0.0))
+        values = {"attention_error": attention, "linear_error": linear, "advantage": linear - attention}
+        errors = dict.fromkeys(("attention_error", "advantage"), attention.standard_error)
+        return Predicted(values, stats={"standard_error": errors})
 
 
-class Rates(SparseTokenExperiment):
+class Rates(BagsExperiment, Measured):
     """Approach to the limit of many samples: ratio x (test error - its limit) goes to a constant."""
 
-    name: ClassVar[str] = "sparse-tokens/rates"
-    source: ClassVar[str] = f"{PAPER}, Corollary 2 (constants derived here)"
-    replicates: ClassVar[int] = 12
+    name = "sparse-tokens/rates"
+    source = f"{PAPER}, Corollary 2 (constants derived here)"
+    replicates = 12
 
     model: ModelName = axis(["attention", "pooled", "flat"], "classifier")
     ratio: float = axis([16.0, 32.0, 64.0, 128.0], "samples / dim", symbol="alpha", log=True)
@@ -284,104 +267,73 @@ class Rates(SparseTokenExperiment):
     ridge: float = parameter(1e-12, "ridge penalty", symbol="lambda", log=True)
     dim: int = parameter(100, "embedding dimension", symbol="d")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable(
             "excess_error", "test error minus its limit", allowance=lambda cell: 1.0 / (cell.dim * cell.ratio), log=True
         ),
         Observable("scaled_excess", "ratio x (test error - limit)", allowance=_per_dim(1.0)),
     )
-    x: ClassVar[str] = "ratio"
-    size_parameter: ClassVar[str | None] = "dim"
+    statuses = dict.fromkeys(("excess_error", "scaled_excess"), DERIVED)
+    x = "ratio"
+    size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        """The classifier, square loss."""
-        if self.model == "attention":
-            return st.FixedQueryAttention(self.cosine, self.sharpness, "square", self.ridge)
-        return (st.PooledLinear if self.model == "pooled" else st.FlatLinear)("square", self.ridge)
+        attention = st.FixedQueryAttention(self.cosine, self.sharpness, "square", self.ridge)
+        return classifier(self.model, attention, "square", self.ridge)
 
-    def shared(self) -> dict[str, Any]:
-        """The ratio."""
-        return {"ratio": self.ratio}
+    @functools.cached_property
+    def limit(self) -> float:
+        """The test error with unlimited bags."""
+        return float(st.limit_error(self.task(), self.algorithm()))
 
-    def sizes(self) -> dict[str, Any]:
-        """The dimension."""
-        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
-        return {"dim": self.dim}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        above = run.values["test_error"] - self.limit
+        return {"excess_error": above, "scaled_excess": self.ratio * above}
 
-    def amounts(self) -> Mapping[str, int]:
-        """The bags of a run."""
-        return {"bags": round(self.ratio * self.dim)}
-
-    def simulate(self, key: Any, replicates: int | range) -> Any:
-        """Train, and subtract the limit."""
-        return self._excess(super().simulate(key, replicates))
-
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
-        """Predict, and subtract the limit."""
-        return self._excess(super().predict(overlay))
-
-    @classmethod
-    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
-        """Both follow from the test error."""
-        return {name: Status("asymptotic", "derived") for name in ("excess_error", "scaled_excess")}
-
-    def _excess(self, outcome: Any) -> Any:
-        return excess(outcome, float(st.limit_error(self.task(), self.algorithm())), self.ratio)
+    def predicted(self, runs: Any) -> Any:
+        return self.measure(st.predict(self.task(), self.algorithm(), **self.shared()))
 
 
-class Representation(SparseTokenExperiment, FigureExperiment):
+class Representation(SparseTokenExperiment, Measured):
     """The least error of each representation as bags grow long, at strength = growth x log(length)."""
 
-    name: ClassVar[str] = "sparse-tokens/representation"
-    source: ClassVar[str] = f"{PAPER}, Proposition 1, Theorems 1 and 2 (closed forms derived here)"
-    module: ClassVar[str] = "limits"
-    replicates: ClassVar[int] = 0
+    name = "sparse-tokens/representation"
+    source = f"{PAPER}, Proposition 1, Theorems 1 and 2 (closed forms derived here)"
+    replicates = 0
 
     length: int = axis([10, 30, 100, 300, 1000], "tokens a bag", symbol="L", log=True)
     growth: float = parameter(1.0, "strength / log(length)")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("attention", "attention that knows the signal", log=True),
         Observable("bayes", "best classifier", log=True),
         Observable("pooled", "best linear on the mean token", log=True),
         Observable("flat", "best linear on the flat bag", log=True),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "attention": Status("exact", "derived"),
-        "bayes": Status("exact", "derived"),
-        "pooled": Status("exact", "derived"),
-        "flat": Status("heuristic", "derived"),
-    }
-    x: ClassVar[str] = "length"
+    statuses = dict.fromkeys(("attention", "bayes", "pooled"), EXACT) | {"flat": Status("heuristic", "derived")}
+    panels = ("errors",)
+    picture = "errors"
+    x = "length"
 
     def task(self) -> Any:
-        """Bags whose signal grows with their length."""
         return st.SparseTokens(self.length, self.sparsity, self.growth * math.log(self.length), self.positive_rate)
 
     def algorithm(self) -> None:
         """Nothing is trained."""
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """All four errors in one panel."""
-        names = [observable.name for observable in cls.observables]
-        if panel != "errors" or any(dataset[f"theory_{name}"].dims != ("length",) for name in names):
-            return False
-        for observable, style in zip(cls.observables, ("-o", "--s", ":^", "-.v"), strict=True):
-            axes.plot(dataset.length, dataset[f"theory_{observable.name}"], style, label=observable.label, markersize=4)
-        axes.set(xscale="log", yscale="log", xlabel="tokens a bag (L)", ylabel="error")
-        axes.legend(frameon=False, fontsize="small")
-        return True
-
-    panels: ClassVar[Sequence[str]] = ("errors",)
+    def predicted(self, runs: Any) -> Predicted:
+        task = self.task()
+        attention, bayes = st.oracle_error(task), st.bayes_error(task)
+        linear = {"pooled": st.pooled_oracle_error(task), "flat": st.flat_oracle_error(task)}
+        errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
+        return Predicted({"attention": attention, "bayes": bayes, **linear}, stats={"standard_error": errors})
 
 
-class Surrogate(SparseTokenExperiment, FigureExperiment):
+class Surrogate(BagsExperiment, Measured):
     """The training objective profiled over the orthogonal weights against the scalar problem that it becomes."""
 
-    name: ClassVar[str] = "sparse-tokens/surrogate"
-    source: ClassVar[str] = f"{PAPER}, asymptotic equivalence, uniform convergence and uniqueness (form derived here)"
-    module: ClassVar[str] = "surrogate"
+    name = "sparse-tokens/surrogate"
+    source = f"{PAPER}, asymptotic equivalence, uniform convergence and uniqueness (form derived here)"
 
     loss: LossName = parameter("logistic", "training loss")
     ratio: float = parameter(2.0, "samples / dim", symbol="alpha", log=True)
@@ -391,48 +343,66 @@ class Surrogate(SparseTokenExperiment, FigureExperiment):
     radius: float = parameter(0.5, "half width of the grid around the solution")
     dim: int = axis([50, 100, 200, 400], "embedding dimension", symbol="d", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("objective", "profiled objective", allowance=_per_dim(2.0)),
+    observables = (
+        Observable("objective", "profiled objective", allowance=_per_dim(2.0), dims=("point",)),
         # A sup of fluctuations: it shrinks like 1/sqrt(dim), and the allowance says at which constant.
         Observable(
             "uniform_gap", "largest gap over the grid", allowance=lambda cell: 1.0 / cell.dim**0.5, log=True, order=0.5
         ),
         Observable("solution_spread", "spread of solutions over random starts", tolerance=1e-6),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "objective": Status("asymptotic", "derived"),
-        "uniform_gap": Status("asymptotic", "derived"),
-        "solution_spread": Status("exact", "derived"),
-    }
-    x: ClassVar[str] = "dim"
-    size_parameter: ClassVar[str | None] = "dim"
+    statuses = dict.fromkeys(("objective", "uniform_gap"), DERIVED) | {"solution_spread": EXACT}
+    picture = "gaps"
+    x = "dim"
+    size_parameter = "dim"
 
     def algorithm(self) -> Any:
-        """Attention with that query."""
         return st.FixedQueryAttention(self.cosine, self.sharpness, self.loss, self.ridge)
 
-    def shared(self) -> dict[str, Any]:
-        """Ratio and grid."""
-        return {"ratio": self.ratio, "radius": self.radius}
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        sizes = (self.ratio, self.dim, self.radius)
+        return st.surrogate.profiles(self.task(), self.algorithm(), *sizes, key, replicates)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        gap = abs(run.objective - run.limit).max()
+        return {"objective": run.objective, "uniform_gap": gap, "solution_spread": run.spread}
+
+    def predicted(self, runs: Any) -> Any:
+        objective = st.surrogate.scalar_problem(self.task(), self.algorithm(), self.ratio, self.radius)
+        return {"objective": objective, "uniform_gap": 0.0, "solution_spread": 0.0}
+
+
+class Universality(ErrorAgainstRatio):
+    """Errors where the tokens' noise is not Gaussian, or not white, against the theory of white Gaussian noise."""
+
+    name = "sparse-tokens/universality"
+    source = f"{PAPER}, model (the other laws of the noise are ours)"
+
+    law: Literal["gaussian", "rademacher", "heavy tails", "coloured"] = axis(
+        ["gaussian", "rademacher", "heavy tails", "coloured"], "law of the noise"
+    )
+    loss: LossName = parameter("square", "training loss")
+    ratio: float = axis([1.0, 2.0, 4.0], "all samples / dim", symbol="alpha", log=True)
+    degrees: float = parameter(5.0, "degrees of freedom of Student's t (heavy tails)")
+    correlation: float = parameter(0.5, "correlation of neighbouring coordinates (coloured)")
+    dim: int = parameter(100, "embedding dimension", symbol="d")
+    test_samples: int = parameter(2000, "fresh bags on which errors are counted")
+
+    def task(self) -> Any:
+        own = {"heavy tails": (self.degrees,), "coloured": (self.correlation,)}.get(self.law, ())
+        kinds = {"rademacher": st.RademacherTokens, "heavy tails": st.HeavyTailedTokens, "coloured": st.ColouredTokens}
+        kind = kinds.get(self.law, st.SparseTokens)
+        return kind(self.length, self.sparsity, self.strength, self.positive_rate, *own)
 
     def sizes(self) -> dict[str, Any]:
-        """The dimension."""
-        sample_counts(self.algorithm(), ratio=self.ratio, dim=self.dim)
-        return {"dim": self.dim}
+        return super().sizes() | {"full": True, "test_samples": self.test_samples}
+
+    def applicable(self) -> Sequence[Overlay]:
+        """Coloured noise is shown for contrast."""
+        white = self.law != "coloured"
+        return [dataclasses.replace(one, compared=one.compared and white) for one in super().applicable()]
 
     @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """How far the profiled objective is from the scalar problem at each point of the grid, dim by dim."""
-        simulated, limit = dataset.get(panel), dataset.get(f"theory_{panel}")
-        if panel != "objective" or simulated is None or limit is None or "dim" not in simulated.dims:
-            return False
-        gap = simulated - limit
-        error = gap.std("replicate", ddof=1) / gap.sizes["replicate"] ** 0.5
-        for dim, color in zip(dataset["dim"].values, ("#8ec1da", "#56B4E9", "#0072B2", "#222222"), strict=False):
-            at = limit.sel(dim=dim) if "dim" in limit.dims else limit
-            mean = gap.mean("replicate").sel(dim=dim)
-            axes.errorbar(at, mean, yerr=error.sel(dim=dim), fmt="o", markersize=3, color=color, label=f"d = {dim}")
-        axes.axhline(0.0, color="#8a8a8a", linewidth=0.8)
-        axes.set(xlabel="scalar problem, at 27 grid points", ylabel="profiled objective minus scalar problem")
-        axes.legend(frameon=False, fontsize="small")
-        return True
+    def status(cls, overlay: Overlay) -> Mapping[str, Status]:
+        """The theory is that of white Gaussian noise."""
+        return {name: Status("heuristic", one.origin) for name, one in super().status(overlay).items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,20 +10,18 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.attention.sparse_tokens.algorithms import FixedQueryAttention, HeadAlgorithm, head_only
-from solvable.attention.sparse_tokens.capacity import Estimate
-from solvable.attention.sparse_tokens.features import Features, Quadrature, attention_features
-from solvable.attention.sparse_tokens.outcome import SparseTokenOutcome
-from solvable.attention.sparse_tokens.task import SparseTokens
-from solvable.lab.outcome import AnyArray, Outcome
+from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
+from solvable.attention.sparse_tokens.separability import accept
+from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
+from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
-from solvable.numerics.results import Result
-from solvable.numerics.validation import number
+from solvable.numerics.validation import instance, number, on_the_host
 
 
-def limit_error(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadrature | None = None) -> Estimate:
+def limit_error(task: SparseTokens, algorithm: Classifier, quadrature: Quadrature | None = None) -> Estimate:
     """The test error as ratio -> infinity for the square loss and ridge -> 0: population least squares.
 
     Attention: (w1, w2, b) minimise E(y - w1 A - w2 kappa c - b)^2 + w2^2 E r^2 and the rest of w vanishes. Baselines,
@@ -34,49 +32,39 @@ def limit_error(task: SparseTokens, algorithm: HeadAlgorithm, quadrature: Quadra
     Returns: a float with `.standard_error` and `.stats`.
     Raises: ValueError for a loss other than square, or a TwoStepAttention (pass `fixed_query(...)`).
     """
-    head_only(algorithm, "limit_error")
-    if not isinstance(algorithm.loss, Square):
-        raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
+    accept(task, algorithm)
+    on_the_host("limit_error", task, algorithm)
     with jax.enable_x64(True):
-        if isinstance(algorithm, FixedQueryAttention):
-            values = np.asarray(_attention_limit(task, algorithm, (quadrature or Quadrature()).bags(task.length)))
-            mean, error = mean_and_standard_error(jnp.asarray(values))
-            return Estimate(mean, error, scramblings=values)
-        rate = float(task.positive_rate)
-        separation = float(task.strength) * task.sparsity / np.sqrt(task.length)
-        variance = rate * (1.0 - rate)
-        slope = 2.0 * variance * separation / (1.0 + variance * separation**2)
-        cut = (2.0 * rate - 1.0) / slope - rate * separation
-        value = rate * normal_cdf(jnp.asarray(-(separation + cut))) + (1.0 - rate) * normal_cdf(jnp.asarray(cut))
-        return Estimate(value, 0.0)
+        law = algorithm.law(task)
+        if not isinstance(algorithm.loss, Square):
+            raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
+        values = _population_errors(law, law.rules(quadrature or Quadrature()))
+        return Estimate(*mean_and_standard_error(values), scramblings=np.asarray(values))
 
 
 @eqx.filter_jit
-def _attention_limit(task: SparseTokens, algorithm: FixedQueryAttention, rules: Any) -> Float[Array, "S"]:
-    cosine, sharpness = as_float64(algorithm.cosine), as_float64(algorithm.sharpness)
-
-    def one(normals: Any, shift: Any) -> Float[Array, ""]:
-        return _least_squares_error(attention_features(task, cosine, sharpness, normals, shift))
-
-    return batched_map(one, *rules)
+def _population_errors(law: Law, rules: Any) -> Float[Array, "S"]:
+    return batched_map(lambda *rule: _least_squares_error(law.nodes(*rule)), *rules)
 
 
-def _least_squares_error(f: Features) -> Float[Array, ""]:
+def _least_squares_error(f: Nodes) -> Scalar:
     columns = (f.query, f.signal, jnp.broadcast_to(f.label, f.scale.shape))
-    gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns])
-    gram = gram + jnp.diag(np.array([0.0, 1.0, 0.0])) * f.mean(f.scale**2)
+    # Without a coordinate along the query its equation is w1 = 0.
+    diagonal = jnp.stack([jnp.array(0.0 if f.has_query else 1.0), f.mean(f.scale**2), jnp.zeros(())])
+    gram = jnp.stack([jnp.stack([f.mean(a * b) for b in columns]) for a in columns]) + jnp.diag(diagonal)
     weights = jnp.linalg.solve(gram, jnp.stack([f.mean(a) for a in columns]))
     margin = sum(w * column for w, column in zip(weights, columns, strict=True))
     return f.mean(normal_cdf(-margin / (f.scale * jnp.maximum(jnp.abs(weights[1]), 1e-300))))
 
 
 @float64
-def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
+def pooled_oracle_error(task: SparseTokens) -> Scalar:
     """The least error of any linear classifier of the mean token (known signal and bias).
 
     With D = strength R/sqrt(L), k = log((1-p)/p): p Phi(-D/2 + k/D) + (1-p) Phi(-D/2 - k/D). arXiv:2509.25153
     (Theorem 1) states that it stays away from 0 unless strength grows like sqrt(L); this closed form is derived here.
     """
+    instance("task", task, (SparseTokens,))
     rate = as_float64(task.positive_rate)
     d = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
     k = jnp.log((1.0 - rate) / rate)
@@ -84,7 +72,7 @@ def pooled_oracle_error(task: SparseTokens) -> Float[Array, ""]:
 
 
 @float64
-def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
+def flat_oracle_error(task: SparseTokens) -> Scalar:
     """The least error of a linear classifier of the flattened bag among those that weigh K tokens equally, 1 <= K <= L.
 
     For K tokens the positives' score has mean strength j/sqrt(K), j the number of signal tokens among them
@@ -93,19 +81,20 @@ def flat_oracle_error(task: SparseTokens) -> Float[Array, ""]:
     """
     from scipy.stats import hypergeom
 
+    instance("task", task, (SparseTokens,))
     tokens, hits = np.arange(1, task.length + 1)[:, None], np.arange(task.sparsity + 1)[None, :]
     shares = hypergeom.pmf(hits, task.length, task.sparsity, tokens)
     return _least_flat_error(task, jnp.asarray(shares), jnp.asarray(hits / np.sqrt(tokens)))
 
 
 @eqx.filter_jit
-def _least_flat_error(task: SparseTokens, shares: Float[Array, "L R"], means: Float[Array, "L R"]) -> Float[Array, ""]:
+def _least_flat_error(task: SparseTokens, shares: Float[Array, "L R"], means: Float[Array, "L R"]) -> Scalar:
     """min over K and thresholds t of p P(miss) + (1-p) P(false alarm), on a grid of 4001 thresholds."""
     rate, strength = as_float64(task.positive_rate), as_float64(task.strength)
     grid = jnp.linspace(-12.0, 12.0 + strength * task.sparsity, 4001)
     alarm = (1.0 - rate) * normal_cdf(-grid)
 
-    def least(shares: Float[Array, "R"], means: Float[Array, "R"]) -> Float[Array, ""]:
+    def least(shares: Float[Array, "R"], means: Float[Array, "R"]) -> Scalar:
         miss = normal_cdf(grid[:, None] - strength * means[None, :]) @ shares
         return jnp.min(rate * miss + alarm)
 
@@ -121,10 +110,12 @@ def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadratu
 
     Returns: a float with `.standard_error` over the scramblings. Raises: ValueError for sharpness < 0.
     """
+    instance("task", task, (SparseTokens,))
+    on_the_host("oracle_error", task, sharpness)
     sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
     with jax.enable_x64(True):
-        normals, _ = (quadrature or Quadrature()).bags(task.length)
-        return _ranked_error(task, *_oracle_scores(task, as_float64(sharpness), normals))
+        score = eqx.Partial(_attended, sharpness=as_float64(sharpness))
+        return _ranked_error(float(task.positive_rate), *map(np.asarray, _scores(task, quadrature, score)))
 
 
 def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Estimate:
@@ -135,54 +126,40 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
 
     Returns: a float with `.standard_error` over the scramblings.
     """
+    instance("task", task, (SparseTokens,))
+    on_the_host("bayes_error", task)
     with jax.enable_x64(True):
-        normals, _ = (quadrature or Quadrature()).bags(task.length)
-        values = _bayes_errors(task, normals)
-        mean, error = mean_and_standard_error(values)
-        return Estimate(mean, error, scramblings=np.asarray(values))
+        score = eqx.Partial(_log_likelihood_ratio, strength=as_float64(task.strength), size=task.sparsity)
+        positive, negative = _scores(task, quadrature, score)
+        rate = as_float64(task.positive_rate)
+        odds = jnp.log(rate / (1.0 - rate))
+        # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages,
+        # where counting wrong decisions would be noisy. Take half of each.
+        by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
+        by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
+        values = 0.5 * (by_negatives + by_positives)
+        return Estimate(*mean_and_standard_error(values), scramblings=np.asarray(values))
 
 
-def _planted(task: SparseTokens, g: Float[Array, "N L"]) -> Float[Array, "N L"]:
-    carries = jnp.where(jnp.arange(task.length) < task.sparsity, 1.0, 0.0)
-    return g + as_float64(task.strength) * carries[None, :]
-
-
-@eqx.filter_jit
-def _oracle_scores(
-    task: SparseTokens, sharpness: Float[Array, ""], normals: Float[Array, "S N L"]
-) -> tuple[Float[Array, "S N"], Float[Array, "S N"]]:
-    """The scores of positives and of negatives."""
-
-    def score(x: Float[Array, "N L"]) -> Float[Array, "N"]:
-        return jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1)
-
-    return batched_map(lambda g: (score(_planted(task, g)), score(g)), normals)
+def _scores(task: SparseTokens, quadrature: Quadrature | None, score: Any) -> tuple[Any, Any]:
+    """The scores (S, N) of positives and of negatives, which depend on the projections <token l, xi> (N, L)."""
+    return _mapped(task, (quadrature or Quadrature()).bags(task.length)[0], score)
 
 
 @eqx.filter_jit
-def _bayes_errors(task: SparseTokens, normals: Float[Array, "S N L"]) -> Float[Array, "S"]:
-    positive, negative = batched_map(lambda g: _log_likelihood_ratios(task, g), normals)
-    rate = as_float64(task.positive_rate)
-    odds = jnp.log(rate / (1.0 - rate))
-    # The error is E min(p ratio, 1-p) over negatives and E min(p, (1-p)/ratio) over positives: smooth averages, where
-    # counting wrong decisions would be noisy. Take half of each.
-    by_negatives = (1.0 - rate) * jnp.mean(jnp.exp(jnp.minimum(negative + odds, 0.0)), axis=1)
-    by_positives = rate * jnp.mean(jnp.exp(jnp.minimum(-(positive + odds), 0.0)), axis=1)
-    return 0.5 * (by_negatives + by_positives)
+def _mapped(task: SparseTokens, normals: Float[Array, "S N L"], score: Any) -> tuple[Any, Any]:
+    planted = as_float64(task.strength) * jnp.where(jnp.arange(task.length) < task.sparsity, 1.0, 0.0)
+    return batched_map(lambda g: (score(g + planted[None, :]), score(g)), normals)
 
 
-def _log_likelihood_ratios(task: SparseTokens, g: Float[Array, "N L"]) -> tuple[Float[Array, "N"], Float[Array, "N"]]:
-    theta = as_float64(task.strength)
-    positive, negative = (
-        _log_mean_over_sets(theta * x - 0.5 * theta**2, task.sparsity) for x in (_planted(task, g), g)
-    )
-    return positive, negative
+def _attended(x: Float[Array, "N L"], sharpness: Scalar) -> Float[Array, "N"]:
+    return jnp.sum(jax.nn.softmax(sharpness * x, axis=-1) * x, axis=-1)
 
 
-def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N"]:
+def _log_likelihood_ratio(x: Float[Array, "N L"], strength: Scalar, size: int) -> Float[Array, "N"]:
     """log of the mean over sets of `size` columns of exp(sum): elementary symmetric polynomials, in logarithms."""
-    rows = logs.shape[0]
-    start = jnp.full((rows, size + 1), -jnp.inf).at[:, 0].set(0.0)
+    logs = strength * x - 0.5 * strength**2
+    start = jnp.full((x.shape[0], size + 1), -jnp.inf).at[:, 0].set(0.0)
 
     def add(table: Float[Array, "N k"], column: Float[Array, "N"]) -> tuple[Float[Array, "N k"], None]:
         grown = jnp.logaddexp(table[:, 1:], table[:, :-1] + column[:, None])
@@ -193,67 +170,17 @@ def _log_mean_over_sets(logs: Float[Array, "N L"], size: int) -> Float[Array, "N
     return table[:, -1] - (sets[0] - sets[1] - sets[2])
 
 
-def _ranked_error(task: SparseTokens, positive: Float[Array, "S N"], negative: Float[Array, "S N"]) -> Estimate:
-    """The least p P(score_+ < t) + (1-p) P(score_- >= t).
-
-    One threshold serves all scramblings, so that it is not fitted to their noise.
-    """
-    rate = float(task.positive_rate)
+def _ranked_error(rate: float, positive: np.ndarray, negative: np.ndarray) -> Estimate:
+    """The least p P(score_+ < t) + (1-p) P(score_- >= t) over thresholds t."""
     grid = np.linspace(min(positive.min(), negative.min()), max(positive.max(), negative.max()), 20001)
-    errors = np.stack(
-        [
-            rate * np.searchsorted(np.sort(p), grid) / p.size
-            + (1.0 - rate) * (1.0 - np.searchsorted(np.sort(n), grid) / n.size)
-            for p, n in zip(np.asarray(positive), np.asarray(negative), strict=True)
-        ]
-    )
+
+    def below(scores: np.ndarray) -> np.ndarray:
+        return np.stack([np.searchsorted(np.sort(row), grid) / row.size for row in scores])
+
+    errors = rate * below(positive) + (1.0 - rate) * (1.0 - below(negative))
     # Each scrambling is scored at the threshold that the others choose, so that none is fitted to its own noise.
     others = errors.sum(axis=0)[None, :] - (errors if len(errors) > 1 else 0.0)
     # Where many thresholds are best (well separated scores) the middle one is taken, not the edge of a sample.
     best = [int(np.median(np.flatnonzero(row == row.min()))) for row in others]
     values = errors[np.arange(len(errors)), best]
-    spread = values.std(ddof=1) / np.sqrt(values.size) if values.size > 1 else np.nan
-    return Estimate(values.mean(), spread, scramblings=values)
-
-
-class RepresentationOutcome(Outcome):
-    """The least error of each representation.
-
-    See `oracle_error`, `bayes_error`, `pooled_oracle_error` and `flat_oracle_error`.
-    """
-
-    attention: Float[AnyArray, "..."]
-    bayes: Float[AnyArray, "..."]
-    pooled: Float[AnyArray, "..."]
-    flat: Float[AnyArray, "..."]
-
-    observables: ClassVar[tuple[str, ...]] = ("attention", "bayes", "pooled", "flat")
-
-
-def predict_limits(task: SparseTokens, algorithm: None, /) -> RepresentationOutcome:
-    """The four errors of the representation limit."""
-    attention, bayes = oracle_error(task), bayes_error(task)
-    errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
-    return RepresentationOutcome(
-        np.array(int(Result.SUCCESSFUL)),
-        {"standard_error": errors},
-        np.asarray(attention),
-        np.asarray(bayes),
-        pooled_oracle_error(task),
-        flat_oracle_error(task),
-    )
-
-
-class ExcessOutcome(Outcome):
-    """`excess_error` the test error minus its limit, `scaled_excess` that times the ratio."""
-
-    excess_error: Float[AnyArray, "..."]
-    scaled_excess: Float[AnyArray, "..."]
-
-    observables: ClassVar[tuple[str, ...]] = ("excess_error", "scaled_excess")
-
-
-def excess(outcome: SparseTokenOutcome, limit: float, ratio: float) -> ExcessOutcome:
-    """The excess of an outcome's test error over a limit."""
-    above = np.asarray(outcome.test_error) - limit
-    return ExcessOutcome(outcome.result, {}, above, ratio * above)
+    return Estimate(*mean_and_error(values), scramblings=values)

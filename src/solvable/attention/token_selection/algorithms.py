@@ -1,9 +1,10 @@
-"""The training algorithm: mirror descent with the potential |.|_p^p / p on the key-query matrix."""
+"""Mirror descent with the potential |.|_p^p / p on the key-query matrix: the algorithm, its loop, the run it leaves."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -11,23 +12,81 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.attention.token_selection.gradients import attention_maps
-from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
+from solvable.attention.token_selection.geometry import power_norm
+from solvable.attention.token_selection.gradients import (
+    Scaled,
+    attention_maps,
+    autodiff_gradients,
+    excess_loss,
+    stable_gradients,
+)
+from solvable.attention.token_selection.results import SelectionResult
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
-from solvable.attention.token_selection.training import Parameters, Rule, Trained, train
+from solvable.numerics.fields import Checked, converted, flag, real, whole, word
+from solvable.numerics.losses import get_decreasing_loss
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
+from solvable.numerics.recording import log_spaced, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import choice, integer, number
+from solvable.numerics.validation import instance, number
+from solvable.optim.mirror_descent import normalized
+from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
-RECORDED = 60
+AnyArray = Array | np.ndarray
+AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors' code adds to the gradient's norm
 
 
-class LinearGrowth(eqx.Module):
+class Parameters(NamedTuple):
+    """What is trained: W or its factors K and Q with W = K Q^T, and the decoder (None: kept as the problem has it)."""
+
+    weights: Any
+    key_matrix: Any
+    query_matrix: Any
+    decoder: Any
+
+    def product(self) -> Float[Array, "d d"]:
+        """W."""
+        return self.key_matrix @ self.query_matrix.T if self.weights is None else self.weights
+
+
+class TrainingPath(eqx.Module):
+    """The recorded steps: `steps` (K,), `weights` (K, d, d) and, where the decoder is trained, `decoder` (K, d)."""
+
+    steps: Int[AnyArray, "K"]
+    weights: Float[AnyArray, "K d d"]
+    decoder: Float[AnyArray, "K d"] | None = None
+
+
+class SelectionRun(eqx.Module):
+    """A trained layer: `weights` W (d, d), `decoder` v (d,), `path`, and what the attention ended on.
+
+    `selected` is the token with the largest attention, one a sequence (n,), or one a query (n, m);
+    `saturation` is the mean of that largest attention: near 1 the selection is settled. `key_matrix` and `query_matrix`
+    are the factors of W = K Q^T where they were trained. `result` is a `Result` code.
+    """
+
+    weights: Float[AnyArray, "d d"]
+    decoder: Float[AnyArray, "d"]
+    selected: Int[AnyArray, "n"] | Int[AnyArray, "n m"]
+    saturation: Float[AnyArray, ""]
+    path: TrainingPath
+    result: Int[AnyArray, ""]
+    key_matrix: Float[AnyArray, "d k"] | None = None
+    query_matrix: Float[AnyArray, "d k"] | None = None
+
+    @float64
+    def attention(self, problem: SelectionProblem) -> Float[Array, "n T"] | Float[Array, "n m T"]:
+        """The attention maps of this layer on a problem's sequences."""
+        instance("problem", problem, (SelectionProblem,))
+        maps = attention_maps(problem, jnp.asarray(self.weights))
+        return maps[:, 0] if problem.queries.ndim == 2 else maps
+
+
+class LinearGrowth(Checked):
     """The schedule eta_k = (p - 1) speed^(p-1) k^(p-2), k = 1, 2, ...; an optax schedule, called with k - 1."""
 
-    speed: Any
-    p: float = eqx.field(static=True)
+    speed: Any = real(above=0.0)
+    p: float = real(above=1.0, static=True)
 
     def __call__(self, count: Any) -> Any:
         """eta_k at k = count + 1."""
@@ -44,42 +103,14 @@ def linear_growth(speed: float, p: float) -> LinearGrowth:
 
     Raises: ValueError for speed <= 0 or p that has no mirror map.
     """
-    return LinearGrowth(number("speed", speed, above=0.0), float(number("p", p, above=1.0)))
+    return LinearGrowth(speed, p)
 
 
-class TrainingPath(eqx.Module):
-    """The recorded steps: `steps` (K,), `weights` (K, d, d) and, where the decoder is trained, `decoder` (K, d)."""
-
-    steps: Int[Array, "K"]
-    weights: Float[Array, "K d d"]
-    decoder: Float[Array, "K d"] | None = None
+def _rate(value: Any) -> Any:
+    return value if callable(value) else number("learning_rate", value, above=0.0)
 
 
-class SelectionRun(eqx.Module):
-    """A trained layer: `weights` W (d, d), `decoder` v (d,), `path`, and what the attention ended on.
-
-    `selected` is the token with the largest attention, one a sequence (n,), or one a query (n, m);
-    `saturation` is the mean of that largest attention: near 1 the selection is settled. `key_matrix` and `query_matrix`
-    are the factors of W = K Q^T where they were trained. `result` is a `Result` code.
-    """
-
-    weights: Float[Array, "d d"]
-    decoder: Float[Array, "d"]
-    selected: Int[Array, "n"] | Int[Array, "n m"]
-    saturation: Float[Array, ""]
-    path: TrainingPath
-    result: Int[Array, ""]
-    key_matrix: Float[Array, "d k"] | None = None
-    query_matrix: Float[Array, "d k"] | None = None
-
-    @float64
-    def attention(self, problem: SelectionProblem) -> Float[Array, "n T"] | Float[Array, "n m T"]:
-        """The attention maps of this layer on a problem's sequences."""
-        maps = attention_maps(problem, self.weights)
-        return maps[:, 0] if problem.queries.ndim == 2 else maps
-
-
-class MirrorDescent(eqx.Module):
+class MirrorDescent(Checked):
     """Mirror descent on one attention layer: U = grad psi(W) - eta G, W <- grad psi*(U), psi = |.|_p^p / p.
 
     grad psi(W) = sign(W)|W|^(p-1), its inverse sign(U)|U|^(1/(p-1)); p = 2 is gradient descent. The dual variable U is
@@ -97,70 +128,44 @@ class MirrorDescent(eqx.Module):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    p: float = eqx.field(static=True)
-    learning_rate: Any
-    steps: int = eqx.field(static=True)
-    step: str = eqx.field(static=True)
-    parameterization: str = eqx.field(static=True)
-    train_decoder: bool = eqx.field(static=True)
-    gradient: str = eqx.field(static=True)
-    polyak_constant: Any
-    loss: DecreasingLoss
+    p: float = real(2.0, above=1.0, static=True)
+    learning_rate: Any = converted(_rate, 0.1)
+    steps: int = whole(2000, at_least=1)
+    step: str = word("normalized", "fixed", "polyak")
+    parameterization: str = word("matrix", "factored")
+    train_decoder: bool = flag(False)
+    gradient: str = word("stable", "autodiff", "authors")
+    polyak_constant: Any = real(2.0, above=0.0)
+    loss: Any = converted(get_decreasing_loss, "logistic")
 
-    def __init__(
-        self,
-        p: float = 2.0,
-        learning_rate: float | Callable[[Any], Any] = 0.1,
-        steps: int = 2000,
-        step: str = "normalized",
-        parameterization: str = "matrix",
-        train_decoder: bool = False,
-        gradient: str = "stable",
-        polyak_constant: float = 2.0,
-        loss: str | DecreasingLoss = "logistic",
-    ) -> None:
-        self.p = float(number("p", p, above=1.0))
-        self.learning_rate = (
-            learning_rate if callable(learning_rate) else number("learning_rate", learning_rate, above=0.0)
-        )
-        self.steps = integer("steps", steps, at_least=1)
-        self.step = choice("step", step, ("normalized", "fixed", "polyak"))
-        self.parameterization = choice("parameterization", parameterization, ("matrix", "factored"))
-        self.train_decoder = bool(train_decoder)
-        self.gradient = choice("gradient", gradient, ("stable", "autodiff", "authors"))
-        self.polyak_constant = number("polyak_constant", polyak_constant, above=0.0)
-        self.loss = get_loss(loss)
-        if isinstance(learning_rate, LinearGrowth) and (learning_rate.p != self.p or self.step != "normalized"):
+    def __check_init__(self) -> None:
+        rate = self.learning_rate
+        if isinstance(rate, LinearGrowth) and (rate.p != self.p or self.step != "normalized"):
             raise ValueError(
-                f"learning_rate=linear_growth(..., p={learning_rate.p:g}) is not accepted with p={self.p:g} and "
-                f"step={step!r}; accepted: the p of the algorithm, normalized steps"
+                f"learning_rate=linear_growth(..., p={rate.p:g}) is not accepted with p={self.p:g} and "
+                f"step={self.step!r}; accepted: the p of the algorithm, normalized steps"
             )
         if self.gradient == "authors" and self.step == "fixed":
             raise ValueError(
                 "gradient='authors' is not accepted with step='fixed', which has no norm to add to; accepted: "
                 "gradient='autodiff', or step='normalized'"
             )
-        if self.step == "polyak":
-            refused = {
-                f"p={self.p:g}": self.p != 2.0,
-                f"gradient={gradient!r}": self.gradient != "stable",
-                f"parameterization={parameterization!r}": self.parameterization != "matrix",
-                "train_decoder=True": self.train_decoder,
-            }
-            for words, wrong in refused.items():
-                if wrong:
-                    raise ValueError(
-                        f"{words} is not accepted with step='polyak'; accepted: p=2, the stable gradient, the matrix "
-                        "parameterization and a fixed decoder, whose least loss is known"
-                    )
+        alone = {"p": 2.0, "gradient": "stable", "parameterization": "matrix", "train_decoder": False}
+        for name, accepted in alone.items() if self.step == "polyak" else ():
+            if getattr(self, name) != accepted:
+                shown = f"{self.p:g}" if name == "p" else repr(getattr(self, name))
+                raise ValueError(
+                    f"{name}={shown} is not accepted with step='polyak'; accepted: p=2, the stable gradient, the "
+                    "matrix parameterization and a fixed decoder, whose least loss is known"
+                )
 
     @float64
     def train(
         self,
         problem: SelectionProblem,
-        init: Any = None,
         key: jax.Array | None = None,
         *,
+        init: Any = None,
         at: Sequence[int] | None = None,
         throw: bool = True,
     ) -> SelectionRun:
@@ -176,94 +181,128 @@ class MirrorDescent(eqx.Module):
         Raises: TypeError for what is no problem; ValueError for an init or steps that do not fit; SolveError, unless
         throw=False, for weights that are not finite or a start where every gradient is zero.
         """
-        if not isinstance(problem, SelectionProblem):
-            raise TypeError(f"problem={type(problem).__name__} is not accepted; accepted: a SelectionProblem")
-        start = start_of(self.parameterization, self.train_decoder, problem, init, key)
-        stops = recorded_steps(self.steps, at)
-        run = _train(self.rule, problem, start, jnp.asarray(stops))
+        instance("problem", problem, (SelectionProblem,))
+        stops = recorded_steps(at, self.steps, np.union1d([0], log_spaced(1, self.steps, 60)))
+        run = _trained(self.rule, problem, self.start(problem, key, init), jnp.asarray(stops))
         if throw:
             raise_unless_successful(run.result, f"MirrorDescent(p={self.p:g}) over {self.steps} steps")
         return run
 
     @property
-    def rule(self) -> Rule:
-        """One step of it."""
-        return Rule(self.p, self.step, self.gradient, self.learning_rate, self.polyak_constant, self.loss)
+    def rule(self) -> MirrorDescent:
+        """The algorithm without the number of its steps, on which the compiled loop does not depend."""
+        return dataclasses.replace(self, steps=1)
+
+    def start(self, problem: SelectionProblem, key: jax.Array | None = None, init: Any = None) -> Parameters:
+        """The parameters where training starts (see `train`)."""
+        dtype, dim = problem.tokens.dtype, problem.tokens.shape[-1]
+        decoder = None
+        if self.train_decoder:
+            if init is not None and (not isinstance(init, tuple) or len(init) != 2):
+                raise ValueError("init is no pair; accepted with train_decoder: (weights, decoder)")
+            init, decoder = (None, np.zeros(dim)) if init is None else init
+            decoder = _tensor("decoder", decoder, (dim,), dtype)
+        if self.parameterization == "matrix":
+            weights = np.zeros((dim, dim)) if init is None else init
+            return Parameters(_tensor("weights", weights, (dim, dim), dtype), None, None, decoder)
+        if init is None:
+            key = jax.random.key(0) if key is None else key
+            init = (0.1 * normal(key, (dim, dim), dtype), np.zeros((dim, dim)))
+        if not isinstance(init, tuple) or len(init) != 2 or np.ndim(init[0]) != 2:
+            raise ValueError("init is no pair; accepted for the factored form: (key matrix, query matrix)")
+        inner = np.shape(init[0])[1]
+        keys, queries = (_tensor("factor", factor, (dim, inner), dtype) for factor in init)
+        return Parameters(None, keys, queries, decoder)
+
+    def gradients(self, problem: SelectionProblem, parameters: Parameters) -> Parameters:
+        """The scaled gradient of every trained tensor, in the place of the tensor."""
+        decoder = problem.decoder if parameters.decoder is None else parameters.decoder
+        differentiate = stable_gradients if self.gradient == "stable" else autodiff_gradients
+        found = differentiate(problem, parameters.product(), decoder, self.loss)
+        value, scale = found.weights
+        in_decoder = None if parameters.decoder is None else found.decoder
+        if parameters.weights is not None:
+            return Parameters(found.weights, None, None, in_decoder)
+        in_key = Scaled(value @ parameters.query_matrix, scale)
+        in_query = Scaled(value.T @ parameters.key_matrix, scale)
+        return Parameters(None, in_key, in_query, in_decoder)
+
+    def summed_rates(self, stops: Int[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
+        """The sum of the learning rates of the first k steps, for every k of `stops`."""
+        if not callable(self.learning_rate):
+            return stops * float(self.learning_rate)
+        rates = jax.vmap(self.learning_rate)(jnp.arange(self.steps))
+        rates = np.broadcast_to(np.asarray(rates, np.float64), (self.steps,))
+        return np.concatenate([[0.0], np.cumsum(rates)])[stops]
+
+    @property
+    def speed(self) -> float | None:
+        """The growth of |W|_p a normalised step, where it is constant: linear growth, or a constant rate at p = 2."""
+        if isinstance(self.learning_rate, LinearGrowth):
+            return float(self.learning_rate.speed)
+        return None if callable(self.learning_rate) or self.p != 2.0 else float(self.learning_rate)
+
+    def displacement(self, scaled: Scaled, rate: Float[Array, ""], excess: Scaled | None) -> Float[Array, "..."]:
+        """What a step subtracts from the dual variable of one tensor; `excess` is L - L* of a Polyak step."""
+        gradient, log_scale = scaled
+        if excess is not None:
+            # (L - L*) / (c |G|^2) G, in which the scales of L - L* and G cancel but for their difference
+            square = jnp.sum(gradient * gradient) * jnp.asarray(self.polyak_constant).astype(gradient.dtype)
+            ratio = jnp.exp(excess.log_scale - log_scale) * excess.value
+            return ratio / jnp.where(square > 0.0, square, 1.0) * gradient  # a zero gradient moves nothing
+        if self.step == "fixed":
+            return rate * jnp.exp(log_scale) * gradient
+        if self.gradient == "authors":
+            norm = power_norm(gradient, self.p / (self.p - 1.0))
+            return rate * gradient / (norm + jnp.asarray(AUTHORS_EPSILON, norm.dtype))
+        return rate * normalized(gradient, self.p)
 
 
-def start_of(
-    parameterization: str, train_decoder: bool, problem: SelectionProblem, init: Any, key: jax.Array | None
-) -> Parameters:
-    """The parameters where training starts (see `MirrorDescent.train`)."""
-    dtype, dim = problem.tokens.dtype, problem.tokens.shape[-1]
-    decoder = None
-    if train_decoder:
-        if init is not None and (not isinstance(init, tuple) or len(init) != 2):
-            raise ValueError("init is no pair; accepted with train_decoder: (weights, decoder)")
-        init, decoder = (None, np.zeros(dim)) if init is None else init
-        decoder = _start("decoder", decoder, (dim,), dtype)
-    if parameterization == "matrix":
-        weights = np.zeros((dim, dim)) if init is None else init
-        return Parameters(_start("weights", weights, (dim, dim), dtype), None, None, decoder)
-    if init is None:
-        key = jax.random.key(0) if key is None else key
-        init = (0.1 * normal(key, (dim, dim), dtype), np.zeros((dim, dim)))
-    if not isinstance(init, tuple) or len(init) != 2 or np.ndim(init[0]) != 2:
-        raise ValueError("init is no pair; accepted for the factored form: (key matrix, query matrix)")
-    inner = np.shape(init[0])[1]
-    keys, queries = (_start("factor", factor, (dim, inner), dtype) for factor in init)
-    return Parameters(None, keys, queries, decoder)
+def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
+    """Run the rule from `start` inside a compiled computation, and record when `stops` steps (increasing) are done."""
+    best = first_largest(problem.scores()) if rule.step == "polyak" else None
 
+    def advance(count: Int[Array, ""], state: tuple[Parameters, Parameters]) -> tuple[Parameters, Parameters]:
+        parameters, dual = state
+        rate = rule.learning_rate(count) if callable(rule.learning_rate) else rule.learning_rate
+        rate = jnp.asarray(rate).astype(problem.tokens.dtype)
+        excess = None if best is None else excess_loss(problem, parameters.product(), best, rule.loss)
+        moved = Parameters(
+            *(
+                None if variable is None else variable - rule.displacement(gradient, rate, excess)
+                for variable, gradient in zip(dual, rule.gradients(problem, parameters), strict=True)
+            )
+        )
+        return _mapped(inverse_mirror_map, moved, rule.p), moved
 
-def recorded_steps(steps: int, at: Any = None) -> np.ndarray:
-    """The steps to record: those of `at`, else 0 and about 60 up to `steps`, evenly spaced in the logarithm.
-
-    Raises: ValueError for steps that are not whole, increasing and between 0 and `steps`.
-    """
-    if at is None:
-        return np.unique(np.concatenate([[0], np.round(np.geomspace(1, steps, RECORDED))]).astype(np.int64))
-    found = np.atleast_1d(np.asarray(at))
-    whole = found.dtype.kind in "iuf" and found.ndim == 1 and found.size and np.all(found == np.round(found))
-    if not whole or found[0] < 0 or found[-1] > steps or np.any(np.diff(found) <= 0):
-        raise ValueError(f"at={at!r} is not accepted; accepted: increasing whole numbers from 0 to steps={steps}")
-    return found.astype(np.int64)
-
-
-def finished(problem: SelectionProblem, trained: Trained, steps: Int[Array, "K"], polyak: bool) -> SelectionRun:
-    """The run that the recorded parameters make."""
-    factored = trained.path.weights is None
-    products = jax.vmap(lambda parameters: parameters.product())(trained.path)
-    last = jax.tree_util.tree_map(lambda value: value[-1], trained.path)
-    weights = products[-1]
-    maps = attention_maps(problem, weights)
+    first = [gradient.value for gradient in rule.gradients(problem, start) if gradient is not None]
+    moves = jnp.stack([jnp.any(value != 0.0) for value in first]).any()
+    (last, _), (path, _) = recorded(advance, (start, _mapped(mirror_map, start, rule.p)), stops)
+    finite = jnp.stack([jnp.all(jnp.isfinite(value)) for value in last if value is not None]).all()
+    code = jnp.where(moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
+    weights = jax.vmap(Parameters.product)(path)
+    maps = attention_maps(problem, weights[-1])
     selected = first_largest(maps)
-    code = jnp.where(trained.moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
     return SelectionRun(
-        weights=weights,
+        weights=weights[-1],
         decoder=problem.decoder if last.decoder is None else last.decoder,
         selected=selected[:, 0] if problem.queries.ndim == 2 else selected,
         saturation=jnp.mean(jnp.max(maps, axis=-1)),
-        path=TrainingPath(steps, products, trained.path.decoder),
-        result=jnp.where(trained.finite, code, int(Result.UNREACHED_LOSS if polyak else Result.NONFINITE)),
-        key_matrix=last.key_matrix if factored else None,
-        query_matrix=last.query_matrix if factored else None,
+        path=TrainingPath(stops, weights, path.decoder),
+        result=jnp.where(finite, code, int(Result.NONFINITE if best is None else SelectionResult.UNREACHED_LOSS)),
+        key_matrix=last.key_matrix,
+        query_matrix=last.query_matrix,
     )
 
 
-@eqx.filter_jit
-def _train(rule: Rule, problem: SelectionProblem, start: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
-    return finished(problem, train(rule, problem, start, stops), stops, rule.step == "polyak")
+_trained = eqx.filter_jit(trained)
 
 
-@eqx.filter_jit
-def train_batch(rule: Rule, problems: SelectionProblem, starts: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
-    """Runs over problems of one shape, stacked along a leading axis, with a start each: one step for all at a time."""
-    runs = jax.vmap(lambda problem, start: train(rule, problem, start, stops))(problems, starts)
-    polyak = rule.step == "polyak"
-    return jax.vmap(lambda problem, trained: finished(problem, trained, stops, polyak))(problems, runs)
+def _mapped(function: Callable[..., Any], tensors: Parameters, p: float) -> Parameters:
+    return Parameters(*(None if tensor is None else function(tensor, p) for tensor in tensors))
 
 
-def _start(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+def _tensor(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     if np.shape(value) != shape:
         raise ValueError(f"init has {name} of shape {np.shape(value)}; accepted: {shape}")
     if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):

@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+import numpy as np
+
 from solvable.attention import token_selection as ts
-from solvable.attention.token_selection.rates import at_the_end
-from solvable.lab.experiment import (
-    Dimension,
-    Experiment,
-    FigureExperiment,
-    Observable,
-    Overlay,
-    Status,
-    axis,
-    parameter,
-)
+from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
 
 if TYPE_CHECKING:
     import xarray
@@ -25,9 +17,9 @@ if TYPE_CHECKING:
 MIRROR, TRANSFORMERS, RATES = "arXiv:2410.14581", "arXiv:2308.16898", "arXiv:2402.05738"
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}
 REFERENCES = (1.75, 2.0, 3.0)
-GradientName = Literal["stable", "autodiff", "authors"]
 OVER_STEPS = {"at": Dimension("steps", log=True)}
-GIVEN = (Overlay(given=True),)
+STATED, DERIVED, OURS = (Status("asymptotic", origin) for origin in ("stated", "derived", "reconstruction"))
+AT = ("at",)
 
 
 def allow(value: float) -> Any:
@@ -37,70 +29,114 @@ def allow(value: float) -> Any:
 
 def _one_percent(cell: Any) -> float:
     """A hundredth of the fall of log attention a step, of which a comparison accepts four times the allowance."""
-    fall = (
-        1.0 / cell.constant
-        if cell.rule == "polyak"
-        else 0.25 * (cell.speed if cell.rule == "growing" else cell.learning_rate)
-    )
-    return 0.0025 * fall
+    speed = cell.speed if cell.rule == "growing" else cell.learning_rate
+    return 0.0025 * (1.0 / cell.constant if cell.rule == "polyak" else 0.25 * speed)
+
+
+class Figure(Measured):
+    """A figure of trained runs, and of the same runs with W at its max-margin solution for the tokens selected.
+
+    Theory does not speak of a run whose attention has not saturated, or whose tokens are not locally optimal. `norms`
+    are those of the solutions that both sides are compared with.
+    """
+
+    norms: ClassVar[Sequence[Any]] = ()
+
+    system = "solvable.attention.token_selection"
+    overlays = (Overlay(given=True),)
+    x = "at"
+    dimensions = OVER_STEPS
+
+    def coordinates(self) -> Mapping[str, Any]:
+        """The steps recorded, those of `simulate`."""
+        return {"at": ts.SYSTEM.times(self.task(), self.algorithm(), None, "")}
+
+    def tokens(self, key: Any, replicates: int | range) -> Any:
+        """The tokens for which those solutions are, one selection a norm; None: those that the run itself selected."""
+        return None
+
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """Draw problems, train on each, and solve for the tokens selected."""
+        steps = self.coordinates()["at"]
+        runs = ts.figures.trained(self.task(), self.algorithm(), key, replicates, steps, **self.sizes())
+        return runs.beside(self.norms, self.tokens(key, replicates))
+
+    def predicted(self, runs: Any) -> Any:
+        """W, and the decoder where it is trained, converge to their max-margin directions."""
+        return runs.at_the_limit().beside(self.norms)
 
 
 class SelectionExperiment(Experiment):
-    """What the figures share: the law of the problems."""
+    """What the figures of random problems share: their sizes, and the start."""
 
     samples: int = parameter(6, "sequences", symbol="n")
     length: int = parameter(8, "tokens a sequence", symbol="T")
     dim: int = parameter(10, "dimension of a token", symbol="d")
 
-    system: ClassVar[str] = "solvable.attention.token_selection"
+    system = "solvable.attention.token_selection"
 
     def task(self) -> Any:
         """Random tokens, queries and decoder."""
         return ts.RandomSelection(self.samples, self.length, self.dim)
 
+    def sizes(self) -> dict[str, Any]:
+        """The start, where it is a parameter."""
+        return {"init_scale": getattr(self, "start_scale", 0.0)}
 
-class Direction(SelectionExperiment, FigureExperiment):
+
+class Direction(SelectionExperiment, Figure):
     """Directional divergence of mirror descent from the max-margin solutions of three norms."""
 
-    name: ClassVar[str] = "token-selection/direction"
-    source: ClassVar[str] = f"{MIRROR}, direction figures (settings from the authors' code)"
-    module: ClassVar[str] = "direction"
-    replicates: ClassVar[int] = 100
+    name = "token-selection/direction"
+    source = f"{MIRROR}, direction figures (settings from the authors' code)"
+    replicates = 100
 
     p: float = axis(list(REFERENCES), "p of mirror descent")
     steps: int | None = parameter(None, "steps (none: 1500 at p = 1.75, 2000 at 2, 20000 at 3, else 4000)")
     learning_rate: float = parameter(0.1, "learning rate", symbol="eta", log=True)
-    gradient: GradientName = parameter("stable", "form of the gradient ('authors': as published)")
+    gradient: Literal["stable", "autodiff", "authors"] = parameter(
+        "stable", "form of the gradient ('authors': as published)"
+    )
     tokens_of: Literal["own run", "other run"] = parameter(
         "own run", "whose tokens the references separate ('other run': as published)"
     )
     start_scale: float = parameter(1.0, "standard deviation of the entries of W at the start")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("divergence", "directional divergence", log=True),
-        Observable("final_divergence", "divergence at the end", allowance=allow(0.0025)),
+    observables = (
+        Observable("divergence", "directional divergence", log=True, dims=("at", "reference")),
+        Observable("final_divergence", "divergence at the end", allowance=allow(0.0025), dims=("reference",)),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {"final_divergence": Status("asymptotic", "stated")}
-    overlays: ClassVar[Sequence[Overlay]] = GIVEN
-    panels: ClassVar[Sequence[str]] = ("first", "second", "third")
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {
-        **OVER_STEPS,
-        "reference": Dimension("p of the max-margin solution"),
-    }
+    statuses = {"final_divergence": STATED}
+    panels = ("first", "second", "third")
+    dimensions = {**OVER_STEPS, "reference": Dimension("p of the max-margin solution")}
+    norms = REFERENCES
 
     def algorithm(self) -> Any:
         """Normalised mirror descent."""
         steps = STEPS.get(self.p, 4000) if self.steps is None else self.steps
         return ts.MirrorDescent(self.p, self.learning_rate, steps, gradient=self.gradient)
 
-    def shared(self) -> dict[str, Any]:
-        """The references."""
-        return {"references": REFERENCES}
+    def coordinates(self) -> Mapping[str, Any]:
+        """The steps and the references."""
+        return {**super().coordinates(), "reference": np.array(REFERENCES)}
 
-    def sizes(self) -> dict[str, Any]:
-        """The start, and whose tokens the references separate."""
-        return {"tokens_of": self.tokens_of, "steps_of": STEPS, "init_scale": self.start_scale}
+    def tokens(self, key: Any, replicates: int | range) -> Any:
+        """The tokens that the run itself selected.
+
+        With tokens_of="other run" they are those that another run selected, trained on the same problem with the
+        reference's p, for its published steps, from another start, as in the published figure; they differ in more than
+        half of the problems, which is most of that figure's plateau.
+        """
+        if self.tokens_of == "own run":
+            return None
+        return ts.figures.tokens_of_others(self.task(), self.algorithm(), key, replicates, self.start_scale, STEPS)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """`divergence` in the p of training from the solutions of all references, over the steps and at the end; W
+        points along its own p's solution there, so the limits are those between the two solutions.
+        """
+        found = [ts.directional_divergence(one.weights, run.path.weights, self.p) for one in run.references]
+        return ts.figures.with_ends({"divergence": np.stack(found, axis=-1)})
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -110,41 +146,29 @@ class Direction(SelectionExperiment, FigureExperiment):
         return draw_directions(cls.panels.index(panel), axes, dataset)
 
 
-class Joint(FigureExperiment):
+class Joint(Figure):
     """Joint mirror descent on the key-query matrix and the decoder: both directions, both probabilities."""
 
-    name: ClassVar[str] = "token-selection/joint"
-    module: ClassVar[str] = "joint"
-    source: ClassVar[str] = f"{MIRROR}, joint experiment (settings from the authors' code)"
-    system: ClassVar[str] = "solvable.attention.token_selection"
-    replicates: ClassVar[int] = 1
+    name = "token-selection/joint"
+    source = f"{MIRROR}, joint experiment (settings from the authors' code)"
+    replicates = 1
 
     p: float = axis(list(REFERENCES), "p of mirror descent")
     steps: int | None = parameter(None, "steps (none: 1500 at p = 1.75, 2000 at 2, 20000 at 3, else 4000)")
     learning_rate: float = parameter(0.1, "learning rate", symbol="eta", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("divergence", "divergence of W", log=True),
-        Observable("decoder_divergence", "divergence of the decoder", log=True),
-        Observable("attention_probability", "attention on the selected tokens"),
-        Observable("label_probability", "probability of the label"),
+    observables = (
+        Observable("divergence", "divergence of W", log=True, dims=AT),
+        Observable("decoder_divergence", "divergence of the decoder", log=True, dims=AT),
+        Observable("attention_probability", "attention on the selected tokens", dims=AT),
+        Observable("label_probability", "probability of the label", dims=AT),
         Observable("final_divergence", "divergence of W at the end", tolerance=0.001),
         Observable("final_decoder_divergence", "divergence of the decoder at the end", tolerance=0.001),
-        Observable("token", "selected token"),
+        Observable("token", "selected token", dims=("sequence",)),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "final_divergence": Status("asymptotic", "reconstruction"),
-        "final_decoder_divergence": Status("asymptotic", "reconstruction"),
-    }
-    overlays: ClassVar[Sequence[Overlay]] = GIVEN
-    panels: ClassVar[Sequence[str]] = (
-        "divergence",
-        "decoder_divergence",
-        "attention_probability",
-        "label_probability",
-    )
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {**OVER_STEPS, "sequence": Dimension("sequence")}
+    statuses = {"final_divergence": OURS, "final_decoder_divergence": OURS}
+    panels = ("divergence", "decoder_divergence", "attention_probability", "label_probability")
+    dimensions = {**OVER_STEPS, "sequence": Dimension("sequence")}
 
     def task(self) -> Any:
         """The published example."""
@@ -155,13 +179,28 @@ class Joint(FigureExperiment):
         steps = STEPS.get(self.p, 4000) if self.steps is None else self.steps
         return ts.MirrorDescent(self.p, self.learning_rate, steps, train_decoder=True)
 
+    def coordinates(self) -> Mapping[str, Any]:
+        """The steps recorded, and the sequences."""
+        steps, early = self.algorithm().steps, np.array([1, 2, 5, 10, 20, 50, 100])
+        late = np.round(np.geomspace(200, steps, 9)) if steps > 200 else []
+        at = np.union1d(early[early <= steps], np.append(late, steps)).astype(int)
+        return {"at": at, "sequence": np.arange(len(self.task().labels))}
+
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """Train W and v from zero."""
+        return super().runs(key, replicates).separable()
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """Both divergences, both probabilities and the token, see `joint`."""
+        return ts.figures.joint(run, self.p)
+
 
 class Rates(SelectionExperiment):
     """Step rules side by side: convergence of the direction, and saturation of the attention."""
 
-    name: ClassVar[str] = "token-selection/rates"
-    source: ClassVar[str] = f"{RATES} and {MIRROR} (setting and laws: reconstruction and derived here)"
-    replicates: ClassVar[int] = 30
+    name = "token-selection/rates"
+    source = f"{RATES} and {MIRROR} (setting and laws: reconstruction and derived here)"
+    replicates = 30
 
     rule: Literal["fixed", "normalized", "growing", "polyak"] = axis(
         ["fixed", "normalized", "growing", "polyak"], "step rule"
@@ -180,24 +219,19 @@ class Rates(SelectionExperiment):
     steps: int = parameter(4000, "steps", log=True)
     start_scale: float = parameter(1.0, "standard deviation of the entries of W at the start")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("divergence", "divergence from the max margin", log=True),
-        Observable("decay", "-log of attention off the selection", log=True),
+    observables = (
+        Observable("divergence", "divergence from the max margin", log=True, dims=AT),
+        Observable("decay", "-log of attention off the selection", log=True, dims=AT),
         Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.075)),
         Observable("gap_slope", "fall of log attention a step", allowance=_one_percent),
         Observable("growth", "norm over its law", allowance=allow(0.0125)),
         Observable("scaled_excess", "excess loss over its law", allowance=allow(0.0125)),
         Observable("offset", "alignment minus log(eta k)", allowance=allow(0.05)),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (
-        Overlay("growth", given=True),
-        Overlay("rate"),
-        Overlay("excess_loss", given=True),
-        Overlay("polyak"),
-    )
-    panels: ClassVar[Sequence[str]] = ("divergence", "decay", "divergence_slope", "gap_slope")
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = OVER_STEPS
+    overlays = (Overlay("growth", given=True), Overlay("rate"), Overlay("excess_loss", given=True), Overlay("polyak"))
+    panels = ("divergence", "decay", "divergence_slope", "gap_slope")
+    x = "at"
+    dimensions = OVER_STEPS
 
     def task(self) -> Any:
         """One optimal token and equal scores, or random problems."""
@@ -209,189 +243,206 @@ class Rates(SelectionExperiment):
         """Mirror descent with the step rule."""
         if self.rule == "growing":
             return ts.MirrorDescent(self.p, ts.linear_growth(self.speed, self.p), self.steps)
-        if self.rule == "fixed":
-            return ts.MirrorDescent(self.p, self.fixed_rate, self.steps, "fixed")
-        return ts.MirrorDescent(self.p, self.learning_rate, self.steps, self.rule, polyak_constant=self.constant)
-
-    def sizes(self) -> dict[str, Any]:
-        """The start."""
-        return {"init_scale": self.start_scale}
+        rate = self.fixed_rate if self.rule == "fixed" else self.learning_rate
+        return ts.MirrorDescent(self.p, rate, self.steps, self.rule, polyak_constant=self.constant)
 
     def simulate(self, key: Any, replicates: int | range) -> Any:
         """Train; keep curves, slopes and last values."""
-        runs = ts.simulate(self.task(), self.algorithm(), **self.sizes(), key=key, replicates=replicates)
-        return at_the_end(runs)
+        return ts.figures.at_the_end(super().simulate(key, replicates), self.observables)
 
     def predict(self, overlay: Overlay, given: Any = None) -> Any:
         """One theory's slopes and last values."""
-        options = {} if given is None else {"given": given.runs, "throw": False}
-        return at_the_end(ts.predict(self.task(), self.algorithm(), theory=overlay.theory, **options))
+        return ts.figures.at_the_end(super().predict(overlay, given), self.observables)
 
     def applicable(self) -> Sequence[Overlay]:
         """The theories that speak of this step rule."""
         growth, rate, excess, polyak = self.overlays
-        return {
-            "fixed": (excess,),
-            "normalized": (growth, rate),
-            "growing": (growth, rate) if self.p >= 2.0 else (growth,),
-            "polyak": (growth, rate, polyak),
-        }[self.rule]
+        growing = (growth, rate) if self.p >= 2.0 else (growth,)
+        of_rules = {"fixed": (excess,), "normalized": (growth, rate), "polyak": (growth, rate, polyak)}
+        return of_rules.get(self.rule, growing)
 
 
-class Factored(SelectionExperiment, FigureExperiment):
+class Factored(SelectionExperiment, Figure):
     """Gradient descent on W against gradient descent on K and Q: which max-margin solution the product follows."""
 
-    name: ClassVar[str] = "token-selection/factored"
-    source: ClassVar[str] = f"{TRANSFORMERS}, correlation figures (settings from the authors' code)"
-    module: ClassVar[str] = "factored"
-    replicates: ClassVar[int] = 50
+    name = "token-selection/factored"
+    source = f"{TRANSFORMERS}, correlation figures (settings from the authors' code)"
+    replicates = 50
 
     parameterization: Literal["matrix", "factored"] = axis(["matrix", "factored"], "what is trained")
     steps: int = parameter(4000, "steps", log=True)
     learning_rate: float = parameter(0.1, "learning rate", symbol="eta", log=True)
     start_scale: float = parameter(0.1, "standard deviation of the entries of the trained matrices at the start")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("frobenius", "correlation with the Frobenius solution"),
-        Observable("nuclear", "correlation with the nuclear solution"),
+    observables = (
+        Observable("frobenius", "correlation with the Frobenius solution", dims=AT),
+        Observable("nuclear", "correlation with the nuclear solution", dims=AT),
         Observable("final_frobenius", "correlation with the Frobenius solution at the end", allowance=allow(0.01)),
         Observable("final_nuclear", "correlation with the nuclear solution at the end", allowance=allow(0.01)),
         Observable("effective_rank", "effective rank of W", allowance=allow(0.05)),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        **{name: Status("asymptotic", "reconstruction") for name in ("final_frobenius", "final_nuclear")},
-        "effective_rank": Status("asymptotic", "derived"),
-    }
-    overlays: ClassVar[Sequence[Overlay]] = GIVEN
-    panels: ClassVar[Sequence[str]] = ("frobenius", "nuclear", "effective_rank")
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = OVER_STEPS
+    statuses = {"final_frobenius": OURS, "final_nuclear": OURS, "effective_rank": DERIVED}
+    panels = ("frobenius", "nuclear", "effective_rank")
+    norms = (2.0, "nuclear")
 
     def algorithm(self) -> Any:
         """Normalised gradient descent on W or its factors."""
         return ts.MirrorDescent(2.0, self.learning_rate, self.steps, parameterization=self.parameterization)
 
-    def sizes(self) -> dict[str, Any]:
-        """The start."""
-        return {"init_scale": self.start_scale}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """Correlation <A, W>/(|A|_F |W|_F) with the Frobenius and the nuclear max-margin solution A, over the steps and
+        at the end; `effective_rank` (|W|_*/|W|_F)^2 at the end. W ends along the first, K Q^T along the second.
+        """
+        frobenius, nuclear = (ts.correlation(one.weights, run.path.weights) for one in run.references)
+        correlations = ts.figures.with_ends({"frobenius": frobenius, "nuclear": nuclear})
+        return {**correlations, "effective_rank": ts.figures.effective_rank(run.weights)}
 
 
-class GlobalLocal(SelectionExperiment, FigureExperiment):
+class GlobalLocal(SelectionExperiment, Figure):
     """How often training ends on the optimal tokens as the dimension grows, and how often on locally optimal ones."""
 
-    name: ClassVar[str] = "token-selection/global-local"
-    source: ClassVar[str] = f"{TRANSFORMERS}, global against local convergence (figure: reconstruction)"
-    module: ClassVar[str] = "shares"
-    replicates: ClassVar[int] = 100
+    name = "token-selection/global-local"
+    source = f"{TRANSFORMERS}, global against local convergence (figure: reconstruction)"
+    replicates = 100
 
     dim: int = axis([2, 3, 4, 6, 10, 20, 40], "dimension of a token", symbol="d", log=True)
     p: float = parameter(2.0, "p of mirror descent")
     steps: int = parameter(2000, "steps", log=True)
     start_scale: float = parameter(0.0, "standard deviation of the entries of W at the start")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("feasible", "optimal tokens can be separated"),
         Observable("settled", "attention saturated"),
         # a few per mille of the runs linger where a support token scores slightly higher, and move on much later
         Observable("locally_optimal", "ends on locally optimal tokens", allowance=allow(0.01)),
         Observable("globally_optimal", "ends on the optimal tokens"),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {"locally_optimal": Status("asymptotic", "stated")}
-    overlays: ClassVar[Sequence[Overlay]] = GIVEN
-    panels: ClassVar[Sequence[str]] = ("globally_optimal", "locally_optimal", "feasible")
-    x: ClassVar[str] = "dim"
+    statuses = {"locally_optimal": STATED}
+    panels = ("globally_optimal", "locally_optimal", "feasible")
+    x, dimensions = "dim", {}
 
     def algorithm(self) -> Any:
         """Normalised mirror descent."""
         return ts.MirrorDescent(self.p, 0.1, self.steps)
 
-    def sizes(self) -> dict[str, Any]:
-        """The start."""
-        return {"init_scale": self.start_scale}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """How its attention ended, see `shares`."""
+        return ts.figures.shares(run)
+
+    def predicted(self, runs: Any) -> Any:
+        """A run whose attention saturates does so on a locally optimal selection."""
+        return {"locally_optimal": runs.saturated}
 
 
-class Rank(SelectionExperiment, FigureExperiment):
+class Rank(SelectionExperiment, Measured):
     """Rank of the max-margin solutions for the optimal tokens, Frobenius and nuclear, against the dimension."""
 
-    name: ClassVar[str] = "token-selection/rank"
-    source: ClassVar[str] = f"{TRANSFORMERS}, rank study (settings from the authors' code)"
-    module: ClassVar[str] = "rank"
-    replicates: ClassVar[int] = 50
+    name = "token-selection/rank"
+    source = f"{TRANSFORMERS}, rank study (settings from the authors' code)"
+    replicates = 50
 
     dim: int = axis([2, 3, 4, 5, 10, 15, 20], "dimension of a token", symbol="d", log=True)
     infeasible: Literal["drop", "rank one"] = parameter(
         "drop", "problems whose optimal tokens nothing separates ('rank one': as published)"
     )
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("frobenius_rank", "rank, Frobenius norm", bound="above"),
         Observable("nuclear_rank", "rank, nuclear norm", bound="above"),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        name: Status("bound", "derived") for name in ("frobenius_rank", "nuclear_rank")
-    }
-    x: ClassVar[str] = "dim"
+    statuses = dict.fromkeys(("frobenius_rank", "nuclear_rank"), Status("bound", "derived"))
+    x, dimensions = "dim", {}
 
     def algorithm(self) -> Any:
         """Nothing is trained."""
         return None
 
-    def sizes(self) -> dict[str, Any]:
-        """What becomes of infeasible problems."""
-        return {"infeasible": self.infeasible}
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """Draw problems and solve for their optimal tokens.
+
+        A problem whose optimal tokens nothing separates is missing with its reason. With infeasible="rank one" it
+        counts as rank 1, as in the published figure, whose code takes the rank of a solution that is None; NumPy
+        answers 1.
+        """
+        return ts.figures.on_optimal_tokens(
+            self.task(), key, replicates, (2.0, "nuclear"), drop=self.infeasible == "drop"
+        )
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """`frobenius_rank` and `nuclear_rank`."""
+        return ts.figures.ranks(run)
+
+    def predicted(self, runs: Any) -> Any:
+        """Both solutions are sums of c_i z_i^T, so min(samples, dim) bounds their ranks."""
+        return dict.fromkeys(("frobenius_rank", "nuclear_rank"), float(min(self.samples, self.dim)))
 
 
-class Path(SelectionExperiment, FigureExperiment):
+class Path(SelectionExperiment, Measured):
     """Regularisation path: the least loss in a ball points to the max margin, up to 1/radius^2."""
 
-    name: ClassVar[str] = "token-selection/path"
-    source: ClassVar[str] = f"{MIRROR}, regularisation path (rate derived here)"
-    module: ClassVar[str] = "radius"
-    replicates: ClassVar[int] = 30
+    name = "token-selection/path"
+    source = f"{MIRROR}, regularisation path (rate derived here)"
+    replicates = 30
 
     p: float = axis(list(REFERENCES), "p of the norm")
     largest: float = parameter(1000.0, "largest radius", symbol="R", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("divergence", "divergence from the max margin", log=True),
+    observables = (
+        Observable("divergence", "divergence from the max margin", log=True, dims=("radius",)),
         Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.05)),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {"divergence_slope": Status("asymptotic", "derived")}
-    x: ClassVar[str] = "radius"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {"radius": Dimension("radius R of the ball", log=True)}
+    statuses = {"divergence_slope": DERIVED}
+    x = "radius"
+    dimensions = {"radius": Dimension("radius R of the ball", log=True)}
 
     def algorithm(self) -> Any:
         """The p of the norm, and the logistic loss."""
         return ts.MirrorDescent(self.p)
 
-    def sizes(self) -> dict[str, Any]:
-        """The largest radius."""
-        return {"largest": self.largest}
+    def coordinates(self) -> Mapping[str, Any]:
+        """The radii, over three decades."""
+        return {"radius": self.largest * np.geomspace(1e-3, 1.0, 13)}
+
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """Draw problems and solve their paths."""
+        radii = self.coordinates()["radius"]
+        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, radii, asked=5)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """`divergence` of W(R) from the max-margin solution for the tokens selected at the largest radius R;
+        `divergence_slope` of its logarithm in log R over the last decade of radii.
+        """
+        found = ts.directional_divergence(run.limit.weights, run.path.weights, self.p)
+        return {"divergence": found, "divergence_slope": ts.figures.last_slope(run.path.steps, found)}
+
+    def predicted(self, runs: Any) -> Any:
+        """The divergence falls like R^-2 (derived here)."""
+        return {"divergence_slope": -2.0}
 
 
-class Sparsity(SelectionExperiment, FigureExperiment):
+class Sparsity(SelectionExperiment, Figure):
     """How unequal the entries of W are, after training with different p and in the max-margin limit."""
 
-    name: ClassVar[str] = "token-selection/sparsity"
-    source: ClassVar[str] = f"{MIRROR}, sparsity of the weights (figure: reconstruction)"
-    module: ClassVar[str] = "sparsity"
-    replicates: ClassVar[int] = 50
+    name = "token-selection/sparsity"
+    source = f"{MIRROR}, sparsity of the weights (figure: reconstruction)"
+    replicates = 50
 
     p: float = axis([1.5, 1.75, 2.0, 3.0, 5.0], "p of mirror descent", log=True)
     speed: float = parameter(0.1, "growth of the norm a step", log=True)
     steps: int = parameter(4000, "steps", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("small_share", "share of entries below max/10", allowance=allow(0.01)),
         Observable("participation", "(mean |w|)^2 / mean w^2", allowance=allow(0.005)),
         Observable("peak", "largest entry / root mean square", allowance=allow(0.03)),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        name: Status("asymptotic", "derived") for name in ("small_share", "participation", "peak")
-    }
-    overlays: ClassVar[Sequence[Overlay]] = GIVEN
-    x: ClassVar[str] = "p"
+    statuses = dict.fromkeys(("small_share", "participation", "peak"), DERIVED)
+    x, dimensions = "p", {}
 
     def algorithm(self) -> Any:
         """Normalised mirror descent with linear growth."""
         return ts.MirrorDescent(self.p, ts.linear_growth(self.speed, self.p), self.steps)
+
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """How the entries of W are spread, see `spread`."""
+        return ts.figures.spread(run.weights)

@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
-from solvable.attention.token_selection.losses import DecreasingLoss
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.numerics.losses import DecreasingLoss
 
 
 class Scaled(NamedTuple):
@@ -109,9 +109,7 @@ def excess_loss(
     fall_i = sum_{t != selected} s_it (gamma_i,selected - gamma_it). Negative where the rest scores higher.
     """
     scores = problem.scores(decoder)[:, None, :]
-    logits = attention_logits(problem, weights)
-    place = selected_of_queries(problem, selected)[..., None]
-    rest = jnp.arange(logits.shape[-1])[None, None, :] != place
+    logits, place, rest = selected_and_rest(problem, weights, selected)
     log_attention = jax.nn.log_softmax(logits, axis=-1)
     best = jnp.take_along_axis(jnp.broadcast_to(scores, logits.shape), place, axis=-1)
     gaps = jnp.where(rest, best - scores, 0.0)
@@ -127,11 +125,13 @@ def excess_loss(
     return Scaled(jnp.mean(jnp.where(tiny, linear, loss.drop(gamma, scale * falls) / scale)), shift)
 
 
-def selected_of_queries(problem: SelectionProblem, selected: Any) -> Int[Array, "n m"]:
-    """The selected token of every query, from one a sequence or one a query."""
-    selected = jnp.asarray(selected)
-    n, m = problem.query_sets.shape[:2]
-    return jnp.broadcast_to(selected[:, None] if selected.ndim == 1 else selected, (n, m))
+def selected_and_rest(
+    problem: SelectionProblem, weights: Float[Array, "d d"], selected: Any
+) -> tuple[Float[Array, "n m T"], Int[Array, "n m 1"], Bool[Array, "n m T"]]:
+    """The logits, the selected token of every query, from one a sequence or one a query, and where the others are."""
+    logits, selected = attention_logits(problem, weights), jnp.asarray(selected)
+    place = jnp.broadcast_to(selected[:, None] if selected.ndim == 1 else selected, logits.shape[:2])[..., None]
+    return logits, place, jnp.arange(logits.shape[-1])[None, None, :] != place
 
 
 def attention_maps(problem: SelectionProblem, weights: Float[Array, "d d"]) -> Float[Array, "n m T"]:
@@ -143,7 +143,6 @@ def log_unselected(
     problem: SelectionProblem, weights: Float[Array, "d d"], selected: Int[Array, "n"] | Int[Array, "n m"]
 ) -> Float[Array, "n m"]:
     """log(1 - s_i,selected), to relative accuracy."""
-    logits = attention_logits(problem, weights)
-    place = selected_of_queries(problem, selected)[..., None]
-    rest = jnp.where(jnp.arange(logits.shape[-1])[None, None, :] != place, logits, -jnp.inf)
+    logits, _, others = selected_and_rest(problem, weights, selected)
+    rest = jnp.where(others, logits, -jnp.inf)
     return jax.nn.logsumexp(rest, axis=-1) - jax.nn.logsumexp(logits, axis=-1)

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any, Literal
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from solvable.attention.token_selection.task import SelectionProblem
 from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result
+from solvable.numerics.validation import instance, on_the_host
 
 SUPPORT = 1e-6
 Norm = float | Literal["nuclear"]
 
 
-@dataclasses.dataclass(frozen=True)
-class MaxMargin:
+class MaxMargin(eqx.Module):
     """The least-norm weights that separate the selected tokens by a margin of 1, with their certificate.
 
     `weights` (d, d), NaN when nothing separates, (d,) for the decoder; `norm` |weights|_p; `margin` = 1/norm the
@@ -36,8 +36,8 @@ class MaxMargin:
     result: Result
     selected: Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]
     relaxed: Bool[np.ndarray, "n"]
-    p: Norm
-    stats: dict[str, float] = dataclasses.field(repr=False)
+    p: Norm = eqx.field(static=True)
+    stats: dict[str, float] = eqx.field(repr=False)
 
 
 def max_margin(
@@ -55,8 +55,8 @@ def max_margin(
     has a copy in its sequence; SolveError, unless throw=False, when the certified gap misses its tolerance. Weights
     that do not exist are an answer, not an error: see `MaxMargin.result`.
     """
-    tokens, queries = np.asarray(problem.tokens, np.float64), np.asarray(problem.query_sets, np.float64)
     chosen = selection(problem, selected)
+    tokens, queries = np.asarray(problem.tokens, np.float64), np.asarray(problem.query_sets, np.float64)
     place = np.broadcast_to(chosen[:, None] if chosen.ndim == 1 else chosen, queries.shape[:2])
     (n, length, dim), m = tokens.shape, queries.shape[1]
     others = np.arange(length)[None, None, :] != place[..., None]
@@ -94,7 +94,7 @@ def decoder_max_margin(problem: SelectionProblem, selected: Any, p: float = 2.0,
     With several queries a sequence the mean of their selected tokens stands for x_i,selected. The rest is as for
     `max_margin` (arXiv:2410.14581).
     """
-    tokens, chosen = np.asarray(problem.tokens, np.float64), selection(problem, selected)
+    chosen, tokens = selection(problem, selected), np.asarray(problem.tokens, np.float64)
     places = chosen[:, None] if chosen.ndim == 1 else chosen
     rows = np.take_along_axis(tokens, places[..., None], axis=1).mean(1) * np.asarray(problem.labels)[:, None]
     found = minimum_norm(rows, p, throw=throw)
@@ -103,6 +103,8 @@ def decoder_max_margin(problem: SelectionProblem, selected: Any, p: float = 2.0,
 
 def support_tokens(problem: SelectionProblem, solution: MaxMargin) -> Bool[np.ndarray, "..."]:
     """Which unselected tokens lie on the margin they are asked for, up to 1e-6: the shape of the multipliers."""
+    instance("problem", problem, (SelectionProblem,))
+    instance("solution", solution, (MaxMargin,))
     gaps, others = _gaps(problem, solution.weights, solution.selected)
     asked = np.where(solution.relaxed, 0.0, 1.0)[:, None, None]
     found = others & (gaps <= asked + SUPPORT)
@@ -115,15 +117,13 @@ def locally_optimal(problem: SelectionProblem, solution: MaxMargin, decoder: Any
     The scores gamma_it = y_i v^T x_it are those of the problem's decoder, or of `decoder`. It is for locally optimal
     selections that the source states convergence to the max-margin direction; False for an infeasible one.
     """
+    instance("solution", solution, (MaxMargin,))
     if solution.result == Result.INFEASIBLE:
         return False
     scores = np.asarray(problem.scores(decoder), np.float64)
-    support = support_tokens(problem, solution)
-    if support.ndim == 3:
-        best = np.take_along_axis(scores, solution.selected.reshape(len(scores), -1), axis=1)[..., None]
-        return bool(np.all(~support | (best > scores[:, None, :])))
-    best = np.take_along_axis(scores, solution.selected[:, None], axis=1)
-    return bool(np.all(~support | (best > scores)))
+    support = support_tokens(problem, solution).reshape(len(scores), -1, scores.shape[1])
+    best = np.take_along_axis(scores, solution.selected.reshape(len(scores), -1), axis=1)[..., None]
+    return bool(np.all(~support | (best > scores[:, None, :])))
 
 
 def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -> Float[np.ndarray, "..."]:
@@ -131,6 +131,7 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
 
     min over i and t of (x_i,selected - x_it)^T W z_i, times |solution| / |W|, over the sequences that are not relaxed.
     """
+    instance("solution", solution, (MaxMargin,))
     if isinstance(solution.p, str):
         raise ValueError(f"solution.p={solution.p!r} is not accepted; accepted: a solution in an entrywise norm")
     weights = np.asarray(weights, np.float64)
@@ -146,8 +147,11 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
 def selection(problem: SelectionProblem, selected: Any) -> Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]:
     """A checked selection.
 
-    Raises: ValueError for another shape than (n,) or (n, m), or an index that is not one of a token's.
+    Raises: TypeError for what is no problem; ValueError for a traced one, for another shape than (n,) or (n, m), or an
+    index that is not one of a token's.
     """
+    instance("problem", problem, (SelectionProblem,))
+    on_the_host("a max-margin program", problem, selected)
     n, m = problem.query_sets.shape[:2]
     length = problem.tokens.shape[1]
     chosen = np.asarray(selected)

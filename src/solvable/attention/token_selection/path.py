@@ -13,12 +13,12 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import attention_maps, stable_gradients
-from solvable.attention.token_selection.losses import DecreasingLoss, get_loss
 from solvable.attention.token_selection.max_margin import max_margin
 from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.numerics.losses import DecreasingLoss, get_decreasing_loss
 from solvable.numerics.precision import float64
 from solvable.numerics.results import Result, raise_unless_successful
-from solvable.numerics.validation import number
+from solvable.numerics.validation import instance, number
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
@@ -64,6 +64,7 @@ def regularization_path(
     Raises: ValueError for radii that are not positive and increasing, or a selection that nothing separates;
     SolveError, unless throw=False, where the optimality conditions are not met (a minimum inside the ball too).
     """
+    instance("problem", problem, (SelectionProblem,))
     p = float(number("p", p, above=1.0))
     found = np.atleast_1d(np.asarray(radii, np.float64))
     if found.ndim != 1 or not found.size or not np.all(np.isfinite(found)) or np.any(np.diff(found, prepend=0) <= 0):
@@ -74,15 +75,10 @@ def regularization_path(
         if solution.result == Result.INFEASIBLE:
             raise ValueError("selected holds tokens that nothing separates from the rest; accepted: another selection")
         start = solution.weights * (found[0] / solution.norm)
-    path = _path(p, get_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
+    path = _path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
     if throw:
         raise_unless_successful(path.result, "regularization_path")
     return path
-
-
-@eqx.filter_jit
-def _path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any) -> RegularizationPath:
-    return traced_path(p, loss, problem, radii, start)
 
 
 def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any) -> RegularizationPath:
@@ -128,3 +124,6 @@ def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, star
 
     _, found = jax.lax.scan(solve, (start, radii[0]), radii)
     return RegularizationPath(radii, *found)
+
+
+_path = eqx.filter_jit(traced_path)

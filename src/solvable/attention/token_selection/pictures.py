@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solvable.numerics.estimate import over_replicates
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
@@ -32,8 +34,7 @@ def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
             limit = (limits.sel(p=p) if "p" in limits.dims else limits).sel(reference=reference)
             curve = curve.where(limit.notnull())
         steps = curve["at"].values
-        count = curve.notnull().sum("replicate")
-        mean, error = curve.mean("replicate"), curve.std("replicate", ddof=1) / np.sqrt(count)
+        mean, error = over_replicates(curve)
         there = np.isfinite(mean.values)
         label = f"r = {float(reference):g}" + (" (own)" if float(reference) == p else "")
         drawn = np.nan_to_num(error.values[there])

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from solvable.numerics.fields import Checked, array, flag, whole
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
-from solvable.numerics.results import is_traced
-from solvable.numerics.validation import floating, integer
+from solvable.numerics.validation import floating
 
 
-class SelectionProblem(eqx.Module):
+class SelectionProblem(Checked):
     """n sequences of T tokens for one layer of softmax attention with a linear decoder.
 
     With the key-query matrix W the attention of sequence i is s_i = softmax_t(x_it^T W z_i), and its output the mean of
@@ -27,38 +27,10 @@ class SelectionProblem(eqx.Module):
     Raises: ValueError for shapes that disagree, values that are not finite, a zero query, labels other than -1 and +1.
     """
 
-    tokens: Float[Array, "n T d"]
-    queries: Float[Array, "n d"] | Float[Array, "n m d"]
-    labels: Float[Array, "n"]
-    decoder: Float[Array, "d"]
-
-    def __init__(self, tokens: Any, queries: Any, labels: Any, decoder: Any) -> None:
-        tokens = floating("tokens", tokens)
-        if tokens.ndim != 3 or 0 in tokens.shape:
-            raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, T, d) with at least one sequence")
-        n, length, dim = tokens.shape
-        if length < 2:
-            raise ValueError(f"tokens has T={length} token a sequence; accepted: at least 2, or nothing is selected")
-        queries = floating("queries", queries, tokens.dtype)
-        if queries.ndim not in (2, 3) or queries.shape[0] != n or queries.shape[-1] != dim or 0 in queries.shape:
-            raise ValueError(f"queries has shape {queries.shape}; accepted: ({n}, {dim}) or ({n}, m, {dim})")
-        if not is_traced(queries):
-            zero = np.argwhere(~np.any(np.asarray(queries) != 0, axis=-1))
-            if zero.size:
-                raise ValueError(
-                    f"queries is zero for sequence {zero[0][0]}, which then attends to nothing; accepted: non-zero rows"
-                )
-        labels = floating("labels", labels, tokens.dtype)
-        if labels.shape != (n,):
-            raise ValueError(f"labels has shape {labels.shape}; accepted: ({n},), one label a sequence")
-        if not is_traced(labels):
-            wrong = np.setdiff1d(np.unique(np.asarray(labels)), [-1, 1])
-            if wrong.size:
-                raise ValueError(f"labels holds {wrong[0]:g}; accepted: -1 and +1 (map 0/1 labels with 2 * labels - 1)")
-        decoder = floating("decoder", decoder, tokens.dtype)
-        if decoder.shape != (dim,):
-            raise ValueError(f"decoder has shape {decoder.shape}; accepted: ({dim},), the dimension of the tokens")
-        self.tokens, self.queries, self.labels, self.decoder = tokens, queries, labels, decoder
+    tokens: Any = array("n T d", least={"T": 2})
+    queries: Any = array("n d", "n m d", nonzero_rows=True)
+    labels: Any = array("n", entries=(-1.0, 1.0))
+    decoder: Any = array("d")
 
     def sample(self, key: jax.Array | None = None) -> SelectionProblem:
         """Itself: a problem is the task that always draws itself."""
@@ -82,18 +54,15 @@ class SelectionProblem(eqx.Module):
         return first_largest(self.scores(decoder))
 
 
-class RandomSelection(eqx.Module):
+class RandomSelection(Checked):
     """Random problems: tokens, queries and decoder uniform on the unit sphere, labels fair signs (arXiv:2410.14581).
 
     Arguments: samples n >= 1 sequences, length T >= 2 tokens a sequence, dim d >= 1.
     """
 
-    samples: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    dim: int = eqx.field(static=True)
-
-    def __init__(self, samples: int = 6, length: int = 8, dim: int = 10) -> None:
-        self.samples, self.length, self.dim = _sizes(samples, length, dim)
+    samples: int = whole(6, at_least=1)
+    length: int = whole(8, at_least=2)
+    dim: int = whole(10, at_least=1)
 
     @float64
     @eqx.filter_jit
@@ -109,7 +78,7 @@ class RandomSelection(eqx.Module):
         return SelectionProblem(tokens, vectors[self.samples * self.length : -1], labels, vectors[-1])
 
 
-class EqualScores(eqx.Module):
+class EqualScores(Checked):
     """Sequences with one token of score 1, all others of score 0, and nearly orthogonal tokens; dim > samples * length.
 
     Normalised gradient descent then ends on the optimal tokens (the scenario of arXiv:2402.05738; this recipe is a
@@ -119,27 +88,18 @@ class EqualScores(eqx.Module):
     Arguments: samples n, length T >= 2, dim d > n T; `orthonormal` tokens, or Gaussian ones of variance 1/d.
     """
 
-    samples: int = eqx.field(static=True)
-    length: int = eqx.field(static=True)
-    dim: int = eqx.field(static=True)
-    orthonormal: bool = eqx.field(static=True)
-    every_query: bool = eqx.field(static=True)
+    samples: int = whole(8, at_least=1)
+    length: int = whole(4, at_least=2)
+    dim: int = whole(40, at_least=1)
+    orthonormal: bool = flag(True)
+    every_query: bool = flag(False)
 
-    def __init__(
-        self,
-        samples: int = 8,
-        length: int = 4,
-        dim: int = 40,
-        orthonormal: bool = True,
-        every_query: bool = False,
-    ) -> None:
-        self.samples, self.length, self.dim = _sizes(samples, length, dim)
+    def __check_init__(self) -> None:
         if self.dim <= self.samples * self.length:
             raise ValueError(
                 f"dim={self.dim} is too small for samples={self.samples} of length={self.length}; accepted: more than "
                 f"{self.samples * self.length}"
             )
-        self.orthonormal, self.every_query = bool(orthonormal), bool(every_query)
 
     @float64
     @eqx.filter_jit
@@ -169,20 +129,12 @@ def two_sequences() -> SelectionProblem:
 Task = SelectionProblem | RandomSelection | EqualScores
 
 
-def first_largest(array: Any) -> Int[Array, "..."]:
+def first_largest(values: Any) -> Int[Array, "..."]:
     """The first place of the largest value along the last axis.
 
     Not argmax, whose 64-bit places do not compile inside a user's jit without double precision.
     """
-    length = array.shape[-1]
-    places = jnp.arange(length).reshape((1,) * (array.ndim - 1) + (length,))
+    length = values.shape[-1]
+    places = jnp.arange(length).reshape((1,) * (values.ndim - 1) + (length,))
     # NaNs equal nothing: the last place then
-    return jnp.min(jnp.where(array == array.max(axis=-1, keepdims=True), places, length - 1), axis=-1)
-
-
-def _sizes(samples: Any, length: Any, dim: Any) -> tuple[int, int, int]:
-    return (
-        integer("samples", samples, at_least=1),
-        integer("length", length, at_least=2),
-        integer("dim", dim, at_least=1),
-    )
+    return jnp.min(jnp.where(values == values.max(axis=-1, keepdims=True), places, length - 1), axis=-1)

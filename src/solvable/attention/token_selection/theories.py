@@ -1,25 +1,101 @@
-"""The theories of token selection: what each computes, its claim on every observable, and where it comes from."""
+"""The theories of token selection: what each computes and claims, and where it comes from."""
 
 from __future__ import annotations
 
-from solvable.lab.experiment import Status, Theory
+from typing import TYPE_CHECKING, Any
 
-OVER_STEPS = (
-    "norm",
-    "divergence",
-    "margin_ratio",
-    "saturation",
-    "log_unselected",
-    "growth",
-    "scaled_excess",
-    "offset",
-    "decoder_divergence",
-)
-OBSERVABLES = (*OVER_STEPS, "direction", "divergence_slope", "gap_slope", "locally_optimal", "globally_optimal")
+import numpy as np
+
+from solvable.lab.declare import Predicted, Status, Theory
+
+if TYPE_CHECKING:
+    from solvable.attention.token_selection.algorithms import MirrorDescent
+    from solvable.attention.token_selection.max_margin import MaxMargin
+    from solvable.attention.token_selection.runs import Runs
+    from solvable.attention.token_selection.task import SelectionProblem
+
 GIVEN = ("problem", "selected", "saturation", "decoder", "result")
 
-_STATED = Status("asymptotic", "stated")
-_DERIVED = Status("asymptotic", "derived")
+
+def max_margin(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) -> Predicted:
+    """W over its norm is the max-margin solution over its norm, and so is the decoder where it is trained."""
+    if algorithm.parameterization == "factored" and algorithm.p != 2.0:
+        raise ValueError(
+            f"p={algorithm.p:g} has no known direction with parameterization='factored'; accepted: p=2, whose "
+            "direction is that of the nuclear norm"
+        )
+    weights, ones = runs.limit.weights, np.ones(len(at))
+    size = np.linalg.norm(weights.reshape(len(weights), -1), algorithm.p, axis=1)
+    return _said(
+        runs,
+        direction=weights / size[:, None, None],
+        divergence=0.0 * ones,
+        # the margin is measured in the entrywise norm, in which the nuclear solution's is not the largest
+        margin_ratio=ones if algorithm.parameterization == "matrix" else None,
+        decoder_divergence=0.0 * ones if algorithm.train_decoder else None,
+    )
+
+
+def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
+    """|W| = (sum of rates)^(1/(p-1)) for normalised steps, k |W_mm| / polyak_constant for Polyak steps."""
+    if algorithm.parameterization == "factored" or algorithm.train_decoder or algorithm.step == "fixed":
+        raise ValueError(
+            "theory='growth' speaks of W trained alone by normalized or polyak steps; accepted: "
+            "parameterization='matrix', no decoder, and theory='excess_loss' for fixed steps"
+        )
+    size, ones = None if runs is None else runs.limit.norm, np.ones(len(at))
+    if algorithm.step == "normalized":
+        norm, speed = algorithm.summed_rates(at) ** (1.0 / (algorithm.p - 1.0)), algorithm.speed
+        slopes = None if size is None or speed is None else -speed / size
+        return _said(runs, norm=norm, growth=ones, gap_slope=slopes)
+    if size is None:
+        raise ValueError(
+            f"given=None is not accepted with theory='growth' and step={algorithm.step!r}, whose growth depends on the "
+            "max-margin norm; accepted: an outcome of simulate"
+        )
+    return _said(runs, norm=at * size[:, None] / float(algorithm.polyak_constant), growth=ones)
+
+
+def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
+    """The slope of log divergence over log steps."""
+    if algorithm.parameterization == "factored" or algorithm.train_decoder:
+        raise ValueError("theory='rate' speaks of W trained alone; accepted: parameterization='matrix', no decoder")
+    scheduled = callable(algorithm.learning_rate)
+    if algorithm.step == "polyak" or (scheduled and algorithm.speed is not None and algorithm.p >= 2.0):
+        return _said(runs, divergence_slope=-2.0)
+    if algorithm.step == "normalized" and not scheduled:
+        return _said(runs, divergence_slope=-2.0 * min(1.0, 1.0 / (algorithm.p - 1.0)))
+    raise ValueError(
+        f"step={algorithm.step!r} with learning_rate={algorithm.learning_rate!r} has no power law in the steps; "
+        "accepted: normalized steps of constant rate or of linear_growth with p >= 2, and polyak steps"
+    )
+
+
+def excess_loss(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) -> Predicted:
+    """The excess loss over its law, which is 1, and at p = 2 how far the alignment is from log(eta k)."""
+    from solvable.numerics.recording import pick
+
+    if algorithm.step != "fixed" or algorithm.parameterization == "factored" or algorithm.train_decoder:
+        raise ValueError(
+            f"theory='excess_loss' does not speak of step={algorithm.step!r} with "
+            f"parameterization={algorithm.parameterization!r}; accepted: fixed steps on W alone"
+        )
+    ones, offsets = np.ones(len(at)), None
+    if algorithm.p == 2.0:
+        offsets = np.full((len(runs.result), len(at)), np.nan)
+        for r in map(int, np.flatnonzero(runs.separable().result == 0)):
+            offsets[r] = offset(algorithm, pick(runs.problem, r), pick(runs.limit, r))
+    return _said(runs, scaled_excess=ones, offset=offsets)
+
+
+def polyak(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
+    """log(1 - attention) falls by 1/polyak_constant a step, whatever the data."""
+    if algorithm.step != "polyak":
+        raise ValueError(f"theory='polyak' does not speak of step={algorithm.step!r}; accepted: step='polyak'")
+    return _said(runs, gap_slope=-1.0 / float(algorithm.polyak_constant))
+
+
+_STATED, _DERIVED = Status("asymptotic", "stated"), Status("asymptotic", "derived")
 
 theories: dict[str, Theory] = {
     "max_margin": Theory(
@@ -31,26 +107,62 @@ theories: dict[str, Theory] = {
             "margin_ratio": _DERIVED,
             "decoder_divergence": Status("asymptotic", "reconstruction"),
         },
+        max_margin,
         given=GIVEN,
+        needs_given=True,
     ),
     "growth": Theory(
         "the norm over steps, (sum of learning rates)^(1/(p-1)) for normalised steps; given the tokens selected also "
         "the fall of log(1 - attention) a step, and the norm of Polyak steps",
         {"norm": _DERIVED, "growth": _DERIVED, "gap_slope": _DERIVED},
+        growth,
+        given=GIVEN,
     ),
     "rate": Theory(
         "the slope of log divergence over log steps: -2 min(1, 1/(p-1)) for normalised steps of constant rate, -2 for "
         "linear growth and Polyak steps",
         {"divergence_slope": _DERIVED},
+        rate,
+        given=GIVEN,
     ),
     "excess_loss": Theory(
         "fixed steps: the excess loss times eta k over (p-1) m^(p-2) |W_mm|_p^p, m = |W|/|W_mm|, goes to 1; at p = 2 "
         "<W, W_mm>/|W_mm|^2 - log(eta k) goes to sum_j lambda_j log(beta_j/lambda_j)/|W_mm|^2",
         {"scaled_excess": _DERIVED, "offset": _DERIVED},
+        excess_loss,
         given=GIVEN,
+        needs_given=True,
     ),
     "polyak": Theory(
         "Polyak steps: log(1 - attention) falls by 1/polyak_constant a step, whatever the data",
         {"gap_slope": _DERIVED},
+        polyak,
+        given=GIVEN,
     ),
 }
+
+
+def offset(algorithm: MirrorDescent, problem: SelectionProblem, solution: MaxMargin) -> float:
+    """sum_j lambda_j log(beta_j / lambda_j) / |W_mm|^2: the limit of <W_k, W_mm>/|W_mm|^2 - log(eta k) at p = 2.
+
+    Near saturation the excess loss is sum_j beta_j exp(-a_j.W) with beta_it = (1/(n m)) (-loss'(gamma_i)) (gamma_i -
+    gamma_it), gamma_i the score of the selected token (over m queries a sequence, its mean in the loss), so gradient
+    descent is that of an exponential loss on the constraint rows a_j (derived here).
+    """
+    import jax.numpy as jnp
+
+    scores = np.asarray(problem.scores(), np.float64)
+    multipliers = solution.multipliers.reshape(len(scores), -1, scores.shape[1])
+    places = solution.selected.reshape(len(scores), -1)
+    places = np.broadcast_to(places, multipliers.shape[:2])
+    best = np.take_along_axis(scores, places, axis=1)  # (n, m)
+    log_slope = np.asarray(algorithm.loss.log_slope(jnp.asarray(best.mean(axis=1))))
+    gaps = best[:, :, None] - scores[:, None, :]
+    support = multipliers > 0.0
+    weights = multipliers[support]
+    log_beta = log_slope[:, None, None] + np.log(np.where(support, gaps, 1.0)) - np.log(multipliers[..., 0].size)
+    return float(weights @ (log_beta[support] - np.log(weights)) / solution.norm**2)
+
+
+def _said(runs: Runs | None, **values: Any) -> Predicted:
+    return Predicted(values) if runs is None else Predicted(values, runs.solved, {"gap": runs.limit.gap})

@@ -7,6 +7,7 @@ from .face import SolveError as SolveError
 from .face import absent as absent
 from .face import array as array
 from .face import batched_map as batched_map
+from .face import code as code
 from .face import converted as converted
 from .face import flag as flag
 from .face import float64 as float64

@@ -17,6 +17,7 @@ from solvable.numerics.recording import recorded_steps as recorded_steps
 from solvable.numerics.recording import recorded_times as recorded_times
 from solvable.numerics.results import Result as Result
 from solvable.numerics.results import SolveError as SolveError
+from solvable.numerics.results import code as code
 from solvable.numerics.results import raise_unless_successful as raise_unless_successful
 from solvable.numerics.validation import absent as absent
 from solvable.numerics.validation import instance as instance

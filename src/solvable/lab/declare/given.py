@@ -16,7 +16,8 @@ from solvable.numerics.results import Result, is_traced
 class Given:
     """What was read, by name, each with the replicate axis first; `result` (R,), None where no codes were given.
 
-    `replicated` says whether the prediction keeps the replicate axis. `at` and `unit` are those of the outcome.
+    `replicated` says whether the prediction keeps the replicate axis. `at` and `unit` are those of the outcome or run,
+    and of the prediction once it has settled them.
     """
 
     def __init__(
@@ -66,7 +67,8 @@ def read(given: Any, names: Sequence[str], runs: tuple[type, ...], bare: Mapping
             fields = _stacked(fields)
         return Given(fields, what, jnp.atleast_1d(given.result), given.at, given.unit)
     if isinstance(given, runs):
-        return Given(_stacked(fields), what, jnp.atleast_1d(given.result))  # pyright: ignore[reportAttributeAccessIssue]
+        times = getattr(given, "at", None)
+        return Given(_stacked(fields), what, jnp.atleast_1d(given.result), times)  # pyright: ignore[reportAttributeAccessIssue]
     accepted = ["an outcome of simulate", *(["a run"] if runs else []), *(f"{kind.__name__}" for kind in bare)]
     raise TypeError(
         f"given={what} is not accepted; accepted: {', '.join(accepted)}, or a mapping with "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from solvable.lab.declare.experiment import Experiment
-from solvable.lab.declare.theory import Overlay, Status
+from solvable.lab.declare.theory import Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
@@ -19,8 +19,9 @@ class Measured(Experiment):
     """An experiment whose observables are measured of a run: of trained runs, and of the same runs as theory has them.
 
     `measure(run)` gives the value of each observable, and `predicted(runs)` what theory has in place of the runs: runs,
-    which are then measured too, or the observables themselves; a function of the cell alone where `runs` is None (an
-    overlay without `given`). `statuses` says what is claimed of each observable that theory speaks of.
+    which are then measured too, or the observables themselves, a mapping or a `Predicted`; a function of the cell alone
+    where `runs` is None (an overlay without `given`). `statuses` says what is claimed of each observable that theory
+    speaks of.
     """
 
     statuses: ClassVar[Mapping[str, Status]] = {}
@@ -38,7 +39,7 @@ class Measured(Experiment):
         raise NotImplementedError
 
     def predicted(self, runs: Any) -> Any:
-        """The runs as theory has them, or the observables (one value for all runs, or one a run)."""
+        """The runs as theory has them, or the observables (one value for all runs, or one a run), or a `Predicted`."""
         raise NotImplementedError
 
     def coordinates(self) -> Mapping[str, Any]:
@@ -56,10 +57,12 @@ class Measured(Experiment):
 
         runs = None if given is None else given.runs
         found = self.predicted(runs)
-        result = getattr(found, "result", int(Result.SUCCESSFUL) if runs is None else runs.result)
-        values = found if isinstance(found, Mapping) else self._measured(found)
-        kept = {name: value for name, value in values.items() if name in self.status(overlay)}
-        return self._outcome(kept, result, None)
+        if not isinstance(found, Predicted):
+            values = found if isinstance(found, Mapping) else self._measured(found)
+            found = Predicted(values, None if values is found else found.result)
+        success = int(Result.SUCCESSFUL) if runs is None else runs.result
+        kept = {name: value for name, value in found.values.items() if name in self.status(overlay)}
+        return self._outcome(kept, success if found.result is None else found.result, None, found.stats)
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
@@ -77,14 +80,20 @@ class Measured(Experiment):
 
         there = np.asarray(runs.result) == int(Result.SUCCESSFUL)
         rows = [self.measure(one(r)) if ok else None for r, ok in enumerate(there)]
-        like = next((row for row in rows if row is not None), {})
+        like = next((row for row in rows if row is not None), self._unknown())
         blank = {name: np.full(np.shape(value), np.nan) for name, value in like.items()}
         return {
             name: np.stack([np.asarray(blank[name] if row is None else row[name], np.float64) for row in rows])
             for name in like
         }
 
-    def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any) -> Any:
+    def _unknown(self) -> dict[str, Any]:
+        """The observables where no run has any: NaN, of those whose dims have known lengths."""
+        places = self.coordinates()
+        known = [one for one in self.observables if set(one.dims) <= set(places)]
+        return {one.name: np.full([len(places[dim]) for dim in one.dims], np.nan) for one in known}
+
+    def _outcome(self, values: Mapping[str, Any], result: Any, runs: Any, stats: Any = None) -> Any:
         from solvable.lab.declare.outcome import Outcome
 
         dims = {one.name: one.dims for one in self.observables}
@@ -94,4 +103,5 @@ class Measured(Experiment):
             for name, value in values.items()
             if name in dims
         }
-        return Outcome.of(shaped, result, dims, at=places.pop("at", None), runs=runs, coordinates=places)
+        at = places.pop("at", None)
+        return Outcome.of(shaped, result, dims, at=at, runs=runs, stats=stats, coordinates=places)

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from solvable.lab.declare.theory import Status
+from solvable.numerics.estimate import mean_and_error
 from solvable.numerics.results import Result, is_traced
 
 if TYPE_CHECKING:
@@ -122,8 +123,8 @@ class Outcome(eqx.Module):
         return np.array(words[dim]) if dim in words else held.get("coordinates", {}).get(dim)
 
     def present(self) -> dict[str, AnyArray]:
-        """The observables this outcome holds, by name."""
-        return dict(self.values)
+        """The observables this outcome holds, by name, in the order in which they were declared."""
+        return {name: self.values[name] for name, _ in self._dims}
 
     def reasons(self) -> list[str]:
         """Why each replicate is missing (an empty text where it is not)."""
@@ -135,7 +136,7 @@ class Outcome(eqx.Module):
             return f"Outcome(traced: {', '.join(self.values)})"
         head = f"Outcome of {self.theory}" if self.theory else "Outcome"
         lines = [f"{head}{_replicates(self.result)}"]
-        for name, value in self.values.items():
+        for name, value in self.present().items():
             claim = f"  ({self.status[name].claim})" if name in self.status else ""
             lines.append(f"  {name:<20} {_summary(np.asarray(value), bool(self.leading))}{claim}")
         lines += [f"  missing: {reason}" for reason in dict.fromkeys(self.reasons()) if reason]
@@ -148,7 +149,7 @@ class Outcome(eqx.Module):
         own = {dim for dims in self.dims.values() for dim in dims}
         along = {dim: self.along(dim) for dim in sorted(own)}
         return xarray.Dataset(
-            {name: (self.leading + self.dims[name], np.asarray(value)) for name, value in self.values.items()},
+            {name: (self.leading + self.dims[name], np.asarray(value)) for name, value in self.present().items()},
             {dim: places for dim, places in along.items() if places is not None and np.ndim(places) == 1},
         )
 
@@ -174,8 +175,7 @@ def _summary(value: np.ndarray, replicated: bool) -> str:
         return f"array of shape {value.shape}"
     if not replicated:
         return f"{float(value):.6g}"
-    there = value[np.isfinite(value)]
-    if there.size == 0:
+    mean, error = mean_and_error(value)
+    if np.isnan(mean):
         return "missing"
-    error = f" +- {there.std(ddof=1) / np.sqrt(there.size):.2g}" if there.size > 1 else ""
-    return f"{there.mean():.6g}{error}"
+    return f"{mean:.6g}" + ("" if np.isnan(error) else f" +- {error:.2g}")

@@ -17,7 +17,7 @@ from solvable.lab.declare.theory import Observable, Predicted, Status, Theory
 from solvable.numerics.precision import float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import choice, instance, on_the_host
+from solvable.numerics.validation import absent, choice, instance, on_the_host
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,8 +25,9 @@ class Example:
     """A tiny setting of a system, in which the conformance test tries everything that all systems promise.
 
     `problem` is what `algorithm.train` takes; `shared` are the keywords that simulate and predict share, `sizes` those
-    of simulate alone. `failing` is a (task, algorithm) with which every replicate ends with the code `code`, None where
-    nothing can fail.
+    of simulate alone. `failing` is a (task, algorithm) with which every replicate of simulate ends with `code`, and
+    `unsolved` one of which predict finds no solution; None where there is none. `agreement` maps the observables in
+    which simulation and the default theory are compared to the allowance of their comparison.
     """
 
     task: Any
@@ -37,6 +38,8 @@ class Example:
     at: Any = None
     failing: tuple[Any, Any] | None = None
     code: int = int(Result.NONFINITE)
+    unsolved: tuple[Any, Any] | None = None
+    agreement: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
 class System(abc.ABC):
@@ -49,7 +52,8 @@ class System(abc.ABC):
     Class attributes: `tasks` and `algorithms`, the classes accepted; `observables`; `theories` by name, the first being
     the default; `traced`, whether predict works inside jit, vmap and grad (else a tracer is refused in a sentence);
     `units` of `at`, the first being the default; `run_types`, what `algorithm.train` returns; `bare`, classes of which
-    an object may be `given` by itself, with the name of what it stands for.
+    an object may be `given` by itself, with the name of what it stands for; `sampled_with`, the keyword with which
+    simulate calls a task's own `sample`.
     """
 
     tasks: ClassVar[tuple[type, ...]]
@@ -60,6 +64,7 @@ class System(abc.ABC):
     units: ClassVar[tuple[str, ...]] = ("",)
     run_types: ClassVar[tuple[type, ...]] = ()
     bare: ClassVar[Mapping[type, str]] = {}
+    sampled_with: ClassVar[str] = "full=True"
 
     @abc.abstractmethod
     def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *args: Any, **sizes: Any) -> Any:
@@ -80,7 +85,11 @@ class System(abc.ABC):
 
     def times(self, task: Any, algorithm: Any, at: Any, unit: str) -> Any:
         """`at` after its check, or the system's default for None."""
-        return at
+        absent("at", at, "this system records nothing on the way")
+
+    def default_unit(self, at: Any) -> str:
+        """The unit of `at`, as it was asked for, where none is said."""
+        return self.units[0]
 
     def runs_given(self, task: Any, algorithm: Any, given: Given | None) -> Any:
         """The runs that theories read, made of what was given; `result` (R,) says which of them they speak of.
@@ -151,7 +160,7 @@ class System(abc.ABC):
 
         `theory` None is the first, or with `given` the first that reads it.
         """
-        self._accept("predict", task, algorithm, given, shared)
+        self._accept("predict", task, algorithm, given, at, shared)
         name = self._theory(theory, given)
         said = self.theories[name]
         if given is None and said.needs_given:
@@ -165,10 +174,14 @@ class System(abc.ABC):
             words = " or ".join(["given=None", *(f"theory={one!r}" for one in readers)])
             raise ValueError(f"given is not read by theory={name!r}; accepted: {words}")
         found = None if given is None else read(given, said.given, self.run_types, self.bare)
-        if found is not None and found.unit is not None and unit is None:
-            unit = found.unit
-        unit = self._unit(unit)
-        at = self.times(task, algorithm, found.at if at is None and found is not None else at, unit)
+        if found is not None:
+            at, unit = found.at if at is None else at, found.unit if unit is None else unit
+        unit = self._unit(unit, at)
+        at = self.times(task, algorithm, at, unit)
+        if found is not None:
+            found.at, found.unit = at, unit
+        if len(self.units) > 1:
+            shared["unit"] = unit
         runs = self.runs_given(task, algorithm, found)
         answer = said.of(task, algorithm, runs, at, **shared) if said.of else {}
         if not isinstance(answer, Mapping | Predicted):
@@ -211,21 +224,21 @@ class System(abc.ABC):
     def _trained(
         self, task: Any, algorithm: Any, key: Any, replicates: Any, at: Any, unit: str | None, sizes: Any
     ) -> tuple[str, Any, Any]:
-        self._accept("simulate", task, algorithm, None, sizes)
+        self._accept("simulate", task, algorithm, key, at, sizes)
         if self.is_foreign(task) and not self.samples_problems(algorithm, **sizes):
             raise ValueError(
                 f"task={type(task).__name__} draws by a sample of its own, and this sampler is exact for the law of "
-                f"{type(self).__name__} alone; accepted: full=True, which calls it"
+                f"{type(self).__name__} alone; accepted: {self.sampled_with}, which calls it"
             )
-        unit = self._unit(unit)
+        unit = self._unit(unit, at)
         at = self.times(task, algorithm, at, unit)
         return unit, at, self.train(task, algorithm, replicate_keys(key, replicates), at, unit, **sizes)
 
-    def _accept(self, call: str, task: Any, algorithm: Any, given: Any, options: Any) -> None:
+    def _accept(self, call: str, task: Any, algorithm: Any, *others: Any) -> None:
         instance("task", task, self.tasks)
         instance("algorithm", algorithm, self.algorithms)
         if not self.traced:
-            on_the_host(call, task, algorithm, given, options)
+            on_the_host(call, task, algorithm, *others)
 
     def _theory(self, theory: str | None, given: Any) -> str:
         names = tuple(self.theories)
@@ -233,8 +246,8 @@ class System(abc.ABC):
             return next((name for name in names if self.theories[name].given), names[0])
         return choice("theory", names[0] if theory is None else theory, names)
 
-    def _unit(self, unit: str | None) -> str:
-        return choice("unit", self.units[0] if unit is None else unit, self.units)
+    def _unit(self, unit: str | None, at: Any) -> str:
+        return choice("unit", self.default_unit(at) if unit is None else unit, self.units)
 
     def _outcome(self, task: Any, algorithm: Any, values: Mapping[str, Any], result: Any, **about: Any) -> Outcome:
         dims = {one.name: one.dims for one in self.observables}

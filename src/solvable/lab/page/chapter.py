@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from solvable.lab.agreement import Row, Tally, badness, tally
+from solvable.lab.agreement import Row, Tally, badness, position, tally
 from solvable.lab.declare import Experiment
 from solvable.lab.looks import number
 from solvable.lab.values import CellResult
@@ -111,9 +111,7 @@ def observable_text(chapter: Chapter, row: Row) -> str:
     """The label of a row's observable, with the point in its own dims."""
     assert chapter.experiment is not None
     label = next((item.label for item in chapter.experiment.observables if item.name == row.observable), row.observable)
-    inside = ", ".join(
-        f"{dim} = {value if isinstance(value, str) else format(value, 'g')}" for dim, value in row.point.items()
-    )
+    inside = ", ".join(f"{dim} = {position(value)}" for dim, value in row.point.items())
     return f"{label} [{inside}]" if inside else label
 
 

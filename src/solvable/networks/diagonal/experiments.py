@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from solvable.lab.experiment import (
-    Dimension,
-    Experiment,
-    FigureExperiment,
-    Observable,
-    Overlay,
-    Status,
-    axis,
-    parameter,
-)
+from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
 from solvable.networks import diagonal as dn
-from solvable.networks.diagonal.pictures import (
-    draw_descent,
-    draw_gap,
-    draw_incremental,
-    draw_lasso_path,
-    draw_share,
-    draw_weight_decay,
-)
 
 if TYPE_CHECKING:
     import jax
@@ -33,30 +16,50 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SOURCE = "arXiv:2509.18766"
-INCREMENTAL_SOURCE = "arXiv:2208.14673"
 PathName = Literal["monotone", "nonmonotone", "any"]
 MONOTONE: Mapping[str, bool | None] = {"monotone": True, "nonmonotone": False, "any": None}
 SOLVED = 1e-5  # what the solvers of both sides may differ by in x
-IN_KINKS: Mapping[str, Dimension] = {
-    "at": Dimension("inverse penalty s, in units of the first kink", log=True),
-    "coordinate": Dimension("coordinate"),
-}
+GAP, SCALE = "largest relative lasso gap", "logarithm of the scale of the initialisation"
+COORDINATE = Dimension("coordinate")
+KINKS = Dimension("inverse penalty s, in units of the first kink", log=True)
 
 
-class RegressionExperiment(Experiment):
+class Figure(Experiment):
+    """What all figures share."""
+
+    system = "solvable.networks.diagonal"
+    x = "at"
+    drawing: ClassVar[str]  # the function of `pictures` that draws its panels
+
+    @classmethod
+    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+        """Its own drawing, where the dataset has what it shows."""
+        from solvable.networks.diagonal import pictures
+
+        return getattr(pictures, cls.drawing)(panel, axes, dataset)
+
+
+class RegressionExperiment(Figure):
     """What the figures on random regressions share: the law of the problems, which all cells draw alike."""
 
     samples: int = parameter(3, "samples of the regression", symbol="n", log=True)
     dim: int = parameter(4, "coordinates", symbol="d", log=True)
     problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
-    system: ClassVar[str] = "solvable.networks.diagonal"
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = IN_KINKS
+    dimensions = {"at": KINKS, "coordinate": COORDINATE}
+    full: ClassVar[bool] = False  # whether the two layers themselves are trained
+
+    def task(self) -> Any:
+        """Random problems, of the kind that the figure names."""
+        return dn.RandomRegression(self.samples, self.dim, MONOTONE[getattr(self, "path", "any")])
 
     def shared(self) -> dict[str, Any]:
         """Times in units of the first kink."""
         return {"unit": "first_kink", "at": np.geomspace(0.5, 30.0, 61)}
+
+    def sizes(self) -> dict[str, Any]:
+        """Which of the two ways to train."""
+        return {"full": self.full}
 
     def simulate(self, key: jax.Array, replicates: int | range) -> Any:
         """Train on the same problems in every cell."""
@@ -64,158 +67,103 @@ class RegressionExperiment(Experiment):
 
         return super().simulate(jax.random.key(self.problem_seed), replicates)
 
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
-        """Predict the problems that were drawn."""
-        return dn.predict(self.task(), self.algorithm(), theory=overlay.theory, given=given, throw=False)
-
 
 class LassoPath(RegressionExperiment):
     """Averaged trajectory and lasso path, for a monotone and a nonmonotone path, at scale 1e-5 and far below."""
 
-    name: ClassVar[str] = "diagonal/lasso-path"
-    source: ClassVar[str] = f"{SOURCE}, Fig. 1"
-    replicates: ClassVar[int] = 2
+    name, source = "diagonal/lasso-path", f"{SOURCE}, Fig. 1"
+    replicates = 2
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
-    log_scale: float = axis([-11.5, -115.0], "logarithm of the scale of the initialisation")
+    log_scale: float = axis([-11.5, -115.0], SCALE)
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("average", "averaged coefficients", tolerance=SOLVED),
         Observable("gap", "relative lasso gap", tolerance=SOLVED, log=True),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (
+    overlays = (
         Overlay("flow", given=True),
         Overlay("lasso", given=True, compared=False),
         Overlay("limit", given=True, compared=False),
     )
-    panels: ClassVar[Sequence[str]] = ("monotone", "nonmonotone", "gaps")
-
-    def task(self) -> Any:
-        """Random problems of this kind."""
-        return dn.RandomRegression(self.samples, self.dim, MONOTONE[self.path])
+    panels, drawing = ("monotone", "nonmonotone", "gaps"), "draw_lasso_path"
+    full = True
 
     def algorithm(self) -> Any:
         """Gradient flow."""
         return dn.GradientFlow(self.log_scale)
 
-    def sizes(self) -> dict[str, Any]:
-        """The two layers themselves are trained."""
-        return {"full": True}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The coefficients of one problem of each kind, and the gaps."""
-        return draw_lasso_path(panel, axes, dataset)
-
 
 class Gap(RegressionExperiment):
     """Largest gap to the lasso against log(1/scale): it vanishes for monotone paths, and not for others."""
 
-    name: ClassVar[str] = "diagonal/gap"
-    source: ClassVar[str] = f"{SOURCE}, Theorems 2.1 and 2.2 (rate and limit value: derived here)"
-    replicates: ClassVar[int] = 50
+    name, source = "diagonal/gap", f"{SOURCE}, Theorems 2.1 and 2.2 (rate and limit value: derived here)"
+    replicates = 50
 
     path: PathName = axis(["monotone", "nonmonotone"], "kind of lasso path the problems are drawn with")
-    log_scale: float = axis(
-        [-11.5, -23.0, -46.0, -92.0, -184.0, -368.0], "logarithm of the scale of the initialisation", symbol="log(eps)"
-    )
+    log_scale: float = axis([-11.5, -23.0, -46.0, -92.0, -184.0, -368.0], SCALE, symbol="log(eps)")
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable(
-            "largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.05 / -cell.log_scale, log=True
-        ),
-    )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("limit", given=True),)
-    panels: ClassVar[Sequence[str]] = ("gap",)
-    x: ClassVar[str] = "log_scale"
-
-    def task(self) -> Any:
-        """Random problems of this kind."""
-        return dn.RandomRegression(self.samples, self.dim, MONOTONE[self.path])
+    observables = (Observable("largest_gap", GAP, allowance=lambda cell: 0.05 / -cell.log_scale, log=True),)
+    overlays = (Overlay("limit", given=True),)
+    panels, drawing = ("gap",), "draw_gap"
+    x = "log_scale"
 
     def algorithm(self) -> Any:
         """Gradient flow in the log domain, to which all scales cost about the same."""
         return dn.GradientFlow(self.log_scale)
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """Both kinds, each with its limit value."""
-        return panel == "gap" and draw_gap(axes, dataset)
 
-
-class MonotoneShare(RegressionExperiment, FigureExperiment):
+class MonotoneShare(Figure, Measured):
     """How many random regressions have a monotone lasso path, and how many must have one."""
 
-    name: ClassVar[str] = "diagonal/monotone-share"
-    source: ClassVar[str] = f"{SOURCE}, section on simulations (more sizes: ours)"
-    module: ClassVar[str] = "share"
-    replicates: ClassVar[int] = 256
+    name, source = "diagonal/monotone-share", f"{SOURCE}, section on simulations (more sizes: ours)"
+    replicates = 256
 
     samples: int = axis([1, 2, 3, 4, 5, 6, 8, 12, 20, 50, 200], "samples of the regression", symbol="n", log=True)
     dim: int = axis([2, 4, 6], "coordinates", symbol="d")
+    problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
-    observables: ClassVar[Sequence[Observable]] = (Observable("monotone", "share of monotone paths", bound="below"),)
-    statuses: ClassVar[Mapping[str, Status]] = {"monotone": Status("bound", "stated")}
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay(given=True),)
-    x: ClassVar[str] = "samples"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {}
-    panels: ClassVar[Sequence[str]] = ("share",)
+    observables = (Observable("monotone", "share of monotone paths", bound="below"),)
+    statuses = {"monotone": Status("bound", "stated")}
+    overlays = (Overlay(given=True),)
+    x = "samples"
+    panels, drawing = ("share",), "draw_share"
 
-    def task(self) -> Any:
-        """Random problems."""
-        return dn.RandomRegression(self.samples, self.dim)
+    def runs(self, key: jax.Array, replicates: int | range) -> Any:
+        """Random problems, on which nothing is trained."""
+        from solvable.lab.declare import replicate_keys
 
-    def algorithm(self) -> Any:
-        """Nothing is trained."""
-        return None
+        return dn.SYSTEM.drawn(dn.RandomRegression(self.samples, self.dim), replicate_keys(key, replicates))
 
-    def shared(self) -> dict[str, Any]:
-        """No times."""
-        return {}
+    def measure(self, run: Any) -> dict[str, Any]:
+        """Whether the lasso path is monotone."""
+        return {"monotone": dn.lasso_path(run.problem).monotone}
 
-    def simulate(self, key: jax.Array, replicates: int | range) -> Any:
-        """Draw problems and follow their lasso paths."""
-        return FigureExperiment.simulate(self, key, replicates)
-
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
-        """Which of them must have monotone paths."""
-        return FigureExperiment.predict(self, overlay, given)
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """A curve a dimension, with its lower bound."""
-        return panel == "share" and draw_share(axes, dataset)
+    def predicted(self, runs: Any) -> dict[str, Any]:
+        """Which problems meet the sufficient condition: a lower bound on the share."""
+        return {"monotone": np.array([dn.guarantees_monotone_path(problem) for problem in runs.problems])}
 
 
-class Incremental(Experiment):
+class Incremental(Figure):
     """Coordinates learnt one by one: trajectory, jump times and loss of one problem with anti-correlated features."""
 
-    name: ClassVar[str] = "diagonal/incremental"
-    source: ClassVar[str] = f"{INCREMENTAL_SOURCE} (setting and algorithm: reconstructions)"
-    system: ClassVar[str] = "solvable.networks.diagonal"
-    replicates: ClassVar[int] = 2
+    name, source = "diagonal/incremental", "arXiv:2208.14673 (setting and algorithm: reconstructions)"
+    replicates = 2
 
-    log_scale: float = axis([-11.5, -23.0, -46.0], "logarithm of the scale of the initialisation")
+    log_scale: float = axis([-11.5, -23.0, -46.0], SCALE)
     dim: int = parameter(5, "coordinates", symbol="d")
     radius: float = parameter(0.7, "spectral radius of I - M")
     problem_seed: int = parameter(18, "seed of the problem")
     last: float = parameter(1.5, "last time, in units of the last jump")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("solution", "coefficients x_i", tolerance=SOLVED),
         Observable("loss", "loss", tolerance=SOLVED),
         Observable("jump_times", "time of half height", allowance=lambda cell: 0.625 * cell.reach() / -cell.log_scale),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (
-        Overlay("flow", compared=("solution", "loss")),
-        Overlay("limit", compared=("jump_times",)),
-    )
-    panels: ClassVar[Sequence[str]] = ("solution", "loss", "jump_times")
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {
-        "at": Dimension("rescaled time s"),
-        "coordinate": Dimension("coordinate"),
-    }
+    overlays = (Overlay("flow", compared=("solution", "loss")), Overlay("limit", compared=("jump_times",)))
+    panels, drawing = ("solution", "loss", "jump_times"), "draw_incremental"
+    dimensions = {"at": Dimension("rescaled time s"), "coordinate": COORDINATE}
 
     def task(self) -> Any:
         """One problem whose coordinates all become active."""
@@ -239,76 +187,46 @@ class Incremental(Experiment):
         """The layer itself is trained."""
         return {"full": True}
 
-    def predict(self, overlay: Overlay, given: Any = None) -> Any:
-        """The flow, or its limit."""
-        return dn.predict(self.task(), self.algorithm(), theory=overlay.theory, **self.shared())
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """Trajectories over plateaux, the staircase of the loss, the jump times of all scales."""
-        return draw_incremental(panel, axes, dataset)
-
 
 class WeightDecay(RegressionExperiment):
     """Largest gap to the lasso against the weight decay."""
 
-    name: ClassVar[str] = "diagonal/weight-decay"
-    source: ClassVar[str] = f"{SOURCE}, Theorem 2.2 (figure: ours)"
-    replicates: ClassVar[int] = 16
+    name, source = "diagonal/weight-decay", f"{SOURCE}, Theorem 2.2 (figure: ours)"
+    replicates = 16
 
     weight_decay: float = axis([0.0, 0.02, 0.05, 0.1, 0.2, 0.5], "weight decay", symbol="lambda")
-    log_scale: float = axis([-11.5, -46.0], "logarithm of the scale of the initialisation")
+    log_scale: float = axis([-11.5, -46.0], SCALE)
 
-    observables: ClassVar[Sequence[Observable]] = (
-        Observable("largest_gap", "largest relative lasso gap", tolerance=SOLVED),
+    observables = (
+        Observable("largest_gap", GAP, tolerance=SOLVED),
         Observable("average", "averaged coefficients", tolerance=SOLVED),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (
-        Overlay("flow", given=True),
-        Overlay("limit", given=True, compared=False),
-    )
-    panels: ClassVar[Sequence[str]] = ("largest_gap",)
-    x: ClassVar[str] = "weight_decay"
-
-    def task(self) -> Any:
-        """Random problems."""
-        return dn.RandomRegression(self.samples, self.dim)
+    overlays = (Overlay("flow", given=True), Overlay("limit", given=True, compared=False))
+    panels, drawing = ("largest_gap",), "draw_weight_decay"
+    full = True
+    x = "weight_decay"
 
     def algorithm(self) -> Any:
         """Gradient flow with weight decay."""
         return dn.GradientFlow(self.log_scale, weight_decay=self.weight_decay)
 
-    def sizes(self) -> dict[str, Any]:
-        """The two layers themselves are trained."""
-        return {"full": True}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """A curve a scale, with the limit."""
-        return panel == "largest_gap" and draw_weight_decay(axes, dataset)
-
 
 class Descent(RegressionExperiment):
     """Gradient descent against gradient flow: how far the average is off, by learning rate."""
 
-    name: ClassVar[str] = "diagonal/descent"
-    source: ClassVar[str] = f"{SOURCE} (figure: ours)"
-    replicates: ClassVar[int] = 8
+    name, source = "diagonal/descent", f"{SOURCE} (figure: ours)"
+    replicates = 8
 
     learning_rate: float = axis([0.001, 0.002, 0.005, 0.01, 0.02], "learning rate", symbol="g", log=True)
-    log_scale: float = parameter(-11.5, "logarithm of the scale of the initialisation")
+    log_scale: float = parameter(-11.5, SCALE)
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("average", "averaged coefficients", allowance=lambda cell: 0.2 * cell.learning_rate),
-        Observable("largest_gap", "largest relative lasso gap", allowance=lambda cell: 0.2 * cell.learning_rate),
+        Observable("largest_gap", GAP, allowance=lambda cell: 0.2 * cell.learning_rate),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("flow", given=True),)
-    panels: ClassVar[Sequence[str]] = ("average",)
-    x: ClassVar[str] = "learning_rate"
-
-    def task(self) -> Any:
-        """Random problems."""
-        return dn.RandomRegression(self.samples, self.dim)
+    overlays = (Overlay("flow", given=True),)
+    panels, drawing = ("average",), "draw_descent"
+    x = "learning_rate"
 
     def algorithm(self) -> Any:
         """Gradient descent."""
@@ -318,8 +236,3 @@ class Descent(RegressionExperiment):
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
         """The flow is the limit of small steps."""
         return {name: Status("asymptotic", status.origin) for name, status in super().status(overlay).items()}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The largest difference from the flow against the learning rate."""
-        return panel == "average" and draw_descent(axes, dataset)

@@ -10,14 +10,12 @@ enters through L alone, so that 1e-160 is no harder to represent than 1e-5 (deri
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Float
 
-from solvable.networks.diagonal.quadratic import Quadratic
+from solvable.networks.diagonal.layers import Layers
 from solvable.numerics.precision import batched_map
 from solvable.numerics.results import Result
 from solvable.numerics.rosenbrock import Trajectory, integrate
@@ -27,64 +25,18 @@ FIRST_STEP = 1e-3
 RTOL, ATOL = 3e-8, 3e-10  # with them the averages are right to about 1e-9, x to 1e-7
 
 
-class Layers(NamedTuple):
-    """What the flow knows of a network: L, the weights p and m (d,) of both signs, the weight decay lambda."""
-
-    log_inverse: Float[Array, ""]
-    plus: Float[Array, "d"]
-    minus: Float[Array, "d"]
-    weight_decay: Float[Array, ""]
-
-
-def flows(problems: list[Quadratic], layers: Layers, times: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x (R, K, d), averages (R, K, d) and `Result` codes (R,) of problems of one dimension at the times (R, K).
-
-    The average up to s = 0 is x(0). A run that fails is NaN throughout.
-    """
-    factors, targets, layers, stops, (count, dim) = padded(problems, layers, times)
-    solution, integral, result = _flows(factors, targets, layers, stops)
-    solution, integral = (np.array(part)[:, :count, :dim] for part in (solution, integral))
-    average = np.where(times[..., None] > 0.0, integral / np.where(times > 0.0, times, 1.0)[..., None], solution)
-    result = np.array(result)
-    solution[result != int(Result.SUCCESSFUL)] = np.nan
-    average[result != int(Result.SUCCESSFUL)] = np.nan
-    return solution, average, result
-
-
 @jax.jit
-def _flows(factors: Any, targets: Any, layers: Layers, times: Any) -> tuple[Any, Any, Any]:
+def flows(factors: Any, targets: Any, layers: Layers, times: Any) -> tuple[Any, Any, Any]:
+    """x and its averages at the rescaled times and `Result` codes, for `solved`; the average up to s = 0 is x(0)."""
+
     def one(factor: Any, target: Any, at: Any) -> tuple[Any, Any, Any]:
         solution, integral, found = flow(factor, target, layers, at)
         sound = jnp.all(_descends(factor, target, layers, solution))
-        return solution, integral, jnp.where(sound, found.result, jnp.maximum(found.result, int(Result.NONFINITE)))
+        result = jnp.where(sound, found.result, jnp.maximum(found.result, int(Result.NONFINITE)))
+        late, since = (at > 0.0)[:, None], jnp.where(at > 0.0, at, 1.0)[:, None]
+        return solution, jnp.where(late, integral / since, solution), result
 
     return batched_map(one, factors, targets, times)
-
-
-def padded(
-    problems: list[Quadratic], layers: Layers, stops: np.ndarray
-) -> tuple[Any, Any, Layers, Any, tuple[int, int]]:
-    """Stacked factors F (R, q, d), targets b (R, q) with F^T b = r, layers and stops (R, K), and the true (K, d).
-
-    Sizes are rounded up by an eighth at most, so that problems of similar sizes share what is compiled: with rows and
-    columns of zeros, coordinates of weight zero and the last stop again, which change nothing.
-    """
-    count, dim = stops.shape[1], problems[0].dim
-    rows = _rounded(max(problem.factor.shape[0] for problem in problems))
-    columns = _rounded(dim)
-    factors, targets = np.zeros((len(problems), rows, columns)), np.zeros((len(problems), rows))
-    for number, problem in enumerate(problems):
-        factors[number, : problem.factor.shape[0], :dim] = problem.factor
-        targets[number, : problem.factor.shape[0]] = problem.target
-    stops = np.concatenate([stops, np.repeat(stops[:, -1:], _rounded(count) - count, axis=1)], axis=1)
-    plus, minus = (jnp.pad(weights, (0, columns - dim)) for weights in (layers.plus, layers.minus))
-    return factors, targets, Layers(layers.log_inverse, plus, minus, layers.weight_decay), stops, (count, dim)
-
-
-def _rounded(size: int) -> int:
-    """`size` rounded up to a multiple of 4, or of its eighth's power of two where that is larger."""
-    step = max(4, 1 << max(0, size.bit_length() - 4))
-    return -(-size // step) * step
 
 
 def flow(factor: Any, target: Any, layers: Layers, at: Any) -> tuple[Any, Any, Trajectory]:
@@ -95,7 +47,8 @@ def flow(factor: Any, target: Any, layers: Layers, at: Any) -> tuple[Any, Any, T
     Cholesky factor of I + shift F diag(c) F^T, c = dx/dw >= 0, as large as the rank of the loss.
     """
     linear = target @ factor
-    time, size = (jnp.where(unit > 0.0, unit, 1.0) for unit in _units(factor, linear))
+    units = jnp.max(jnp.abs(linear)), jnp.max(jnp.sum(factor * factor, axis=0))
+    time, size = (jnp.where(unit > 0.0, unit, 1.0) for unit in units)
     scaled = Layers(
         layers.log_inverse, layers.plus * size / time, layers.minus * size / time, layers.weight_decay / time
     )
@@ -137,10 +90,6 @@ def _descends(factor: Any, target: Any, layers: Layers, solution: Any) -> Any:
     start = loss(small * (layers.plus - layers.minus)) + layers.weight_decay * jnp.sum(whole)
     values = jax.vmap(lambda x: loss(x) + layers.weight_decay * jnp.sum(jnp.abs(x)))(solution)
     return values <= start + 1e-6 * (start + loss(whole))
-
-
-def _units(factor: Any, linear: Any) -> tuple[Any, Any]:
-    return jnp.max(jnp.abs(linear)), jnp.max(jnp.sum(factor * factor, axis=0))
 
 
 def _signed(factor: Any, layers: Layers, s: Any, dual: Any) -> tuple[Any, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from typing import Any, NamedTuple
 
@@ -13,13 +14,15 @@ from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, spread
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.threads import one_blas_thread
-from solvable.numerics.validation import number
+from solvable.numerics.validation import instance, number, on_the_host, truth
 
 TIE = 1e-9  # times that agree to this share are one event
 MONOTONE = 1e-9  # a slope below this share of the coordinate's largest has no sign
 CERTIFIED = 1e-7  # how far the optimality conditions may be missed, in units of the penalty
 DRIFTED = 1e-10  # how much of omega, in units of the penalty, may be lost until it is
 REFRESH = 25  # events after which everything but the inverse is computed anew
+MOST = 12  # coordinates, of whose subsets each is looked at
+SINGULAR = 1e-10  # eigenvalues below this share of the largest make a submatrix singular
 
 
 class LassoPath(eqx.Module):
@@ -50,13 +53,7 @@ class LassoPath(eqx.Module):
 
     def __call__(self, mu: Any) -> Float[np.ndarray, "... d"]:
         """x(mu) (..., d)."""
-        mu = above_zero("mu", mu)
-        if len(self.kinks) == 0:
-            return np.zeros((*mu.shape, self.values.shape[1]))
-        place = np.searchsorted(self.kinks, mu, side="right") - 1
-        known = np.maximum(place, 0)
-        since = np.where(place >= 0, 1.0 - self.kinks[known] / mu, 0.0)[..., None]
-        return self.values[known] / mu[..., None] + self.slopes[known] * since
+        return mean_slope(self.kinks, self.values, self.slopes, above_zero("mu", mu))
 
 
 class MonotonicityBound(NamedTuple):
@@ -157,14 +154,45 @@ def monotonicity_bound(
     return MonotonicityBound(down[()], ((1.0 + decay * at) * (np.sqrt(down) / at + down / at**2))[()])
 
 
+def guarantees_monotone_path(problem: Quadratic) -> bool:
+    """Whether M alone makes the lasso path monotone, whatever r: S (M_II)^-1 S 1 >= 0 for all I and all signs S.
+
+    That is, the inverse of every principal submatrix is diagonally dominant. Stated by arXiv:2509.18766 as sufficient;
+    singular submatrices are left out here, as no path of a problem without ties has them for its active set. Costs
+    2^d inverses.
+
+    Raises: TypeError for what is no `Quadratic`; ValueError for more than 12 coordinates.
+    """
+    matrix = np.asarray(instance("problem", problem, (Quadratic,)).matrix)
+    if problem.dim > MOST:
+        raise ValueError(f"problem has {problem.dim} coordinates, too many subsets; accepted: at most {MOST}")
+    for size in range(2, problem.dim + 1):
+        for subset in itertools.combinations(range(problem.dim), size):
+            values, vectors = np.linalg.eigh(matrix[np.ix_(subset, subset)])
+            if values[0] <= SINGULAR * values[-1]:
+                continue
+            inverse = (vectors / values) @ vectors.T
+            if np.any(2.0 * np.diag(inverse) < np.abs(inverse).sum(axis=1) * (1.0 - 1e-12)):
+                return False
+    return True
+
+
 def parts(problem: Any, weight_decay: Any, positive: Any = False) -> tuple[np.ndarray, np.ndarray, float]:
     """The factor, the linear term and the weight decay, checked."""
-    if not isinstance(problem, Quadratic):
-        raise TypeError(f"problem is a {type(problem).__name__}; accepted: a Quadratic")
-    if not isinstance(positive, bool | np.bool_):
-        raise ValueError(f"positive={positive!r} is not accepted; accepted: True or False")
+    on_the_host("a path or objective", instance("problem", problem, (Quadratic,)), weight_decay)
+    truth("positive", positive)
     decay = float(number("weight_decay", weight_decay, at_least=0.0))
     return np.asarray(problem.factor, dtype=np.float64), np.asarray(problem.linear, dtype=np.float64), decay
+
+
+def mean_slope(knots: np.ndarray, values: np.ndarray, slopes: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """f(at) / at (..., d) of a piecewise affine f with f = 0 up to the first of its knots (K,)."""
+    if len(knots) == 0:
+        return np.zeros((*at.shape, values.shape[1]))
+    place = np.searchsorted(knots, at, side="right") - 1
+    known = np.maximum(place, 0)
+    since = np.where(place >= 0, 1.0 - knots[known] / at, 0.0)[..., None]
+    return values[known] / at[..., None] + slopes[known] * since
 
 
 def above_zero(name: str, value: Any, or_zero: bool = False) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float
 
 from solvable.networks.diagonal.inverse import SUMS, ActiveSet, spread
-from solvable.networks.diagonal.lasso import CERTIFIED, TIE, above_zero, parts
+from solvable.networks.diagonal.lasso import CERTIFIED, TIE, above_zero, mean_slope, parts
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.threads import one_blas_thread
@@ -50,13 +50,7 @@ class LimitPath(eqx.Module):
 
     def average(self, s: Any) -> Float[np.ndarray, "... d"]:
         """(1/s) int_0^s x (..., d), what the averaged iterate tends to."""
-        s = above_zero("s", s)
-        if len(self.jumps) == 0:
-            return np.zeros((*s.shape, self.plateaux.shape[1]))
-        place = np.searchsorted(self.jumps, s, side="right") - 1
-        known = np.maximum(place, 0)
-        since = np.where(place >= 0, 1.0 - self.jumps[known] / s, 0.0)[..., None]
-        return _integrals(self.jumps, self.plateaux)[known] / s[..., None] + since * self.plateaux[known]
+        return mean_slope(self.jumps, _integrals(self.jumps, self.plateaux), self.plateaux, above_zero("s", s))
 
 
 def limit_path(

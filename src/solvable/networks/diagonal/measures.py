@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 
-from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientFlow
+from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientDescent, GradientFlow, Run, Runs
 from solvable.networks.diagonal.lasso import LassoPath, lasso_objective, lasso_path
 from solvable.networks.diagonal.limit import LimitPath, limit_path
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.precision import float64
+from solvable.numerics.validation import instance
 
 ACTIVE = 1e-3  # of max |r| / max M_ii, the unit of x: coordinates below it do not count as active
 
@@ -27,12 +28,7 @@ def suboptimality(problem: Quadratic, algorithm: DiagonalNetwork | None = None, 
     training fails.
     """
     algorithm = GradientFlow() if algorithm is None else algorithm
-    if not isinstance(algorithm, DiagonalNetwork):
-        raise TypeError(
-            f"algorithm={type(algorithm).__name__} is not accepted by suboptimality; accepted: GradientFlow or "
-            "GradientDescent"
-        )
-    run = algorithm.train(problem, at=at)
+    run = instance("algorithm", algorithm, (GradientFlow, GradientDescent)).train(problem, at=at)
     if run.at[0] <= 0.0:
         raise ValueError(f"at holds {run.at[0]:g}; accepted: times above 0, where the penalty 1/s is finite")
     if not nonnegative(problem):
@@ -60,20 +56,24 @@ def relative_gap(
     return np.where(times > 0.0, (value - least) / scale, 0.0)
 
 
-def measured(
-    problem: Quadratic, times: np.ndarray, solution: np.ndarray, average: np.ndarray, algorithm: DiagonalNetwork
-) -> dict[str, Any]:
-    """The observables of one run (see `DiagonalOutcome`)."""
+def measured(runs: Runs, algorithm: DiagonalNetwork) -> dict[str, np.ndarray]:
+    """The observables of trained runs (R, *own dims); one that some run does not have is left out."""
+    rows = [_measured(runs.run(place), algorithm) for place in range(len(runs.problems))]
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0] if all(name in row for row in rows)}
+
+
+def _measured(run: Run, algorithm: DiagonalNetwork) -> dict[str, Any]:
+    problem, decay = run.problem, float(algorithm.weight_decay)
     found: dict[str, Any] = {
-        "solution": solution,
-        "average": average,
-        "loss": problem.loss(solution),
-        "active": (np.abs(solution) > ACTIVE * problem.unit).astype(np.float64),
-        "jump_times": half_height_times(limit_of(problem, algorithm), times, solution),
+        "solution": run.solution,
+        "average": run.average,
+        "loss": problem.loss(run.solution),
+        "active": np.abs(run.solution) > ACTIVE * problem.unit,
+        "jump_times": half_height_times(limit_of(problem, algorithm), run.at, run.solution),
     }
     if nonnegative(problem):
-        path = lasso_path(problem, float(algorithm.weight_decay), algorithm.positive)
-        found["gap"] = relative_gap(problem, path, average, times, float(algorithm.weight_decay))
+        path = lasso_path(problem, decay, algorithm.positive)
+        found["gap"] = relative_gap(problem, path, run.average, run.at, decay)
         found["largest_gap"] = np.max(found["gap"])
     return found
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvable.numerics.estimate import over_replicates
+
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
@@ -84,7 +86,7 @@ def _draw_gaps(axes: Axes, dataset: xarray.Dataset) -> bool:
     return True
 
 
-def draw_gap(axes: Axes, dataset: xarray.Dataset) -> bool:
+def draw_gap(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The largest gap against log(1/eps), with the limit of each kind and a slope of -2."""
     array = dataset.get("largest_gap")
     if array is None or "log_scale" not in array.dims or "path" not in dataset.coords:
@@ -117,7 +119,7 @@ def draw_gap(axes: Axes, dataset: xarray.Dataset) -> bool:
     return True
 
 
-def draw_share(axes: Axes, dataset: xarray.Dataset) -> bool:
+def draw_share(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The share of monotone paths against the samples, a curve a dimension, with its lower bound."""
     array = dataset.get("monotone")
     if array is None or "samples" not in array.dims or extra_dims(array) - {"samples", "dim"}:
@@ -180,7 +182,7 @@ def draw_incremental(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     return True
 
 
-def draw_weight_decay(axes: Axes, dataset: xarray.Dataset) -> bool:
+def draw_weight_decay(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The largest gap against the weight decay, a curve a scale, with the limit."""
     array = dataset.get("largest_gap")
     if array is None or "weight_decay" not in array.dims or extra_dims(array) - {"weight_decay", "log_scale"}:
@@ -201,7 +203,7 @@ def draw_weight_decay(axes: Axes, dataset: xarray.Dataset) -> bool:
     return True
 
 
-def draw_descent(axes: Axes, dataset: xarray.Dataset) -> bool:
+def draw_descent(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The largest difference between the averages of descent and flow against the learning rate."""
     array, flow = dataset.get("average"), dataset.get("flow_given_average")
     if array is None or flow is None or "learning_rate" not in array.dims:
@@ -230,9 +232,8 @@ def chosen(dataset: xarray.Dataset, **wanted: Any) -> xarray.Dataset:
 
 def moments(array: xarray.DataArray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard error over the replicates."""
-    count = array.sizes["replicate"]
-    spread = array.std("replicate", ddof=1).values / math.sqrt(count) if count > 1 else np.zeros(array.shape[1:])
-    return array.mean("replicate").values, np.nan_to_num(np.reshape(spread, array.mean("replicate").shape))
+    mean, error = over_replicates(array)
+    return mean.values, np.nan_to_num(error.values)
 
 
 def extra_dims(array: xarray.DataArray) -> set[str]:

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from solvable.numerics.fields import Checked, array, real
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import floating, number
+from solvable.numerics.validation import floating
 
 RANK = 1e-12  # eigenvalues below this share of the largest are zero
 SPAN = 1e-8  # how far, relative to its length, the linear term may lie outside the span of the matrix
 
 
-class Quadratic(eqx.Module):
+class Quadratic(Checked):
     """The loss l(x) = <x, M x> / 2 - <r, x> + constant in x (d,) (arXiv:2509.18766).
 
     Arguments: matrix M (d, d), symmetric positive semidefinite; linear r (d,) in its span, without which the loss has
@@ -29,21 +29,23 @@ class Quadratic(eqx.Module):
     transformation of JAX.
     """
 
-    factor: Float[Array, "q d"]
-    linear: Float[Array, "d"]
-    constant: Any
-    given: Any
+    factor: Any = array("q d", dtype=np.float64)
+    linear: Any = array("d", dtype=np.float64)
+    constant: Any = real(0.0)
 
     def __init__(self, matrix: Any, linear: Any, constant: Any = 0.0) -> None:
-        self.given, self.linear = floating("matrix", matrix, np.float64), floating("linear", linear, np.float64)
-        self.constant = number("constant", constant)
-        if self.given.ndim != 2 or self.given.shape[0] != self.given.shape[1] or self.given.shape[0] == 0:
-            raise ValueError(f"matrix has shape {self.given.shape}; accepted: (d, d) with d >= 1")
-        if self.linear.shape != self.given.shape[:1]:
-            raise ValueError(f"linear has shape {self.linear.shape}; accepted: {self.given.shape[:1]}, as the matrix")
-        self.factor = _traced_factor(self.given) if is_traced(self.given) else _factor(self.given)
-        if not is_traced(self.factor, self.linear):
-            _check_span(np.asarray(self.factor), np.asarray(self.linear))
+        self.factor, self.linear, self.constant = _factor(matrix), linear, constant
+
+    def __check_init__(self) -> None:
+        if is_traced(self.factor, self.linear):
+            return
+        outside = self.linear - self.factor.T @ self.target
+        if np.linalg.norm(outside) > SPAN * np.linalg.norm(self.linear):
+            raise ValueError(
+                f"linear lies outside the span of the matrix (by {np.linalg.norm(outside):.2g} of a length "
+                f"{np.linalg.norm(self.linear):.2g}), so that the loss has no minimum; accepted: linear = matrix @ "
+                "something"
+            )
 
     @staticmethod
     def from_data(X: Any, y: Any) -> Quadratic:
@@ -58,22 +60,17 @@ class Quadratic(eqx.Module):
             raise ValueError(f"X has shape {X.shape}; accepted: (n, d) with n, d >= 1")
         if y.shape != X.shape[:1]:
             raise ValueError(f"y has shape {y.shape}; accepted: ({X.shape[0]},), one target a row of X")
-        xp: Any = jnp if is_traced(X, y) else np
-        factor = X if X.shape[0] <= X.shape[1] else xp.linalg.qr(X, mode="r")
-        return Quadratic._of(factor, X.T @ y, 0.5 * (y @ y), None)
-
-    @staticmethod
-    def _of(factor: Any, linear: Any, constant: Any, given: Any) -> Quadratic:
-        """From its fields, unchecked."""
-        made = object.__new__(Quadratic)
-        for name, value in (("factor", factor), ("linear", linear), ("constant", constant), ("given", given)):
+        space: Any = jnp if is_traced(X, y) else np
+        factor = X if X.shape[0] <= X.shape[1] else space.linalg.qr(X, mode="r")
+        made = object.__new__(Quadratic)  # there is no matrix to be factored, and nothing left to be checked
+        for name, value in (("factor", factor), ("linear", X.T @ y), ("constant", 0.5 * (y @ y))):
             object.__setattr__(made, name, value)
         return made
 
     @property
-    def matrix(self) -> Float[Array, "d d"]:
-        """M (d, d); computed anew at every call for a problem from data."""
-        return self.factor.T @ self.factor if self.given is None else self.given
+    def matrix(self) -> Float[Array | np.ndarray, "d d"]:
+        """M (d, d), computed anew at every call."""
+        return self.factor.T @ self.factor
 
     @property
     def dim(self) -> int:
@@ -95,10 +92,9 @@ class Quadratic(eqx.Module):
         return 0.5 * jnp.sum(inner * inner, axis=-1) - x @ as_float64(self.linear) + as_float64(self.constant)
 
     @property
-    def target(self) -> Float[Array, "q"]:
+    def target(self) -> Float[np.ndarray, "q"]:
         """The shortest b with F^T b = r: the loss is |F x - b|^2 / 2 + `floor`. Computed at every call."""
-        found: Any = np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
-        return found
+        return np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
 
     @property
     def unit(self) -> float:
@@ -114,31 +110,22 @@ class Quadratic(eqx.Module):
 
 
 def _factor(matrix: Any) -> Any:
-    """F with M = F^T F, from the eigenvectors of the nonzero eigenvalues.
+    """F with M = F^T F, from the eigenvectors of the nonzero eigenvalues; of all where M is traced.
 
-    Raises: ValueError unless M is symmetric and positive semidefinite.
+    Raises: ValueError unless M is square, symmetric and positive semidefinite.
     """
-    known = np.asarray(matrix)
-    size = float(np.abs(known).max())
-    if not np.allclose(known, known.T, rtol=0.0, atol=1e-10 * size):
+    matrix = floating("matrix", matrix, np.float64)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.shape[0] == 0:
+        raise ValueError(f"matrix has shape {matrix.shape}; accepted: (d, d) with d >= 1")
+    if is_traced(matrix):
+        values, vectors = jnp.linalg.eigh(matrix)
+        return jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[:, None] * vectors.T
+    size = float(np.abs(matrix).max())
+    if not np.allclose(matrix, matrix.T, rtol=0.0, atol=1e-10 * size):
         raise ValueError("matrix is not symmetric; accepted: a symmetric positive semidefinite matrix")
-    values, vectors = np.linalg.eigh(0.5 * (known + known.T))
+    values, vectors = np.linalg.eigh(0.5 * (matrix + matrix.T))
     if values[0] < -1e-10 * max(size, values[-1]):
         raise ValueError(f"matrix has the eigenvalue {values[0]:g}; accepted: a positive semidefinite matrix")
     kept = values > RANK * values[-1]
     kept[-1] = True  # at least one row, also of a matrix of zeros
     return np.sqrt(np.maximum(values[kept], 0.0))[:, None] * vectors[:, kept].T
-
-
-def _traced_factor(matrix: Any) -> Any:
-    values, vectors = jnp.linalg.eigh(matrix)
-    return jnp.sqrt(jnp.maximum(values, jnp.zeros_like(values)))[:, None] * vectors.T
-
-
-def _check_span(factor: np.ndarray, linear: np.ndarray) -> None:
-    outside = linear - factor.T @ np.linalg.lstsq(factor.T, linear, rcond=None)[0]
-    if np.linalg.norm(outside) > SPAN * np.linalg.norm(linear):
-        raise ValueError(
-            f"linear lies outside the span of the matrix (by {np.linalg.norm(outside):.2g} of a length "
-            f"{np.linalg.norm(linear):.2g}), so that the loss has no minimum; accepted: linear = matrix @ something"
-        )

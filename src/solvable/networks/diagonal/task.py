@@ -6,22 +6,22 @@ import contextlib
 import functools
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from solvable.networks.diagonal.lasso import lasso_path
 from solvable.networks.diagonal.quadratic import Quadratic
+from solvable.numerics.fields import Checked, flag, real, whole
 from solvable.numerics.precision import float64
 from solvable.numerics.results import SolveError
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import on_the_host
 
 DRAWS = 32  # problems drawn at once when some are rejected
 MOST_DRAWS = 100_000
 
 
-class RandomRegression(eqx.Module):
+class RandomRegression(Checked):
     """Least squares with X (samples, dim) and y (samples,) of independent standard normals (arXiv:2509.18766, Fig. 1).
 
     monotone: None takes every draw; True or False only those whose lasso path mu -> mu x(mu) is, or is not, monotone in
@@ -30,16 +30,11 @@ class RandomRegression(eqx.Module):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    samples: int = eqx.field(static=True)
-    dim: int = eqx.field(static=True)
-    monotone: bool | None = eqx.field(static=True)
+    samples: int = whole(3, at_least=1)
+    dim: int = whole(4, at_least=1)
+    monotone: bool | None = flag(None)
 
-    def __init__(self, samples: int = 3, dim: int = 4, monotone: bool | None = None) -> None:
-        self.samples = integer("samples", samples, at_least=1)
-        self.dim = integer("dim", dim, at_least=1)
-        if monotone is not None and not isinstance(monotone, bool | np.bool_):
-            raise ValueError(f"monotone={monotone!r} is not accepted; accepted: None, True or False")
-        self.monotone = None if monotone is None else bool(monotone)
+    def __check_init__(self) -> None:
         if self.monotone is False and min(self.samples, self.dim) == 1:
             raise ValueError(
                 f"monotone=False has no draws at samples={self.samples}, dim={self.dim}, where one coordinate at most "
@@ -52,14 +47,12 @@ class RandomRegression(eqx.Module):
 
         Raises: RuntimeError when none of 100 000 draws has the path asked for.
         """
-        shape = (self.samples, self.dim + 1)
-        if self.monotone is None:
-            return _regression(np.asarray(_normals(key, jnp.arange(1), shape))[0])
-        for first in range(0, MOST_DRAWS, DRAWS):
-            for drawn in np.asarray(_normals(key, first + jnp.arange(DRAWS), shape)):
-                problem = _regression(drawn)
+        draws = 1 if self.monotone is None else DRAWS
+        for first in range(0, MOST_DRAWS, draws):
+            for drawn in _normals(key, range(first, first + draws), (self.samples, self.dim + 1)):
+                problem = Quadratic.from_data(drawn[:, :-1], drawn[:, -1])
                 with contextlib.suppress(SolveError):
-                    if lasso_path(problem).monotone == self.monotone:
+                    if self.monotone is None or lasso_path(problem).monotone == self.monotone:
                         return problem
         raise RuntimeError(
             f"monotone={self.monotone} was met by none of {MOST_DRAWS} draws of samples={self.samples}, "
@@ -67,7 +60,7 @@ class RandomRegression(eqx.Module):
         )
 
 
-class Anticorrelated(eqx.Module):
+class Anticorrelated(Checked):
     """A loss with M = I - B, B >= 0 symmetric with zero diagonal and spectral radius `radius` < 1: features that are
     anti-correlated, <X_i, X_j> <= 0, and linearly independent (arXiv:2208.14673; the law itself is a reconstruction).
 
@@ -78,19 +71,14 @@ class Anticorrelated(eqx.Module):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    dim: int = eqx.field(static=True)
-    radius: Any
-    positive: bool = eqx.field(static=True)
-
-    def __init__(self, dim: int = 5, radius: Any = 0.7, positive: bool = False) -> None:
-        self.dim = integer("dim", dim, at_least=1)
-        self.radius = number("radius", radius, at_least=0.0, below=1.0)
-        self.positive = bool(positive)
+    dim: int = whole(5, at_least=1)
+    radius: Any = real(0.7, at_least=0.0, below=1.0)
+    positive: bool = flag()
 
     @float64
     def sample(self, key: jax.Array) -> Quadratic:
         """Draw one problem."""
-        drawn = np.asarray(_normals(key, jnp.arange(1), (self.dim + 1, self.dim)))[0]
+        (drawn,) = _normals(key, range(1), (self.dim + 1, self.dim))
         halves = np.abs(drawn[:-1])
         coupling = 0.5 * (halves + halves.T)
         np.fill_diagonal(coupling, 0.0)
@@ -100,11 +88,12 @@ class Anticorrelated(eqx.Module):
         return Quadratic(matrix, linear, 0.5 * linear @ np.linalg.solve(matrix, linear))
 
 
-@functools.partial(jax.jit, static_argnames="shape")
-def _normals(key: Any, numbers: Any, shape: tuple[int, ...]) -> Any:
+def _normals(key: jax.Array, numbers: Any, shape: tuple[int, ...]) -> np.ndarray:
     """Standard normals (N, *shape), one draw a number."""
+    on_the_host("sample", key)
+    return np.asarray(_drawn(key, jnp.asarray(numbers), shape))
+
+
+@functools.partial(jax.jit, static_argnames="shape")
+def _drawn(key: Any, numbers: Any, shape: tuple[int, ...]) -> Any:
     return jax.vmap(lambda number: jax.random.normal(jax.random.fold_in(key, number), shape, jnp.float64))(numbers)
-
-
-def _regression(drawn: np.ndarray) -> Quadratic:
-    return Quadratic.from_data(drawn[:, :-1], drawn[:, -1])

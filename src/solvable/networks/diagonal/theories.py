@@ -1,22 +1,80 @@
-"""The theories of diagonal networks: what each computes, its claim on every observable, and where it comes from."""
+"""What is observed of diagonal networks, and the theories: one function and its claim on every observable each."""
 
 from __future__ import annotations
 
-from solvable.lab.experiment import Status, Theory
+from typing import Any
 
-OVER_TIMES = ("solution", "average", "gap", "loss", "active")
-OBSERVABLES = (*OVER_TIMES, "largest_gap", "jump_times")
-GIVEN = ("problems", "result")
+import numpy as np
 
-_EXACT = Status("exact", "derived")
-_LIMIT = Status("asymptotic", "derived")
+from solvable.lab.declare import Observable, Status, Theory
 
-theories: dict[str, Theory] = {
+COEFFICIENTS = ("at", "coordinate")
+observables = (
+    Observable("solution", "coefficients x(s)", dims=COEFFICIENTS),
+    Observable("average", "averaged coefficients, (1/s) int_0^s x", dims=COEFFICIENTS),
+    Observable("gap", "relative lasso gap of the average", dims=("at",)),
+    Observable("loss", "loss l(x(s))", dims=("at",)),
+    Observable("active", "1 where a coefficient counts as active", dims=COEFFICIENTS),
+    Observable("largest_gap", "largest relative lasso gap over the times"),
+    Observable("jump_times", "time of half height", dims=("coordinate",)),
+)
+
+
+def flow(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The flow in the log domain, at the scale of the algorithm."""
+    from solvable.networks.diagonal.algorithms import GradientFlow, Runs, times_of
+
+    times = times_of(runs.problems, algorithm, at, unit)
+    start = (algorithm.weight_decay, algorithm.first_layer, algorithm.second_layer)
+    network = GradientFlow(algorithm.log_scale, algorithm.parameterization, *start)
+    solution, average, result = network.run_many(runs.problems, times)
+    return Runs(runs.problems, result, times, solution, average)
+
+
+def lasso(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The lasso path at the penalties 1/s."""
+    from solvable.networks.diagonal.algorithms import times_of
+    from solvable.networks.diagonal.lasso import lasso_path
+    from solvable.networks.diagonal.measures import nonnegative
+
+    times = times_of(runs.problems, algorithm, at, unit)
+    paths = [lasso_path(problem, float(algorithm.weight_decay), algorithm.positive) for problem in runs.problems]
+    found = {"average": np.stack([_from_zero(path, row) for path, row in zip(paths, times, strict=True)])}
+    if all(nonnegative(problem) for problem in runs.problems):
+        found |= {"gap": np.zeros_like(times), "largest_gap": np.zeros(len(times))}
+    return found
+
+
+def limit(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The path as the scale vanishes, whose active set and jumps are known."""
+    from solvable.networks.diagonal.algorithms import Runs, times_of
+    from solvable.networks.diagonal.measures import limit_of, measured
+
+    times = times_of(runs.problems, algorithm, at, unit)
+    paths = [limit_of(problem, algorithm) for problem in runs.problems]
+    solution = np.stack([path(row) for path, row in zip(paths, times, strict=True)])
+    average = np.stack([_from_zero(path.average, row) for path, row in zip(paths, times, strict=True)])
+    found = measured(Runs(runs.problems, runs.result, times, solution, average), algorithm)
+    return found | {"active": solution != 0.0, "jump_times": np.stack([path.first_jumps for path in paths])}
+
+
+def _from_zero(path: Any, times: np.ndarray) -> np.ndarray:
+    """What a path says at times (K,), 0 at the time 0, for which there is no penalty."""
+    late = times > 0.0
+    return np.where(late[:, None], path(np.where(late, times, 1.0)), 0.0)
+
+
+def _each(claim: Any) -> dict[str, Status]:
+    return {one.name: Status(claim, "derived") for one in observables}
+
+
+theories = {
     "flow": Theory(
         "gradient flow at this scale of the initialisation: dz/ds = x of s r - M z in the log domain, a form derived "
         "here from the flow that the source states; the limit of small steps for gradient descent",
-        dict.fromkeys(OBSERVABLES, _EXACT),
-        given=GIVEN,
+        _each("exact"),
+        flow,
+        given=("problems",),
     ),
     "lasso": Theory(
         "the lasso path: the limit of the average at vanishing scale where mu x(mu) is monotone (Theorem 2.1; for its "
@@ -26,12 +84,14 @@ theories: dict[str, Theory] = {
             "gap": Status("bound", "stated"),
             "largest_gap": Status("bound", "stated"),
         },
-        given=GIVEN,
+        lasso,
+        given=("problems",),
     ),
     "limit": Theory(
         "the limit of vanishing scale whether or not the path is monotone: least squares on the coordinates whose dual "
         "sits on its bound, piecewise constant in time",
-        dict.fromkeys(OBSERVABLES, _LIMIT),
-        given=GIVEN,
+        _each("asymptotic"),
+        limit,
+        given=("problems",),
     ),
 }

@@ -1,0 +1,171 @@
+"""What the figures of token selection draw and measure beside the observables of the system."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from solvable.attention.token_selection.algorithms import MirrorDescent, TrainingPath
+from solvable.attention.token_selection.geometry import directional_divergence
+from solvable.attention.token_selection.gradients import attention_maps
+from solvable.attention.token_selection.max_margin import locally_optimal, max_margin
+from solvable.attention.token_selection.path import RegularizationPath, traced_path
+from solvable.attention.token_selection.runs import Runs, limits, run_together
+from solvable.attention.token_selection.task import RandomSelection, SelectionProblem, Task
+from solvable.lab.declare import Observable, Outcome
+from solvable.numerics.precision import float64
+from solvable.numerics.random import replicate_keys
+from solvable.numerics.recording import log_log_slope
+from solvable.numerics.results import Result
+
+INDEPENDENT = 1e-3  # singular values below this share of the largest do not count; the nuclear gap is 1e-6
+SMALL = 0.1
+
+
+@float64
+def trained(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, stops: Any, **start: Any) -> Runs:
+    """The runs of the replicates, see `run_together`."""
+    return run_together(task, algorithm, replicate_keys(key, replicates), stops, **start)
+
+
+def tokens_of_others(
+    task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, init_scale: float, steps: Mapping[float, int]
+) -> list[Int[np.ndarray, "R n"]]:
+    """For every p of `steps`: what runs with that p and so many steps select on the same problems from other starts."""
+    found = []
+    for index, (p, count) in enumerate(steps.items()):
+        other, stops = MirrorDescent(p, algorithm.learning_rate, count, gradient=algorithm.gradient), np.array([count])
+        runs = trained(task, other, key, replicates, stops, init_scale=init_scale, run=index + 1)
+        found.append(runs.selected)
+    return found
+
+
+def with_ends(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Observables over the steps, and the last value of each."""
+    return {**values, **{f"final_{name}": value[-1] for name, value in values.items()}}
+
+
+def joint(run: Any, p: float) -> dict[str, Any]:
+    """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in the
+    end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the selected `token` of each
+    sequence.
+    """
+    attention, label = _probabilities(run.problem, run.path, run.selected)
+    divergences = {
+        "divergence": directional_divergence(run.limit.weights, run.path.weights, p),
+        "decoder_divergence": directional_divergence(run.decoder_limit.weights, run.path.decoder, p),
+    }
+    others = {"attention_probability": attention, "label_probability": label, "token": run.selected}
+    return {**with_ends(divergences), **others}
+
+
+@float64
+@eqx.filter_jit
+def _probabilities(problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]) -> Any:
+    def one(weights: Any, decoder: Any) -> tuple[Any, Any]:
+        maps = attention_maps(problem, weights)[:, 0]
+        outputs = jnp.sum(maps * problem.scores(decoder), axis=-1)
+        attention = jnp.mean(jnp.take_along_axis(maps, selected[:, None], axis=-1))
+        return attention, jnp.mean(jax.nn.sigmoid(outputs))
+
+    return jax.vmap(one)(path.weights, path.decoder)
+
+
+def at_the_end(outcome: Outcome, observables: Sequence[Observable]) -> Outcome:
+    """Of the system's observables the curves, the two slopes, and of the other measures over steps the last values;
+    `decay` is -`log_unselected`.
+    """
+    values, dims = outcome.present(), {one.name: one.dims for one in observables}
+    if "log_unselected" in values:
+        values["decay"] = -values["log_unselected"]
+    for name in values.keys() & {"growth", "scaled_excess", "offset"}:
+        values[name] = values[name][..., -1]
+    kept = {name: value for name, value in values.items() if name in dims}
+    return Outcome.of(kept, outcome.result, dims, at=outcome.at, runs=outcome.runs, stats=outcome.stats)
+
+
+def effective_rank(weights: Float[np.ndarray, "d d"]) -> float:
+    """(sum of the singular values)^2 over the sum of their squares: r for r equal ones."""
+    values = np.linalg.svd(weights, compute_uv=False)
+    return float(values.sum() ** 2 / max(float(values @ values), 1e-300))
+
+
+def ranks(run: Any) -> dict[str, int]:
+    """How many singular values are above a thousandth of the largest, of both solutions; 1 where there is none."""
+    values = [np.linalg.svd(np.nan_to_num(one.weights), compute_uv=False) for one in run.references]
+    frobenius, nuclear = (max(1, int(np.sum(one > INDEPENDENT * one[0]))) for one in values)
+    return {"frobenius_rank": frobenius, "nuclear_rank": nuclear}
+
+
+def last_slope(radii: Float[np.ndarray, "K"], values: Any) -> Float[np.ndarray, ""]:
+    """The log-log slope over the last decade of radii."""
+    decade = radii >= 0.1 * radii[-1] * (1.0 - 1e-9)
+    return log_log_slope(radii[decade], values[decade])
+
+
+def spread(weights: Float[np.ndarray, "d d"]) -> dict[str, Any]:
+    """Of the entries w of W: `small_share`, those below a tenth of the largest; `participation`
+    (sum |w|)^2/(d^2 sum w^2), 1 for equal sizes and 1/d^2 for a single entry; `peak` the largest over the root mean
+    square.
+    """
+    size = np.abs(weights)
+    largest, square = size.max(), np.mean(size**2)
+    small = np.mean(size < SMALL * largest)
+    return {"small_share": small, "participation": np.mean(size) ** 2 / square, "peak": largest / square**0.5}
+
+
+def shares(run: Any) -> dict[str, bool]:
+    """0 or 1 a run: `feasible`, weights exist that separate the optimal tokens; `settled`, its attention saturated;
+    `globally_optimal` and `locally_optimal`, it did on the optimal, on locally optimal tokens.
+    """
+    best = np.asarray(run.problem.optimal_tokens())
+    local = run.limit.result == Result.SUCCESSFUL and locally_optimal(run.problem, run.limit)
+    return {
+        "feasible": max_margin(run.problem, best, throw=False).result != Result.INFEASIBLE,
+        "settled": run.saturated,
+        "locally_optimal": run.saturated and local,
+        "globally_optimal": run.saturated and np.array_equal(best, run.selected),
+    }
+
+
+def on_optimal_tokens(
+    task: RandomSelection, key: Any, replicates: int | range, norms: Sequence[Any], drop: bool
+) -> Runs:
+    """Drawn problems, their optimal tokens and the solutions for them; `drop` gives those without their reason."""
+    problems = [task.sample(one) for one in replicate_keys(key, replicates)]
+    drawn = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *problems)
+    best = np.stack([problem.optimal_tokens() for problem in problems])
+    ends = (np.ones(len(best)), drawn.decoder, np.zeros(len(best), int))
+    runs = Runs(drawn, best, *ends, *limits(MirrorDescent(), drawn, best)).beside(norms)
+    return runs if drop else dataclasses.replace(runs, result=np.zeros(len(best), int))
+
+
+@float64
+def paths(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, radii: Any, asked: int) -> Runs:
+    """Problems drawn, and their regularisation paths from W = 0 outwards, with the radii in the place of steps.
+
+    A path counts as solved where the last `asked` radii are.
+    """
+    drawn = _paths(task, algorithm.p, algorithm.loss, replicate_keys(key, replicates), jnp.asarray(radii))
+    problems, found = jax.tree_util.tree_map(np.asarray, drawn)
+    selected, saturation, codes = found.selected[:, -1], found.saturation[:, -1], found.result[:, -asked:].max(axis=1)
+    solutions = limits(algorithm, problems, selected)
+    ends = (selected, saturation, problems.decoder, codes)
+    return Runs(problems, *ends, *solutions, found.weights[:, -1], TrainingPath(found.radii, found.weights)).separable()
+
+
+@eqx.filter_jit
+def _paths(task: Task, p: float, loss: Any, keys: Any, radii: Any) -> tuple[SelectionProblem, RegularizationPath]:
+    def one(key: Any) -> Any:
+        problem = task.sample(key)
+        dim = problem.tokens.shape[-1]
+        return problem, traced_path(p, loss, problem, radii, jnp.zeros((dim, dim)))
+
+    return jax.vmap(one)(keys)
