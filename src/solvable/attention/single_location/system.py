@@ -123,8 +123,9 @@ class SingleLocationRegression(System):
     def example(self) -> Example:
         """Three tokens in twelve dimensions."""
         task, algorithm = SingleLocation(3, 12, label_noise=0.1), ProjectedDescent(0.5, 0.02, 20)
-        failing = (task, ProjectedDescent(0.5, 1e200, 20))
-        return Example(task, algorithm, task.sample(jax.random.key(0), 30), at=[0, 10, 20], failing=failing)
+        failing, agreement = (task, ProjectedDescent(0.5, 1e200, 20)), {"query_alignment": 1e-9, "excess_risk": 1e-9}
+        problem = task.sample(jax.random.key(0), 30)
+        return Example(task, algorithm, problem, at=[0, 10, 20], failing=failing, agreement=agreement)
 
 
 SYSTEM = SingleLocationRegression()
