@@ -26,7 +26,7 @@ from solvable.numerics.fields import Checked, flag, real, whole, word
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.recording import log_spaced, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import floating, instance
+from solvable.numerics.validation import instance
 from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
 
 RECORDED = 30
@@ -306,10 +306,9 @@ def start_of(problem: RegressionProblem | LinearMap, init: Any) -> Parameters:
     instance("init", init, (Parameters,))
     if np.shape(init.value) != shape:
         raise ValueError(f"init has value of shape {np.shape(init.value)}; accepted: {shape}")
-    value, score = floating("value", init.value), floating("score", init.score)
-    if not is_traced(value, score) and not np.any(np.asarray(value)) and not np.any(np.asarray(score)):
+    if not is_traced(init) and not np.any(np.asarray(init.value)) and not np.any(np.asarray(init.score)):
         raise ValueError("init is zero, where every gradient vanishes; accepted: a value or a score that is not zero")
-    return Parameters(jnp.asarray(value).astype(dtype), jnp.asarray(score).astype(dtype))
+    return jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(dtype), init)
 
 
 def trained(

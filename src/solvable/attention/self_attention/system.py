@@ -76,16 +76,7 @@ class SelfAttention(System):
     )
 
     def train(
-        self,
-        task: Any,
-        algorithm: Any,
-        keys: Any,
-        at: Any,
-        unit: str,
-        *,
-        query_count: Any = 256,
-        init: Any = None,
-        **n: Any,
+        self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *, query_count=256, init=None, **n: Any
     ) -> Runs:
         """Train on one drawn sequence a key, or on the population."""
         length, fresh = lengths(**n).values()
@@ -128,30 +119,26 @@ class SelfAttention(System):
             if state is None:
                 continue
             state = getattr(state, "parameters", state)  # the path of a run comes with its steps
-            given.fields[name] = instance(f"given[{name!r}]", state, (Parameters,))
+            instance(f"given[{name!r}]", state, (Parameters,))
             if state.value.shape[axes:] != task.matrix.shape:
                 raise ValueError(
                     f"given has {name} with value of shape {state.value.shape}; accepted: that of the task's matrix, "
                     f"{task.matrix.shape}, after {axes} axes of replicates{' and steps' * (axes - 1)}"
                 )
+            given.fields[name] = jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float64), state)
             given.result = given.codes(len(state.value))
             if name == "path":
-                end = jax.tree_util.tree_map(lambda leaf: leaf[:, -1], state)
+                end = jax.tree_util.tree_map(lambda leaf: leaf[:, -1], given.fields[name])
                 given.fields.setdefault("parameters", end)
         return given
 
     def example(self) -> Example:
         """Two matrices of size 2, three steps from a random start on 100 tokens."""
         task, length = LinearMap.conditioned(dim=2), 100
-        return Example(
-            task,
-            PreconditionedDescent(learning_rate=1.0, steps=3, init="random"),
-            task.sample(jax.random.key(0), length),
-            shared={"context_length": length},
-            sizes={"query_count": 4},
-            failing=(task, PreconditionedDescent(learning_rate=1e6, steps=80)),
-            agreement={"train_loss": 0.25 / length, "excess_risk": 0.25 / length},
-        )
+        algorithm = PreconditionedDescent(learning_rate=1.0, steps=3, init="random")
+        problem, failing = task.sample(jax.random.key(0), length), PreconditionedDescent(learning_rate=1e6, steps=80)
+        shared, near = {"context_length": length}, {"train_loss": 0.25 / length, "excess_risk": 0.25 / length}
+        return Example(task, algorithm, problem, shared, {"query_count": 4}, failing=(task, failing), agreement=near)
 
 
 def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:

@@ -121,10 +121,18 @@ class SingleLocationRegression(System):
         return Heads(start, given.codes(count))
 
     def example(self) -> Example:
-        """Three tokens in twelve dimensions."""
+        """Three tokens in twelve dimensions, whose vectors themselves are trained."""
         task, algorithm = SingleLocation(3, 12, label_noise=0.1), ProjectedDescent(0.5, 0.02, 20)
         failing = (task, ProjectedDescent(0.5, 1e200, 20))
-        return Example(task, algorithm, task.sample(jax.random.key(0), 30), at=[0, 10, 20], failing=failing)
+        return Example(
+            task,
+            algorithm,
+            task.sample(jax.random.key(0), 30),
+            sizes={"full": True},
+            at=[0, 10, 20],
+            failing=failing,
+            agreement={"excess_risk": 1e-9, "query_alignment": 1e-9, "value_leak": 1e-9},
+        )
 
 
 SYSTEM = SingleLocationRegression()
