@@ -145,9 +145,8 @@ def paths(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, radii
 
     A path counts as solved where the last `asked` radii are.
     """
-    problems = _sampled(task, replicate_keys(key, replicates))
-    found = _paths(problems, jnp.asarray(radii), algorithm.p, algorithm.loss)
-    problems, found = jax.tree_util.tree_map(np.asarray, (problems, found))
+    drawn = _paths(task, replicate_keys(key, replicates), jnp.asarray(radii), algorithm.p, algorithm.loss)
+    problems, found = jax.tree_util.tree_map(np.asarray, drawn)
     selected, saturation, codes = found.selected[:, -1], found.saturation[:, -1], found.result[:, -asked:].max(axis=1)
     solutions = limits(algorithm, problems, selected)
     ends = (selected, saturation, problems.decoder, codes)
@@ -169,6 +168,9 @@ def _sampled(task: Task, keys: Any) -> SelectionProblem:
 
 
 @eqx.filter_jit
-def _paths(problems: SelectionProblem, radii: Any, p: float, loss: Any) -> RegularizationPath:
-    start = jnp.zeros((problems.tokens.shape[-1],) * 2)
-    return jax.vmap(lambda problem: traced_path(p, loss, problem, radii, start))(problems)
+def _paths(task: Task, keys: Any, radii: Any, p: float, loss: Any) -> tuple[SelectionProblem, RegularizationPath]:
+    def one(key: Any) -> Any:
+        problem = task.sample(key)
+        return problem, traced_path(p, loss, problem, radii, jnp.zeros((problem.tokens.shape[-1],) * 2))
+
+    return jax.vmap(one)(keys)
