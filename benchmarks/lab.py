@@ -14,25 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
-from solvable.lab.experiment import Experiment, Observable, Status, axis, parameter
-from solvable.lab.outcome import Outcome
+from solvable.lab.declare import Experiment, Observable, Outcome, Status, axis, parameter
 
 NODES = 13  # a fit of 13 points, so that a cell holds more than one number
-
-
-class BusyOutcome(Outcome):
-    """Two numbers and a short path."""
-
-    error: np.ndarray
-    norm: np.ndarray
-    path: np.ndarray
-
-    observables: ClassVar = ("error", "norm", "path")
-    dims: ClassVar = {"path": ("step",)}
 
 
 class Busy(Experiment):
@@ -45,14 +33,14 @@ class Busy(Experiment):
     x = "setting"
     replicates = 8
 
-    def simulate(self, key: Any, replicates: range) -> BusyOutcome:
+    def simulate(self, key: Any, replicates: range) -> Outcome:
         stop = time.process_time() + self.seconds
         draws = np.stack([np.random.default_rng([self.setting, r]).normal(size=2 + NODES) for r in replicates])
         while time.process_time() < stop:
             np.linalg.svd(draws)
         return _outcome(draws, np.zeros(len(replicates), int))
 
-    def predict(self, overlay: Any, given: Any = None) -> BusyOutcome:
+    def predict(self, overlay: Any, given: Any = None) -> Outcome:
         return _outcome(np.zeros(2 + NODES), np.asarray(0))
 
     @classmethod
@@ -60,8 +48,9 @@ class Busy(Experiment):
         return dict.fromkeys(("error", "norm", "path"), Status("exact", "derived"))
 
 
-def _outcome(draws: np.ndarray, result: np.ndarray) -> BusyOutcome:
-    return BusyOutcome(result=result, stats={}, error=draws[..., 0], norm=draws[..., 1], path=draws[..., 2:])
+def _outcome(draws: np.ndarray, result: np.ndarray) -> Outcome:
+    values = {"error": draws[..., 0], "norm": draws[..., 1], "path": draws[..., 2:]}
+    return Outcome.of(values, result, {"path": ("step",)})
 
 
 def simulate_alone(setting: int, seconds: float) -> None:

@@ -20,7 +20,7 @@ from solvable.lab.registry import experiments
 from solvable.numerics.results import Result, SolveError
 
 MODULES = sorted({experiment.system for experiment in experiments().values()})
-NOT_YET_MOVED = {"solvable.attention.sparse_tokens", "solvable.attention.single_location"}
+NOT_YET_MOVED: set[str] = set()
 REPLICATES = 3
 
 

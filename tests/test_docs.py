@@ -51,7 +51,7 @@ def test_single_location_as_its_page_shows_it(capsys):
         exec(block, names)
     assert capsys.readouterr().out.startswith("0.113498")
     assert abs(names["runs"].aligned.mean() - 0.5) < 0.2
-    assert np.max(abs(names["predicted"].final_risk - names["runs"].final_risk)) == 0.0
+    assert np.max(abs(names["predicted"].final_excess_risk - names["runs"].final_excess_risk)) == 0.0
 
 
 def test_mirror_descent_as_its_page_shows_it():

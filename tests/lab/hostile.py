@@ -10,7 +10,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab import registry
-from solvable.lab.experiment import Observable, axis, parameter
+from solvable.lab.declare import Observable, axis, parameter
 from solvable.lab.page import document
 from tests.lab import toy
 

@@ -6,7 +6,7 @@ from scipy import integrate, stats
 
 from solvable import lab
 from solvable.lab.agreement import Row, Tally, compare, normal_score, rows, tally
-from solvable.lab.experiment import Observable, Status
+from solvable.lab.declare import Observable, Status
 from solvable.lab.runner import execute
 from tests.lab.toy import Ceiling, SampleMean
 

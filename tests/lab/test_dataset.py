@@ -7,7 +7,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab import dataset
-from solvable.lab.experiment import Overlay
+from solvable.lab.declare import Overlay
 from solvable.lab.files import StoreError
 from tests.lab.toy import Ceiling, SampleMean
 

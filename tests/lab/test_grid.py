@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from solvable.lab import registry
-from solvable.lab.experiment import Experiment, parameter
+from solvable.lab.declare import Experiment, parameter
 from solvable.lab.grid import accepted, cells, read
 from tests.lab.toy import Approach, Ceiling, Decay, SampleMean, TheoryOnly
 
@@ -128,7 +128,7 @@ def test_a_size_that_is_no_parameter():
 def test_packages_of_others_that_are_broken_are_named_and_left_out(monkeypatch, tmp_path):
     (tmp_path / "broken_package.py").write_text("1 / 0")
     (tmp_path / "halfway_package.py").write_text(
-        "from solvable.lab.experiment import Experiment\nclass Half(Experiment):\n    name = 'half/way'"
+        "from solvable.lab.declare import Experiment\nclass Half(Experiment):\n    name = 'half/way'"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     points = [SimpleNamespace(value=name) for name in ("tests.lab.toy", "broken_package", "halfway_package")]

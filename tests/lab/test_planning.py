@@ -4,30 +4,21 @@ import math
 import re
 import warnings
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 import numpy as np
 import pytest
 
 from solvable import lab
 from solvable.lab import planning, registry
-from solvable.lab.experiment import Experiment, Observable, Overlay, Status, axis, parameter
+from solvable.lab.declare import Experiment, Observable, Outcome, Overlay, Status, axis, parameter
 from solvable.lab.inversion import invert
-from solvable.lab.outcome import Outcome
 from solvable.lab.scan import Reply
-from solvable.numerics.results import Result, SolveError
+from solvable.numerics.results import SolveError
 from solvable.numerics.validation import integer, number
 from tests.lab.toy import Ceiling, Decay, SampleMean
 
 SLOW = ("sparse-tokens/surrogate",)  # seconds a prediction
-
-
-class CurveOutcome(Outcome):
-    height: np.ndarray
-    path: np.ndarray
-
-    observables: ClassVar = ("height", "path")
-    dims: ClassVar = {"path": ("at",)}
 
 
 CURVES = {
@@ -65,7 +56,7 @@ class Curve(Experiment):
         if self.place > 1000.0 * self.bar:
             raise SolveError("the curve's equation: the solve stopped")
         height = CURVES[self.shape](self.place) * 4.0 / self.count + self.offset
-        return CurveOutcome(np.asarray(int(Result.SUCCESSFUL)), {}, np.asarray(height), np.zeros(3))
+        return Outcome.of({"height": height, "path": np.zeros(3)}, 0, {"path": ("at",)})
 
     def amounts(self):
         return {"apples": round(100 * self.place)}

@@ -15,7 +15,7 @@ import pytest
 from solvable import lab
 from solvable.cli.running import settings
 from solvable.lab import dataset, reproduce
-from solvable.lab.experiment import Experiment, axis, parameter
+from solvable.lab.declare import Experiment, axis, parameter
 from solvable.lab.grid import cells
 from solvable.lab.values import CellResult, Failure, Values
 from tests.lab.toy import SampleMean, TheoryOnly

@@ -14,9 +14,9 @@ import pytest
 from solvable import lab
 from solvable.lab import dataset, runner, values
 from solvable.lab.chunk import Chunk, blocks
+from solvable.lab.declare import Observable, Overlay, parameter
 from solvable.lab.engines import slurm
 from solvable.lab.engines.pool import Pool
-from solvable.lab.experiment import Observable, Overlay, parameter
 from solvable.lab.store import Store
 from tests.lab import toy
 from tests.lab.toy import SampleMean, TheoryOnly

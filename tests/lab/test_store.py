@@ -10,7 +10,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab import chunk, files, runner, store, table
-from solvable.lab.experiment import Overlay, parameter
+from solvable.lab.declare import Overlay, parameter
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
 

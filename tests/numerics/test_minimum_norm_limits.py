@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from solvable.numerics.minimum_norm import minimum_norm, minimum_nuclear_norm
+from solvable.numerics.minimum_norm.bracket import p_norm
+from solvable.numerics.minimum_norm.certificate import proved_gap, transposed_product
 from solvable.numerics.results import Result, SolveError
-from tests.numerics.minimum_norm_checks import check, check_infeasible, dual_norm
+from tests.numerics.minimum_norm_checks import check, check_infeasible, dual_norm, exact_product
 
 
 @pytest.mark.parametrize("p", [1.5, 2.0, 3.0])
@@ -38,14 +40,46 @@ def equalities(seed):
 
 @pytest.mark.parametrize(("p", "seed"), [(50.0, 18), (50.0, 22), (50.0, 33), (1.0, 1056), (np.inf, 1056)])
 def test_equalities_at_the_limit_of_precision(p, seed):
-    """Whether certified or not, the weights are feasible, the gap is right, and nothing warns."""
+    """Opposite rows have multipliers up to 1e12 times their difference. Whether certified or not, which the last digit
+    decides, the weights are feasible, the gap is what the multipliers prove, and nothing warns."""
     rows, targets = equalities(seed)
     found = minimum_norm(rows, p, targets=targets, throw=False)
     assert found.result in (Result.SUCCESSFUL, Result.MAX_STEPS)
+    assert (found.result is Result.SUCCESSFUL) == (found.gap <= (1e-8 if p == 50.0 else 1e-9))
     slack = 2e-12 * np.linalg.norm(rows, axis=1) * np.linalg.norm(found.weights)
     assert np.all(rows @ found.weights >= targets - slack)
     lower = targets @ found.multipliers / dual_norm(rows, p, found.multipliers)
-    assert found.gap == pytest.approx(1.0 - lower / np.linalg.norm(found.weights, p), rel=1e-4, abs=1e-12)
+    assert found.gap == pytest.approx(abs(1.0 - lower / np.linalg.norm(found.weights, p)), rel=1e-12, abs=1e-14)
+
+
+def cancelling(digits):
+    """Two opposite rows but for 10^-digits of another, and multipliers that leave that much of A^T lambda."""
+    rng = np.random.default_rng(digits)
+    rows = rng.normal(size=(3, 9))
+    rows[1] = -rows[0] + 10.0**-digits * rows[2]
+    return rows, np.array([1.0, 1.0 + 10.0**-digits, 0.0])
+
+
+@pytest.mark.parametrize("digits", [0, 4, 8, 12])
+def test_the_gap_is_right_however_much_cancels(digits):
+    """Whatever the multipliers are, and in whatever units."""
+    rows, multipliers = cancelling(digits)
+    product = exact_product(rows, multipliers)
+    assert transposed_product(rows, multipliers) == pytest.approx(product, rel=1e-15, abs=1e-30)
+    norm = 1.25 * multipliers.sum() / np.linalg.norm(product)
+    lengths = np.linalg.norm(rows, axis=1)
+    for power in (0, 500, 990, -500, -1000):
+        unit = 2.0**power
+        gap = proved_gap(unit * rows, unit * lengths, 1.0 / lengths, multipliers / unit, norm, lambda u: p_norm(u, 2.0))
+        assert gap == pytest.approx(0.2, abs=1e-14)
+
+
+def test_a_product_of_many_blocks():
+    rows, multipliers = np.random.default_rng(0).normal(size=(50, 2000)), np.random.default_rng(1).random(50)
+    multipliers[::7] = 0.0
+    np.testing.assert_allclose(transposed_product(rows, multipliers), rows.T @ multipliers, rtol=1e-12, atol=1e-13)
+    wide = np.random.default_rng(2).normal(size=(2, 70000))
+    assert np.array_equal(transposed_product(wide, np.ones(2)), wide[0] + wide[1])
 
 
 def test_no_margin_at_all():

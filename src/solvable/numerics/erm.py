@@ -93,7 +93,7 @@ def ridge_erm(
     solution = _solved(loss, (features, labels, offset, ridge), bound, method, intercept, max_steps)
     if throw:
         raise_unless_successful(
-            solution.result, f"ridge_erm(method={method!r})", f" (certificate {solution.certificate} at ridge {ridge})"
+            solution.result, f"ridge_erm(method={method!r})", f" (certificate {solution.certificate})"
         )
     return solution
 

@@ -23,6 +23,11 @@ class Estimate(float):
         self.stats = {"standard_error": self.standard_error, **stats}
         return self
 
+    @property
+    def value(self) -> float:
+        """The number alone."""
+        return float(self)
+
 
 def mean_and_error(values: Any, axis: int = 0) -> tuple[Any, Any]:
     """The mean over an axis and its standard error, s / sqrt(k), of the k finite values; s^2 divides by k - 1.

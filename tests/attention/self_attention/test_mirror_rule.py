@@ -196,6 +196,11 @@ def test_what_a_theory_is_given_may_be_an_outcome_a_run_a_layer_or_a_mapping():
             if theory != "local_rate":
                 np.testing.assert_allclose(alone.present()[name], value[0, :1] if value.ndim > 1 else value[0])
         assert alone.result.shape == ()
+    single = algorithm.train(
+        sa.RegressionProblem(*(np.asarray(x, np.float32) for x in (problem.tokens, problem.targets)))
+    )
+    assert single.start.value.dtype == np.float32
+    assert sa.predict(TASK, algorithm, given=single).excess_risk.dtype == np.float64
     some = sa.predict(TASK, algorithm, given=run, at=[3], **options)
     np.testing.assert_allclose(some.fresh_excess_risk[0], found.fresh_excess_risk[0, [1]], rtol=1e-12)
     with pytest.raises(

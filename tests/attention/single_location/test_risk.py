@@ -185,17 +185,17 @@ def test_the_best_linear_map_is_that_of_least_squares():
     assert abs(errors.mean() - sl.linear_risk(task)) < 4.0 * errors.std() / math.sqrt(20_000) + 1e-3
 
 
-def test_the_floor_is_a_minimum_and_its_derivative_that_of_the_envelope():
+def test_the_oracle_is_a_minimum_and_its_derivative_that_of_the_envelope():
     task = sl.SingleLocation(10, 50)
-    best = sl.floor(task)
-    oracle = sl.Overlaps(1, 1, 0, 0, 0)
-    risks = [float(sl.excess_risk(task, oracle, float(best.inverse_temperature) * f)) for f in (0.999, 1.0, 1.001)]
+    best = sl.oracle(task)
+    hidden = sl.Overlaps(1, 1, 0, 0, 0)
+    risks = [float(sl.excess_risk(task, hidden, float(best.inverse_temperature) * f)) for f in (0.999, 1.0, 1.001)]
     assert risks[1] <= min(risks[0], risks[2])
     np.testing.assert_allclose(best.risk, risks[1], rtol=1e-12)
-    slope = jax.grad(lambda s: sl.floor(sl.SingleLocation(10, 50, signal=s)).risk)(5.0)
-    moved = [float(sl.floor(sl.SingleLocation(10, 50, signal=5.0 + h)).risk) for h in (1e-4, -1e-4)]
+    slope = jax.grad(lambda s: sl.oracle(sl.SingleLocation(10, 50, signal=s)).risk)(5.0)
+    moved = [float(sl.oracle(sl.SingleLocation(10, 50, signal=5.0 + h)).risk) for h in (1e-4, -1e-4)]
     np.testing.assert_allclose(slope, (moved[0] - moved[1]) / 2e-4, rtol=1e-4)
-    free = sl.floor(task, "closed_form")
+    free = sl.oracle(task, "closed_form")
     assert free.inverse_temperature == 0.0
     np.testing.assert_allclose(free.risk, sl.free_value(task, 1.0, 0.0, 1e-4)[1], rtol=1e-6)
 
@@ -229,7 +229,7 @@ def test_bayes_beats_every_head_and_agrees_with_its_predictor():
     estimate = sl.bayes_risk(task, 40_000)
     se = math.hypot(errors.std() / 200.0, estimate.standard_error)
     assert abs(errors.mean() - estimate) < 4.0 * se
-    assert estimate < sl.floor(task).risk
+    assert estimate.value < sl.oracle(task).risk
 
 
 @pytest.mark.parametrize(
@@ -248,7 +248,7 @@ def test_bayes_beats_every_head_and_agrees_with_its_predictor():
         (lambda: sl.excess_risk(TASK, sl.Overlaps(1, 1, 0, 0, 0), 0.0), "inverse_temperature=0"),
         (lambda: TASK.sample(jax.random.key(0), 0), "samples=0"),
         (lambda: TASK.sample(jax.random.key(0), 2, sl.Directions([1, 0], [0, 1])), r"accepted: \(30,\)"),
-        (lambda: sl.floor(TASK, "oracle"), "value='oracle'"),
+        (lambda: sl.oracle(TASK, "oracle"), "value='oracle'"),
         (lambda: sl.bayes_risk(TASK, 1), "draws=1"),
     ],
 )

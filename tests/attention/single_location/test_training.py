@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from solvable.attention import single_location as sl
+from solvable.attention.single_location.algorithms import Sequences, train_vectors
 from solvable.attention.single_location.risk import law
 from solvable.attention.single_location.stream import descend_stream
-from solvable.attention.single_location.training import Sequences, train_vectors
 from solvable.numerics.precision import as_float64
 
 FIELDS = ("query_alignment", "value_alignment", "value_leak", "query_leak", "coupling")
@@ -60,9 +60,9 @@ def test_five_numbers_follow_the_vectors(setting):
     algorithm = sl.ProjectedDescent(**{"inverse_temperature": 0.2, "learning_rate": 4e-3, "steps": 3000} | options)
     outcome = sl.simulate(task, algorithm, key=jax.random.key(0), replicates=6, full=True)
     predicted = sl.predict(task, algorithm, given=outcome)
-    for name in (*FIELDS, "risk", "value_norm", "distance", "final_risk", "aligned", "swapped"):
+    for name in (*FIELDS, "excess_risk", "value_norm", "distance", "final_excess_risk", "aligned", "swapped"):
         np.testing.assert_allclose(getattr(predicted, name), getattr(outcome, name), atol=1e-9, err_msg=name)
-    assert np.all(outcome.risk[:, -1] < outcome.risk[:, 0])
+    assert np.all(outcome.excess_risk[:, -1] < outcome.excess_risk[:, 0])
     if setting == "manifold":
         assert np.max(outcome.distance) < 1e-12
         assert np.all(outcome.aligned == 1.0)
@@ -96,14 +96,14 @@ def test_the_chain_of_batches_is_exact_in_law():
     k, v = k + 0.5 * np.asarray(directions.query), v + 0.4 * np.asarray(directions.value) + 0.3 * k
     k, v = k / np.linalg.norm(k), v / np.linalg.norm(v)
     with jax.enable_x64(True):
-        numbers, at = algorithm.numbers(length), jnp.asarray([2])
+        rule, at = algorithm.rule, jnp.asarray([2])
         start = sl.Overlaps.of(k, v, directions)
 
         @jax.jit
         def chain(keys):
             many = jax.tree_util.tree_map(lambda leaf: jnp.full((runs,), leaf), start)
-            shape, noise = (length, batch), as_float64(task.label_noise)
-            return descend_stream(law(task), noise, as_float64(dim), shape, numbers, many, keys, at)
+            noise = as_float64(task.label_noise)
+            return descend_stream(law(task), noise, as_float64(dim), length, rule, many, keys, at)
 
         @jax.jit
         def vectors(keys):
@@ -111,7 +111,7 @@ def test_the_chain_of_batches_is_exact_in_law():
 
             def one(key):
                 pair = (jnp.asarray(k), jnp.asarray(v))
-                return train_vectors(Sequences((task, source, key), batch), numbers, pair, at, False, False)
+                return train_vectors(rule, Sequences((task, source, key), batch), pair, at)
 
             return sl.Overlaps.of(*jax.vmap(one)(keys), source)
 
@@ -132,21 +132,23 @@ def test_the_chain_of_batches_is_exact_in_law():
 def test_predictions_take_the_steps_of_the_outcome_and_training_works_inside_jit():
     task, algorithm = sl.SingleLocation(6, 60), sl.ProjectedDescent(0.3, 0.02, 40)
     outcome = sl.simulate(task, algorithm, replicates=2, at=[0, 20, 40], full=True)
-    np.testing.assert_allclose(sl.predict(task, algorithm, given=outcome).risk, outcome.risk, atol=1e-12)
+    np.testing.assert_allclose(sl.predict(task, algorithm, given=outcome).excess_risk, outcome.excess_risk, atol=1e-12)
     with jax.enable_x64(True):
-        inside = jax.jit(lambda key: algorithm.train(task, key=key, throw=False).query)(jax.random.key(3))
-    np.testing.assert_allclose(inside, algorithm.train(task, key=jax.random.key(3)).query, atol=1e-12)
+        inside = jax.jit(lambda key: algorithm.train(task, key, throw=False).query)(jax.random.key(3))
+    np.testing.assert_allclose(inside, algorithm.train(task, jax.random.key(3)).query, atol=1e-12)
     slopes = jax.grad(lambda o: sl.excess_risk(task, o, 0.3))(sl.Overlaps(1, 1, 0, 0, 0))
     assert np.isfinite(slopes.coupling)
 
 
-def test_batches_of_a_law_and_of_data_train():
+@pytest.mark.parametrize("options", [{}, {"full": True}, {"samples": 8000}])
+def test_batches_of_a_law_and_of_data_train_runs_that_depend_on_their_number_alone(options):
     task = sl.SingleLocation(4, 12, label_noise=0.1)
     algorithm = sl.ProjectedDescent(0.3, 5e-3, 2000, batch=4, leak_penalty=3.0)
-    for options in ({}, {"full": True}, {"samples": 8000}):
-        outcome = sl.simulate(task, algorithm, key=jax.random.key(2), replicates=4, at=[0, 2000], **options)
-        assert np.all(np.isfinite(outcome.risk))
-        assert np.mean(outcome.final_risk) < 0.6 * np.mean(outcome.risk[:, 0])
+    call = {"key": jax.random.key(2), "at": [0, 2000], **options}
+    first, second = (sl.simulate(task, algorithm, replicates=numbers, **call) for numbers in (range(4), range(1, 5)))
+    assert np.all(np.isfinite(first.excess_risk))
+    assert np.mean(first.final_excess_risk) < 0.6 * np.mean(first.excess_risk[:, 0])
+    np.testing.assert_allclose(first.excess_risk[1:], second.excess_risk[:3], rtol=1e-12)
 
 
 def test_closed_form_values_learn_from_data_faster_than_joint_descent():
@@ -155,17 +157,21 @@ def test_closed_form_values_learn_from_data_faster_than_joint_descent():
     solved = sl.ProjectedDescent(0.2, 1.0, 30, "manifold", value="closed_form", ridge=1e-3)
     options = {"key": jax.random.key(3), "replicates": 3, "samples": 2000, "at": [0, 30]}
     slow, fast = sl.simulate(task, joint, **options), sl.simulate(task, solved, **options)
-    assert np.all(fast.final_risk < slow.final_risk)
+    assert np.all(fast.final_excess_risk < slow.final_excess_risk)
     floor = sl.free_value(task, 1.0, 0.0, 0.2)[1]
-    assert np.all(fast.final_risk < floor + 0.05)
-    assert np.all(fast.final_risk > floor)
+    assert np.all(fast.final_excess_risk < floor + 0.05)
+    assert np.all(fast.final_excess_risk > floor)
 
 
 def test_training_one_head_returns_what_it_learned():
     task = sl.SingleLocation(6, 60)
     algorithm = sl.ProjectedDescent(0.3, 0.02, 2000, "manifold")
-    run = algorithm.train(task, key=jax.random.key(0))
-    assert abs(run.overlaps.query_alignment[-1]) > 0.9
+    run = algorithm.train(task, jax.random.key(0))
+    assert abs(run.path.query_alignment[-1]) > 0.9
+    assert run.overlaps is run.path
+    # a run may be given: its start is all that the map needs
+    predicted = sl.predict(task, algorithm, given=run, at=[0, 2000])
+    np.testing.assert_allclose(predicted.query_alignment[0], np.asarray(run.path.query_alignment)[[0, -1]], atol=1e-9)
     tokens = np.asarray(task.sample(jax.random.key(1), 50).tokens)
     np.testing.assert_allclose(run.output(tokens), np.asarray(run.hidden(tokens)) @ np.asarray(run.value), rtol=1e-10)
     assert run.attention(tokens).shape == (50, 6)
@@ -175,7 +181,11 @@ def test_training_one_head_returns_what_it_learned():
     learned = sl.ProjectedDescent(0.3, 0.02, 50).train(data, init=(np.ones(60), np.arange(60.0)))
     np.testing.assert_allclose(np.linalg.norm(learned.query), 1.0, rtol=1e-12)
     own = sl.LocatedTokens(data.tokens, data.labels)
-    assert sl.ProjectedDescent(0.3, 0.02, 50).train(own, init=(np.ones(60), np.arange(60.0))).overlaps is None
+    assert own.sample(jax.random.key(0)) is own
+    run = sl.ProjectedDescent(0.3, 0.02, 50).train(own, init=(np.ones(60), np.arange(60.0)))
+    assert run.path is run.start is None
+    with pytest.raises(ValueError, match="lacks 'start'"):
+        sl.predict(task, sl.ProjectedDescent(0.3, 0.02, 50), given=run)
 
 
 @pytest.mark.parametrize(("lam", "words"), [(0.1, "hardly tells"), (0.5, "drown"), (0.9, "let it decay")])
@@ -210,14 +220,14 @@ def test_settings_of_the_paper():
     manifold = sl.ProjectedDescent(0.1, 4e-3, 20_000, "manifold")
     outcome = sl.simulate(task, manifold, replicates=30, **many | {"at": None})
     np.testing.assert_allclose(abs(outcome.query_alignment[:, -1]), 0.983, atol=0.003)
-    np.testing.assert_allclose(outcome.final_risk, 0.1137, atol=3e-4)
+    np.testing.assert_allclose(outcome.final_excess_risk, 0.1137, atol=3e-4)
     small = sl.simulate(task, sl.ProjectedDescent(0.1, 4e-3, 20_000), replicates=2000, key=jax.random.key(1))
     assert abs(small.aligned.mean() - 0.5) < 0.035
-    np.testing.assert_allclose(small.final_risk[small.swapped == 1.0], 0.115512, atol=2e-5)
+    np.testing.assert_allclose(small.final_excess_risk[small.swapped == 1.0], 0.115512, atol=2e-5)
     falling = sl.ProjectedDescent(1.0, 4e-3, 120_000, decay=1e-4)
     schedule = sl.simulate(task, falling, replicates=300, key=jax.random.key(2))
     assert abs(schedule.aligned.mean() - 0.957) < 0.04
-    np.testing.assert_allclose(schedule.final_risk[schedule.aligned == 1.0], 0.075014, atol=1e-5)
+    np.testing.assert_allclose(schedule.final_excess_risk[schedule.aligned == 1.0], 0.075014, atol=1e-5)
 
 
 def test_half_the_runs_swap_and_the_penalty_cures_them():
@@ -226,29 +236,90 @@ def test_half_the_runs_swap_and_the_penalty_cures_them():
     assert 15 <= plain.swapped.sum() <= 45
     assert np.all(plain.aligned + plain.swapped == 1.0)
     _, risk = sl.swap_point(task, 0.1)
-    np.testing.assert_allclose(plain.final_risk[plain.swapped == 1.0], risk, atol=1e-4)
+    np.testing.assert_allclose(plain.final_excess_risk[plain.swapped == 1.0], risk, atol=1e-4)
     cured = sl.ProjectedDescent(0.1, 4e-3, 14_000, leak_penalty=10.0)
     assert np.all(sl.simulate(task, cured, key=jax.random.key(0), replicates=60).aligned == 1.0)
 
 
+@pytest.mark.slow
 def test_the_hidden_directions_are_not_the_minimum_at_a_large_inverse_temperature():
     task = sl.SingleLocation()
-    oracle = sl.predict(task, sl.ProjectedDescent(0.9, 1e-3, 60_000), theory="floor").final_risk
+    oracle = sl.predict(task, sl.ProjectedDescent(0.9, 1e-3, 60_000), theory="floor").final_excess_risk
     outcome = sl.simulate(task, sl.ProjectedDescent(0.9, 1e-3, 60_000), key=jax.random.key(0), replicates=10)
     assert not np.any(outcome.aligned)
-    assert np.min(outcome.final_risk) < oracle
+    assert np.min(outcome.final_excess_risk) < oracle
 
 
-def test_a_replicate_depends_on_its_number_alone():
-    task = sl.SingleLocation(4, 12, label_noise=0.1)
-    for options in ({"batch": 2}, {"batch": 2, "full": True}, {}):
-        full = options.pop("full", False)
-        algorithm = sl.ProjectedDescent(0.5, 1e-2, 20, **options)
-        call = {"key": jax.random.key(7), "full": full, "at": [20]}
-        every = sl.simulate(task, algorithm, replicates=3, **call).risk
-        np.testing.assert_allclose(
-            every[2:], sl.simulate(task, algorithm, replicates=range(2, 3), **call).risk, rtol=1e-12
-        )
+class Silent(sl.SingleLocation):
+    """Tokens that do not tell where the label is, nor what."""
+
+    def sample(self, key, samples, directions=None):
+        data = super().sample(key, samples, directions)
+        tokens = jax.random.normal(jax.random.fold_in(key, 1), data.tokens.shape, jnp.float64)
+        return sl.LocatedTokens(tokens, data.labels, data.locations, data.directions)
+
+
+class OnTheHost(sl.SingleLocation):
+    """The same, drawn by means that JAX does not know."""
+
+    def sample(self, key, samples, directions=None):
+        generator = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+        tokens = generator.standard_normal((samples, self.length, self.dim))
+        return sl.LocatedTokens(tokens, self.informative_scale * generator.standard_normal(samples))
+
+
+class Same(sl.SingleLocation):
+    """Our own law under another name."""
+
+    def sample(self, key, samples, directions=None):
+        return super().sample(key, samples, directions)
+
+
+SOLVED = sl.ProjectedDescent(0.3, 0.05, 60, value="closed_form", ridge=0.05)
+
+
+@pytest.mark.parametrize(
+    ("task", "algorithm", "options"),
+    [
+        (OnTheHost(4, 12, 0.9), SOLVED, {"samples": 4000}),
+        (
+            Silent(4, 12, label_noise=0.3),
+            sl.ProjectedDescent(0.3, 0.05, 60, batch=64, value="closed_form", ridge=0.05, proximity=3.0),
+            {"full": True},
+        ),
+    ],
+)
+def test_a_law_whose_tokens_carry_no_signal_is_as_good_as_predicting_nothing(task, algorithm, options):
+    outcome = sl.simulate(task, algorithm, key=jax.random.key(0), replicates=4, at=[0, 60], **options)
+    errors = outcome.final_excess_risk - task.label_variance
+    assert abs(errors.mean()) < 4.0 * errors.std(ddof=1) / 2.0 + 0.01
+    # the closed formula speaks of Gaussian tokens with a signal, and of these as well as ever
+    assert sl.predict(task, algorithm, given=outcome).status["excess_risk"].claim == "heuristic"
+
+
+@pytest.mark.parametrize(("batch", "options"), [(None, {"samples": 300}), (3, {"full": True})])
+def test_the_errors_of_a_law_of_ones_own_are_measured_on_what_it_draws(batch, options):
+    """Where the law is ours, they are those of the closed formula."""
+    task, algorithm = Same(3, 10, label_noise=0.2), sl.ProjectedDescent(0.4, 0.02, 200, batch=batch)
+    outcome = sl.simulate(task, algorithm, key=jax.random.key(1), replicates=10, at=[0, 200], **options)
+    overlaps = jax.tree_util.tree_map(lambda leaf: leaf[:, -1], outcome.path)
+    errors = outcome.final_excess_risk - sl.excess_risk(task, overlaps, 0.4)
+    assert abs(errors.mean()) < 4.0 * errors.std(ddof=1) / math.sqrt(10)
+    assert 0.0 < abs(errors).max() < 0.2
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda task: sl.simulate(task, sl.ProjectedDescent(steps=2)), "accepted: full=True"),
+        (lambda task: sl.simulate(task, sl.ProjectedDescent(steps=2, batch=2)), "accepted: full=True"),
+        (lambda task: sl.simulate(task, sl.ProjectedDescent(steps=2), full=True), "population gradient"),
+        (lambda task: sl.ProjectedDescent(steps=2).train(task), "population gradient"),
+    ],
+)
+def test_what_holds_for_gaussian_tokens_alone_refuses_another_law(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(Silent(4, 60))
 
 
 @pytest.mark.parametrize(
@@ -267,20 +338,34 @@ def test_a_replicate_depends_on_its_number_alone():
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent()), "given=None"),
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(), theory="rates"), "init='manifold'"),
         (lambda: sl.ProjectedDescent(steps=1, init="manifold").train(sl.SingleLocation(9, 2)), "dim=2"),
-        (lambda: sl.LocatedTokens([["a"]], [1.0]), "tokens is no array"),
+        (lambda: sl.simulate(sl.SingleLocation(3, 9), sl.ProjectedDescent(steps=9), at=[2, 1]), r"at=\[2, 1\]"),
+        (lambda: jax.jit(sl.predict)(sl.SingleLocation(), sl.ProjectedDescent()), "cannot be traced"),
+        (lambda: sl.LocatedTokens([["a"]], [1.0]), "tokens has dtype"),
         (lambda: sl.LocatedTokens(np.ones((2, 3, 4)), np.ones(2), np.zeros(3)), r"locations has shape \(3,\)"),
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(), given=sl.Overlaps(1, 1, 1, 1, 1)), "no pair"),
         (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(batch=5), theory="rates"), "theory='rates'"),
-        (lambda: sl.predict(sl.SingleLocation(), None), "algorithm is a NoneType"),
         (
             lambda: sl.ProjectedDescent(steps=2).train(sl.SingleLocation(3, 9), init=(np.zeros(9), np.ones(9))),
             "length 0",
         ),
         (lambda: sl.ProjectedDescent(steps=2).train(sl.SingleLocation(3, 9), init=(np.ones(8), np.ones(8))), "shape"),
-        (lambda: sl.ProjectedDescent(steps=2).train("data"), "problem is a str"),
     ],
 )
 def test_bad_input_is_answered_in_a_sentence(call, message):
     with pytest.raises(ValueError, match=message) as error:
+        call()
+    assert "accepted" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: sl.ProjectedDescent(steps=2).train("data"), "problem=str .* SingleLocation or LocatedTokens"),
+        (lambda: sl.LocatedTokens(np.ones((2, 3, 4)), np.ones(2), directions=3), "directions=int"),
+        (lambda: sl.predict(sl.SingleLocation(), sl.ProjectedDescent(), given={"start": 3}), "given start=int"),
+    ],
+)
+def test_wrong_objects_are_answered_in_a_sentence(call, message):
+    with pytest.raises(TypeError, match=message) as error:
         call()
     assert "accepted" in str(error.value)

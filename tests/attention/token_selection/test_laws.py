@@ -22,8 +22,8 @@ def run(p, steps, learning_rate=0.1, step="normalized", replicates=30, init_scal
     return algorithm, outcome
 
 
-@pytest.mark.parametrize("init_scale", [0.0, 1.0])
-@pytest.mark.parametrize("p", STEPS)
+@pytest.mark.parametrize("init_scale", [0.0, pytest.param(1.0, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("p", [1.75, 2.0, pytest.param(3.0, marks=pytest.mark.slow)])
 def test_normalised_steps(p, init_scale):
     """The own divergence vanishes and is the smallest; N1 |W_k|^(p-1)/(eta k) -> 1; N2 the rate of the divergence."""
     algorithm, outcome = run(p, STEPS[p], replicates=100, init_scale=init_scale)
@@ -57,7 +57,7 @@ def _divergence(reference, weights, p):
     return 1.0 - np.sum(np.sign(b) * np.abs(b) ** (p - 1.0) * a)
 
 
-@pytest.mark.parametrize("p", [2.0, 3.0])
+@pytest.mark.parametrize("p", [pytest.param(2.0, marks=pytest.mark.slow), 3.0])
 def test_linear_growth_converges_faster(p):
     """N3: |W_k| = speed k, a divergence like k^-2: below 1e-4 in 4000 steps."""
     algorithm, outcome = run(p, 4000, ts.linear_growth(0.3, p))
@@ -78,17 +78,22 @@ def test_fixed_steps_lose_what_the_theory_says():
     assert abs(np.median((outcome.offset - predicted.offset)[settled, -1])) < 0.2
 
 
-def test_polyak_and_normalised_steps_saturate_at_their_rates():
+@pytest.mark.parametrize("constant", [2.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (1.0, 5.0))])
+def test_polyak_steps_saturate_at_their_rate(constant):
+    task, algorithm = (
+        ts.EqualScores(),
+        ts.MirrorDescent(step="polyak", steps=int(2000 * constant), polyak_constant=constant),
+    )
+    outcome = ts.simulate(task, algorithm, key=jax.random.key(0), replicates=10, init_scale=1.0)
+    predicted = ts.predict(task, algorithm, theory="polyak").gap_slope
+    np.testing.assert_allclose(outcome.gap_slope, predicted, rtol=0.01)
+    growth = ts.predict(task, algorithm, theory="growth", given=outcome)
+    np.testing.assert_allclose(outcome.norm[:, -1], growth.norm[:, -1], rtol=0.02)
+    assert abs(np.median(outcome.divergence_slope) + 2.0) < 0.05
+
+
+def test_normalised_steps_saturate_at_their_rate():
     task = ts.EqualScores()
-    for constant in (1.0, 2.0, 5.0):
-        # a step is |W_mm|/constant long: as many more of them reach the same norm
-        algorithm = ts.MirrorDescent(step="polyak", steps=int(2000 * constant), polyak_constant=constant)
-        outcome = ts.simulate(task, algorithm, key=jax.random.key(0), replicates=10, init_scale=1.0)
-        predicted = ts.predict(task, algorithm, theory="polyak").gap_slope
-        np.testing.assert_allclose(outcome.gap_slope, predicted, rtol=0.01)
-        growth = ts.predict(task, algorithm, theory="growth", given=outcome)
-        np.testing.assert_allclose(outcome.norm[:, -1], growth.norm[:, -1], rtol=0.02)
-        assert abs(np.median(outcome.divergence_slope) + 2.0) < 0.05
     algorithm, outcome = run(2.0, 8000, replicates=10, init_scale=1.0, task=task)
     predicted = ts.predict(task, algorithm, theory="growth", given=outcome)
     np.testing.assert_allclose(outcome.gap_slope, predicted.gap_slope, rtol=0.01)
@@ -107,6 +112,7 @@ def test_the_decoder_rate_of_self_attention():
     np.testing.assert_allclose(predicted.gap_slope, -0.1 / np.sqrt(8 * 4 * 3 / 4), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_factored_training_follows_the_nuclear_norm():
     algorithm = ts.MirrorDescent(steps=4000, parameterization="factored")
     outcome = ts.simulate(TASK, algorithm, key=jax.random.key(3), replicates=20, init_scale=0.1)

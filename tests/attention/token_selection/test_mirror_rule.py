@@ -1,12 +1,15 @@
 """simulate and predict: the same observables, what a prediction is given, and when it refuses."""
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
 
 from solvable.attention import token_selection as ts
+from solvable.attention.token_selection import runs
 from solvable.attention.token_selection.results import SelectionResult
-from solvable.numerics.results import Result
+from solvable.numerics.results import Result, SolveError
 
 TASK = ts.RandomSelection()
 ALGORITHM = ts.MirrorDescent(steps=1000)
@@ -42,13 +45,64 @@ def test_a_mapping_is_given(outcome):
     np.testing.assert_allclose(own.direction[0], outcome.direction[1], rtol=1e-9)
 
 
-def test_a_run_that_has_not_saturated_is_not_predicted():
-    early = ts.MirrorDescent(steps=20)
-    outcome = ts.simulate(TASK, early, key=jax.random.key(0), replicates=2)
-    predicted = ts.predict(TASK, early, given=outcome)
-    assert set(predicted.result) == {SelectionResult.UNSATURATED}
-    assert np.isnan(predicted.direction).all()
+def test_a_run_that_has_not_saturated_is_not_predicted(outcome):
+    saturation = np.array([0.98, 1.0, np.nan, 0.99])
+    given = {"problem": outcome.problem, "selected": outcome.selected, "saturation": saturation}
+    predicted = ts.predict(TASK, ALGORITHM, given=given)
+    assert predicted.result.tolist() == [SelectionResult.UNSATURATED, 0, SelectionResult.UNSATURATED, 0]
+    assert np.isnan(predicted.direction[[0, 2]]).all()
     assert "train for more steps" in predicted.reasons()[0]
+
+
+def test_a_program_that_is_not_solved_raises_unless_asked_not_to(outcome, monkeypatch):
+    def unsolved(*arguments, **options):
+        return dataclasses.replace(ts.max_margin(*arguments, **options), result=Result.MAX_STEPS)
+
+    monkeypatch.setattr(runs, "max_margin", unsolved)
+    for theory in ("max_margin", "growth", "rate"):
+        with pytest.raises(SolveError, match=f"predict, '{theory}'"):
+            ts.predict(TASK, ALGORITHM, theory=theory, given=outcome)
+        predicted = ts.predict(TASK, ALGORITHM, theory=theory, given=outcome, throw=False)
+        assert predicted.result.tolist() == [Result.MAX_STEPS] * 4
+        assert all(np.isnan(value).all() for value in predicted.present().values())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"selected": [0] * 6}, r"holds selected of shape \(6,\)"),
+        ({"selected": np.zeros((3, 6), int)}, r"holds tokens of shape \(4, 6, 8, 10\); accepted: \(3, 6, 8, 10\)"),
+        ({"selected": np.zeros((4, 5), int)}, r"selected has shape \(5,\)"),
+        ({"selected": np.zeros((4, 6))}, "dtype float64"),
+        ({"problem": None}, "lacks 'problem'; accepted: a mapping with the problems, which RandomSelection draws"),
+        ({"decoder": np.zeros((4, 9))}, r"holds decoder of shape \(4, 9\); accepted: \(4, 10\)"),
+        ({"saturation": [1.0]}, r"holds saturation of shape \(1,\); accepted: \(4,\)"),
+        ({"result": [0, 0]}, r"holds result of shape \(2,\); accepted: \(4,\)"),
+    ],
+)
+def test_what_is_given_must_fit(outcome, change, words):
+    given = {"problem": outcome.problem, "selected": outcome.selected, **change}
+    with pytest.raises(ValueError, match=words):
+        ts.predict(TASK, ALGORITHM, given=given)
+
+
+def test_what_is_given_must_have_the_sizes_of_the_task(outcome):
+    with pytest.raises(ValueError, match=r"holds tokens of shape \(4, 6, 8, 10\); accepted: \(4, 6, 8, 9\)"):
+        ts.predict(ts.RandomSelection(dim=9), ALGORITHM, given=outcome)
+    with pytest.raises(TypeError, match="problem of given=list is not accepted"):
+        ts.predict(TASK, ALGORITHM, given={"problem": [1], "selected": outcome.selected})
+    run = ALGORITHM.train(TASK.sample(jax.random.key(0)))
+    with pytest.raises(ValueError, match="given=SelectionRun lacks 'problem'"):
+        ts.predict(TASK, ALGORITHM, given=run)
+
+
+def test_tracers_are_answered():
+    for call in (
+        lambda key: ts.simulate(TASK, ALGORITHM, key=key).norm,
+        lambda key: ts.max_margin(TASK.sample(key), [0] * 6).weights,
+    ):
+        with pytest.raises(ValueError, match="runs on the host and cannot be traced"):
+            jax.jit(call)(jax.random.key(0))
 
 
 def test_a_selection_that_is_not_locally_optimal_is_not_predicted(outcome):
@@ -95,6 +149,7 @@ def test_polyak_steps_towards_a_loss_out_of_reach_are_missing_with_their_reason(
     assert "use normalized steps" in outcome.reasons()[int(np.flatnonzero(lost)[0])]
 
 
+@pytest.mark.slow
 def test_joint_training_of_more_sequences_than_support_vectors():
     """Sequences that are no support vectors of the decoder are asked for no margin (two dims, eight sequences)."""
     task, algorithm = ts.RandomSelection(8, 3, 3), ts.MirrorDescent(train_decoder=True, steps=20000)

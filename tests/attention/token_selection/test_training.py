@@ -113,7 +113,7 @@ def test_symmetries():
     np.testing.assert_allclose(linear.train(louder).weights, linear.train(problem).weights, rtol=1e-9)
 
 
-@pytest.mark.parametrize("p", [2.0, 3.0])
+@pytest.mark.parametrize("p", [pytest.param(2.0, marks=pytest.mark.slow), 3.0])
 def test_single_precision_follows_the_tokens_and_reaches_large_margins(p):
     problem = drawn(4)
     single = jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float32), problem)
@@ -208,29 +208,29 @@ def test_weights_that_are_not_finite_are_reported():
     assert algorithm.train(drawn(), throw=False).result == Result.NONFINITE
 
 
-def test_the_regularisation_path_meets_its_optimality_conditions_and_bounds_the_loss():
+@pytest.mark.parametrize("p", [2.0, *(pytest.param(one, marks=pytest.mark.slow) for one in (1.75, 3.0))])
+def test_the_regularisation_path_meets_its_optimality_conditions_and_bounds_the_loss(p):
     problem = drawn(8)
     radii = [0.5, 3.0, 30.0, 300.0]
-    for p in (1.75, 2.0, 3.0):
-        path = ts.regularization_path(problem, radii, p)
-        sizes = np.linalg.norm(path.weights.reshape(4, -1), p, axis=1)
-        np.testing.assert_allclose(sizes, radii, rtol=1e-9)
-        assert path.stationarity.max() < 1e-9
-        rng = np.random.default_rng(0)
-        for weights, radius in zip(path.weights[:2], radii, strict=False):
+    path = ts.regularization_path(problem, radii, p)
+    sizes = np.linalg.norm(path.weights.reshape(4, -1), p, axis=1)
+    np.testing.assert_allclose(sizes, radii, rtol=1e-9)
+    assert path.stationarity.max() < 1e-9
+    rng = np.random.default_rng(0)
+    for weights, radius in zip(path.weights[:2], radii, strict=False):
 
-            def loss(w):
-                logits = np.einsum("ntd,de,ne->nt", problem.tokens, w, problem.queries)
-                maps = np.exp(logits - logits.max(axis=1, keepdims=True))
-                maps /= maps.sum(axis=1, keepdims=True)
-                return np.mean(np.logaddexp(0, -(maps * problem.scores()).sum(axis=1)))
+        def loss(w):
+            logits = np.einsum("ntd,de,ne->nt", problem.tokens, w, problem.queries)
+            maps = np.exp(logits - logits.max(axis=1, keepdims=True))
+            maps /= maps.sum(axis=1, keepdims=True)
+            return np.mean(np.logaddexp(0, -(maps * problem.scores()).sum(axis=1)))
 
-            for _ in range(50):
-                near = weights + 0.05 * radius / 10 * rng.standard_normal((10, 10))
-                near *= radius / np.linalg.norm(near.ravel(), p)
-                assert loss(near) >= loss(weights)
-        again = ts.regularization_path(problem, radii, p, selected=path.selected[-1])
-        np.testing.assert_allclose(again.weights[-1], path.weights[-1], atol=1e-5 * radii[-1])
+        for _ in range(50):
+            near = weights + 0.05 * radius / 10 * rng.standard_normal((10, 10))
+            near *= radius / np.linalg.norm(near.ravel(), p)
+            assert loss(near) >= loss(weights)
+    again = ts.regularization_path(problem, radii, p, selected=path.selected[-1])
+    np.testing.assert_allclose(again.weights[-1], path.weights[-1], atol=1e-5 * radii[-1])
 
 
 @pytest.mark.parametrize(

@@ -108,6 +108,7 @@ def test_late_times_keep_their_digits(decay) -> None:
     np.testing.assert_allclose(run.average[-1], plateau, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_weight_decay_at_a_tiny_scale_starves_no_coordinate() -> None:
     """Parameters fall to e^(-L (1 + lambda s)), below what float64 holds, and come back; both sides must see it."""
     draw = np.random.default_rng(2481)

@@ -22,12 +22,11 @@ from solvable.attention.self_attention.population import (
 )
 from solvable.attention.self_attention.streaming import attended, loss_and_gradients
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
-from solvable.lab.declare.outcome import AnyArray
 from solvable.numerics.fields import Checked, flag, real, whole, word
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.recording import log_spaced, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import floating, instance
+from solvable.numerics.validation import instance
 from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
 
 RECORDED = 30
@@ -38,7 +37,7 @@ RIDGE = 1e-12  # of the mean square feature: a solved value layer exists for a s
 class TrainingPath(eqx.Module):
     """The recorded steps (K,) and the parameters there, stacked along their leading axis."""
 
-    steps: Int[AnyArray, "K"]
+    steps: Int[Array, "K"]
     parameters: Parameters
 
 
@@ -51,12 +50,12 @@ class RegressionRun(eqx.Module):
 
     start: Parameters
     parameters: Parameters
-    losses: Float[AnyArray, "steps+1"]
+    losses: Float[Array, "steps+1"]
     path: TrainingPath
-    result: Int[AnyArray, ""]
+    result: Int[Array, ""]
 
     @property
-    def at(self) -> Int[AnyArray, "K"]:
+    def at(self) -> Int[Array, "K"]:
         """The recorded steps."""
         return self.path.steps
 
@@ -191,7 +190,7 @@ class PreconditionedDescent(Checked):
         else:
             gaussian(problem)
         start = None if init is None else start_of(problem, init)
-        key = jax.random.key(0) if key is None else instance("key", key, (jax.Array,))
+        key = instance("key", jax.random.key(0) if key is None else key, (jax.Array,))
         run = _train(self, problem, start, key, jnp.asarray(self.stops(at)))
         if throw:
             raise_unless_successful(run.result, f"PreconditionedDescent over {self.steps} steps")
@@ -263,7 +262,8 @@ def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
     The rate at which "full" converges fastest from a balanced start; it is stable below 1/s_1. Of data, M is the
     least-squares map and Sigma is X^T X / n. Raises: as training does.
     """
-    if isinstance(instance("task", task, (RegressionProblem, LinearMap)), RegressionProblem):
+    instance("task", task, (RegressionProblem, LinearMap))
+    if isinstance(task, RegressionProblem):
         check_length("n", *task.tokens.shape[-2:])
         tokens, targets = as_float64(task.tokens), as_float64(task.targets)
         covariance = tokens.T @ tokens / tokens.shape[0]
@@ -306,17 +306,16 @@ def start_of(problem: RegressionProblem | LinearMap, init: Any) -> Parameters:
     instance("init", init, (Parameters,))
     if np.shape(init.value) != shape:
         raise ValueError(f"init has value of shape {np.shape(init.value)}; accepted: {shape}")
-    value, score = floating("value", init.value), floating("score", init.score)
-    if not is_traced(value, score) and not np.any(np.asarray(value)) and not np.any(np.asarray(score)):
+    if not is_traced(init) and not np.any(np.asarray(init.value)) and not np.any(np.asarray(init.score)):
         raise ValueError("init is zero, where every gradient vanishes; accepted: a value or a score that is not zero")
-    return Parameters(jnp.asarray(value).astype(dtype), jnp.asarray(score).astype(dtype))
+    return jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(dtype), init)
 
 
 def trained(
     algorithm: PreconditionedDescent,
     problem: RegressionProblem | LinearMap,
     init: Parameters | None,
-    key: jax.Array,
+    key: Any,
     stops: Int[Array, "K"],
 ) -> RegressionRun:
     """Train for `stops[-1]` steps and record the parameters when `stops` steps are done."""

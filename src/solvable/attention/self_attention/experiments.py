@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -33,12 +33,16 @@ PRECONDITIONERS = ("none", "right", "full", "scaled")
 PreconditionerName = Literal["none", "right", "full", "scaled"]
 ERROR = "n E|f_n - f|^2 / |M Sigma^1/2|^2"
 OVER_STEPS = {"at": Dimension("steps", log=True)}
-OVER_TOKENS = {"samples": Dimension("tokens n", log=True)}
 
 
 def risk(name: str, label: str, log: bool = True, **options: Any) -> Observable:
     """A risk, which older files store without that word."""
     return Observable(name, label, log=log, was=(name.removesuffix("_risk"),), **options)
+
+
+def share(amount: float, tokens: str = "samples") -> Callable[[Any], float]:
+    """An allowance of so much over the number of tokens of a cell."""
+    return lambda cell: amount / getattr(cell, tokens)
 
 
 class LinearMapExperiment(Experiment):
@@ -75,7 +79,7 @@ class Sweep:
         """The codes (R,)."""
         return np.max([one.result for one in self.outcomes], axis=0)
 
-    def run(self, index: int) -> list[dict[str, np.ndarray]]:
+    def run(self, index: int) -> list[dict[str, Any]]:
         """The observables of one replicate in every setting."""
         return [{name: value[index] for name, value in one.present().items()} for one in self.outcomes]
 
@@ -148,8 +152,8 @@ class FiniteData(LinearMapExperiment):
     value_layer: Literal["descent", "closed_form"] = parameter("descent", "how the value matrix is trained")
 
     observables = (
-        Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.25 / cell.samples, log=True),
-        risk("excess_risk", "excess loss, limit", allowance=lambda cell: 0.25 / cell.samples),
+        Observable("train_loss", "loss on the sequence", allowance=share(0.25), log=True),
+        risk("excess_risk", "excess loss, limit", allowance=share(0.25)),
         risk("fresh_excess_risk", "excess loss, fresh context"),
     )
     overlays = (Overlay("population", given=True),)
@@ -180,32 +184,20 @@ class Floor(LinearMapExperiment, Measured):
     steps: int = parameter(20, "steps", log=True)
 
     observables = (
-        risk(
-            "start_excess_risk",
-            "excess loss, spectral start",
-            allowance=lambda cell: 0.01 / cell.smallest,
-            dims=("samples",),
-        ),
+        risk("start_excess_risk", "excess loss, spectral start", allowance=share(0.01, "smallest"), dims=("samples",)),
         risk("excess_risk", "excess loss, trained", dims=("samples",)),
-        risk(
-            "fresh_excess_risk",
-            "excess loss, fresh context",
-            allowance=lambda cell: 0.01 / cell.smallest,
-            dims=("samples",),
-        ),
+        risk("fresh_excess_risk", "excess loss, fresh context", allowance=share(0.01, "smallest"), dims=("samples",)),
         Observable("start_slope", "slope of the start's error", allowance=lambda cell: 0.0625),
         Observable("fresh_slope", "slope of the trained error", allowance=lambda cell: 0.0625),
     )
     statuses = {
-        "start_excess_risk": Status("asymptotic", "reconstruction"),
-        "fresh_excess_risk": Status("asymptotic", "derived"),
-        "start_slope": Status("asymptotic", "reconstruction"),
-        "fresh_slope": Status("asymptotic", "derived"),
+        **dict.fromkeys(("start_excess_risk", "start_slope"), Status("asymptotic", "reconstruction")),
+        **dict.fromkeys(("fresh_excess_risk", "fresh_slope"), Status("asymptotic", "derived")),
     }
     overlays = (Overlay(given=True),)
     panels = ("start_excess_risk", "fresh_excess_risk")
     x = "samples"
-    dimensions = OVER_TOKENS
+    dimensions = {"samples": Dimension("tokens n", log=True)}
 
     def algorithm(self) -> Any:
         """A few renormalised steps, which keep the attention broad."""
@@ -333,8 +325,8 @@ class Limit(LinearMapExperiment, Measured):
     error: float = parameter(0.5, "by how much the value matrix is larger than at the solution")
 
     observables = (
-        Observable("train_loss", "loss on the sequence", allowance=lambda cell: 0.05 / cell.samples),
-        risk("fresh_excess_risk", "excess loss, fresh context", log=False, allowance=lambda cell: 0.05 / cell.samples),
+        Observable("train_loss", "loss on the sequence", allowance=share(0.05)),
+        risk("fresh_excess_risk", "excess loss, fresh context", log=False, allowance=share(0.05)),
     )
     overlays = (Overlay("context"), Overlay("population", compared=False))
     panels = ("train_loss", "fresh_excess_risk")

@@ -25,7 +25,7 @@ from solvable.attention.self_attention.streaming import attended, concentration
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem
 from solvable.attention.self_attention.theories import theories
 from solvable.lab.declare.given import Given
-from solvable.lab.declare.outcome import AnyArray, Outcome
+from solvable.lab.declare.outcome import Outcome
 from solvable.lab.declare.system import Example, System
 from solvable.lab.declare.theory import Observable
 from solvable.numerics.precision import batched_map
@@ -41,10 +41,10 @@ class Runs(eqx.Module):
 
     start: Parameters
     path: Parameters
-    losses: Float[AnyArray, "R steps+1"]
-    result: Int[AnyArray, "R"]
+    losses: Float[Array, "R steps+1"]
+    result: Int[Array, "R"]
     problem: RegressionProblem | None
-    context: Float[AnyArray, "R n d"] | None
+    context: Float[Array, "R n d"] | None
     queries: RegressionProblem | None
     moves: bool = eqx.field(static=True)
 
@@ -76,16 +76,7 @@ class SelfAttention(System):
     )
 
     def train(
-        self,
-        task: Any,
-        algorithm: Any,
-        keys: Any,
-        at: Any,
-        unit: str,
-        *,
-        query_count: Any = 256,
-        init: Any = None,
-        **n: Any,
+        self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *, query_count=256, init=None, **n: Any
     ) -> Runs:
         """Train on one drawn sequence a key, or on the population."""
         length, fresh = lengths(**n).values()
@@ -121,36 +112,33 @@ class SelfAttention(System):
         state = given.get("parameters")
         given.replicated = not isinstance(state, Parameters) or np.ndim(state.value) != 2
         if not given.replicated:
-            given.fields = dict.fromkeys(("start", "parameters"), jax.tree_util.tree_map(lambda x: x[None], state))
+            state = jax.tree_util.tree_map(lambda leaf: leaf[None], state)
+            given.fields = {"start": state, "parameters": state}
         for name, axes in (("start", 1), ("parameters", 1), ("path", 2)):
             state = given.get(name)
             if state is None:
                 continue
             state = getattr(state, "parameters", state)  # the path of a run comes with its steps
-            given.fields[name] = instance(f"given[{name!r}]", state, (Parameters,))
+            instance(f"given[{name!r}]", state, (Parameters,))
             if state.value.shape[axes:] != task.matrix.shape:
                 raise ValueError(
                     f"given has {name} with value of shape {state.value.shape}; accepted: that of the task's matrix, "
                     f"{task.matrix.shape}, after {axes} axes of replicates{' and steps' * (axes - 1)}"
                 )
+            given.fields[name] = jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float64), state)
             given.result = given.codes(len(state.value))
             if name == "path":
-                end = jax.tree_util.tree_map(lambda leaf: leaf[:, -1], state)
+                end = jax.tree_util.tree_map(lambda leaf: leaf[:, -1], given.fields[name])
                 given.fields.setdefault("parameters", end)
         return given
 
     def example(self) -> Example:
         """Two matrices of size 2, three steps from a random start on 100 tokens."""
         task, length = LinearMap.conditioned(dim=2), 100
-        return Example(
-            task,
-            PreconditionedDescent(learning_rate=1.0, steps=3, init="random"),
-            task.sample(jax.random.key(0), length),
-            shared={"context_length": length},
-            sizes={"query_count": 4},
-            failing=(task, PreconditionedDescent(learning_rate=1e6, steps=80)),
-            agreement={"train_loss": 0.25 / length, "excess_risk": 0.25 / length},
-        )
+        algorithm = PreconditionedDescent(learning_rate=1.0, steps=3, init="random")
+        problem, failing = task.sample(jax.random.key(0), length), PreconditionedDescent(learning_rate=1e6, steps=80)
+        shared, near = {"context_length": length}, {"train_loss": 0.25 / length, "excess_risk": 0.25 / length}
+        return Example(task, algorithm, problem, shared, {"query_count": 4}, failing=(task, failing), agreement=near)
 
 
 def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
@@ -183,7 +171,7 @@ def _drawn(task: LinearMap, counts: tuple[int | None, int | None, int], keys: An
     return batched_map(one, keys)
 
 
-def _drawn_by_the_task(task: LinearMap, counts: tuple[int, int, int], keys: Any) -> Any:
+def _drawn_by_the_task(task: LinearMap, counts: Any, keys: Any) -> Any:
     """The same by the task's own `sample`: a sequence, and another one whose tokens are a fresh context and queries."""
     length, fresh, count = counts
     outputs, dim = task.matrix.shape
@@ -222,7 +210,7 @@ def _measured(task: LinearMap, foreign: bool, runs: Runs, at: Any) -> dict[str, 
     def excess(params: Parameters) -> Array:
         return excess_of(params.value, params.score, task.matrix, task.covariance)
 
-    def on_context(params: Parameters, queries: RegressionProblem, context: Array) -> dict[str, Array]:
+    def on_context(params: Parameters, queries: Any, context: Any) -> dict[str, Array]:
         answers = attended(params.score, queries.tokens, context) @ params.value.T
         share = jnp.mean(1.0 / concentration(params.score, queries.tokens, context)) / context.shape[0]
         if foreign:
@@ -290,7 +278,7 @@ def simulate(
     Raises: ValueError for arguments out of range, n <= d among them, for a task with a `sample` of its own without
     `context_length`, and for traced values; TypeError for a task or an algorithm of another system.
     """
-    tokens = lengths(context_length, fresh_context_length)
+    tokens: Any = lengths(context_length, fresh_context_length)
     return SYSTEM.simulate(
         task, algorithm, key=key, replicates=replicates, at=at, query_count=query_count, init=init, **tokens
     )
@@ -324,5 +312,5 @@ def predict(
     """
     if at is None and isinstance(given, Parameters):
         at = [0]
-    tokens = lengths(context_length, fresh_context_length)
+    tokens: Any = lengths(context_length, fresh_context_length)
     return SYSTEM.predict(task, algorithm, theory=theory, given=given, at=at, throw=throw, **tokens)

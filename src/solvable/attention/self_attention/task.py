@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.lab.declare.outcome import AnyArray
 from solvable.numerics.fields import Checked, array, real
 from solvable.numerics.precision import float64
 from solvable.numerics.random import normal
@@ -30,8 +29,8 @@ class RegressionProblem(Checked):
     or whose fourth moment E|S^-1/2 x|^4 against d (d + 2), is further from a centred Gaussian's than chance explains.
     """
 
-    tokens: Float[AnyArray, "n d"] = array("n d")
-    targets: Float[AnyArray, "n m"] = array("n m")
+    tokens: Any = array("n d")
+    targets: Any = array("n m")
 
     def __check_init__(self) -> None:
         if not is_traced(self.tokens):
@@ -53,8 +52,8 @@ class LinearMap(Checked):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    matrix: Float[AnyArray, "m d"] = array("m d", dtype=np.float64)
-    covariance: Float[AnyArray, "d d"] = array("d d", dtype=np.float64)
+    matrix: Any = array("m d", dtype=np.float64)
+    covariance: Any = array("d d", dtype=np.float64)
     noise: Any = real(0.0, at_least=0.0)
 
     def __check_init__(self) -> None:
@@ -152,4 +151,4 @@ def _warn_unless_gaussian(tokens: np.ndarray) -> None:
 
 def _warn(what: str, cure: str) -> None:
     text = f"the tokens are {what}, so that the limit A Sigma B^T x does not hold; {cure}"
-    warnings.warn(text, UserWarning, stacklevel=7)  # where the problem is made
+    warnings.warn(text, UserWarning, stacklevel=6)  # where the problem is made

@@ -34,16 +34,12 @@ def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) ->
     from solvable.attention.self_attention.factors import local_rates
 
     if algorithm.value == "closed_form":
-        raise ValueError(
-            "theory='local_rate' does not speak of value='closed_form', which solves the population's problem in one "
-            "step; accepted: value='descent'"
-        )
+        what = "value='closed_form', which solves the population's problem in one step"
+        raise _silent("local_rate", what, "value='descent'")
     if algorithm.balance > 0 and algorithm.preconditioner != "full":
-        raise ValueError(
-            f"theory='local_rate' does not speak of balance={float(algorithm.balance):g} with "
-            f"preconditioner={algorithm.preconditioner!r}, whose steps mix error and imbalance; accepted: balance=0, "
-            "or preconditioner='full'"
-        )
+        what = f"balance={float(algorithm.balance):g} with preconditioner={algorithm.preconditioner!r}"
+        accepted = "balance=0, or preconditioner='full'"
+        raise _silent("local_rate", f"{what}, whose steps mix error and imbalance", accepted)
     ends = _solution(task, algorithm) if runs is None else runs.need("parameters")
     return {"rate": local_rates(dataclasses.replace(algorithm, steps=1), task, ends)}
 
@@ -51,10 +47,8 @@ def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) ->
 def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
     """The excess risk of the spectral start on `context_length` tokens."""
     if algorithm.init != "spectral" or algorithm.value != "descent":
-        raise ValueError(
-            f"theory='spectral_start' does not speak of init={algorithm.init!r} with value={algorithm.value!r}; "
-            "accepted: init='spectral', value='descent'"
-        )
+        what = f"init={algorithm.init!r} with value={algorithm.value!r}"
+        raise _silent("spectral_start", what, "init='spectral', value='descent'")
     length = lengths.get("context_length")
     if length is None:
         raise ValueError(
@@ -88,6 +82,10 @@ def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Pr
     return Predicted(values, np.where(peaked, int(Result.NONFINITE), int(Result.SUCCESSFUL)), detail=PEAKED)
 
 
+def _silent(theory: str, what: str, accepted: str) -> ValueError:
+    return ValueError(f"theory={theory!r} does not speak of {what}; accepted: {accepted}")
+
+
 def _noise(task: Any) -> Any:
     return 0.5 * task.matrix.shape[0] * task.noise**2
 
@@ -108,7 +106,7 @@ def _path(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
 
     if runs is None or not runs.replicated:
         one = _solution(task, algorithm) if runs is None else runs.need("parameters")
-        return jax.tree_util.tree_map(lambda leaf: np.repeat(np.asarray(leaf)[:, None], len(at), axis=1), one)
+        return jax.tree_util.tree_map(lambda leaf: np.repeat(leaf[:, None], len(at), axis=1), one)
     path, held = runs.need("path"), runs.get("at")
     recorded = np.ravel(at if held is None else held)
     if len(recorded) != np.shape(path.value)[1] or not np.isin(at, recorded).all():
@@ -117,7 +115,7 @@ def _path(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
             "for others; accepted: steps that were recorded"
         )
     places = np.searchsorted(recorded, at)
-    return jax.tree_util.tree_map(lambda leaf: np.asarray(leaf, np.float64)[:, places], path)
+    return jax.tree_util.tree_map(lambda leaf: leaf[:, places], path)
 
 
 _LIMIT = Status("asymptotic", "reconstruction")

@@ -9,22 +9,22 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from scipy.special import erf
 
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.population import Descent, closed_form_value
-from solvable.attention.single_location.risk import Law, law, risk
+from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk
 from solvable.attention.single_location.task import SingleLocation
 from solvable.numerics.bisection import bisect
 from solvable.numerics.error_function import ROOT_PI, mean_squared_erf
 from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.random import replicate_keys
 from solvable.numerics.validation import choice, integer, number
 
 LOG_RANGE = (-12.0, 6.0)  # natural logarithms of the inverse temperatures searched
 CHUNK = 20_000
 
 
-class Floor(NamedTuple):
+class Oracle(NamedTuple):
     """The best head at the hidden directions: its inverse temperature and excess risk."""
 
     inverse_temperature: Any
@@ -66,7 +66,7 @@ def oracle_risk(law: Law, lam: Any, free: bool = False) -> Any:
 
 
 @float64
-def floor(task: SingleLocation, value: str = "descent") -> Floor:
+def oracle(task: SingleLocation, value: str = "descent") -> Oracle:
     """The least excess risk over the inverse temperature lam at the hidden directions, and that lam.
 
     value="descent": unit v = v*; for |v| = 1 it falls like (L/d) log(d/L) (Corollary 2 of arXiv:2410.01537: it goes to
@@ -76,12 +76,12 @@ def floor(task: SingleLocation, value: str = "descent") -> Floor:
     one-dimensional minimisation, which is derived; differentiable in the task's numbers.
     """
     if choice("value", value, ("descent", "closed_form")) == "closed_form":
-        return Floor(jnp.zeros(()), linear_attention_risk(task))
-    return _floor(law(task))
+        return Oracle(jnp.zeros(()), linear_attention_risk(task))
+    return _oracle(law(task))
 
 
 @jax.jit
-def _floor(numbers: Law) -> Floor:
+def _oracle(numbers: Law) -> Oracle:
     frozen = jax.lax.stop_gradient(numbers)
     slope = jax.grad(lambda log_lam: oracle_risk(frozen, jnp.exp(log_lam)))
     logs = jnp.linspace(*LOG_RANGE, 181)
@@ -89,7 +89,7 @@ def _floor(numbers: Law) -> Floor:
     step = logs[1] - logs[0]
     lam = jnp.exp(bisect(lambda log_lam: ~(slope(log_lam) > 0.0), logs[best] - step, logs[best] + step, 50))
     # the envelope theorem: lam is a constant to the derivative of the least risk
-    return Floor(lam, oracle_risk(numbers, jax.lax.stop_gradient(lam)))
+    return Oracle(lam, oracle_risk(numbers, jax.lax.stop_gradient(lam)))
 
 
 def bayes_risk(task: SingleLocation, draws: int = 200_000, key: jax.Array | None = None) -> Estimate:
@@ -114,6 +114,34 @@ def bayes_risk(task: SingleLocation, draws: int = 200_000, key: jax.Array | None
         variances.append((place * (b - (place * b).sum(axis=1, keepdims=True)) ** 2).sum(axis=1))
     variance = np.concatenate(variances)
     return Estimate(*mean_and_error(variance))
+
+
+class Sampled(NamedTuple):
+    """Excess risks of predictors by name, (R,) each, and codes: runs that train nothing."""
+
+    risks: dict[str, np.ndarray]
+    result: np.ndarray
+
+
+def sampled_risks(task: SingleLocation, samples: int, key: jax.Array, replicates: int | range) -> Sampled:
+    """The mean squared errors of four predictors on `samples` sequences a replicate, less the label noise (host).
+
+    `attention` of the unit head at the hidden directions with the best inverse temperature, `linear_attention` of the
+    best multiple of sum_l (X_l.k*) X_l.v*, `linear` of the best linear map, and `bayes`. A token enters through its
+    components along k* and v* and its length, which are drawn in law.
+    """
+    s, g2, others = float(task.signal), float(task.label_variance), task.length - 1
+    lam, rows = float(oracle(task).inverse_temperature), []
+    for own in replicate_keys(key, replicates):
+        a, b, _ = token_draws(task, host_generator(own), samples)
+        outputs = {
+            "attention": (erf(lam * a) * b).sum(axis=1),
+            "linear_attention": g2 * s / (g2 * (s * s + g2) + others) * (a * b).sum(axis=1),
+            "linear": g2 / (g2 + others) * b.sum(axis=1),
+        }
+        risks = {name: np.mean((output - b[:, 0]) ** 2) for name, output in outputs.items()}
+        rows.append(risks | {"bayes": float(bayes_risk(task, samples, own))})
+    return Sampled({name: np.array([row[name] for row in rows]) for name in rows[0]}, np.zeros(len(rows), int))
 
 
 def token_draws(task: SingleLocation, generator: np.random.Generator, count: int) -> tuple[Any, Any, Any]:
@@ -159,6 +187,5 @@ def free_value(
     lam = as_float64(number("inverse_temperature", inverse_temperature, above=0.0))
     kappa, eta = jnp.broadcast_arrays(as_float64(query_alignment), as_float64(query_leak))
     Overlaps(query_alignment, 0.0, 0.0, query_leak, 0.0, 1.0).check()
-    zero = jnp.zeros(())
-    point = closed_form_value(law(task), Descent(zero, lam, zero, zero, zero, zero), kappa, eta, lam)
+    point = closed_form_value(law(task), kappa, eta, lam)
     return point, risk(law(task), point, lam)

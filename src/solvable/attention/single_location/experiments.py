@@ -3,24 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
 
 from solvable.attention import single_location as sl
-from solvable.lab.experiment import (
-    Dimension,
-    Experiment,
-    FigureExperiment,
-    Observable,
-    Overlay,
-    Status,
-    axis,
-    parameter,
-)
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
+from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
 
 SOURCE = "arXiv:2410.01537"
 SETTINGS = f"{SOURCE}, dynamics figures (settings from the authors' code)"
@@ -40,11 +27,18 @@ class SingleLocationExperiment(Experiment):
     informative_scale: float = parameter(0.5**0.5, "standard deviation of the informative token", symbol="gamma")
     label_noise: float = parameter(0.0, "standard deviation of the label noise", symbol="epsilon")
 
-    system: ClassVar[str] = "solvable.attention.single_location"
+    system = "solvable.attention.single_location"
 
     def task(self) -> Any:
         """One informative token a sequence."""
         return sl.SingleLocation(self.length, self.dim, self.informative_scale, self.label_noise)
+
+    @classmethod
+    def draw(cls, panel: str, axes: Any, dataset: Any) -> bool:
+        """Every run as a line, all risks in one panel, the risks of the ends of training; the lab draws the others."""
+        from solvable.attention.single_location.pictures import draw
+
+        return draw(panel, axes, dataset)
 
 
 class TrainingExperiment(SingleLocationExperiment):
@@ -52,37 +46,28 @@ class TrainingExperiment(SingleLocationExperiment):
 
     full: bool = parameter(True, "train the vectors in d dimensions, not their overlaps alone")
 
-    replicates: ClassVar[int] = 30
-    observables: ClassVar[Sequence[Observable]] = (
+    replicates = 30
+    observables = (
         Observable("query_alignment", "query alignment", tolerance=ROUNDING),
         Observable("value_alignment", "value alignment", tolerance=ROUNDING),
         Observable("distance", "distance to the manifold", tolerance=ROUNDING, log=True),
-        Observable("risk", "excess risk", tolerance=ROUNDING, log=True),
-        Observable("final_risk", "excess risk at the end", tolerance=ROUNDING),
+        Observable("excess_risk", "excess risk", tolerance=ROUNDING, log=True, was=("risk",)),
+        Observable("final_excess_risk", "excess risk at the end", tolerance=ROUNDING, was=("final_risk",)),
         Observable("aligned", "share that ends aligned", tolerance=ROUNDING),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("overlaps", given=True), Overlay("floor", compared=False))
-    panels: ClassVar[Sequence[str]] = ("risk", "alignment", "plane", "distance")
-    x: ClassVar[str] = "at"
-    dimensions: ClassVar[Mapping[str, Dimension]] = {"at": Dimension("steps")}
+    overlays = (Overlay("overlaps", given=True), Overlay("floor", compared=False))
+    panels = ("excess_risk", "alignment", "plane", "distance")
+    x, dimensions = "at", {"at": Dimension("steps")}
 
     def sizes(self) -> dict[str, Any]:
         """Vectors or overlaps."""
         return {"full": self.full}
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """Every run as a line."""
-        from solvable.attention.single_location.pictures import draw_training
-
-        return draw_training(panel, axes, dataset)
-
 
 class Manifold(TrainingExperiment):
     """Training from the manifold: the query finds the location and the value the label."""
 
-    name: ClassVar[str] = "single-location/manifold"
-    source: ClassVar[str] = SETTINGS
+    name, source = "single-location/manifold", SETTINGS
 
     inverse_temperature: float = parameter(0.1, "inverse temperature", symbol="lambda", log=True)
     learning_rate: float = parameter(4e-3, "learning rate", symbol="alpha", log=True)
@@ -96,8 +81,7 @@ class Manifold(TrainingExperiment):
 class Sphere(TrainingExperiment):
     """Training from anywhere: half the runs swap at a small inverse temperature, none aligns at a large one."""
 
-    name: ClassVar[str] = "single-location/sphere"
-    source: ClassVar[str] = SETTINGS
+    name, source = "single-location/sphere", SETTINGS
 
     inverse_temperature: float = axis([0.1, 0.9], "inverse temperature", symbol="lambda", log=True)
     learning_rate: float | None = parameter(None, "learning rate (none: 0.004, above inverse temperature 0.5 0.001)")
@@ -106,9 +90,9 @@ class Sphere(TrainingExperiment):
 
     def algorithm(self) -> Any:
         """Population descent from the spheres."""
-        large = self.inverse_temperature > 0.5
-        rate = (1e-3 if large else 4e-3) if self.learning_rate is None else self.learning_rate
-        steps = (120_000 if large else 20_000) if self.steps is None else self.steps
+        rate, steps = (1e-3, 120_000) if self.inverse_temperature > 0.5 else (4e-3, 20_000)
+        rate = rate if self.learning_rate is None else self.learning_rate
+        steps = steps if self.steps is None else self.steps
         return sl.ProjectedDescent(self.inverse_temperature, rate, steps, leak_penalty=self.leak_penalty)
 
 
@@ -119,9 +103,8 @@ class Schedule(TrainingExperiment):
     in half of the runs. Simulation and prediction then agree in mean over the runs, not run by run.
     """
 
-    name: ClassVar[str] = "single-location/schedule"
-    source: ClassVar[str] = SETTINGS
-    observables: ClassVar[Sequence[Observable]] = tuple(
+    name, source = "single-location/schedule", SETTINGS
+    observables = tuple(
         dataclasses.replace(one, tolerance=None, allowance=lambda cell: 1e-6) for one in TrainingExperiment.observables
     )
 
@@ -138,8 +121,7 @@ class Schedule(TrainingExperiment):
 class StochasticDescent(TrainingExperiment):
     """One-pass stochastic gradient descent while the inverse temperature falls, against its noiseless run."""
 
-    name: ClassVar[str] = "single-location/sgd"
-    source: ClassVar[str] = SETTINGS
+    name, source = "single-location/sgd", SETTINGS
 
     dim: int = parameter(80, "dimension of a token", symbol="d")
     label_noise: float = parameter(0.1, "standard deviation of the label noise", symbol="epsilon")
@@ -150,16 +132,12 @@ class StochasticDescent(TrainingExperiment):
     learning_rate: float = parameter(1e-3, "learning rate", symbol="alpha", log=True)
     steps: int = parameter(200_000, "steps", log=True)
 
-    overlays: ClassVar[Sequence[Overlay]] = (
-        Overlay("overlaps", given=True, compared=False),
-        Overlay("floor", compared=False),
-    )
+    overlays = (Overlay("overlaps", given=True, compared=False), Overlay("floor", compared=False))
 
     def algorithm(self) -> Any:
         """Descent on fresh batches."""
-        return sl.ProjectedDescent(
-            self.inverse_temperature, self.learning_rate, self.steps, decay=self.decay, batch=self.batch
-        )
+        numbers = (self.inverse_temperature, self.learning_rate, self.steps)
+        return sl.ProjectedDescent(*numbers, decay=self.decay, batch=self.batch)
 
     @classmethod
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
@@ -173,9 +151,8 @@ class StochasticDescent(TrainingExperiment):
 class Basins(SingleLocationExperiment):
     """Where training from anywhere ends, against the inverse temperature: aligned or swapped, and what cures it."""
 
-    name: ClassVar[str] = "single-location/basins"
-    source: ClassVar[str] = f"{SOURCE} (swap point and cures: derived here)"
-    replicates: ClassVar[int] = 40
+    name, source = "single-location/basins", f"{SOURCE} (swap point and cures: derived here)"
+    replicates = 40
 
     dim: int = parameter(100, "dimension of a token", symbol="d")
     inverse_temperature: float = axis(
@@ -188,14 +165,13 @@ class Basins(SingleLocationExperiment):
     learning_rate: float = parameter(4e-3, "learning rate (closed form: 25 times)", symbol="alpha", log=True)
     leak_penalty: float = parameter(10.0, "weight of the leak penalty")
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("aligned", "share that ends aligned", tolerance=ROUNDING),
         Observable("swapped", "share that ends swapped", tolerance=ROUNDING),
-        Observable("final_risk", "excess risk at the end", tolerance=1e-6, log=True),
+        Observable("final_excess_risk", "excess risk at the end", tolerance=1e-6, log=True, was=("final_risk",)),
     )
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay("overlaps", given=True),)
-    panels: ClassVar[Sequence[str]] = ("aligned", "swapped", "ends")
-    x: ClassVar[str] = "inverse_temperature"
+    overlays = (Overlay("overlaps", given=True),)
+    panels, x = ("aligned", "swapped", "ends"), "inverse_temperature"
 
     def algorithm(self) -> Any:
         """Population descent from the spheres, cured or not."""
@@ -209,62 +185,50 @@ class Basins(SingleLocationExperiment):
         """The vectors themselves are trained."""
         return {"full": True}
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """The risks of the ends of training; the shares are left to the lab."""
-        from solvable.attention.single_location.pictures import draw_ends
 
-        return panel == "ends" and draw_ends(axes, dataset)
-
-
-class Comparison(SingleLocationExperiment, FigureExperiment):
+class Comparison(SingleLocationExperiment, Measured):
     """Excess risk against the dimension: the best attention head, linear attention, the best linear map, Bayes."""
 
-    name: ClassVar[str] = "single-location/floor"
-    source: ClassVar[str] = f"{SOURCE}, Corollary 2 and Proposition 3 (figure: derived here)"
-    module: ClassVar[str] = "comparison"
-    replicates: ClassVar[int] = 10
+    name = "single-location/floor"
+    source = f"{SOURCE}, Corollary 2 and Proposition 3 (figure: derived here)"
+    replicates = 10
 
     dim: int = axis([5, 10, 20, 50, 100, 200, 500, 1000, 2000], "dimension of a token", symbol="d", log=True)
     samples: int = parameter(20_000, "sequences a replicate", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("attention", "excess risk, attention", log=True),
         Observable("linear_attention", "excess risk, linear attention", log=True),
         Observable("linear", "excess risk, linear map", log=True),
         Observable("bayes", "excess risk, Bayes", log=True),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "attention": Status("exact", "derived"),
-        "linear_attention": Status("exact", "derived"),
+    statuses = {
+        **dict.fromkeys(("attention", "linear_attention"), Status("exact", "derived")),
         "linear": Status("exact", "stated"),
     }
-    panels: ClassVar[Sequence[str]] = ("risks",)
-    x: ClassVar[str] = "dim"
+    panels, x = ("risks",), "dim"
 
-    def algorithm(self) -> Any:
-        """Nothing is trained."""
-        return None
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """Nothing is trained: mean squared errors on drawn sequences."""
+        return sl.baselines.sampled_risks(self.task(), self.samples, key, replicates)
 
-    def sizes(self) -> dict[str, Any]:
-        """The sequences on which risks are measured."""
-        return {"samples": self.samples}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """The risks of all four."""
+        return run.risks
 
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """All risks in one panel."""
-        from solvable.attention.single_location.pictures import draw_risks
-
-        return panel == "risks" and draw_risks(axes, dataset)
+    def predicted(self, runs: Any) -> Mapping[str, Any]:
+        """The exact risks of the first three."""
+        task = self.task()
+        attention, linear_attention = sl.oracle(task).risk, sl.linear_attention_risk(task)
+        return {"attention": attention, "linear_attention": linear_attention, "linear": sl.linear_risk(task)}
 
 
-class Probe(SingleLocationExperiment, FigureExperiment):
+class Probe(SingleLocationExperiment, Measured):
     """What a linear probe reads off the probe token before and after attention, untrained and trained."""
 
-    name: ClassVar[str] = "single-location/probe"
-    source: ClassVar[str] = f"{SOURCE}, Fig. 1 (stand-in without a pretrained network: derived here)"
-    module: ClassVar[str] = "probe"
-    replicates: ClassVar[int] = 8
+    name = "single-location/probe"
+    source = f"{SOURCE}, Fig. 1 (stand-in without a pretrained network: derived here)"
+    replicates = 8
 
     dim: int = parameter(40, "dimension of a token", symbol="d")
     stage: Literal["before", "uniform", "untrained", "trained"] = axis(
@@ -275,34 +239,29 @@ class Probe(SingleLocationExperiment, FigureExperiment):
     steps: int = parameter(100, "steps", log=True)
     samples: int = parameter(4000, "sequences for training and probe, and as many for each test", log=True)
 
-    observables: ClassVar[Sequence[Observable]] = (
+    observables = (
         Observable("test_accuracy", "probe accuracy, new sequences", allowance=_fitted),
         Observable("longer_accuracy", "probe accuracy, twice as long", allowance=_fitted),
         Observable("train_accuracy", "probe accuracy, its own data"),
         Observable("alignment", "query alignment"),
     )
-    statuses: ClassVar[Mapping[str, Status]] = {
-        "test_accuracy": Status("asymptotic", "derived"),
-        "longer_accuracy": Status("asymptotic", "derived"),
-    }
-    overlays: ClassVar[Sequence[Overlay]] = (Overlay(given=True),)
-    panels: ClassVar[Sequence[str]] = ("test_accuracy", "longer_accuracy", "alignment")
-    x: ClassVar[str] = "stage"
+    statuses = dict.fromkeys(("test_accuracy", "longer_accuracy"), Status("asymptotic", "derived"))
+    overlays = (Overlay(given=True),)
+    panels, x = ("test_accuracy", "longer_accuracy", "alignment"), "stage"
 
     def algorithm(self) -> Any:
         """Descent of the query on a data set, from a query orthogonal to v*; the value in closed form."""
-        return sl.ProjectedDescent(
-            self.inverse_temperature,
-            self.learning_rate,
-            self.steps,
-            "manifold",
-            value="closed_form",
-        )
+        numbers = (self.inverse_temperature, self.learning_rate, self.steps)
+        return sl.ProjectedDescent(*numbers, "manifold", value="closed_form")
 
-    def shared(self) -> dict[str, Any]:
-        """What the probe reads."""
-        return {"stage": self.stage}
+    def runs(self, key: Any, replicates: int | range) -> Any:
+        """Heads of this stage."""
+        return sl.probe.probed(self.task(), self.algorithm(), self.stage, self.samples, key, replicates)
 
-    def sizes(self) -> dict[str, Any]:
-        """The sequences."""
-        return {"samples": self.samples}
+    def measure(self, run: Any) -> Mapping[str, Any]:
+        """The probe's accuracies, and the alignment of the query."""
+        return {**sl.probe.accuracies(self.task(), self.stage, self.samples, run), "alignment": run.alignment}
+
+    def predicted(self, runs: Any) -> Mapping[str, Any]:
+        """The accuracies of a probe along v*, given the alignments."""
+        return sl.probe.predicted_accuracies(self.task(), self.algorithm(), self.stage, runs.alignment)

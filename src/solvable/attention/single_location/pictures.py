@@ -16,76 +16,76 @@ if TYPE_CHECKING:
 
 QUERY, VALUE, FAINT = "#4a2377", "#d1662b", "#8a8a8a"
 CELLS = ("#4a2377", "#1b7f79", "#d1662b", "#2f6db5")
-MOST_CELLS = 4
 PREDICTED = 3
 ROUNDING = 1e-16
 THEORY = "overlaps_given_"
-STYLES: dict[str, dict[str, Any]] = {"": {"lw": 0.6, "alpha": 0.55}, THEORY: {"lw": 1.1, "ls": (0, (2, 2))}}
-LABELS = {
-    "risk": "excess risk",
-    "alignment": "alignment",
-    "plane": "value alignment",
-    "distance": "distance to the manifold",
+DASHED: dict[str, Any] = {"lw": 1.1, "ls": (0, (2, 2)), "color": "black"}
+FLOOR: dict[str, Any] = {"lw": 0.8, "ls": (0, (6, 2))}
+SMALL: dict[str, Any] = {"frameon": False, "fontsize": "small"}
+# the abscissa, the ordinates with their colours (None: the cell's), and the label of the ordinate
+TRAINING: dict[str, tuple[str, list[tuple[str, str | None]], str]] = {
+    "excess_risk": ("at", [("excess_risk", None)], "excess risk"),
+    "alignment": ("at", [("query_alignment", QUERY), ("value_alignment", VALUE)], "alignment"),
+    "plane": ("query_alignment", [("value_alignment", None)], "value alignment"),
+    "distance": ("at", [("distance", None)], "distance to the manifold"),
 }
 
 
+def draw(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
+    """One of the panels that are ours; False leaves the others, and larger grids, to the lab."""
+    if panel == "risks":
+        return draw_risks(axes, dataset)
+    if panel == "ends":
+        return draw_ends(axes, dataset)
+    return panel in TRAINING and "query_alignment" in dataset and draw_training(panel, axes, dataset)
+
+
 def draw_training(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-    """One of the panels "risk", "alignment", "plane", "distance"; False leaves a larger grid to the lab."""
-    if panel not in LABELS or "query_alignment" not in dataset:
-        return False
+    """One of the panels "excess_risk", "alignment", "plane", "distance"; False leaves a larger grid to the lab."""
     cells = _cells(dataset)
-    if len(cells) > MOST_CELLS:
+    if len(cells) > len(CELLS):
         return False
-    for (words, cell), color in zip(cells, CELLS, strict=False):
-        _draw_cell(panel, axes, cell, color, words)
-    axes.set(xlabel="query alignment" if panel == "plane" else "steps", ylabel=LABELS[panel])
+    x, _, label = TRAINING[panel]
+    for (_, cell), color in zip(cells, CELLS, strict=False):
+        _draw_cell(panel, axes, cell, color)
+    axes.set(xlabel="query alignment" if panel == "plane" else "steps", ylabel=label)
     if panel == "distance":
         lowest = min(float(np.nanmin(cell["distance"])) for _, cell in cells)
         axes.set(yscale="log", ylim=(0.3 * max(lowest, ROUNDING), 5.0))
-    if panel == "risk":
+    if panel == "excess_risk":
         axes.set(yscale="log")
-    if panel != "plane":
+    if x == "at":
         axes.xaxis.set_major_locator(MaxNLocator(4))
-    if panel == "plane":
+    else:
         axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
-    if panel in ("alignment", "risk"):
+    if panel in ("alignment", "excess_risk"):
         _legend(panel, axes, cells)
     return True
 
 
-def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str, words: str) -> None:
-    lines = {
-        "risk": [("at", "risk", color)],
-        "distance": [("at", "distance", color)],
-        "plane": [("query_alignment", "value_alignment", color)],
-        "alignment": [("at", "query_alignment", QUERY), ("at", "value_alignment", VALUE)],
-    }[panel]
-    for x_name, y_name, own in lines:
-        for prefix, style in STYLES.items():
-            if prefix + y_name not in cell:
-                continue
-            y = cell[prefix + y_name].transpose("replicate", "at").values
-            x = cell["at"].values if x_name == "at" else cell[prefix + x_name].transpose("replicate", "at").values
-            count = len(y) if not prefix else min(PREDICTED, len(y))
-            for r in range(count):
-                values, places = y[r], (x if x_name == "at" else x[r])
-                values = abs(values) if panel == "alignment" else values
-                if panel == "distance":
-                    values = np.maximum(values, 0.1 * ROUNDING)
-                there = np.isfinite(values) & np.isfinite(places)
-                shade: Any = "black" if prefix else own
-                axes.plot(places[there], values[there], color=shade, **style)
-    floor = cell.get("theory_final_risk", cell.get("floor_final_risk"))
-    if panel == "risk" and floor is not None:
-        axes.axhline(float(floor), color=color, lw=0.8, ls=(0, (6, 2)))
+def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str) -> None:
+    x_name, ordinates, _ = TRAINING[panel]
+    for (y_name, own), prefix in itertools.product(ordinates, ("", THEORY)):
+        if prefix + y_name not in cell:
+            continue
+        look = DASHED if prefix else {"lw": 0.6, "alpha": 0.55, "color": own or color}
+        y = cell[prefix + y_name].transpose("replicate", "at").values[: PREDICTED if prefix else None]
+        x = cell["at"] if x_name == "at" else cell[prefix + x_name].transpose("replicate", "at")
+        for values, places in zip(y, np.broadcast_to(x.values, (len(cell.replicate), y.shape[1])), strict=False):
+            if panel in ("alignment", "distance"):
+                values = abs(values) if panel == "alignment" else np.maximum(values, 0.1 * ROUNDING)
+            there = np.isfinite(values) & np.isfinite(places)
+            axes.plot(places[there], values[there], **look)
+    floor = cell.get("theory_final_excess_risk", cell.get("floor_final_excess_risk"))
+    if panel == "excess_risk" and floor is not None:
+        axes.axhline(float(floor), color=color, **FLOOR)
 
 
 def _cells(dataset: xarray.Dataset) -> list[tuple[str, Any]]:
     """The cells of the grid with the words that tell them apart."""
     dims = [str(dim) for dim in dataset["query_alignment"].dims if dim not in ("replicate", "at")]
-    shares = [[(dim, value) for value in dataset[dim].values] for dim in dims]
     cells = []
-    for chosen in itertools.product(*shares):
+    for chosen in itertools.product(*([(dim, value) for value in dataset[dim].values] for dim in dims)):
         words = ", ".join(f"{dim} {value}".replace("_", " ") for dim, value in chosen)
         cells.append((words, dataset.sel(dict(chosen))))
     return cells
@@ -98,9 +98,9 @@ def _legend(panel: str, axes: Axes, cells: list[Any]) -> None:
     else:
         for (words, _), color in zip(cells, CELLS, strict=False):
             axes.plot([], [], color=color, lw=1, label=f"runs, {words}" if words else "runs")
-        axes.plot([], [], color=FAINT, lw=0.8, ls=(0, (6, 2)), label="floor at (k*, v*)")
-    axes.plot([], [], color="black", lw=1.1, ls=(0, (2, 2)), label="predicted")
-    axes.legend(frameon=False, fontsize="small")
+        axes.plot([], [], color=FAINT, label="floor at (k*, v*)", **FLOOR)
+    axes.plot([], [], label="predicted", **DASHED)
+    axes.legend(**SMALL)
 
 
 def draw_risks(axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -123,7 +123,7 @@ def draw_risks(axes: Axes, dataset: xarray.Dataset) -> bool:
         if theory is not None and "dim" in theory.dims:
             axes.plot(dataset.dim.values, theory.values, color=color, lw=1.2)
     axes.set(xscale="log", yscale="log", ylim=(1e-3, 1.0), xlabel="dimension d", ylabel="excess risk")
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(**SMALL)
     return True
 
 
@@ -132,7 +132,7 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
     from solvable.attention import single_location as sl
 
     lams = dataset.coords.get("inverse_temperature")
-    if lams is None or lams.ndim != 1 or "final_risk" not in dataset:
+    if lams is None or lams.ndim != 1 or "final_excess_risk" not in dataset:
         return False
     if any(dataset.coords[name].ndim for name in ("length", "dim", "informative_scale")):
         return False
@@ -142,12 +142,12 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
     ends["swap point"] = lambda lam: sl.swap_point(task, lam)[1]
     for (label, end), color in zip(ends.items(), CELLS[1:], strict=False):
         axes.plot(grid, [float(end(lam)) for lam in grid], color=color, lw=1.2, label=label)
-    runs = dataset["final_risk"]
+    runs = dataset["final_excess_risk"]
     if "cure" in runs.dims:
         runs = runs.sel(cure="none") if "none" in runs["cure"].values else runs.isel(cure=0)
     runs = runs.transpose("replicate", "inverse_temperature").values
     places = np.broadcast_to(lams.values, runs.shape)
     axes.plot(places.ravel(), runs.ravel(), ".", color=FAINT, ms=3, label="runs, no cure")
     axes.set(yscale="log", xlabel="inverse temperature", ylabel="excess risk at the end")
-    axes.legend(frameon=False, fontsize="small")
+    axes.legend(**SMALL)
     return True

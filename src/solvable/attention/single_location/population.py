@@ -1,36 +1,59 @@
-"""Projected gradient descent on the population risk as a map of five numbers, whatever the dimension."""
+"""Projected gradient descent on the population risk as a map of five numbers, whatever the dimension, and its rates."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import dataclasses
+import math
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.risk import Law, moments, risk_gradient
+from solvable.attention.single_location.algorithms import Pair, ProjectedDescent
+from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk, risk_gradient
+from solvable.attention.single_location.task import SingleLocation
+from solvable.numerics.recording import recorded
+from solvable.numerics.results import Result
 
-
-class Descent(NamedTuple):
-    """The numbers of the algorithm as arrays; `penalty` is the weight of the leak penalty over L^2."""
-
-    learning_rate: Any
-    inverse_temperature: Any
-    decay: Any
-    penalty: Any
-    ridge: Any
-    proximity: Any
-
-    def lam(self, step: Any) -> Any:
-        """The inverse temperature at a step, lam_0/(1 + decay step)."""
-        return self.inverse_temperature / (1.0 + self.decay * step)
+RESOLVED = 1e-10
 
 
-def gradient(law: Law, descent: Descent, o: Overlaps, lam: Any) -> Overlaps:
+class Heads(eqx.Module):
+    """Many runs: where they started (R,), their overlaps and excess risks at the recorded steps (R, K), their codes.
+
+    `path` is None for what a prediction is given, and for data whose directions are not known.
+    """
+
+    start: Overlaps
+    result: Any
+    path: Overlaps | None = None
+    excess_risk: Any = None
+
+    @classmethod
+    def of(cls, task: SingleLocation, algorithm: ProjectedDescent, start: Overlaps, path: Overlaps, at: Any) -> Heads:
+        """Runs of our law, whose risk is known in closed form."""
+        risks = _risks(law(task), algorithm.rule, path, jnp.asarray(at))
+        return cls(start, result_of(risks), path, risks)
+
+
+def result_of(risks: Any) -> np.ndarray:
+    """The codes (R,) of runs with these excess risks (R, K)."""
+    return np.where(np.isfinite(risks[:, -1]), int(Result.SUCCESSFUL), int(Result.NONFINITE))
+
+
+@jax.jit
+def _risks(law: Law, algorithm: ProjectedDescent, path: Overlaps, at: Any) -> Any:
+    lam = algorithm.inverse_temperatures(at)[None]
+    return risk(law, path, jnp.broadcast_to(lam, path.query_alignment.shape))
+
+
+def gradient(law: Law, algorithm: ProjectedDescent, o: Overlaps, lam: Any) -> Overlaps:
     """The derivatives of the risk and of the penalty, whose part that depends on them is (weight/L^2) s^2 theta^2."""
-    r = risk_gradient(law, o, lam)
-    leak = r.value_leak + 2.0 * descent.penalty * law.signal**2 * o.value_leak
-    return Overlaps(r.query_alignment, r.value_alignment, leak, r.query_leak, r.coupling, 0.0)
+    kappa, nu, theta, eta, rho = risk_gradient(law, o, lam).five
+    theta = theta + 2.0 * algorithm.penalty(law.noise_tokens + 1.0) * law.signal**2 * o.value_leak
+    return Overlaps(kappa, nu, theta, eta, rho, 0.0)
 
 
 def project(o: Overlaps, r: Overlaps, rate: Any) -> Overlaps:
@@ -39,141 +62,115 @@ def project(o: Overlaps, r: Overlaps, rate: Any) -> Overlaps:
     g_k = R_kappa k* + R_eta v* + R_rho v and g_v = R_nu v* + R_theta k* + R_rho k; k - rate (g_k - (k.g_k) k) is
     divided by its length, v likewise. The algorithm of arXiv:2410.01537; its reduction to five numbers is derived.
     """
-    kappa, nu, theta, eta, rho = (
-        o.query_alignment,
-        o.value_alignment,
-        o.value_leak,
-        o.query_leak,
-        o.coupling,
-    )
-    r_kappa, r_nu, r_theta, r_eta, r_rho = (
-        r.query_alignment,
-        r.value_alignment,
-        r.value_leak,
-        r.query_leak,
-        r.coupling,
-    )
-    along_k = r_kappa * kappa + r_eta * eta + r_rho * rho
-    along_v = r_nu * nu + r_theta * theta + r_rho * rho
-    square_k = r_kappa**2 + r_eta**2 + r_rho**2 + 2.0 * r_rho * (r_kappa * theta + r_eta * nu)
-    square_v = r_nu**2 + r_theta**2 + r_rho**2 + 2.0 * r_rho * (r_nu * eta + r_theta * kappa)
+    kappa, nu, theta, eta, rho = o.five
+    r_kappa, r_nu, r_theta, r_eta, r_rho = r.five
+    new_kappa, new_eta, a, over_k = turned((kappa, eta), (theta, nu), rho, (r_kappa, r_eta, r_rho), rate)
+    new_nu, new_theta, b, over_v = turned((nu, theta), (eta, kappa), rho, (r_nu, r_theta, r_rho), rate)
     cross = (
         r_kappa * r_theta
         + r_eta * r_nu
         + r_rho * (r_kappa * kappa + r_eta * eta + r_nu * nu + r_theta * theta)
         + r_rho**2 * rho
     )
-    a, b = 1.0 + rate * along_k, 1.0 + rate * along_v
-    # the subtracted square is at most the first one; rounding alone can make the difference negative
-    over_k = jax.lax.rsqrt(1.0 + rate * rate * jnp.maximum(square_k - along_k**2, 0.0))
-    over_v = jax.lax.rsqrt(1.0 + rate * rate * jnp.maximum(square_v - along_v**2, 0.0))
     new_rho = (
         a * b * rho
         - rate * (a * (r_nu * eta + r_theta * kappa + r_rho) + b * (r_kappa * theta + r_eta * nu + r_rho))
         + rate * rate * cross
     )
-    return Overlaps(
-        query_alignment=(a * kappa - rate * (r_kappa + r_rho * theta)) * over_k,
-        value_alignment=(b * nu - rate * (r_nu + r_rho * eta)) * over_v,
-        value_leak=(b * theta - rate * (r_theta + r_rho * kappa)) * over_v,
-        query_leak=(a * eta - rate * (r_eta + r_rho * nu)) * over_k,
-        coupling=new_rho * over_k * over_v,
-        value_norm=o.value_norm,
-    )
+    return Overlaps(new_kappa, new_nu, new_theta, new_eta, new_rho * over_k * over_v, o.value_norm)
 
 
-def closed_form_value(law: Law, descent: Descent, kappa: Any, eta: Any, lam: Any) -> Overlaps:
-    """The value of the least risk for a query with these overlaps, |v| free, as overlaps.
+def turned(
+    own: Pair, other: Pair, rho: Any, slopes: Any, rate: Any, other_norm: Any = 1.0
+) -> tuple[Any, Any, Any, Any]:
+    """The overlaps of one unit vector x with both directions after its step; 1 + rate (x.g), and one over the length.
 
-    The risk is g2 - 2 b.v + v^T H v with b and H in the span of k*, v* and k (derived), so v solves a 3 by 3 system,
-    to whose H the leak penalty and the ridge add: the population form of `solvable.optim.closed_form_head`. v is a
-    constant to differentiation.
+    `own` are its overlaps and `other` those of the other vector, of length `other_norm`, with which it has the overlap
+    rho; `slopes` are the derivatives of the risk in its own overlaps and in rho.
     """
-    s, g2, others = law
-    k = (kappa, eta, jnp.sqrt(jnp.maximum(1.0 - kappa * kappa - eta * eta, 0.0)))
-    (e0, e1, e2, _), (q0, q1, q2, _), z0, m1, c2 = moments(law, kappa, lam)
-    along = g2 * g2 * q2 + others * (c2 + (others - 1.0) * m1 * m1 + 2.0 * m1 * g2 * e1)
-    across = s * (g2 * q1 + others * m1 * e0)
-    # in the basis k*, v*, and the rest of k: H = diagonal + along k k^T + across (k k*^T + k* k^T) + here k* k*^T
-    gram = [[along * first * second for second in k] for first in k]
-    diagonal = g2 * q0 + others * z0 + descent.penalty * (g2 + others) + descent.ridge
-    for place in range(3):
-        gram[place][place] = gram[place][place] + diagonal
-        gram[place][0] = gram[place][0] + across * k[place]
-        gram[0][place] = gram[0][place] + across * k[place]
-    gram[0][0] = gram[0][0] + s * s * (q0 + descent.penalty)
-    moment = [g2 * g2 * eta * e2 * one for one in k]
-    moment[0] = moment[0] + g2 * s * eta * e1
-    moment[1] = moment[1] + g2 * e0
-    v = [jax.lax.stop_gradient(one) for one in solve_three(gram, moment)]
-    norm = jnp.sqrt(v[0] * v[0] + v[1] * v[1] + v[2] * v[2])
-    return Overlaps(kappa, v[1], v[0], eta, k[0] * v[0] + k[1] * v[1] + k[2] * v[2], norm)
-
-
-def solve_three(gram: list[list[Any]], moment: list[Any]) -> list[Any]:
-    """The solution of positive-definite 3 by 3 systems, entry by entry: L D L^T of arrays (...) of any shape.
-
-    Not a batched library call: of those XLA lets one wait for ever on a thread pool when thousands are solved in a
-    loop (jaxlib 0.10.2 on two cores), and entry by entry they vectorise over the runs.
-    """
-    d0 = gram[0][0]
-    l10, l20 = gram[1][0] / d0, gram[2][0] / d0
-    d1 = gram[1][1] - l10 * gram[1][0]
-    rest = gram[2][1] - l20 * gram[1][0]
-    l21 = rest / d1
-    d2 = gram[2][2] - l20 * gram[2][0] - l21 * rest
-    y1 = moment[1] - l10 * moment[0]
-    y2 = moment[2] - l20 * moment[0] - l21 * y1
-    x2 = y2 / d2
-    x1 = y1 / d1 - l21 * x2
-    return [moment[0] / d0 - l10 * x1 - l20 * x2, x1, x2]
-
-
-def query_step(o: Overlaps, r: Overlaps, rate: Any) -> tuple[Any, Any]:
-    """One step of projected descent of k alone: its new overlaps kappa and eta."""
-    along = r.query_alignment * o.query_alignment + r.query_leak * o.query_leak + r.coupling * o.coupling
-    square = (
-        r.query_alignment**2
-        + r.query_leak**2
-        + (r.coupling * o.value_norm) ** 2
-        + 2.0 * r.coupling * (r.query_alignment * o.value_leak + r.query_leak * o.value_alignment)
-    )
+    first, second, both = slopes
+    along = first * own[0] + second * own[1] + both * rho
+    square = first**2 + second**2 + (both * other_norm) ** 2 + 2.0 * both * (first * other[0] + second * other[1])
+    # the subtracted square is at most the first one; rounding alone can make the difference negative
     over = jax.lax.rsqrt(1.0 + rate * rate * jnp.maximum(square - along**2, 0.0))
-    kappa = (1.0 + rate * along) * o.query_alignment - rate * (r.query_alignment + r.coupling * o.value_leak)
-    eta = (1.0 + rate * along) * o.query_leak - rate * (r.query_leak + r.coupling * o.value_alignment)
-    return kappa * over, eta * over
+    a = 1.0 + rate * along
+    new = (a * x - rate * (slope + both * y) for x, y, slope in zip(own, other, (first, second), strict=True))
+    return *(x * over for x in new), a, over
 
 
-def recorded(step: Any, state: Any, at: Any) -> Any:
-    """The states after the numbers of steps `at` (sorted, (K,)), stacked; `step(state, number)` makes one step."""
-
-    def advance(carry: Any, target: Any) -> Any:
-        state, number = carry
-
-        def one(pair: Any) -> Any:
-            return step(pair[0], pair[1]), pair[1] + 1
-
-        state, number = jax.lax.while_loop(lambda pair: pair[1] < target, one, (state, number))
-        return (state, number), state
-
-    return jax.lax.scan(advance, (state, jnp.zeros((), at.dtype)), at)[1]
+def descended(task: SingleLocation, algorithm: ProjectedDescent, start: Overlaps, at: Any) -> Heads:
+    """The runs of the map from the starts (R,), at the steps `at`."""
+    rule = dataclasses.replace(algorithm.rule, init="sphere")  # both starts share what is compiled
+    return Heads.of(task, algorithm, start, _descend(law(task), rule, start, jnp.asarray(at)), at)
 
 
-def descend(law: Law, descent: Descent, start: Overlaps, at: Any, closed_form: bool) -> Overlaps:
-    """The overlaps at the steps `at` from one start or an array of starts (R,): (K,) or (K, R)."""
+@jax.jit
+def _descend(law: Law, algorithm: ProjectedDescent, start: Overlaps, at: Any) -> Overlaps:
+    """The overlaps (R, K) at the steps `at`. The dimension is a number here: all dimensions share what is compiled."""
 
-    def lam(number: Any) -> Any:
-        return descent.lam(number.astype(jnp.float64))
+    def both(number: Any, o: Overlaps) -> Overlaps:
+        lam = algorithm.inverse_temperatures(number)
+        return project(o, gradient(law, algorithm, o, lam), algorithm.learning_rate)
 
-    def both(o: Overlaps, number: Any) -> Overlaps:
-        return project(o, gradient(law, descent, o, lam(number)), descent.learning_rate)
+    def query(number: Any, state: tuple[Any, Any]) -> tuple[Any, Any]:
+        lam = algorithm.inverse_temperatures(number)
+        o = solved(*state, lam)
+        r, other = gradient(law, algorithm, o, lam), (o.value_leak, o.value_alignment)
+        slopes = (r.query_alignment, r.query_leak, r.coupling)
+        return turned(state, other, o.coupling, slopes, algorithm.learning_rate, o.value_norm)[:2]
 
-    def query(state: tuple[Any, Any], number: Any) -> tuple[Any, Any]:
-        o = closed_form_value(law, descent, *state, lam(number))
-        return query_step(o, gradient(law, descent, o, lam(number)), descent.learning_rate)
+    def solved(kappa: Any, eta: Any, lam: Any) -> Overlaps:
+        return closed_form_value(law, kappa, eta, lam, algorithm.penalty(law.noise_tokens + 1.0), algorithm.ridge)
 
-    if not closed_form:
-        return recorded(both, start, at)
-    kappa, eta = recorded(query, (start.query_alignment, start.query_leak), at)
-    now = lam(at).reshape(-1, *[1] * (kappa.ndim - 1))
-    return closed_form_value(law, descent, kappa, eta, jnp.broadcast_to(now, kappa.shape))
+    if algorithm.closed_form:
+        _, (kappa, eta) = recorded(query, (start.query_alignment, start.query_leak), at)
+        lam = algorithm.inverse_temperatures(at)[:, None]
+        path = solved(kappa, eta, jnp.broadcast_to(lam, kappa.shape))
+    else:
+        _, path = recorded(both, start, at)
+    return jax.tree_util.tree_map(jnp.transpose, path)
+
+
+def linearised(task: SingleLocation, inverse_temperature: float) -> tuple[float, float, float, float]:
+    """The rates of escape, value and query in the time alpha * step, and the slope of the unstable (1, slope).
+
+    The flow on the manifold near 0, in (nu, kappa), and the deviations from (k*, v*) near it, at one lam.
+    With c = lam s/sqrt(D), D = 1 + 2 lam^2 gamma^2, A = 1 + 4 lam^2 gamma^2, q = 4 gamma^2 c/sqrt(pi) and
+    b = 2 c/sqrt(pi A): near 0 d(nu, kappa)/dt = q (kappa, nu - b kappa), whose growing rate is
+    (q/2)(sqrt(b^2 + 4) - b); near (1, 1) the angle of v falls at 2 gamma^2 erf(c) and that of k at
+    2 gamma^2 c erf'(c)(1 - erf(c/sqrt(A))), which vanishes like exp(-c^2) (derived).
+    """
+    g2, lam = float(task.label_variance), float(inverse_temperature)
+    c = lam * float(task.signal) / math.sqrt(1.0 + 2.0 * lam**2 * g2)
+    root = math.sqrt(1.0 + 4.0 * lam**2 * g2)
+    q, b = 4.0 * g2 * c / math.sqrt(math.pi), 2.0 * c / (math.sqrt(math.pi) * root)
+    escape = 0.5 * q * (math.sqrt(b * b + 4.0) - b)
+    slope = 2.0 / math.sqrt(math.pi) * math.exp(-c * c)
+    query = 2.0 * g2 * c * slope * (1.0 - math.erf(c / root))
+    return escape, 2.0 * g2 * math.erf(c), query, escape / q
+
+
+def measured_rates(
+    task: SingleLocation, algorithm: ProjectedDescent, at: np.ndarray, kappa: np.ndarray, nu: np.ndarray
+) -> dict[str, np.ndarray]:
+    """The rates of the theory "rates" off paths (..., K) at the steps `at`; NaN where fewer than two steps serve."""
+    *_, slope = linearised(task, float(algorithm.inverse_temperature))
+    unstable = abs(nu + slope * kappa)
+    leaving = np.logical_and.accumulate((unstable <= 2.0 * unstable[..., :1]) & (unstable > 0.0), axis=-1)
+    return {
+        "escape_rate": _growth(at, unstable, leaving, from_start=True),
+        "value_rate": -_growth(at, 1.0 - abs(nu), 1.0 - abs(nu) > RESOLVED),
+        "query_rate": -_growth(at, 1.0 - abs(kappa), 1.0 - abs(kappa) > RESOLVED),
+    }
+
+
+def _growth(at: np.ndarray, values: np.ndarray, usable: np.ndarray, from_start: bool = False) -> Any:
+    """The growth of log(values) a step between the last usable step and the one before it, or the first one."""
+    places = np.where(usable, np.arange(len(at)), -1)
+    last = places.max(axis=-1)
+    before = np.zeros_like(last) if from_start else np.where(places < last[..., None], places, -1).max(axis=-1)
+    there = (before >= 0) & (last > before)
+    last, before = np.where(there, last, min(1, len(at) - 1)), np.where(there, before, 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ends = np.take_along_axis(np.log(values), np.stack([before, last], axis=-1), axis=-1)
+        return np.where(there, (ends[..., 1] - ends[..., 0]) / (at[last] - at[before]), np.nan)

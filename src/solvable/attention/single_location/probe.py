@@ -6,115 +6,101 @@ The study stands in, without a pretrained network, for the linear-probe figure o
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from scipy.special import dawsn, erf
 
-from solvable.attention.single_location.algorithms import ProjectedDescent
-from solvable.attention.single_location.starts import start_vectors
+from solvable.attention.single_location.algorithms import ProjectedDescent, hidden, start_vectors
 from solvable.attention.single_location.task import SingleLocation
-from solvable.attention.single_location.training import hidden
-from solvable.lab.outcome import Outcome
 from solvable.numerics.erm import ridge_erm
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result
-from solvable.numerics.validation import choice, integer, replicate_numbers
 
-STAGES = ("before", "uniform", "untrained", "trained")
 PROBE_RIDGE = 1e-3
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(80)
-Observable = Any  # Float[AnyArray, "..."], or None on the side that does not speak of it
 
 
-class ProbeOutcome(Outcome):
-    """Accuracies of a logistic-regression probe for the sign of the label, and the query's `alignment` |kappa|.
+class Probed(eqx.Module):
+    """Heads for the probe (R,): the query of each (d,), its inverse temperature and its `alignment` |kappa| with k*.
 
-    `train_accuracy` on its own data, `test_accuracy` on new sequences, `longer_accuracy` on new ones twice as long.
+    `keys` (3,) draw the sequences on which it was trained and two sets of new ones, the second of them twice as long.
     """
 
-    train_accuracy: Observable = None
-    test_accuracy: Observable = None
-    longer_accuracy: Observable = None
-    alignment: Observable = None
-
-    observables: ClassVar[tuple[str, ...]] = ("train_accuracy", "test_accuracy", "longer_accuracy", "alignment")
+    query: Any
+    inverse_temperature: Any
+    alignment: Any
+    keys: Any
+    result: Any
 
 
 @float64
-def simulate_probe(
-    task: SingleLocation,
-    algorithm: ProjectedDescent,
-    /,
-    *,
-    stage: str = "trained",
-    samples: int = 4000,
-    key: jax.Array | None = None,
-    replicates: int | range = 1,
-) -> ProbeOutcome:
-    """Train the head and fit the probe on the same `samples` sequences, and try the probe on as many new ones.
-
-    stage: "before" the layer; "uniform", the sum of all tokens; "untrained", erf attention with the query of the start;
-    "trained", with the query that `algorithm` reaches.
-    """
-    stage = choice("stage", stage, STAGES)
-    samples = integer("samples", samples, at_least=2)
-    key = jax.random.key(0) if key is None else key
-    numbers = replicate_numbers(replicates)
-    found = np.zeros((len(numbers), 4))
-    laws = (task, task, _longer(task))
-    for r, count in enumerate(numbers):
-        start_key, *keys = jax.random.split(jax.random.fold_in(key, count), 4)
-        data = task.sample(keys[0], samples)
+def probed(
+    task: SingleLocation, algorithm: ProjectedDescent, stage: str, samples: int, key: Any, replicates: int | range
+) -> Probed:
+    """One head a replicate, trained on `samples` sequences where the stage is "trained"."""
+    heads = []
+    for own in replicate_keys(key, replicates):
+        start_key, *drawn = jax.random.split(own, 4)
+        data = task.sample(drawn[0], samples)
         directions = data.directions
         assert directions is not None  # the law knows them
         query, value = start_vectors(start_key, task.dim, algorithm.init, directions)
-        lam = float(algorithm.inverse_temperature)
+        lam, result = float(algorithm.inverse_temperature), int(Result.SUCCESSFUL)
         if stage == "trained":
-            run = algorithm.train(data, init=(query, value), at=[algorithm.steps])
-            query, lam = run.query, float(run.inverse_temperature)
-        probe = None
-        for place, (law, now) in enumerate(zip(laws, keys, strict=True)):
-            seen = data if place == 0 else law.sample(now, samples, directions)
-            written = _written(stage, jnp.asarray(seen.tokens), jnp.asarray(query), lam)
-            signs = jnp.where(jnp.asarray(seen.labels) < 0.0, -1.0, 1.0)
-            if probe is None:
-                probe = ridge_erm(written, signs, "logistic", as_float64(PROBE_RIDGE))
-            found[r, place] = np.mean(np.asarray((written @ probe.weights + probe.bias) * signs > 0.0))
-        found[r, 3] = abs(float(np.asarray(query) @ np.asarray(directions.query)))
-    return ProbeOutcome(np.full(len(numbers), int(Result.SUCCESSFUL)), {}, *found.T)
+            run = algorithm.train(data, init=(query, value), at=[algorithm.steps], throw=False)
+            query, lam, result = run.query, float(run.inverse_temperature), int(run.result)
+        alignment = abs(float(np.asarray(query) @ np.asarray(directions.query)))
+        heads.append(Probed(jnp.asarray(query), lam, alignment, jnp.stack(drawn), result))
+    return jax.tree_util.tree_map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *heads)
 
 
-def predict_probe(
-    task: SingleLocation, algorithm: ProjectedDescent, /, *, stage: str = "trained", given: Any = None
-) -> ProbeOutcome:
-    """The accuracy of a probe along v*, for the alignment |kappa| of the query of each run given (see `accuracy`).
+@float64
+def accuracies(task: SingleLocation, stage: str, samples: int, run: Probed) -> dict[str, float]:
+    """Accuracies of a logistic-regression probe for the sign of the label, fitted on the head's own sequences.
+
+    `train_accuracy` on these, `test_accuracy` on new sequences, `longer_accuracy` on new ones twice as long. stage:
+    "before" the layer; "uniform", the sum of all tokens; "untrained", erf attention with the query of the start;
+    "trained", with the query that training reaches.
+    """
+    found, probe, directions = {}, None, None
+    names = {"train_accuracy": task, "test_accuracy": task, "longer_accuracy": longer(task)}
+    for (name, law), key in zip(names.items(), run.keys, strict=True):
+        data = law.sample(key, samples, directions)
+        directions, tokens = data.directions, jnp.asarray(data.tokens)
+        written = _written(stage, tokens, jnp.asarray(run.query), jnp.asarray(run.inverse_temperature))
+        signs = jnp.where(jnp.asarray(data.labels) < 0.0, -1.0, 1.0)
+        probe = probe or ridge_erm(written, signs, "logistic", as_float64(PROBE_RIDGE))
+        found[name] = float(np.mean(np.asarray((written @ probe.weights + probe.bias) * signs > 0.0)))
+    return found
+
+
+def predicted_accuracies(
+    task: SingleLocation, algorithm: ProjectedDescent, stage: str, alignments: Any
+) -> dict[str, np.ndarray]:
+    """The accuracy of a probe along v* for every alignment |kappa| (R,) of a query (see `accuracy`).
 
     It holds for a query orthogonal to v*, as one that starts on the manifold is or nearly stays, and for a probe fitted
     on many sequences.
-    Raises: ValueError without `given`.
     """
-    choice("stage", stage, STAGES)
-    if given is None:
-        raise ValueError("given=None is not accepted, as the accuracy depends on the alignment; accepted: an outcome")
-    alignment = np.asarray(given["alignment"] if isinstance(given, Mapping) else given.alignment)
     lam = float(algorithm.inverse_temperatures([algorithm.steps])[0])
-    found = []
-    for law in (task, _longer(task)):
+
+    def one(law: SingleLocation, alignment: float) -> float:
         if stage == "before":
-            found.append(np.full(len(alignment), 0.5))
-        elif stage == "uniform":
+            return 0.5
+        if stage == "uniform":
             g2, e2 = float(law.label_variance), float(law.label_noise) ** 2
-            odds = g2 / math.sqrt(e2 * g2 + (g2 + e2) * (law.length - 1))
-            found.append(np.full(len(alignment), 0.5 + math.atan(odds) / math.pi))
-        else:
-            found.append(np.array([accuracy(law, lam, kappa) for kappa in alignment]))
-    code = np.full(len(alignment), int(Result.SUCCESSFUL))
-    return ProbeOutcome(code, {}, test_accuracy=found[0], longer_accuracy=found[1])
+            return 0.5 + math.atan(g2 / math.sqrt(e2 * g2 + (g2 + e2) * (law.length - 1))) / math.pi
+        return accuracy(law, lam, alignment)
+
+    laws = {"test_accuracy": task, "longer_accuracy": longer(task)}
+    return {name: np.array([one(law, float(alignment)) for alignment in alignments]) for name, law in laws.items()}
 
 
 def accuracy(task: SingleLocation, inverse_temperature: float, query_alignment: float) -> float:
@@ -138,11 +124,12 @@ def accuracy(task: SingleLocation, inverse_temperature: float, query_alignment: 
     return float(0.5 + 2.0 / math.pi**1.5 * integral)
 
 
-def _longer(task: SingleLocation) -> SingleLocation:
-    return SingleLocation(2 * task.length, task.dim, task.informative_scale, task.label_noise, task.signal)
+def longer(task: SingleLocation) -> SingleLocation:
+    """The law of sequences twice as long."""
+    return dataclasses.replace(task, length=2 * task.length)
 
 
-def _written(stage: str, tokens: Any, query: Any, lam: float) -> Any:
+def _written(stage: str, tokens: Any, query: Any, lam: Any) -> Any:
     """What the layer adds to the probe token, (n, d)."""
     if stage == "before":
         return jnp.zeros((tokens.shape[0], tokens.shape[2]))

@@ -10,39 +10,44 @@ Bartlett's decomposition. A step costs 2 B (L - 1) + 3 B + 5 normals and two chi
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from solvable.attention.single_location.overlaps import Overlaps
-from solvable.attention.single_location.population import Descent, recorded
-from solvable.attention.single_location.risk import Law
+from solvable.attention.single_location.algorithms import ProjectedDescent
+from solvable.attention.single_location.risk import Law, Overlaps
 from solvable.numerics.error_function import ROOT_PI
+from solvable.numerics.recording import recorded
 
 LEAST_DIM = 6  # the frame takes 4 dimensions, and Bartlett's decomposition 2
 SMALL = 1e-12
 
 
+@functools.partial(jax.jit, static_argnames="length")
 def descend_stream(
-    law: Law, noise: Any, dim: Any, shape: tuple[int, int], descent: Descent, start: Overlaps, keys: jax.Array, at: Any
+    law: Law, noise: Any, dim: Any, length: int, algorithm: ProjectedDescent, start: Overlaps, keys: Any, at: Any
 ) -> Overlaps:
-    """The overlaps (K, R) at the steps `at` of R runs on fresh batches, from their starts and keys (R,).
+    """The overlaps (R, K) at the steps `at` of R runs on fresh batches, from their starts and keys (R,); |v| = 1.
 
-    `shape` is (L, B); |v| = 1.
+    The dimension is a number here: all dimensions share what is compiled.
     """
+    assert algorithm.batch is not None
+    shape, keys = (length, algorithm.batch), jax.vmap(jax.random.fold_in, (0, None))(keys, 1)
 
     def fresh(number: Any) -> Any:
         return jax.vmap(lambda key: draw(jax.random.fold_in(key, number), dim, shape), out_axes=-1)(keys)
 
-    def step(state: Any, number: Any) -> Any:
+    def step(number: Any, state: Any) -> Any:
         o, drawn = state
-        lam = descent.lam(number.astype(jnp.float64))
-        return stream_step(law, noise, shape, descent, o, lam, drawn), fresh(number + 1)
+        lam = algorithm.inverse_temperatures(number)
+        return stream_step(law, noise, shape, algorithm, o, lam, drawn), fresh(number + 1)
 
     # The numbers of a step are drawn in the step before: what a loop carries is computed once, while XLA would draw
     # the same numbers again in every sum that needs them (four times the time).
-    return recorded(step, (start, fresh(jnp.zeros((), at.dtype))), at)[0]
+    _, (path, _) = recorded(step, (start, fresh(jnp.zeros((), at.dtype))), at)
+    return jax.tree_util.tree_map(jnp.transpose, path)
 
 
 def draw(key: jax.Array, dim: Any, shape: tuple[int, int]) -> Any:
@@ -55,13 +60,7 @@ def draw(key: jax.Array, dim: Any, shape: tuple[int, int]) -> Any:
 
 
 def stream_step(
-    law: Law,
-    noise: Any,
-    shape: tuple[int, int],
-    descent: Descent,
-    o: Overlaps,
-    lam: Any,
-    drawn: Any,
+    law: Law, noise: Any, shape: tuple[int, int], algorithm: ProjectedDescent, o: Overlaps, lam: Any, drawn: Any
 ) -> Overlaps:
     """One step of projected descent on a fresh batch, of R runs at once, with the numbers of `draw`.
 
@@ -70,10 +69,10 @@ def stream_step(
     scale = jnp.sqrt(law.variance)
     others, batch = shape[0] - 1, shape[1]
     # ---- the frame: k = (1, 0, 0, 0), v = (rho, r, 0, 0), v* = (eta, e2, e3, 0), k* = (kappa, c2, c3, c4)
-    kappa, eta, rho = o.query_alignment, o.query_leak, o.coupling
+    kappa, nu, theta, eta, rho = o.five
     r = _root(1.0 - rho * rho)
     inverse = jnp.where(r > SMALL, 1.0 / jnp.maximum(r, SMALL), 0.0)
-    e2, c2 = (o.value_alignment - rho * eta) * inverse, (o.value_leak - rho * kappa) * inverse
+    e2, c2 = (nu - rho * eta) * inverse, (theta - rho * kappa) * inverse
     e3 = _root(1.0 - eta * eta - e2 * e2)
     left = _root(1.0 - kappa * kappa - c2 * c2)
     c3 = jnp.where(e3 > SMALL, -(eta * kappa + e2 * c2) / jnp.maximum(e3, SMALL), 0.0)
@@ -87,7 +86,7 @@ def stream_step(
     along, across = rho[None], r[None]
     a_far, b_far = far[0], along[None] * far[0] + across[None] * far[1]
     a_near = law.signal * kappa[None] + scale * near[0]
-    b_near = law.signal * o.value_leak[None] + scale * (along * near[0] + across * near[1])
+    b_near = law.signal * theta[None] + scale * (along * near[0] + across * near[1])
     label = scale * (eta[None] * near[0] + e2[None] * near[1] + e3[None] * near[2]) + noise * near[3]
     erf_far, erf_near = jax.scipy.special.erf(lam * a_far), jax.scipy.special.erf(lam * a_near)
     error = jnp.sum(erf_far * b_far, axis=1) + erf_near * b_near - label
@@ -96,7 +95,7 @@ def stream_step(
     w_far = (2.0 / batch) * error[:, None, :] * slope * jnp.exp(-((lam * a_far) ** 2)) * b_far
     w_near = (2.0 / batch) * error * slope * jnp.exp(-((lam * a_near) ** 2)) * b_near
     # the leak penalty is the square of v . (sum of the tokens)/L
-    mean = (2.0 * descent.penalty / batch) * (jnp.sum(b_far, axis=1) + b_near)
+    mean = (2.0 * algorithm.penalty(shape[0]) / batch) * (jnp.sum(b_far, axis=1) + b_near)
     z_far = (2.0 / batch) * error[:, None, :] * erf_far + mean[:, None, :]
     z_near = (2.0 / batch) * error * erf_near + mean
     # ---- the weighted sums in the frame, and the Gram matrix of what lies outside it
@@ -126,17 +125,11 @@ def stream_step(
     v = jnp.stack([rho, r, zero, zero, zero, zero])
     label_direction = jnp.stack([eta, e2, e3, zero, zero, zero])
     location = jnp.stack([kappa, c2, c3, c4, zero, zero])
-    k = k - descent.learning_rate * (g_k - inner(k, g_k)[None] * k)
-    v = v - descent.learning_rate * (g_v - inner(v, g_v)[None] * v)
+    k = k - algorithm.learning_rate * (g_k - inner(k, g_k)[None] * k)
+    v = v - algorithm.learning_rate * (g_v - inner(v, g_v)[None] * v)
     k, v = k * jax.lax.rsqrt(inner(k, k))[None], v * jax.lax.rsqrt(inner(v, v))[None]
-    return Overlaps(
-        inner(k, location),
-        inner(v, label_direction),
-        inner(v, location),
-        inner(k, label_direction),
-        inner(k, v),
-        o.value_norm,
-    )
+    alignments = (inner(k, location), inner(v, label_direction), inner(v, location), inner(k, label_direction))
+    return Overlaps(*alignments, inner(k, v), o.value_norm)
 
 
 def total(values: Any) -> Any:

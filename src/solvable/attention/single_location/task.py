@@ -3,46 +3,56 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from solvable.numerics.fields import Checked, array, converted, real, whole
 from solvable.numerics.precision import float64
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import integer, number
+from solvable.numerics.validation import instance, integer
 
 ORTHOGONAL = 1e-8
 SAME_MEAN_SQUARE = math.sqrt(0.5)
 
 
-class Directions(eqx.Module):
+def unit_vector(name: str, vector: Any) -> Any:
+    """A vector (d,) divided by its length. Raises: ValueError unless it is finite and not zero."""
+    if np.ndim(vector) != 1:
+        raise ValueError(f"{name} has shape {np.shape(vector)}; accepted: one vector (d,)")
+    if is_traced(vector):
+        return vector / jnp.linalg.norm(vector)
+    norm = np.linalg.norm(np.asarray(vector, np.float64))
+    if not np.isfinite(norm) or norm == 0.0:
+        raise ValueError(f"{name} has the length {norm:g}; accepted: a finite vector that is not zero")
+    return np.asarray(vector, np.float64) / norm
+
+
+class Directions(Checked):
     """The two hidden directions: `query` k* marks the informative token, `value` v* reads the label off it.
 
     Both (d,), of any positive length (they are normalised), orthogonal to each other to 1e-8, d >= 2.
     Raises: ValueError for shapes that disagree, zero or non-finite vectors, directions that are not orthogonal.
     """
 
-    query: Float[Array, "d"]
-    value: Float[Array, "d"]
+    query: Float[Array, "d"] = array("d", dtype=np.float64, least={"d": 2})
+    value: Float[Array, "d"] = array("d", dtype=np.float64)
 
-    def __init__(self, query: Any, value: Any) -> None:
-        query, value = (unit_vector(name, vector) for name, vector in (("query", query), ("value", value)))
-        if query.shape != value.shape or query.shape[0] < 2:
-            raise ValueError(
-                f"query and value have shapes {query.shape} and {value.shape}; accepted: one shape (d,), d >= 2"
-            )
-        if not is_traced(query, value):
-            cosine = float(np.sum(np.asarray(query) * np.asarray(value)))
+    def __before_check__(self) -> Mapping[str, Any]:
+        return {name: unit_vector(name, getattr(self, name)) for name in ("query", "value")}
+
+    def __check_init__(self) -> None:
+        if not is_traced(self.query, self.value):
+            cosine = float(np.sum(self.query * self.value))
             if abs(cosine) > ORTHOGONAL:
                 raise ValueError(f"query and value have the cosine {cosine:.3g}; accepted: orthogonal directions")
-        self.query, self.value = query, value
 
 
-class LocatedTokens(eqx.Module):
+class LocatedTokens(Checked):
     """n sequences of L tokens with their labels: what the law draws, or one's own data of that shape.
 
     Arguments: tokens X (n, L, d); labels Y (n,); locations (n,), the place of the informative token, and the
@@ -50,60 +60,46 @@ class LocatedTokens(eqx.Module):
     Raises: ValueError for shapes that disagree or values that are not finite.
     """
 
-    tokens: Float[Array, "n L d"]
-    labels: Float[Array, "n"]
-    locations: Int[Array, "n"] | None
-    directions: Directions | None
+    tokens: Float[Array, "n L d"] = array("n L d", dtype=np.float64)
+    labels: Float[Array, "n"] = array("n", dtype=np.float64)
+    locations: Int[Array, "n"] | None = None
+    directions: Directions | None = converted(lambda pair: Directions(*pair) if isinstance(pair, tuple) else pair, None)
 
-    def __init__(self, tokens: Any, labels: Any, locations: Any = None, directions: Any = None) -> None:
-        tokens, labels = _real("tokens", tokens), _real("labels", labels)
-        if np.ndim(tokens) != 3 or 0 in np.shape(tokens):
-            raise ValueError(f"tokens has shape {np.shape(tokens)}; accepted: (n, L, d) with at least one sequence")
-        if np.shape(labels) != np.shape(tokens)[:1]:
-            raise ValueError(f"labels has shape {np.shape(labels)}; accepted: {np.shape(tokens)[:1]}, one a sequence")
-        for name, value in (("tokens", tokens), ("labels", labels)):
-            if not is_traced(value) and not np.all(np.isfinite(value)):
-                raise ValueError(f"{name} holds a value that is not finite; accepted: finite numbers")
-        if locations is not None and np.shape(locations) != np.shape(labels):
-            raise ValueError(f"locations has shape {np.shape(locations)}; accepted: {np.shape(labels)}, one a sequence")
-        if isinstance(directions, tuple):
-            directions = Directions(*directions)
-        if directions is not None and np.shape(directions.query) != np.shape(tokens)[2:]:
-            raise ValueError(
-                f"directions have shape {np.shape(directions.query)}; accepted: {np.shape(tokens)[2:]}, a token's"
-            )
-        self.tokens, self.labels, self.locations, self.directions = tokens, labels, locations, directions
+    def __check_init__(self) -> None:
+        if self.locations is not None and np.shape(self.locations) != np.shape(self.labels):
+            shapes = f"{np.shape(self.locations)}; accepted: {np.shape(self.labels)}"
+            raise ValueError(f"locations has shape {shapes}, one a sequence")
+        if self.directions is not None:
+            shape = instance("directions", self.directions, (Directions,)).query.shape
+            if shape != self.tokens.shape[2:]:
+                raise ValueError(f"directions have shape {shape}; accepted: {self.tokens.shape[2:]}, a token's")
+
+    def sample(self, key: jax.Array | None = None) -> LocatedTokens:
+        """Itself: data are the law that draws nothing else."""
+        return self
 
 
-class SingleLocation(eqx.Module):
+class SingleLocation(Checked):
     """One informative token among L: X_J ~ N(s k*, gamma^2 I_d) at a uniform place J, the others N(0, I_d).
 
     The label is Y = X_J . v* + N(0, epsilon^2), with unit directions k* and v*, orthogonal to each other.
+    A subclass with a `sample` of its own is another law: vectors are trained on what it draws (`simulate` with
+    `full=True` or `samples`, `train` on batches), and theory speaks of the Gaussian law.
 
     Arguments: length L >= 2 tokens; dim d >= 2; informative_scale gamma > 0; label_noise epsilon >= 0; signal s > 0,
     sqrt(dim/2) if None (with gamma^2 = 1/2 all tokens then have the same mean square). Source: arXiv:2410.01537.
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    length: int = eqx.field(static=True)
-    dim: int = eqx.field(static=True)
-    informative_scale: Any
-    label_noise: Any
-    signal: Any
+    length: int = whole(10, at_least=2)
+    dim: int = whole(400, at_least=2)
+    informative_scale: Any = real(SAME_MEAN_SQUARE, above=0.0)
+    label_noise: Any = real(0.0, at_least=0.0)
+    signal: Any = real(None, above=0.0)
 
-    def __init__(
-        self,
-        length: int = 10,
-        dim: int = 400,
-        informative_scale: Any = SAME_MEAN_SQUARE,
-        label_noise: Any = 0.0,
-        signal: Any = None,
-    ) -> None:
-        self.length = integer("length", length, at_least=2)
-        self.dim = integer("dim", dim, at_least=2)
-        self.informative_scale = number("informative_scale", informative_scale, above=0.0)
-        self.label_noise = number("label_noise", label_noise, at_least=0.0)
-        self.signal = number("signal", math.sqrt(self.dim / 2.0) if signal is None else signal, above=0.0)
+    def __before_check__(self) -> Mapping[str, Any]:
+        dim = integer("dim", self.dim, at_least=2)
+        return {"signal": math.sqrt(dim / 2.0)} if self.signal is None else {}
 
     @property
     def label_variance(self) -> Any:
@@ -140,29 +136,9 @@ class SingleLocation(eqx.Module):
         return LocatedTokens(tokens, labels, places, directions)
 
 
-def _real(name: str, value: Any) -> Any:
-    """A copy in float64; traced values as they are. Raises: ValueError for what is no array of real numbers."""
-    if is_traced(value):
-        return value
-    try:
-        array = np.asarray(value)
-        if array.dtype.kind not in "iufb":
-            raise ValueError
-        return np.array(array, np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} is no array of real numbers; accepted: finite real numbers") from None
-
-
-def unit_vector(name: str, vector: Any) -> Any:
-    """A vector (d,) divided by its length. Raises: ValueError unless it is finite and not zero."""
-    if np.ndim(vector) != 1:
-        raise ValueError(f"{name} has shape {np.shape(vector)}; accepted: one vector (d,)")
-    if is_traced(vector):
-        return vector / jnp.linalg.norm(vector)
-    norm = np.linalg.norm(np.asarray(vector, np.float64))
-    if not np.isfinite(norm) or norm == 0.0:
-        raise ValueError(f"{name} has the length {norm:g}; accepted: a finite vector that is not zero")
-    return np.asarray(vector, np.float64) / norm
+def is_foreign(task: SingleLocation) -> bool:
+    """Whether a task draws by a `sample` of its own."""
+    return type(task).sample is not SingleLocation.sample
 
 
 def _orthogonal(normal: Float[Array, "2 d"]) -> tuple[Float[Array, "d"], Float[Array, "d"]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -37,16 +37,14 @@ AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors'
 
 
 class Parameters(NamedTuple):
-    """What is trained: W or its factors K and Q with W = K Q^T, and the decoder (None: kept as the problem has it)."""
+    """What is trained: W, or K and Q with W = K Q^T, and the decoder (None: kept as the problem has it)."""
 
-    weights: Any
-    key_matrix: Any
-    query_matrix: Any
+    matrices: tuple[Any, ...]
     decoder: Any
 
     def product(self) -> Float[Array, "d d"]:
         """W."""
-        return self.key_matrix @ self.query_matrix.T if self.weights is None else self.weights
+        return self.matrices[0] if len(self.matrices) == 1 else self.matrices[0] @ self.matrices[1].T
 
 
 class TrainingPath(eqx.Module):
@@ -195,8 +193,7 @@ class MirrorDescent(Checked):
 
     def start(self, problem: SelectionProblem, key: jax.Array | None = None, init: Any = None) -> Parameters:
         """The parameters where training starts (see `train`)."""
-        dtype, dim = problem.tokens.dtype, problem.tokens.shape[-1]
-        decoder = None
+        dtype, dim, decoder = problem.tokens.dtype, problem.tokens.shape[-1], None
         if self.train_decoder:
             if init is not None and (not isinstance(init, tuple) or len(init) != 2):
                 raise ValueError("init is no pair; accepted with train_decoder: (weights, decoder)")
@@ -204,28 +201,25 @@ class MirrorDescent(Checked):
             decoder = _tensor("decoder", decoder, (dim,), dtype)
         if self.parameterization == "matrix":
             weights = np.zeros((dim, dim)) if init is None else init
-            return Parameters(_tensor("weights", weights, (dim, dim), dtype), None, None, decoder)
+            return Parameters((_tensor("weights", weights, (dim, dim), dtype),), decoder)
         if init is None:
             key = jax.random.key(0) if key is None else key
             init = (0.1 * normal(key, (dim, dim), dtype), np.zeros((dim, dim)))
         if not isinstance(init, tuple) or len(init) != 2 or np.ndim(init[0]) != 2:
             raise ValueError("init is no pair; accepted for the factored form: (key matrix, query matrix)")
-        inner = np.shape(init[0])[1]
-        keys, queries = (_tensor("factor", factor, (dim, inner), dtype) for factor in init)
-        return Parameters(None, keys, queries, decoder)
+        shape = (dim, np.shape(init[0])[1])
+        return Parameters(tuple(_tensor("factor", factor, shape, dtype) for factor in init), decoder)
 
     def gradients(self, problem: SelectionProblem, parameters: Parameters) -> Parameters:
         """The scaled gradient of every trained tensor, in the place of the tensor."""
         decoder = problem.decoder if parameters.decoder is None else parameters.decoder
         differentiate = stable_gradients if self.gradient == "stable" else autodiff_gradients
         found = differentiate(problem, parameters.product(), decoder, self.loss)
-        value, scale = found.weights
-        in_decoder = None if parameters.decoder is None else found.decoder
-        if parameters.weights is not None:
-            return Parameters(found.weights, None, None, in_decoder)
-        in_key = Scaled(value @ parameters.query_matrix, scale)
-        in_query = Scaled(value.T @ parameters.key_matrix, scale)
-        return Parameters(None, in_key, in_query, in_decoder)
+        matrices, (value, scale) = (found.weights,), found.weights
+        if len(parameters.matrices) == 2:
+            keys, queries = parameters.matrices
+            matrices = (Scaled(value @ queries, scale), Scaled(value.T @ keys, scale))
+        return Parameters(matrices, None if parameters.decoder is None else found.decoder)
 
     def summed_rates(self, stops: Int[np.ndarray, "K"]) -> Float[np.ndarray, "K"]:
         """The sum of the learning rates of the first k steps, for every k of `stops`."""
@@ -267,22 +261,20 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
         rate = rule.learning_rate(count) if callable(rule.learning_rate) else rule.learning_rate
         rate = jnp.asarray(rate).astype(problem.tokens.dtype)
         excess = None if best is None else excess_loss(problem, parameters.product(), best, rule.loss)
-        moved = Parameters(
-            *(
-                None if variable is None else variable - rule.displacement(gradient, rate, excess)
-                for variable, gradient in zip(dual, rule.gradients(problem, parameters), strict=True)
-            )
-        )
-        return _mapped(inverse_mirror_map, moved, rule.p), moved
+        gradients = rule.gradients(problem, parameters)
+        moved = each(lambda u, gradient: u - rule.displacement(gradient, rate, excess), dual, gradients)
+        return each(lambda u: inverse_mirror_map(u, rule.p), moved), moved
 
-    first = [gradient.value for gradient in rule.gradients(problem, start) if gradient is not None]
-    moves = jnp.stack([jnp.any(value != 0.0) for value in first]).any()
-    (last, _), (path, _) = recorded(advance, (start, _mapped(mirror_map, start, rule.p)), stops)
-    finite = jnp.stack([jnp.all(jnp.isfinite(value)) for value in last if value is not None]).all()
-    code = jnp.where(moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
+    # each gradient is a pair in the place of its tensor
+    each, all_of = jax.tree_util.tree_map, jax.tree_util.tree_leaves
+    moves = each(lambda _, gradient: jnp.any(gradient.value != 0.0), start, rule.gradients(problem, start))
+    (last, _), (path, _) = recorded(advance, (start, each(lambda w: mirror_map(w, rule.p), start)), stops)
+    finite = jnp.stack([jnp.all(jnp.isfinite(tensor)) for tensor in all_of(last)]).all()
+    code = jnp.where(jnp.stack(all_of(moves)).any(), int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
     weights = jax.vmap(Parameters.product)(path)
     maps = attention_maps(problem, weights[-1])
     selected = first_largest(maps)
+    keys, queries = last.matrices if len(last.matrices) == 2 else (None, None)
     return SelectionRun(
         weights=weights[-1],
         decoder=problem.decoder if last.decoder is None else last.decoder,
@@ -290,16 +282,12 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
         saturation=jnp.mean(jnp.max(maps, axis=-1)),
         path=TrainingPath(stops, weights, path.decoder),
         result=jnp.where(finite, code, int(Result.NONFINITE if best is None else SelectionResult.UNREACHED_LOSS)),
-        key_matrix=last.key_matrix,
-        query_matrix=last.query_matrix,
+        key_matrix=keys,
+        query_matrix=queries,
     )
 
 
 _trained = eqx.filter_jit(trained)
-
-
-def _mapped(function: Callable[..., Any], tensors: Parameters, p: float) -> Parameters:
-    return Parameters(*(None if tensor is None else function(tensor, p) for tensor in tensors))
 
 
 def _tensor(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:

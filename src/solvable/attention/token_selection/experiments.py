@@ -409,11 +409,8 @@ class Path(SelectionExperiment, Measured):
         return ts.figures.paths(self.task(), self.algorithm(), key, replicates, radii, asked=5)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """`divergence` of W(R) from the max-margin solution for the tokens selected at the largest radius R;
-        `divergence_slope` of its logarithm in log R over the last decade of radii.
-        """
-        found = ts.directional_divergence(run.limit.weights, run.path.weights, self.p)
-        return {"divergence": found, "divergence_slope": ts.figures.last_slope(run.path.steps, found)}
+        """How W(R) approaches the max-margin direction, see `approach`."""
+        return ts.figures.approach(run, self.p)
 
     def predicted(self, runs: Any) -> Any:
         """The divergence falls like R^-2 (derived here)."""

@@ -104,12 +104,6 @@ def ranks(run: Any) -> dict[str, int]:
     return {"frobenius_rank": frobenius, "nuclear_rank": nuclear}
 
 
-def last_slope(radii: Float[np.ndarray, "K"], values: Any) -> Float[np.ndarray, ""]:
-    """The log-log slope over the last decade of radii."""
-    decade = radii >= 0.1 * radii[-1] * (1.0 - 1e-9)
-    return log_log_slope(radii[decade], values[decade])
-
-
 def spread(weights: Float[np.ndarray, "d d"]) -> dict[str, Any]:
     """Of the entries w of W: `small_share`, those below a tenth of the largest; `participation`
     (sum |w|)^2/(d^2 sum w^2), 1 for equal sizes and 1/d^2 for a single entry; `peak` the largest over the root mean
@@ -135,15 +129,13 @@ def shares(run: Any) -> dict[str, bool]:
     }
 
 
-def on_optimal_tokens(
-    task: RandomSelection, key: Any, replicates: int | range, norms: Sequence[Any], drop: bool
-) -> Runs:
+@float64
+def on_optimal_tokens(task: RandomSelection, key: Any, replicates: Any, norms: Sequence[Any], drop: bool) -> Runs:
     """Drawn problems, their optimal tokens and the solutions for them; `drop` gives those without their reason."""
-    problems = [task.sample(one) for one in replicate_keys(key, replicates)]
-    drawn = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *problems)
-    best = np.stack([problem.optimal_tokens() for problem in problems])
-    ends = (np.ones(len(best)), drawn.decoder, np.zeros(len(best), int))
-    runs = Runs(drawn, best, *ends, *limits(MirrorDescent(), drawn, best)).beside(norms)
+    problems = jax.tree_util.tree_map(np.asarray, _sampled(task, replicate_keys(key, replicates)))
+    best = np.asarray(jax.vmap(SelectionProblem.optimal_tokens)(problems))
+    ends = (np.ones(len(best)), problems.decoder, np.zeros(len(best), int))
+    runs = Runs(problems, best, *ends, *limits(MirrorDescent(), problems, best)).beside(norms)
     return runs if drop else dataclasses.replace(runs, result=np.zeros(len(best), int))
 
 
@@ -153,7 +145,7 @@ def paths(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, radii
 
     A path counts as solved where the last `asked` radii are.
     """
-    drawn = _paths(task, algorithm.p, algorithm.loss, replicate_keys(key, replicates), jnp.asarray(radii))
+    drawn = _paths(task, replicate_keys(key, replicates), jnp.asarray(radii), algorithm.p, algorithm.loss)
     problems, found = jax.tree_util.tree_map(np.asarray, drawn)
     selected, saturation, codes = found.selected[:, -1], found.saturation[:, -1], found.result[:, -asked:].max(axis=1)
     solutions = limits(algorithm, problems, selected)
@@ -161,11 +153,24 @@ def paths(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, radii
     return Runs(problems, *ends, *solutions, found.weights[:, -1], TrainingPath(found.radii, found.weights)).separable()
 
 
+def approach(run: Any, p: float) -> dict[str, Any]:
+    """`divergence` of W(R) from the max-margin solution for the tokens selected at the largest R, over R = `radius`;
+    `divergence_slope` of its logarithm in log R over the last decade of radii.
+    """
+    found, radii = np.asarray(directional_divergence(run.limit.weights, run.path.weights, p)), run.path.steps
+    decade = radii >= 0.1 * radii[-1] * (1.0 - 1e-9)
+    return {"divergence": found, "divergence_slope": log_log_slope(radii[decade], found[decade])}
+
+
 @eqx.filter_jit
-def _paths(task: Task, p: float, loss: Any, keys: Any, radii: Any) -> tuple[SelectionProblem, RegularizationPath]:
+def _sampled(task: Task, keys: Any) -> SelectionProblem:
+    return jax.vmap(task.sample)(keys)
+
+
+@eqx.filter_jit
+def _paths(task: Task, keys: Any, radii: Any, p: float, loss: Any) -> tuple[SelectionProblem, RegularizationPath]:
     def one(key: Any) -> Any:
         problem = task.sample(key)
-        dim = problem.tokens.shape[-1]
-        return problem, traced_path(p, loss, problem, radii, jnp.zeros((dim, dim)))
+        return problem, traced_path(p, loss, problem, radii, jnp.zeros((problem.tokens.shape[-1],) * 2))
 
     return jax.vmap(one)(keys)

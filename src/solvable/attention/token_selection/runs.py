@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from solvable.attention.token_selection.algorithms import MirrorDescent, Parameters, TrainingPath, trained
+from solvable.attention.token_selection.algorithms import MirrorDescent, TrainingPath, trained
 from solvable.attention.token_selection.max_margin import (
     MaxMargin,
     Norm,
@@ -72,7 +72,7 @@ class Runs(eqx.Module):
         codes = np.where((self.result == 0) & ~self.saturated, int(SelectionResult.UNSATURATED), self.result)
         codes = np.where(codes == 0, self.solved, codes)
         for r in map(int, np.flatnonzero(codes == 0)):
-            if not locally_optimal(pick(self.problem, r), pick(self.limit, r), self.decoder[r]):
+            if not locally_optimal(*pick((self.problem, self.limit, self.decoder), r)):
                 codes[r] = SelectionResult.NOT_LOCALLY_OPTIMAL
         return dataclasses.replace(self, result=codes)
 
@@ -114,21 +114,17 @@ def runs_given(task: Task, algorithm: MirrorDescent, given: Given) -> Runs:
 
     Raises: ValueError for what is missing, or has other sizes than the task's problems.
     """
-    selected, problems, decoders = np.asarray(given.need("selected")), given.get("problem"), given.get("decoder")
+    selected, decoders = np.asarray(given.need("selected")), given.get("decoder")
     if selected.ndim not in (2, 3) or selected.size == 0:
         raise ValueError(f"given={given.what} holds selected of shape {selected.shape}; accepted: a row for each run")
-    if problems is None and not isinstance(task, SelectionProblem):
-        raise ValueError(
-            f"given={given.what} lacks 'problem', which {type(task).__name__} draws anew every time; accepted: a "
-            "mapping with the problems, stacked"
-        )
-    if decoders is None and algorithm.train_decoder:
-        raise ValueError(f"given={given.what} lacks 'decoder', which was trained; accepted: a mapping with 'decoder'")
     count, drawn = len(selected), jax.eval_shape(task.sample, jax.random.key(0))
-    if problems is None:
+    if given.get("problem") is None and isinstance(task, SelectionProblem):
         problems = jax.tree_util.tree_map(lambda leaf: np.broadcast_to(leaf, (count, *leaf.shape)), task)
+    else:
+        problems = given.need("problem", f"a mapping with the problems, which {type(task).__name__} draws every time")
     instance("problem of given", problems, (SelectionProblem,))
-    decoders = problems.decoder if decoders is None else np.asarray(decoders)
+    decoders = given.need("decoder") if algorithm.train_decoder or decoders is not None else problems.decoder
+    decoders = np.asarray(decoders)
     last = np.ones(count) if given.get("saturation") is None else np.asarray(given.get("saturation"))
     saturation = last[:, -1] if last.ndim == 2 else last  # over the steps, where an outcome has it so
     codes = np.zeros(count, int) if given.result is None else np.ravel(given.result)
@@ -172,11 +168,7 @@ def stacked(solutions: Sequence[MaxMargin]) -> MaxMargin:
     return jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *plain)
 
 
-_trained = eqx.filter_jit(
-    lambda rule, problems, starts, stops: jax.vmap(lambda problem, start: trained(rule, problem, start, stops))(
-        problems, starts
-    )
-)
+_trained = eqx.filter_jit(eqx.filter_vmap(trained, in_axes=(None, 0, 0, None)))
 
 
 @eqx.filter_jit
@@ -187,10 +179,8 @@ def _drawn(task: Task, layout: MirrorDescent, keys: Any, scale: Any, run: Any) -
         start_key = jax.random.fold_in(start_key, run)
         start = layout.start(problem, start_key)
         if scale is not None:
-            matrices = [tensor for tensor in start[:3] if tensor is not None]
-            noise = iter(scale * normal(start_key, (len(matrices), *matrices[0].shape), matrices[0].dtype))
-            first, second, third = (None if tensor is None else next(noise) for tensor in start[:3])
-            start = Parameters(first, second, third, start.decoder)
+            count, shape = len(start.matrices), start.matrices[0].shape
+            start = start._replace(matrices=tuple(scale * normal(start_key, (count, *shape), problem.tokens.dtype)))
         return problem, start
 
     return jax.vmap(one)(keys)

@@ -1,4 +1,4 @@
-"""The theories of token selection: what each computes and claims, and where it comes from."""
+"""The theories of token selection: what each computes and claims (see `theories`), and where it comes from."""
 
 from __future__ import annotations
 
@@ -18,7 +18,6 @@ GIVEN = ("problem", "selected", "saturation", "decoder", "result")
 
 
 def max_margin(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) -> Predicted:
-    """W over its norm is the max-margin solution over its norm, and so is the decoder where it is trained."""
     if algorithm.parameterization == "factored" and algorithm.p != 2.0:
         raise ValueError(
             f"p={algorithm.p:g} has no known direction with parameterization='factored'; accepted: p=2, whose "
@@ -37,7 +36,6 @@ def max_margin(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) 
 
 
 def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
-    """|W| = (sum of rates)^(1/(p-1)) for normalised steps, k |W_mm| / polyak_constant for Polyak steps."""
     if algorithm.parameterization == "factored" or algorithm.train_decoder or algorithm.step == "fixed":
         raise ValueError(
             "theory='growth' speaks of W trained alone by normalized or polyak steps; accepted: "
@@ -57,7 +55,6 @@ def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarra
 
 
 def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
-    """The slope of log divergence over log steps."""
     if algorithm.parameterization == "factored" or algorithm.train_decoder:
         raise ValueError("theory='rate' speaks of W trained alone; accepted: parameterization='matrix', no decoder")
     scheduled = callable(algorithm.learning_rate)
@@ -72,7 +69,6 @@ def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray)
 
 
 def excess_loss(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) -> Predicted:
-    """The excess loss over its law, which is 1, and at p = 2 how far the alignment is from log(eta k)."""
     from solvable.numerics.recording import pick
 
     if algorithm.step != "fixed" or algorithm.parameterization == "factored" or algorithm.train_decoder:
@@ -84,12 +80,11 @@ def excess_loss(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray)
     if algorithm.p == 2.0:
         offsets = np.full((len(runs.result), len(at)), np.nan)
         for r in map(int, np.flatnonzero(runs.separable().result == 0)):
-            offsets[r] = offset(algorithm, pick(runs.problem, r), pick(runs.limit, r))
+            offsets[r] = offset(algorithm, *pick((runs.problem, runs.limit), r))
     return _said(runs, scaled_excess=ones, offset=offsets)
 
 
 def polyak(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
-    """log(1 - attention) falls by 1/polyak_constant a step, whatever the data."""
     if algorithm.step != "polyak":
         raise ValueError(f"theory='polyak' does not speak of step={algorithm.step!r}; accepted: step='polyak'")
     return _said(runs, gap_slope=-1.0 / float(algorithm.polyak_constant))

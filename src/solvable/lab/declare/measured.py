@@ -57,9 +57,10 @@ class Measured(Experiment):
 
         runs = None if given is None else given.runs
         found = self.predicted(runs)
-        if not isinstance(found, Predicted):
-            values = found if isinstance(found, Mapping) else self._measured(found)
-            found = Predicted(values, getattr(found, "result", None))
+        if isinstance(found, Mapping):
+            found = Predicted(found)
+        elif not isinstance(found, Predicted):
+            found = Predicted(self._measured(found), found.result)
         success = int(Result.SUCCESSFUL) if runs is None else runs.result
         kept = {name: value for name, value in found.values.items() if name in self.status(overlay)}
         return self._outcome(kept, success if found.result is None else found.result, None, found.stats)

@@ -70,7 +70,7 @@ class System(abc.ABC):
     def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *args: Any, **sizes: Any) -> Any:
         """The runs of all replicates, one a key, stacked along their leading axis.
 
-        They hold `result` (R,) codes, what was drawn, and what a prediction may be given.
+        They hold `result` (R,) codes, what was drawn, and what a prediction may be given; `stats` where there are any.
         """
 
     @abc.abstractmethod
@@ -124,7 +124,8 @@ class System(abc.ABC):
         """Train on drawn problems and measure the runs. Replicate r depends on `key` and r alone."""
         unit, at, runs = self._trained(task, algorithm, key, replicates, at, unit, sizes)
         values = self.measure(task, algorithm, runs, at)
-        return self._outcome(task, algorithm, values, runs.result, at=at, unit=unit, runs=runs)
+        about = {"at": at, "unit": unit, "runs": runs, "stats": getattr(runs, "stats", None)}
+        return self._outcome(task, algorithm, values, runs.result, **about)
 
     @float64
     def trained(

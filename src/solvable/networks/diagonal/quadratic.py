@@ -68,7 +68,7 @@ class Quadratic(Checked):
         return made
 
     @property
-    def matrix(self) -> Float[Array, "d d"]:
+    def matrix(self) -> Float[Array | np.ndarray, "d d"]:
         """M (d, d), computed anew at every call."""
         return self.factor.T @ self.factor
 
@@ -92,10 +92,9 @@ class Quadratic(Checked):
         return 0.5 * jnp.sum(inner * inner, axis=-1) - x @ as_float64(self.linear) + as_float64(self.constant)
 
     @property
-    def target(self) -> Float[Array, "q"]:
+    def target(self) -> Float[np.ndarray, "q"]:
         """The shortest b with F^T b = r: the loss is |F x - b|^2 / 2 + `floor`. Computed at every call."""
-        found: Any = np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
-        return found
+        return np.linalg.lstsq(np.asarray(self.factor).T, np.asarray(self.linear), rcond=None)[0]
 
     @property
     def unit(self) -> float:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from solvable.numerics.minimum_norm.bracket import p_norm, scaled_margin
+from solvable.numerics.minimum_norm.certificate import proved_gap
 from solvable.numerics.minimum_norm.least_distance import LeastDistance, solve_least_distance
 from solvable.numerics.minimum_norm.linear import solve_linear
 from solvable.numerics.minimum_norm.nuclear import nuclear_norm, solve_nuclear
@@ -34,8 +35,9 @@ class MinimumNorm:
         h.lambda = ||w||_p^p; for p = 1, p = inf and the nuclear norm in the scale of h.lambda = ||w||. Where floating
         point cannot hold that scale, as with a large p, `result` is NONFINITE. For an infeasible program Farkas'
         certificate: sum lambda = 1, A^T lambda = 0, h.lambda > 0.
-    gap: no feasible weights have a norm below (1 - gap) norm, by h.lambda <= ||A^T lambda||_dual ||w||; 0 for an
-        infeasible program, inf where it stayed undecided.
+    gap: no feasible weights have a norm below (1 - gap) norm, by h.lambda <= ||A^T lambda||_dual ||w||: to about 1e-15
+        what the norm and these multipliers prove, also where A^T lambda cancels. Too large a gap, with MAX_STEPS, is
+        right too. 0 for an infeasible program, inf where it stayed undecided.
     result: how the solve ended. stats: `steps` taken, and for an infeasible program `residual` = ||A^T lambda||_2.
     """
 
@@ -154,17 +156,20 @@ def _certified(
     weights, multipliers, steps = solve(scaled, goals, start)
     weights = weights / scaled_margin(scaled, goals, weights)
     length, gain = norm(weights), float(goals @ multipliers)
-    gap = abs(1.0 - gain / dual_norm(scaled.T @ multipliers) / length)  # below 0 by rounding alone
-    result = Result.SUCCESSFUL if gap <= tolerance else Result.MAX_STEPS
     with np.errstate(all="ignore"):
         weights, size = unit * weights, unit * length
         # With the norm's power p: h.lambda = ||w||^p, a power that a large p takes out of range.
-        multipliers = (multipliers * (length / gain) / lengths) * size ** (power - 1.0)
-        answer = np.array([size, 1.0 / size, np.max(multipliers)])
-    if not np.all(np.isfinite(answer) & (answer >= np.finfo(np.float64).tiny)):
+        answer = (multipliers * (length / gain) / lengths) * size ** (power - 1.0)
+        sizes = np.array([size, 1.0 / size, np.max(answer)])
+    in_range = np.all(np.isfinite(sizes) & (sizes >= np.finfo(np.float64).tiny))
+    # Where A^T lambda cancels, the last digit of lambda tells; so the gap is that of the lambda that is handed back.
+    proof = (rows, lengths, goals, answer) if in_range else (scaled, np.ones_like(lengths), goals, multipliers)
+    gap = proved_gap(*proof, length, dual_norm)
+    result = Result.SUCCESSFUL if gap <= tolerance else Result.MAX_STEPS
+    if not in_range:
         result = Result.NONFINITE
     counts: dict[str, int | float] = {"steps": start.steps + steps}
-    return MinimumNorm(weights, float(size), float(answer[1]), multipliers, gap, result, counts)
+    return MinimumNorm(weights, float(size), float(sizes[1]), answer, gap, result, counts)
 
 
 def _unit_rows(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
