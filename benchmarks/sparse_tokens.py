@@ -218,7 +218,7 @@ def benchmark_simulation(quick: bool) -> None:
     key = jax.random.key(0)
     run = lambda: st.simulate(TASK, attention, ratio=ratio, dim=dim, key=key, replicates=replicates)  # noqa: E731
     ours, outcome = best(run, 5)
-    sides = [("simulate", ours, np.asarray(outcome.test_error), np.asarray(outcome.runs.stats["certificate"]))]
+    sides = [("simulate", ours, np.asarray(outcome.test_error), np.asarray(outcome.stats["certificate"]))]
     for name, one in (
         ("NumPy, low-dimensional law, scikit-learn", peer.simulate_sampled),
         ("NumPy, all tokens, scikit-learn", peer.simulate_tokens),

@@ -194,7 +194,7 @@ def simulate(
     A task with a `sample` of its own needs `full=True`, which draws all bags by it; its test error, and that of a
     classifier of your own, is counted on `test_samples` fresh bags (None: 10000).
 
-    Returns: an outcome; `.runs.stats` holds the steps and certificates of the fits. A replicate whose draw holds one
+    Returns: an outcome; `.stats` holds the steps and certificates of the fits. A replicate whose draw holds one
     class only, or whose fit does not converge, is NaN with its reason in `.result`.
     Raises: ValueError for arguments out of range.
     """
