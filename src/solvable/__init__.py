@@ -1,5 +1,10 @@
 """Solvable models of learning: train them, predict them from theory, overlay the two."""
 
-from importlib.metadata import version as _version
 
-__version__ = _version("solvable")
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        # Looked up when asked for: it takes longer than all else that comes before the command line hears Ctrl-C.
+        from importlib.metadata import version
+
+        return version("solvable")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

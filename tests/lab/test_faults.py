@@ -153,8 +153,9 @@ def test_a_worker_that_dies_takes_one_chunk_with_it(installed, heads, tmp_path):
         ([], "none,loop", 3),  # the cell of the loop comes second and never ends
         (["--jobs", "2"], "none", 4),
         (["--engine", "dask", "--jobs", "2"], "none", 4),
+        (["--engine", "submitit", "--jobs", "2"], "none", 4),
     ],
-    ids=["in-process", "compiled loop", "loky", "dask"],
+    ids=["in-process", "compiled loop", "loky", "dask", "submitit"],
 )
 def test_an_interrupt_stops_within_two_seconds_and_keeps_what_is_finished(installed, tmp_path, how, mischief, least):
     grid = ["--set", "bias=0.5", "--set", f"mischief={mischief}", "--set", "seconds=0.05"]
@@ -165,26 +166,15 @@ def test_an_interrupt_stops_within_two_seconds_and_keeps_what_is_finished(instal
     children = psutil.Process(process.pid).children(recursive=True)
     before = time.monotonic()
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to every process of the command
-    _, error = process.communicate(timeout=30)
+    out, error = process.communicate(timeout=30)
     took = time.monotonic() - before
     assert process.returncode == 130, error
-    assert "interrupted; what is finished is kept in" in error
-    assert "the same command resumes" in error
-    assert "Traceback" not in error
+    assert error == f"interrupted; what is finished is kept in {tmp_path}, and the same command resumes\n"
+    assert out == ""
     assert took < 2
     assert len(finished(tmp_path)) >= least
     assert nothing_but_data(tmp_path)
     assert not psutil.wait_procs(children, timeout=10)[1]
-
-
-@pytest.mark.parametrize("delay", [0.4, 0.8, 1.2, 1.6])
-def test_an_interrupt_while_libraries_are_imported_is_not_swallowed(installed, tmp_path, delay):
-    process = sample.start(installed, *RUN, *REPLICATES, "--jobs", "2", "--out", tmp_path)
-    time.sleep(delay)
-    os.killpg(process.pid, signal.SIGINT)
-    _, error = process.communicate(timeout=5)
-    assert process.returncode == 130, error
-    assert error == f"interrupted; what is finished is kept in {tmp_path}, and the same command resumes\n"
 
 
 def test_a_cell_that_fails_is_recorded_and_the_rest_completes(installed, heads, tmp_path):

@@ -6,14 +6,15 @@ import contextlib
 import dataclasses
 import json
 import os
-import signal
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-BAD_INPUT, NOT_CONVERGED, BAD_DATA, UNEXPECTED, INTERRUPTED = 2, 3, 4, 70, 130
+from solvable.cli.interrupt import end_on_interrupt
+
+BAD_INPUT, NOT_CONVERGED, BAD_DATA, UNEXPECTED = 2, 3, 4, 70
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,7 +28,8 @@ class Answer:
 
 def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: str = "interrupted") -> int:
     """Print what `work` answers and return its exit code; an error becomes one sentence on stderr."""
-    _end_on_interrupt(interrupted, as_json)
+    end_on_interrupt(interrupted, as_json)
+    _silence_trackers()
     _prepare_jax()
     if debug:
         import logging
@@ -58,27 +60,6 @@ def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: st
     return answer.code
 
 
-def _end_on_interrupt(sentence: str, as_json: bool) -> None:
-    """Ctrl-C ends the process here and now.
-
-    An exception would not do: it is swallowed where it is raised in a callback of the garbage collector, and crashes a
-    library that is being imported. Nothing is lost, because files are written whole or not at all; workers end when
-    the driver has gone.
-    """
-
-    def end(*_: Any) -> None:
-        os.write(2, f"{sentence}\n".encode())
-        if as_json:
-            os.write(1, f"{strict_json({'error': sentence, 'exit_code': INTERRUPTED})}\n".encode())
-        files = sys.modules.get("solvable.lab.files")
-        for path in tuple(files.unfinished) if files is not None else ():
-            path.unlink(missing_ok=True)
-        os._exit(INTERRUPTED)
-
-    with contextlib.suppress(ValueError):  # not the main thread
-        signal.signal(signal.SIGINT, end)
-
-
 def refuse(sentence: str, as_json: bool, code: int) -> int:
     """Print one sentence on stderr (and, for --json, a document on stdout) and return the code."""
     print(f"error: {sentence}", file=sys.stderr)
@@ -104,6 +85,16 @@ def _code(error: Exception) -> int:
         error, ModuleNotFoundError
     )  # an extra, named by an engine
     return BAD_INPUT if lacking or isinstance(error, ValueError | OSError) else UNEXPECTED
+
+
+def _silence_trackers() -> None:
+    """What an interrupted run leaves of semaphores, Python's resource tracker removes, without a word.
+
+    The tracker is a process of its own, which takes its filters from the environment. A user's own filters stand.
+    """
+    own = os.environ.get("PYTHONWARNINGS", "")
+    if "resource_tracker" not in own:
+        os.environ["PYTHONWARNINGS"] = f"{own},ignore:resource_tracker:UserWarning".removeprefix(",")
 
 
 def _prepare_jax() -> None:

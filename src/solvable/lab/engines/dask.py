@@ -8,9 +8,10 @@ import signal
 from typing import Any
 
 from distributed import Client, LocalCluster
+from distributed.utils import LoopRunner
 
 from solvable.lab.engines.pool import Pool
-from solvable.lab.engines.work import WORKER
+from solvable.lab.engines.work import WORKER, hidden_from_interrupts
 
 _WINDOW = 256
 
@@ -26,8 +27,13 @@ class _Session:
     def __init__(self, address: str | None, workers: int) -> None:
         self.cluster = None
         if address is None:
+            # The thread of the loop, and those that it starts, start the workers, which inherit its signal mask.
+            self.loop = LoopRunner()
+            with hidden_from_interrupts():
+                self.loop.start()
             try:
                 self.cluster = LocalCluster(
+                    loop=self.loop.loop,
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
@@ -37,6 +43,7 @@ class _Session:
                     silence_logs=logging.ERROR,
                 )
             except RuntimeError as error:
+                self.loop.stop()
                 raise RuntimeError(
                     "the workers of a local Dask cluster did not start; a script must make this call under "
                     "`if __name__ == '__main__':`, because its workers import it"
@@ -59,6 +66,7 @@ class _Session:
         self.client.close(timeout=10 if done else 1)
         if self.cluster is not None:
             self.cluster.close(timeout=10 if done else 1)
+            self.loop.stop()
 
 
 def engine(address: str | None, workers: int) -> Pool:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future
 from typing import TYPE_CHECKING, Any
 
-from solvable.lab.engines.work import WORKER, depend_on_the_driver, failed, work
+from solvable.lab.engines.work import WORKER, depend_on_the_driver, failed, hidden_from_interrupts, work
 
 if TYPE_CHECKING:
     from solvable.lab.chunk import Chunk, Computed
@@ -108,17 +108,28 @@ def in_process() -> Pool:
     return Pool(_Thread, 1, lambda executor, done: None, compute)
 
 
-def loky(workers: int) -> Pool:
-    """Worker processes on this machine, spawned, each with one thread."""
+class _Loky:
+    """The executor of loky. It starts its processes when it is made and at a submit."""
 
-    def start() -> Any:
+    def __init__(self, workers: int) -> None:
         from loky import ProcessPoolExecutor
 
-        return ProcessPoolExecutor(
-            max_workers=workers, initializer=depend_on_the_driver, initargs=(os.getpid(),), env=WORKER
-        )
+        with hidden_from_interrupts():
+            self._executor = ProcessPoolExecutor(
+                max_workers=workers, initializer=depend_on_the_driver, initargs=(os.getpid(),), env=WORKER
+            )
 
-    return Pool(start, 4 * workers, lambda executor, done: executor.shutdown(kill_workers=not done))
+    def submit(self, *call: Any) -> Future:
+        with hidden_from_interrupts():
+            return self._executor.submit(*call)
+
+    def stop(self, done: bool) -> None:
+        self._executor.shutdown(kill_workers=not done)
+
+
+def loky(workers: int) -> Pool:
+    """Worker processes on this machine, spawned, each with one thread."""
+    return Pool(lambda: _Loky(workers), 4 * workers, lambda executor, done: executor.stop(done))
 
 
 def borrowed(executor: Any, workers: int) -> Pool:

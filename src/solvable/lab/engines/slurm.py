@@ -12,13 +12,14 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
 import submitit
 
-from solvable.lab.engines.work import failed, work
+from solvable.lab.engines.work import depend_on_the_driver, dependants, failed, hidden_from_interrupts, work
 
 if TYPE_CHECKING:
     from solvable.lab.chunk import Chunk, Computed
@@ -35,6 +36,8 @@ class Share:
         self.folder, self.chunks = folder, chunks
 
     def __call__(self) -> None:
+        if os.environ.get("SUBMITIT_EXECUTOR") == "local":
+            depend_on_the_driver(int(os.environ["SUBMITIT_LOCAL_JOB_ID"]))
         from solvable.lab.store import Store
 
         store = Store(self.folder)
@@ -64,8 +67,11 @@ class Submitit:
         deck = random.Random(0).sample(list(chunks), len(chunks))
         deck.sort(key=lambda chunk: chunk.replicates is None)
         shares = [part for start in range(self._jobs) if (part := deck[start :: self._jobs])]
-        with executor.batch():
-            jobs = [executor.submit(Share(str(store.folder.resolve()), share)) for share in shares]
+        here = executor.cluster == "local"
+        with hidden_from_interrupts():
+            with executor.batch():
+                jobs = [executor.submit(Share(str(store.folder.resolve()), share)) for share in shares]
+            dependants.update(int(job.job_id) for job in jobs if here)
         waiting = [(job, {chunk.name: chunk for chunk in share}) for job, share in zip(jobs, shares, strict=True)]
         shelf = store.shelf(chunks[0].cell)
         done, well = False, True
@@ -85,13 +91,23 @@ class Submitit:
                 waiting = [entry for entry, ended in zip(waiting, over, strict=True) if not ended]
             done = True
         finally:
-            if not done:
-                for job in jobs:
-                    job.cancel()
+            for job in jobs:
+                if here:
+                    dependants.discard(int(job.job_id))
+                if not done:
+                    _cancel(job, here)
         if well:  # else the logs say what happened
             shutil.rmtree(logs, ignore_errors=True)
             with contextlib.suppress(OSError):  # those of another run
                 logs.parent.rmdir()
+
+
+def _cancel(job: submitit.Job, here: bool) -> None:
+    """End a job; one of this machine does not hear the interrupt by which submitit would end it."""
+    if not here:
+        job.cancel()
+    elif not job.done():
+        os.kill(int(job.job_id), signal.SIGKILL)
 
 
 def minutes() -> int:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -15,6 +17,9 @@ if TYPE_CHECKING:
 ONE_THREAD = dict.fromkeys(("NPROC", "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 # Workers that share an accelerator must not each take most of its memory.
 WORKER = {**ONE_THREAD, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+
+# Processes that engines have started by other means than multiprocessing, for who ends this one in the middle of a run.
+dependants: set[int] = set()
 
 
 def work(chunk: Chunk) -> Computed:
@@ -35,6 +40,35 @@ def failed(chunk: Chunk, message: str, kind: str) -> Computed:
     return Computed({}, [Failure(source, chunk.replicates, kind, " ".join(message.split()) or "no message")])
 
 
+@contextlib.contextmanager
+def hidden_from_interrupts() -> Iterator[None]:
+    """Processes that are started here never see Ctrl-C, which a terminal sends to every process of the command.
+
+    They inherit a signal mask; what they do for themselves comes too late, after their imports. Nor does Ctrl-C end
+    this process while they wait for their first orders: in the main thread it is answered after the block.
+    """
+    came: list[int] = []
+    handler = signal.getsignal(signal.SIGINT)
+    main = threading.current_thread() is threading.main_thread() and handler is not None
+    mask = None
+    try:
+        if main:
+            signal.signal(signal.SIGINT, lambda number, _: came.append(number))
+        if hasattr(signal, "pthread_sigmask"):  # not on Windows
+            from multiprocessing import resource_tracker
+
+            resource_tracker.ensure_running()  # where Python starts it for the first process, it lifts the mask
+            mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        yield
+    finally:
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if main:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
+
+
 def depend_on_the_driver(driver: int) -> None:
     """Ignore Ctrl-C, which a terminal sends to every process of the command, and end soon after the driver's death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -42,6 +76,10 @@ def depend_on_the_driver(driver: int) -> None:
     def watch() -> None:
         while os.getppid() == driver:
             time.sleep(0.5)
+        from solvable.lab.files import unfinished
+
+        for path in tuple(unfinished):
+            path.unlink(missing_ok=True)
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
