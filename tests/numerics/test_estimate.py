@@ -1,5 +1,7 @@
 """Estimates, and means over replicates of which some are missing: the error divides by those that are there."""
 
+import functools
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
@@ -68,7 +70,8 @@ def test_figures_divide_by_the_replicates_that_are_there():
     for found, expected in zip(moments(dims), (mean, error), strict=True):
         np.testing.assert_array_equal(found, expected)
     scales = dims.rename(dim="scale").assign_coords(scale=[0.1, 0.2])
-    panels = (draw_risks, xarray.Dataset({"bayes": dims})), (draw_scale, xarray.Dataset({"context_error": scales}))
+    scale = functools.partial(draw_scale, "context_error", "error")
+    panels = (draw_risks, xarray.Dataset({"bayes": dims})), (scale, xarray.Dataset({"context_error": scales}))
     for draw, dataset in panels:
         figure, axes = plt.subplots()
         draw(axes, dataset.assign_coords(dim=dataset.coords.get("dim", 10)))

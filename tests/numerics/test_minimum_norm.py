@@ -356,7 +356,7 @@ def test_an_uncertified_answer_raises_or_is_marked():
         (lambda **options: minimum_norm(rows.reshape(-1, 100), 3.0, **options), r"minimum_norm\(p=3\)"),
         (lambda **options: minimum_nuclear_norm(rows, **options), "minimum_nuclear_norm"),
     ):
-        with pytest.raises(SolveError, match=rf"{what}: the solve stopped .*\(gap "):
+        with pytest.raises(SolveError, match=rf"{what}: the iteration stopped .*\(gap "):
             solve(tolerance=1e-18)
         found = solve(tolerance=1e-18, throw=False)
         assert isinstance(found, MinimumNorm)
