@@ -4,7 +4,11 @@ from typing import Any
 
 from griffe import Attribute, Class, ExprCall, Extension, Function, Module, Parameter, ParameterKind, Parameters
 
-FIELDS = {f"solvable.numerics.fields.{name}" for name in ("real", "whole", "word", "flag", "converted", "array")}
+FIELDS = {
+    f"{module}.{name}"
+    for module in ("solvable.numerics.fields", "solvable.lab.declare")
+    for name in ("real", "whole", "word", "flag", "converted", "array")
+}
 
 
 class CheckedFields(Extension):
