@@ -35,7 +35,7 @@ class Outcome(eqx.Module):
     theory named in `theory` claims of each observable.
     """
 
-    values: dict[str, AnyArray]
+    values: dict[str, AnyArray | np.generic]
     result: Int[AnyArray, "..."]
     at: Any = None
     runs: Any = None
@@ -122,7 +122,7 @@ class Outcome(eqx.Module):
         words = dict(held.get("_words", ()))
         return np.array(words[dim]) if dim in words else held.get("coordinates", {}).get(dim)
 
-    def present(self) -> dict[str, AnyArray]:
+    def present(self) -> dict[str, AnyArray | np.generic]:
         """The observables this outcome holds, by name, in the order in which they were declared."""
         return {name: self.values[name] for name, _ in self._dims}
 
