@@ -83,7 +83,7 @@ def integrate(
     times: Float[Array, "K"],
     first_step: Any,
     *,
-    rtol: float = 1e-8,
+    rtol: Any = 1e-8,
     atol: float = 1e-10,
     max_steps: int = 100_000,
 ) -> Trajectory:
