@@ -23,7 +23,7 @@ from solvable.numerics.rosenbrock import Trajectory, integrate
 LARGEST = 700.0  # exponents are cut here, where trial steps would overflow
 FIRST_STEP = 1e-3
 RTOL, ATOL = 3e-8, 3e-10  # with them the averages are right to about 1e-9, x to 1e-7
-# Where x >= 0 binds, the dual grows like s: beyond so many first kinks RTOL of it is too much for the other coordinates.
+# Where x >= 0 binds, the dual grows like s: after so many first kinks RTOL of it is too much for other coordinates.
 LATE, LATE_RTOL = 1e6, 1e-9
 
 
