@@ -332,7 +332,7 @@ def test_an_error_too_rare_for_the_rule_is_refused(strength):
     task = st.SparseTokens(strength=strength)
     algorithm = st.FixedQueryAttention(1.0, 2.0, "square", 1e-2)
     outcome = st.predict(task, algorithm, ratio=20.0, quadrature=SHARED, throw=False)
-    assert outcome.stats["standard_error"]["test_error"] >= 0.1 * outcome.test_error
+    assert np.isnan(outcome.test_error)
     assert int(outcome.result) == Result.UNDER_RESOLVED
     with pytest.raises(SolveError, match="raise the number of quadrature points"):
         st.predict(task, algorithm, ratio=20.0, quadrature=SHARED)
