@@ -112,7 +112,9 @@ def test_imports_go_down_only(name: str) -> None:
 
 def test_no_circles_of_imports() -> None:
     # those of the bags and of the lab's runner are older than the rule
-    names = [name for name in FILES if within(name.removeprefix("solvable."), *WINGS, "numerics", "optim", *DECLARATION)]
+    names = [
+        name for name in FILES if within(name.removeprefix("solvable."), *WINGS, "numerics", "optim", *DECLARATION)
+    ]
     below = {name: {f"solvable.{t}" for t in imports(name, FILES[name].read_text(encoding="utf-8"))} for name in names}
     on_a_circle = []
     for name in names:
