@@ -12,9 +12,8 @@ from scipy.special import ndtr
 from scipy.stats import ks_2samp
 
 from solvable.attention import sparse_tokens as st
-from solvable.attention.sparse_tokens import streams
 from solvable.attention.sparse_tokens.features import gaussian_rows
-from solvable.attention.sparse_tokens.two_steps import two_steps
+from solvable.attention.sparse_tokens.two_steps import in_memory, two_steps
 from solvable.numerics.losses import get_loss
 from tests.attention.sparse_tokens.nodes import LOSSES
 
@@ -221,9 +220,9 @@ def test_training_in_chunks_changes_nothing(monkeypatch):
     batch = TASK.sample(jax.random.key(9), samples=101, dim=7)
     with jax.enable_x64(True):
         arrays = jnp.asarray(batch.tokens), jnp.asarray(batch.labels)
-        algorithm, whole = MODELS["two steps"]("square"), streams.in_memory(*arrays)
-        monkeypatch.setattr(streams, "CHUNK_BYTES", 8 * 6 * 7 * 8)
-        chunked = streams.in_memory(*arrays)
+        algorithm, whole = MODELS["two steps"]("square"), in_memory(*arrays)
+        monkeypatch.setattr("solvable.attention.sparse_tokens.two_steps.CHUNK_BYTES", 8 * 6 * 7 * 8)
+        chunked = in_memory(*arrays)
         assert (whole.chunks, chunked.chunks) == (1, 13)
         one, other = (two_steps(algorithm, stream, None, 6, 7)[0] for stream in (whole, chunked))
         np.testing.assert_allclose(other, one, rtol=1e-10, atol=1e-14)

@@ -88,8 +88,8 @@ def marginal_error(
 ) -> Float[Array, ""]:
     """What one more bag changes: d observable / d ratio over dim, with the bags of `predict` at ratio = bags / dim.
 
-    The derivative goes through the solution of the equations by the implicit function; `observable` is a scalar of
-    `SparseTokenOutcome`. Of an asymptotic prediction, so asymptotic and derived as that is.
+    The derivative goes through the solution of the equations by the implicit function; `observable` is one of those of
+    `predict`. Of an asymptotic prediction, so asymptotic and derived as that is.
 
     Raises: ValueError for a ratio <= 0, a dim < 1 or an unknown observable; SolveError when the equations are not
     solved.
