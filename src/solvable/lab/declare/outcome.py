@@ -122,7 +122,7 @@ class Outcome(eqx.Module):
         words = dict(held.get("_words", ()))
         return np.array(words[dim]) if dim in words else held.get("coordinates", {}).get(dim)
 
-    def present(self) -> dict[str, AnyArray | np.generic]:
+    def present(self) -> dict[str, Any]:
         """The observables this outcome holds, by name, in the order in which they were declared."""
         return {name: self.values[name] for name, _ in self._dims}
 
