@@ -92,7 +92,7 @@ def test_samplers_of_our_law_refuse_another_and_theory_calls_itself_heuristic():
     said = st.predict(Blind(), algorithm, ratio=2.0)
     assert {one.claim for one in said.status.values()} == {"heuristic"}
     assert float(said.test_error) == float(st.predict(st.SparseTokens(), algorithm, ratio=2.0).test_error)
-    with pytest.raises(ValueError, match=r"task.sample\(...\) has tokens of shape .*; accepted: \(24, 4, 12\)"):
+    with pytest.raises(ValueError, match=r"task.sample\(...\) has tokens of shape .*; accepted: \(256, 4, 12\)"):
         st.simulate(Short(length=4), algorithm, full=True, **SMALL)
 
 

@@ -18,6 +18,8 @@ from solvable.numerics.results import is_traced
 from solvable.numerics.validation import instance
 
 CHUNK_BYTES = 2**24
+# bags a chunk of a law of one's own: one size for all, so that its sampler is compiled once
+FOREIGN_CHUNK = 256
 
 
 class Stream(NamedTuple):
@@ -66,7 +68,7 @@ def in_memory(tokens: Any, labels: Any) -> Stream:
 def drawn(key: jax.Array, task: SparseTokens, samples: int, signal: Float[Array, "d"], foreign: bool) -> Stream:
     """Fresh bags of a task; a `foreign` one is asked by its own `sample`, outside of compiled code."""
     dim = signal.shape[0]
-    size = int(np.clip(CHUNK_BYTES // (8 * task.length * dim), 1, samples))
+    size = int(np.clip(CHUNK_BYTES // (8 * task.length * dim), 1, FOREIGN_CHUNK if foreign else samples))
 
     def chunk(index: Any) -> tuple[Any, Any, Any]:
         own = jax.random.fold_in(key, index)
