@@ -280,6 +280,9 @@ def test_jit_and_vmap_outside_double_precision():
     np.testing.assert_allclose(jax.jit(of_all)(*map(jnp.asarray, everything)), of_all(*everything), rtol=1e-6)
     alone = jax.jit(lambda ratio: error(ratio, "square"))(jnp.asarray(2.0))
     np.testing.assert_allclose(alone, error(2.0, "square"), rtol=1e-6)
+    # a warning of JAX's about precision would be an error here
+    gradient = jax.grad(lambda ratio: error(ratio, "hinge"))(2.0)
+    assert gradient == pytest.approx((error(2.01, "hinge") - error(1.99, "hinge")) / 0.02, rel=1e-3)
     assert not jax.config.jax_enable_x64
     assert jnp.ones(()).dtype == jnp.float32
 

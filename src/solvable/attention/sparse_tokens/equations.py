@@ -76,7 +76,8 @@ class Equations(eqx.Module):
         return jnp.concatenate([2.0 + 0.5 * jnp.abs(x[:3]), jnp.full(2, 2.0)])
 
     def _means(self, *values: Float[Array, "2 N"]) -> Float[Array, "k"]:
-        return jnp.einsum("in,kin->k", jnp.broadcast_to(self.features.weight, values[0].shape), jnp.stack(values))
+        weight = jnp.broadcast_to(self.features.weight, values[0].shape)
+        return over_nodes(jnp.stack(values), weight[None])[:, 0]
 
     def residual_and_jacobian(self, x: Unknowns) -> tuple[Float[Array, "5"], Float[Array, "5 5"]]:
         """The five equations and their derivative by the unknowns (by hand: one pass over the nodes)."""
@@ -94,7 +95,7 @@ class Equations(eqx.Module):
         reach, energy = reach / tau, ratio * chi * chi * energy
 
         by_unknowns = jnp.stack([*(columns * m.curve[None]), m.curve_g * spread, -m.slope_curve * variance])
-        rows = jnp.einsum("ian,jan->ij", columns * f.weight[None], by_unknowns)
+        rows = over_nodes(columns * f.weight[None], by_unknowns)
         by_scores = scale * m.curve_gg * spread, -scale * m.slope_curve_g * variance
         reach_by = self._means(*(columns * (scale * m.curve_g)[None]), *by_scores) / tau - UNIT[3] * reach
         by_scores = scale2 * m.slope_curve_g * spread, -scale2 * m.slope_sq_curve * variance
@@ -264,6 +265,11 @@ def solve_square(equations: Equations) -> Solution:
     code = jnp.where(jnp.abs(log_chi) > 59.0, int(Result.NO_MINIMISER), code)
     code = jnp.where(jnp.all(jnp.isfinite(x)), code, int(Result.NONFINITE))
     return Solution(x, residual, jnp.array(1), code)
+
+
+def over_nodes(left: Float[Array, "j 2 N"], right: Float[Array, "k 2 N"]) -> Float[Array, "j k"]:
+    """The sums of all products over the nodes; einsum would name a dtype, of which its transpose outside x64 warns."""
+    return jax.lax.dot_general(left, right, (((1, 2), (1, 2)), ((), ())))
 
 
 def implicit(equations: Equations, x: Unknowns) -> Unknowns:
