@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from solvable import lab
+from solvable.attention import sparse_tokens as st
 from solvable.lab import registry
 from tests.lab import sample
 
@@ -43,6 +44,17 @@ def test_token_selection_as_its_page_shows_it(capsys):
     assert names["ts"].directional_divergence(names["solution"].weights, names["run"].weights, 3.0) < 1e-4
     assert "True" in capsys.readouterr().out
     assert np.nanmin(names["cosines"]) > 0.98
+
+
+@pytest.mark.slow
+def test_sparse_tokens_as_their_page_shows_them():
+    task = st.SparseTokens(length=6, strength=4.0)
+    batch = task.sample(jax.random.key(0), 300, 20)
+    names = {"tokens": batch.tokens, "labels": batch.labels}
+    for block in code_of("systems/sparse_tokens.md"):
+        exec(block, names)
+    assert np.mean(names["classifier"].classify(batch.tokens) == batch.labels) > 0.8
+    assert names["error"](2e-2) > 0.0
 
 
 def test_single_location_as_its_page_shows_it(capsys):

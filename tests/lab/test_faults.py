@@ -61,6 +61,7 @@ def nothing_but_data(folder):
     return not [path for path in folder.rglob("_*") if path.suffix in (".tmp", ".damaged")]
 
 
+@pytest.mark.slow
 def test_a_driver_killed_eight_times_loses_nothing_and_does_nothing_twice(installed, heads, undisturbed, tmp_path):
     chance = random.Random(0)
     seen = {}
@@ -84,7 +85,13 @@ def test_a_driver_killed_eight_times_loses_nothing_and_does_nothing_twice(instal
     assert lab.open(tmp_path, heads).identical(undisturbed)
 
 
-@pytest.mark.parametrize("how", [["--jobs", "2"], ["--engine", "dask", "--jobs", "2"]], ids=["loky", "dask"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(["--jobs", "2"], id="loky"),
+        pytest.param(["--engine", "dask", "--jobs", "2"], id="dask", marks=pytest.mark.slow),
+    ],
+)
 def test_workers_of_a_killed_driver_go_away_and_the_next_run_resumes(installed, heads, undisturbed, tmp_path, how):
     process = sample.start(installed, *RUN, *REPLICATES, *how, "--out", tmp_path)
     wait_for(tmp_path, 12, process)
@@ -114,6 +121,7 @@ def test_a_dask_worker_killed_in_mid_run_does_not_stop_it(installed, heads, undi
     assert lab.open(tmp_path, heads).identical(undisturbed)
 
 
+@pytest.mark.slow
 def test_a_dask_scheduler_that_runs_already(installed, heads, undisturbed, tmp_path):
     code = (
         "from distributed import LocalCluster\n"
@@ -152,8 +160,8 @@ def test_a_worker_that_dies_takes_one_chunk_with_it(installed, heads, tmp_path):
         ([], "none", 4),
         ([], "none,loop", 3),  # the cell of the loop comes second and never ends
         (["--jobs", "2"], "none", 4),
-        (["--engine", "dask", "--jobs", "2"], "none", 4),
-        (["--engine", "submitit", "--jobs", "2"], "none", 4),
+        pytest.param(["--engine", "dask", "--jobs", "2"], "none", 4, marks=pytest.mark.slow),
+        pytest.param(["--engine", "submitit", "--jobs", "2"], "none", 4, marks=pytest.mark.slow),
     ],
     ids=["in-process", "compiled loop", "loky", "dask", "submitit"],
 )

@@ -48,7 +48,10 @@ def test_a_step_written_out_by_hand():
     np.testing.assert_allclose([float(getattr(outcome, f)[0]) for f in FIELDS], expected, atol=1e-8)
 
 
-@pytest.mark.parametrize("setting", ["sphere", "manifold", "penalty", "closed form"])
+@pytest.mark.parametrize(
+    "setting",
+    ["manifold", *(pytest.param(one, marks=pytest.mark.slow) for one in ("sphere", "penalty", "closed form"))],
+)
 def test_five_numbers_follow_the_vectors(setting):
     task = sl.SingleLocation(10, 60)
     options = {
@@ -85,6 +88,7 @@ def test_the_reduced_start_has_the_law_of_the_vectors():
     assert np.all(outcome.distance == 0.0)
 
 
+@pytest.mark.slow
 def test_the_chain_of_batches_is_exact_in_law():
     """First, second and third moments of the overlaps after two steps, against batches of vectors from one start."""
     length, dim, batch, runs = 3, 7, 2, 60_000
@@ -151,6 +155,7 @@ def test_batches_of_a_law_and_of_data_train_runs_that_depend_on_their_number_alo
     np.testing.assert_allclose(first.excess_risk[1:], second.excess_risk[:3], rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_closed_form_values_learn_from_data_faster_than_joint_descent():
     task = sl.SingleLocation(10, 40, label_noise=0.1)
     joint = sl.ProjectedDescent(0.2, 0.05, 30, "manifold")

@@ -6,6 +6,7 @@ it shares nothing with the library but the nodes.
 
 import jax
 import numpy as np
+import pytest
 from scipy.special import ndtr
 from scipy.stats import norm
 
@@ -16,6 +17,8 @@ from solvable.numerics.gaussian import NODE_SPACING, NODE_STEPS
 from solvable.numerics.losses import get_loss
 
 LOSSES = ("square", "logistic", "hinge")
+# The same, where one loss is enough for every day: the least smooth of them.
+HINGE_FIRST = ("hinge", *(pytest.param(loss, marks=pytest.mark.slow) for loss in ("square", "logistic")))
 FEW = st.Quadrature(points=2**8, scramblings=1)
 # One rule for most predictions of these tests, so that they share compiled programs.
 SHARED = st.Quadrature(points=2**11, scramblings=8)

@@ -13,7 +13,7 @@ import pytest
 
 from solvable.attention import sparse_tokens as st
 from solvable.lab.agreement import compare
-from tests.attention.sparse_tokens.nodes import LOSSES, SHARED
+from tests.attention.sparse_tokens.nodes import HINGE_FIRST, LOSSES, SHARED
 
 ALLOWANCE = {
     "test_error": 0.3,
@@ -33,6 +33,12 @@ MODELS = {
     "pooled": st.PooledLinear,
     "flat": st.FlatLinear,
 }
+QUICK = (("hinge", "two steps"), ("logistic", "fixed query"), ("square", "pooled"), ("square", "flat"))
+CASES = [
+    pytest.param(loss, model, marks=[] if (loss, model) in QUICK else [pytest.mark.slow])
+    for loss in LOSSES
+    for model in MODELS
+]
 TASK = st.SparseTokens()
 RATIO, DIM, REPLICATES = 2.0, 400, 16
 
@@ -62,8 +68,7 @@ def require_agreement(found):
     assert {c.replicates for c in found.values()} == {REPLICATES}
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "model"), CASES)
 def test_theory_equals_simulation(loss, model):
     algorithm = MODELS[model](loss=loss)
     prediction = st.predict(TASK, algorithm, ratio=RATIO, quadrature=SHARED)
@@ -72,7 +77,7 @@ def test_theory_equals_simulation(loss, model):
     require_agreement(found)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_theory_given_the_realised_query_equals_simulation(loss):
     simulation = simulated(loss, "two steps")
     algorithm = st.TwoStepAttention(loss=loss)
@@ -82,8 +87,7 @@ def test_theory_given_the_realised_query_equals_simulation(loss):
     require_agreement(comparisons(simulation, prediction, loss, DIM))
 
 
-@pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(("loss", "model"), CASES)
 def test_a_prediction_for_other_data_disagrees(loss, model):
     """The comparisons above have the power to see 50 % more samples."""
     prediction = st.predict(TASK, MODELS[model](loss=loss), ratio=1.5 * RATIO, quadrature=SHARED)

@@ -17,6 +17,7 @@ from solvable.numerics.newton import newton
 from solvable.numerics.results import Result, SolveError
 from tests.attention.sparse_tokens.nodes import (
     FEW,
+    HINGE_FIRST,
     LOSSES,
     SHARED,
     Averages,
@@ -75,7 +76,7 @@ def on_the_grid(loss):
         return jax.tree_util.tree_map(np.asarray, mapped(jnp.asarray(np.concatenate([GRID, CORNERS]))))
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_convergence_grid(loss):
     """320 settings a loss: each succeeds with a small residual, and a sample of them solves the spec's own equations.
 
@@ -119,7 +120,7 @@ def test_the_setting_where_plain_iteration_cycles():
     assert abs(runs.test_error.mean() - error) <= 4 * np.hypot(runs.test_error.std(ddof=1) / 4, 4 * spread)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_far_corners_converge_or_say_why(loss):
     """Beyond the promised ranges: an outcome is solved, or its result names a reason and holds no other claim."""
     found = on_the_grid(loss)
@@ -133,7 +134,7 @@ def test_far_corners_converge_or_say_why(loss):
             assert code.message
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_many_starts_lead_to_one_solution(loss):
     """The solution is unique for ridge > 0: Newton from 60 random starts finds it or nothing."""
     generator = np.random.default_rng(11)
@@ -199,7 +200,7 @@ def test_a_damped_numpy_iteration_finds_the_same_solution(loss, cosine, sharpnes
     np.testing.assert_allclose(np.append(x[:3], np.exp(x[3:])), by_hand, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_a_damped_numpy_iteration_of_the_mixture(loss):
     with jax.enable_x64(True):
         system = equations(mixture_nodes(TASK), loss, 1e-1, 2.0)
@@ -211,7 +212,7 @@ def test_a_damped_numpy_iteration_of_the_mixture(loss):
 # ----------------------------------------------------------------------------------------------------- gradients
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_gradients_equal_finite_differences(loss):
     """Of every error in strength, positive_rate, ridge, cosine, sharpness and ratio, through the fixed point."""
     with jax.enable_x64(True):
@@ -319,7 +320,7 @@ def test_standard_errors_are_honest():
     assert 0.3 <= np.sqrt(np.mean(np.square(scores))) <= 1.8
 
 
-@pytest.mark.parametrize("loss", ["logistic", "hinge"])
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_standard_errors_of_other_losses(loss):
     algorithm = st.FixedQueryAttention(0.7, 1.5, loss, 1e-2)
     few, many = (st.predict(TASK, algorithm, ratio=3.0, quadrature=q) for q in (SHARED, st.Quadrature()))

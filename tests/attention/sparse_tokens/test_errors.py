@@ -243,7 +243,9 @@ def test_no_ridge_below_capacity_is_refused(loss):
     assert np.isfinite(outcome.test_error)
 
 
-@pytest.mark.parametrize("loss", ["square", "logistic", pytest.param("hinge", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "loss", ["square", *(pytest.param(one, marks=pytest.mark.slow) for one in ("logistic", "hinge"))]
+)
 def test_no_ridge_below_capacity_is_nan_with_its_reason(loss):
     """With throw=False and under jit, vmap and grad: value and gradient, and nothing of the elements beside it."""
 

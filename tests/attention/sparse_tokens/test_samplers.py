@@ -116,7 +116,9 @@ def test_gaussian_rows_have_the_gram_matrix_of_a_gaussian_matrix(columns):
 # ------------------------------------------------------------------------------------------------ the exact test error
 
 
-@pytest.mark.parametrize("model", ["fixed query", "pooled", "flat"])
+@pytest.mark.parametrize(
+    "model", ["fixed query", *(pytest.param(one, marks=pytest.mark.slow) for one in ("pooled", "flat"))]
+)
 def test_exact_error_is_the_error_on_a_test_set(model):
     """The same eight runs, their error once as a formula and once on 400000 fresh bags each."""
     algorithm, tests = MODELS[model](loss="square"), 400_000
