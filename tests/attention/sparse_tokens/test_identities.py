@@ -17,6 +17,7 @@ from solvable.attention.sparse_tokens import equations as eq
 from solvable.attention.sparse_tokens.nodes import Nodes
 from solvable.numerics.losses import get_loss
 from tests.attention.sparse_tokens.nodes import (
+    HINGE_FIRST,
     LOSSES,
     SHARED,
     Averages,
@@ -39,7 +40,7 @@ SETTINGS = [(0.9, 1.0, 1e-2, 2.0), (0.5, 2.0, 1e-3, 8.0), (-0.5, 1.0, 1e-1, 0.5)
 
 
 @pytest.mark.parametrize("ridge", [1e-3, 1e-1])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_pooled_and_flat_are_mixtures(loss, ridge):
     """pooled(ratio, ridge) = mixture(ratio, ridge L) and flat(ratio, ridge) = mixture(ratio / L, ridge)."""
     length, ratio = RARE.length, 2.5
@@ -59,7 +60,7 @@ def test_pooled_and_flat_are_mixtures(loss, ridge):
             np.testing.assert_allclose(outcome.susceptibility, unit**2 * np.exp(log_chi).mean(), rtol=1e-8)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_noise_scale_is_a_ridge(loss):
     """Features of noise 1/sqrt(L) at ridge lambda are unit-noise features at lambda L: same scores, other weights."""
     with jax.enable_x64(True):
@@ -72,7 +73,7 @@ def test_noise_scale_is_a_ridge(loss):
     np.testing.assert_allclose(x, expected, rtol=1e-8)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_flat_is_pooled_with_more_samples_and_less_ridge(loss):
     length = TASK.length
     pooled = st.predict(TASK, st.PooledLinear(loss, 1e-2), ratio=1.7, quadrature=SHARED)
@@ -83,7 +84,7 @@ def test_flat_is_pooled_with_more_samples_and_less_ridge(loss):
 
 
 @pytest.mark.parametrize("cosine", [-0.7, 0.0, 0.5, 1.0])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_no_sharpness_is_pooling(loss, cosine):
     """Within 4 standard errors of the quadrature, of 8 scramblings; the head's overlap and norm too."""
     attention = st.predict(TASK, st.FixedQueryAttention(cosine, 0.0, loss), ratio=2.0, quadrature=SHARED)
@@ -112,7 +113,7 @@ def test_no_sharpness_is_pooling_in_simulated_runs():
 
 
 @pytest.mark.parametrize("model", [st.PooledLinear, st.FlatLinear])
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_baselines_do_not_care_which_class_is_rare(loss, model):
     """The mixture is symmetric under exchange of the classes with positive_rate -> 1 - positive_rate."""
     tasks = [st.SparseTokens(strength=3.0, positive_rate=rate) for rate in (0.2, 0.8)]
@@ -151,7 +152,7 @@ def variational_objective(system, averages, x):
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_solution_is_the_saddle_point_of_the_variational_form(loss, setting):
     """Stationary in all five, convex in (w1, w2, b), concave in zeta = 1/chi; by differences of the NumPy objective."""
     cosine, sharpness, ridge, ratio = setting
@@ -171,7 +172,7 @@ def test_solution_is_the_saddle_point_of_the_variational_form(loss, setting):
         assert i == 3 or (curvature < 0 if i == 4 else curvature > 0), i
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_jacobian_by_hand_is_the_derivative_of_the_residual(loss):
     generator = np.random.default_rng(5)
     with jax.enable_x64(True):
@@ -442,7 +443,7 @@ def test_cosine_does_not_depend_on_the_query_rate():
     assert float(st.alignment(TASK, st.TwoStepAttention(sharpness=1.3), 1.0).sharpness) == 1.3
 
 
-@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_two_steps_are_the_fixed_query_that_they_become(loss):
     algorithm = st.TwoStepAttention(loss, query_share=0.3, query_rate=2.0)
     query = st.fixed_query(TASK, algorithm, 0.3 * 4.0)
