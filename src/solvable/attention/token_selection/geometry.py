@@ -19,8 +19,7 @@ def power_norm(array: Float[Array, "..."], p: float, axes: tuple[int, ...] | Non
     largest = jnp.max(size, axis=axes, keepdims=True)
     scale = jnp.where(largest > 0.0, largest, 1.0)
     total = jnp.sum(power(size / scale, p), axis=axes, keepdims=True)
-    norm = scale * total ** (1.0 / p)
-    return jnp.squeeze(norm, axis=axes)
+    return jnp.squeeze(scale * total ** (1.0 / p), axis=axes)
 
 
 @float64
