@@ -17,10 +17,7 @@ from solvable.attention.single_location.risk import Overlaps, law
 from solvable.attention.single_location.stream import LEAST_DIM, descend_stream
 from solvable.attention.single_location.task import Directions, SingleLocation, is_foreign
 from solvable.attention.single_location.theories import OVERLAPS, theories
-from solvable.lab.declare.given import Given
-from solvable.lab.declare.outcome import Outcome
-from solvable.lab.declare.system import Example, System
-from solvable.lab.declare.theory import Observable
+from solvable.lab.declare import Example, Given, Observable, Outcome, System
 from solvable.numerics.precision import as_float64
 from solvable.numerics.validation import instance, integer
 
@@ -123,16 +120,9 @@ class SingleLocationRegression(System):
     def example(self) -> Example:
         """Three tokens in twelve dimensions, whose vectors themselves are trained."""
         task, algorithm = SingleLocation(3, 12, label_noise=0.1), ProjectedDescent(0.5, 0.005, 20, batch=32)
-        failing = (task, ProjectedDescent(0.5, 1e200, 20))
-        return Example(
-            task,
-            algorithm,
-            task.sample(jax.random.key(0), 640),
-            sizes={"full": True},
-            at=[0, 10, 20],
-            failing=failing,
-            agreement={"excess_risk": 0.005, "query_alignment": 0.005, "value_alignment": 0.005},
-        )
+        problem, failing = task.sample(jax.random.key(0), 640), (task, ProjectedDescent(0.5, 1e200, 20))
+        near = dict.fromkeys(("excess_risk", "query_alignment", "value_alignment"), 0.005)
+        return Example(task, algorithm, problem, {}, {"full": True}, [0, 10, 20], failing, agreement=near)
 
 
 SYSTEM = SingleLocationRegression()
@@ -166,8 +156,7 @@ def simulate(
     Raises: TypeError for a task or an algorithm of another kind; ValueError for bad settings, for dim < 6 in the chain
     of batches, and where a law of the user's own is asked for what holds for Gaussian tokens alone.
     """
-    options: Any = {"key": key, "replicates": replicates, "at": at, "full": full, "samples": samples}
-    return SYSTEM.simulate(task, algorithm, **options)
+    return SYSTEM.simulate(task, algorithm, key=key, replicates=replicates, at=at, full=full, samples=samples)
 
 
 def predict(

@@ -181,7 +181,7 @@ class MirrorDescent(Checked):
         """
         instance("problem", problem, (SelectionProblem,))
         stops = recorded_steps(at, self.steps, np.union1d([0], log_spaced(1, self.steps, 60)))
-        run = _trained(self.rule, problem, self.start(problem, key, init), jnp.asarray(stops))
+        run = trained(self.rule, problem, self.start(problem, key, init), jnp.asarray(stops))
         if throw:
             raise_unless_successful(run.result, f"MirrorDescent(p={self.p:g}) over {self.steps} steps")
         return run
@@ -252,8 +252,9 @@ class MirrorDescent(Checked):
         return rate * normalized(gradient, self.p)
 
 
+@eqx.filter_jit
 def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
-    """Run the rule from `start` inside a compiled computation, and record when `stops` steps (increasing) are done."""
+    """Run the rule from `start`, and record when `stops` steps (increasing) are done."""
     best = first_largest(problem.scores()) if rule.step == "polyak" else None
 
     def advance(count: Int[Array, ""], state: tuple[Parameters, Parameters]) -> tuple[Parameters, Parameters]:
@@ -277,9 +278,6 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
     ends = (weights[-1], decoder, *largest_attention(problem, weights[-1]))
     factors = last.matrices if len(last.matrices) == 2 else (None, None)
     return SelectionRun(*ends, TrainingPath(stops, weights, path.decoder), code, *factors)
-
-
-_trained = eqx.filter_jit(trained)
 
 
 def _tensor(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
