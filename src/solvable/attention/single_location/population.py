@@ -14,8 +14,7 @@ import numpy as np
 from solvable.attention.single_location.algorithms import Pair, ProjectedDescent
 from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk, risk_gradient
 from solvable.attention.single_location.task import SingleLocation
-from solvable.numerics.recording import recorded
-from solvable.numerics.results import Result
+from solvable.lab.declare import Result, recorded
 
 RESOLVED = 1e-10
 

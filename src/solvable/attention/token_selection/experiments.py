@@ -42,7 +42,6 @@ class Figure(Measured):
     """
 
     norms: ClassVar[Sequence[Any]] = ()
-
     system = "solvable.attention.token_selection"
     overlays = (Overlay(given=True),)
     x, dimensions = "at", OVER_STEPS
@@ -51,15 +50,11 @@ class Figure(Measured):
         """The steps recorded, those of `simulate`."""
         return {"at": ts.SYSTEM.times(self.task(), self.algorithm(), None, "")}
 
-    def tokens(self, key: Any, replicates: int | range) -> Any:
-        """The tokens for which those solutions are, one selection a norm; None: those that the run itself selected."""
-        return None
-
-    def runs(self, key: Any, replicates: int | range) -> Any:
-        """Draw problems, train on each, and solve for the tokens selected."""
+    def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
+        """Draw problems, train on each, and solve for `tokens`, one selection a norm (None: those that it selected)."""
         steps = self.coordinates()["at"]
         runs = ts.figures.trained(self.task(), self.algorithm(), key, replicates, steps, **self.sizes())
-        return runs.beside(self.norms, self.tokens(key, replicates))
+        return runs.beside(self.norms, tokens)
 
     def predicted(self, runs: Any) -> Any:
         """W, and the decoder where it is trained, converge to their max-margin directions."""
@@ -130,14 +125,17 @@ class Direction(Published, SelectionExperiment):
         """The steps and the references."""
         return {**super().coordinates(), "reference": np.array(REFERENCES)}
 
-    def tokens(self, key: Any, replicates: int | range) -> Any:
-        """The tokens that the run itself selected, or as published those that another run selected, trained on the same
-        problem with the reference's p, for its published steps, from another start. They differ in more than half of
-        the problems, which is most of the published figure's plateau.
+    def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
+        """Draw problems, train on each, and solve for the tokens selected.
+
+        With tokens_of="other run" they are those that another run selected, trained on the same problem with the
+        reference's p, for its published steps, from another start. They differ in more than half of the problems, which
+        is most of the published figure's plateau.
         """
-        if self.tokens_of == "own run":
-            return None
-        return ts.figures.tokens_of_others(self.task(), self.algorithm(), key, replicates, self.start_scale, STEPS)
+        if self.tokens_of == "other run":
+            law = (self.task(), self.algorithm())
+            tokens = ts.figures.tokens_of_others(*law, key, replicates, self.start_scale, STEPS)
+        return super().runs(key, replicates, tokens)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """`divergence` in the p of training from the solutions of all references, over the steps and at the end; W
@@ -266,8 +264,8 @@ class Rates(SelectionExperiment):
         """The theories that speak of this step rule."""
         growth, rate, excess, polyak = self.overlays
         growing = (growth, rate) if self.p >= 2.0 else (growth,)
-        of_rules = {"fixed": (excess,), "normalized": (growth, rate), "polyak": (growth, rate, polyak)}
-        return of_rules.get(self.rule, growing)
+        of_rules = {"fixed": (excess,), "growing": growing, "polyak": (growth, rate, polyak)}
+        return of_rules.get(self.rule, (growth, rate))
 
 
 class Factored(SelectionExperiment, Figure):
@@ -408,8 +406,7 @@ class Path(SelectionExperiment, Measured):
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Draw problems and solve their paths."""
-        radii = self.coordinates()["radius"]
-        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, radii)
+        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, self.coordinates()["radius"])
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """How W(R) approaches the max-margin direction, see `approach`."""
@@ -444,9 +441,8 @@ class Sparsity(SelectionExperiment, Figure):
         return ts.MirrorDescent(self.p, ts.linear_growth(self.speed, self.p), self.steps)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """Of the entries w of W: `small_share`, those below a tenth of the largest; `participation`
-        (sum |w|)^2/(d^2 sum w^2), 1 for equal sizes and 1/d^2 for a single entry; `peak` the largest over the root mean
-        square.
+        """Of the entries w: `small_share` is below a tenth of the largest; `participation` (sum |w|)^2/(d^2 sum w^2), 1
+        for equal sizes and 1/d^2 for a single entry; `peak` the largest over the root mean square.
         """
         size = np.abs(run.weights)
         largest, square = size.max(), np.mean(size**2)

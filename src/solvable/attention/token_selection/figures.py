@@ -19,11 +19,8 @@ from solvable.attention.token_selection.max_margin import locally_optimal, max_m
 from solvable.attention.token_selection.path import RegularizationPath, compiled_path
 from solvable.attention.token_selection.runs import Runs, limits, run_together
 from solvable.attention.token_selection.task import RandomSelection, SelectionProblem, Task
-from solvable.lab.declare import Observable, Outcome
-from solvable.numerics.precision import float64
-from solvable.numerics.random import replicate_keys
+from solvable.lab.declare import Observable, Outcome, Result, float64, replicate_keys
 from solvable.numerics.recording import log_log_slope
-from solvable.numerics.results import Result
 
 
 @float64

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float
 
-from solvable.attention.token_selection.task import Selected, SelectionProblem
+from solvable.attention.token_selection.task import Norm, Selected, SelectionProblem
+from solvable.lab.declare import Result, instance, on_the_host
 from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
-from solvable.numerics.results import Result
-from solvable.numerics.validation import instance, on_the_host
 
 SUPPORT = 1e-6
-Norm = float | Literal["nuclear"]
 
 
 class MaxMargin(eqx.Module):

@@ -15,10 +15,9 @@ from solvable.attention.token_selection.geometry import power_norm
 from solvable.attention.token_selection.gradients import largest_attention, stable_gradients
 from solvable.attention.token_selection.max_margin import max_margin
 from solvable.attention.token_selection.task import SelectionProblem
+from solvable.lab.declare import Result, float64, instance, raise_unless_successful
 from solvable.numerics.losses import DecreasingLoss, get_decreasing_loss
-from solvable.numerics.precision import float64
-from solvable.numerics.results import Result, raise_unless_successful
-from solvable.numerics.validation import instance, number
+from solvable.numerics.validation import number
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 

@@ -19,9 +19,8 @@ from solvable.attention.token_selection.max_margin import locally_optimal
 from solvable.attention.token_selection.runs import Runs, run_together, runs_given
 from solvable.attention.token_selection.task import EqualScores, RandomSelection, SelectionProblem, Task
 from solvable.attention.token_selection.theories import theories
-from solvable.lab.declare import Example, Given, Observable, Outcome, System
-from solvable.numerics.recording import log_log_slope, log_spaced, pick, recorded_steps
-from solvable.numerics.results import Result
+from solvable.lab.declare import Example, Given, Observable, Outcome, Result, System, log_spaced, pick, recorded_steps
+from solvable.numerics.recording import log_log_slope
 
 STEPS = ("at",)
 

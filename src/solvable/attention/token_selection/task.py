@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.numerics.fields import Checked, array, flag, whole
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, array, flag, float64, whole
 from solvable.numerics.random import normal
 from solvable.numerics.validation import floating
 
@@ -19,6 +18,7 @@ AnyArray = Array | np.ndarray
 Weights = Float[AnyArray, "d d"]
 Vector = Float[AnyArray, "d"]
 Selected = Int[AnyArray, "n"] | Int[AnyArray, "n m"]  # one token a sequence, or one a query
+Norm = float | Literal["nuclear"]
 
 
 class SelectionProblem(Checked):
