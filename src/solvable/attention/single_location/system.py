@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.attention.single_location.algorithms import ProjectedDescent, SingleLocationRun, hidden, start_vectors
-from solvable.attention.single_location.population import Heads, descended, measured_rates, result_of
+from solvable.attention.single_location.population import Heads, descended, measured_rates
 from solvable.attention.single_location.risk import Overlaps, law
 from solvable.attention.single_location.stream import LEAST_DIM, descend_stream
 from solvable.attention.single_location.task import Directions, SingleLocation, is_foreign
@@ -76,16 +76,15 @@ class SingleLocationRegression(System):
             # one at a time: the law may draw data sets by whatever means
             runs = [_trained(task, algorithm, at, samples, key) for key in keys]
             start, path, risks = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *runs)
-            return Heads(start, result_of(risks), path, risks)
-        if vectors:
-            start, path, _ = _own_vectors(task, algorithm.rule, keys, steps, samples)
-            return Heads.of(task, algorithm, start, path, at)
-        start = _starts(keys, task.dim, algorithm.init)
-        if batch is None:
-            return descended(task, algorithm, start, at)
-        noise, dim = as_float64(task.label_noise), as_float64(task.dim)
-        path = descend_stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, steps)
-        return Heads.of(task, algorithm, start, path, at)
+        elif vectors:
+            start, path, risks = _own_vectors(task, algorithm.rule, keys, steps, samples)
+        else:
+            start, risks = _starts(keys, task.dim, algorithm.init), None
+            if batch is None:
+                return descended(task, algorithm, start, at)
+            noise, dim = as_float64(task.label_noise), as_float64(task.dim)
+            path = descend_stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, steps)
+        return Heads.of(task, algorithm, start, path, at, risks)
 
     def measure(self, task: Any, algorithm: Any, runs: Heads, at: Any) -> Mapping[str, Any]:
         """Every overlap of every recorded step, and what becomes of a run."""

@@ -92,7 +92,7 @@ def on_optimal_tokens(task: RandomSelection, key: Any, replicates: Any, drop: bo
     """Drawn problems, their optimal tokens and the Frobenius (`limit`) and nuclear (`references`) solutions for them;
     `drop` gives those without a solution their reason.
     """
-    problems = jax.tree_util.tree_map(np.asarray, _sampled(task, replicate_keys(key, replicates)))
+    problems = jax.tree_util.tree_map(np.asarray, jax.vmap(task.sample)(replicate_keys(key, replicates)))
     best = np.asarray(jax.vmap(SelectionProblem.optimal_tokens)(problems))
     ends = (np.ones(len(best)), problems.decoder, np.zeros(len(best), int))
     runs = Runs(problems, best, *ends, *limits(MirrorDescent(), problems, best)).separable().beside(["nuclear"])
@@ -120,11 +120,6 @@ def approach(run: Any, p: float) -> dict[str, Any]:
     found, radii = np.asarray(directional_divergence(run.limit.weights, run.path.weights, p)), run.path.steps
     decade = radii >= 0.1 * radii[-1] * (1.0 - 1e-9)
     return {"divergence": found, "divergence_slope": log_log_slope(radii[decade], found[decade])}
-
-
-@eqx.filter_jit
-def _sampled(task: Task, keys: Any) -> SelectionProblem:
-    return jax.vmap(task.sample)(keys)
 
 
 @eqx.filter_jit

@@ -104,8 +104,8 @@ class TokenSelection(System):
         problem, algorithm = EqualScores(3, 3, 12).sample(jax.random.key(0)), MirrorDescent(steps=400)
         failing = dataclasses.replace(problem, decoder=0.0 * problem.decoder), algorithm
         code, near = int(Result.ZERO_GRADIENT), {"divergence": 0.0025, "margin_ratio": 0.0025}
-        sizes, at = {"init_scale": 0.1}, [40, 400]
-        return Example(problem, algorithm, problem, {}, sizes, at, failing, code, agreement=near)
+        options = {"sizes": {"init_scale": 0.1}, "at": [40, 400], "failing": failing, "code": code}
+        return Example(problem, algorithm, problem, **options, agreement=near)
 
 
 SYSTEM = TokenSelection()
