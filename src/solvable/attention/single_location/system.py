@@ -120,7 +120,7 @@ class SingleLocationRegression(System):
         """Three tokens in twelve dimensions, whose vectors themselves are trained."""
         task, algorithm = SingleLocation(3, 12, label_noise=0.1), ProjectedDescent(0.5, 0.005, 20, batch=32)
         problem, failing = task.sample(jax.random.key(0), 640), (task, ProjectedDescent(0.5, 1e200, 20))
-        near = dict.fromkeys(("excess_risk", "query_alignment", "value_alignment"), 0.005)
+        near = {"excess_risk": 0.005, "query_alignment": 0.005, "value_alignment": 0.005}
         return Example(task, algorithm, problem, {}, {"full": True}, [0, 10, 20], failing, agreement=near)
 
 

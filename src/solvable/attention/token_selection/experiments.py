@@ -187,9 +187,9 @@ class Joint(Published):
         at = np.union1d(early[early <= steps], np.append(late, steps)).astype(int)
         return {"at": at, "sequence": np.arange(len(self.task().labels))}
 
-    def runs(self, key: Any, replicates: int | range) -> Any:
+    def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
         """Train W and v from zero."""
-        return super().runs(key, replicates).separable()
+        return super().runs(key, replicates, tokens).separable()
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in

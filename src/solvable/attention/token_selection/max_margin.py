@@ -6,9 +6,9 @@ from typing import Any
 
 import equinox as eqx
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
-from solvable.attention.token_selection.task import Norm, Selected, SelectionProblem
+from solvable.attention.token_selection.task import Norm, SelectionProblem
 from solvable.lab.declare import Result, instance, on_the_host
 from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
 
@@ -32,7 +32,7 @@ class MaxMargin(eqx.Module):
     multipliers: Float[np.ndarray, "..."]
     gap: float
     result: Result
-    selected: Selected
+    selected: Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]
     relaxed: Bool[np.ndarray, "n"]
     p: Norm = eqx.field(static=True)
     stats: dict[str, float] = eqx.field(repr=False)
@@ -127,18 +127,19 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
     min over i and t of (x_i,selected - x_it)^T W z_i, times |solution| / |W|, over the sequences that are not relaxed.
     """
     instance("solution", solution, (MaxMargin,))
-    if isinstance(solution.p, str):
-        raise ValueError(f"solution.p={solution.p!r} is not accepted; accepted: a solution in an entrywise norm")
+    p = solution.p
+    if isinstance(p, str):
+        raise ValueError(f"solution.p={p!r} is not accepted; accepted: a solution in an entrywise norm")
 
     def ratio(one: np.ndarray) -> float:
         gaps, others = _gaps(problem, one, solution.selected)
-        size = np.linalg.norm(one.ravel(), solution.p)
+        size = np.linalg.norm(one.ravel(), p)
         return gaps[others & ~solution.relaxed[:, None, None]].min() * solution.norm / size if size > 0 else 0.0
 
     return np.vectorize(ratio, signature="(d,e)->()")(np.asarray(weights, np.float64))
 
 
-def selection(problem: SelectionProblem, selected: Any) -> Selected:
+def selection(problem: SelectionProblem, selected: Any) -> Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]:
     """A checked selection.
 
     Raises: TypeError for what is no problem; ValueError for a traced one, for another shape than (n,) or (n, m), or an
@@ -172,6 +173,6 @@ def _places(problem: SelectionProblem, selected: Any) -> tuple[np.ndarray, np.nd
     return place, np.arange(problem.tokens.shape[1])[None, None, :] != place[..., None]
 
 
-def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, relaxed: Any, p: Any) -> MaxMargin:
+def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, relaxed: Any, p: Norm) -> MaxMargin:
     certified = (found.norm, found.margin, multipliers, found.gap, found.result)
     return MaxMargin(weights, *certified, chosen, relaxed, p if isinstance(p, str) else float(p), found.stats)
