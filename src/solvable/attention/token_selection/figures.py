@@ -16,7 +16,7 @@ from solvable.attention.token_selection.algorithms import MirrorDescent, Trainin
 from solvable.attention.token_selection.geometry import directional_divergence
 from solvable.attention.token_selection.gradients import attention_maps
 from solvable.attention.token_selection.max_margin import locally_optimal, max_margin
-from solvable.attention.token_selection.path import RegularizationPath, compiled_path
+from solvable.attention.token_selection.path import RegularizationPath, traced_path
 from solvable.attention.token_selection.runs import Runs, limits, run_together
 from solvable.attention.token_selection.task import RandomSelection, SelectionProblem, Task
 from solvable.lab.declare import Observable, Outcome, Result, float64, replicate_keys
@@ -126,6 +126,6 @@ def approach(run: Any, p: float) -> dict[str, Any]:
 def _paths(task: Task, keys: Any, radii: Any, p: float, loss: Any) -> tuple[SelectionProblem, RegularizationPath]:
     def one(key: Any) -> Any:
         problem = task.sample(key)
-        return problem, compiled_path(p, loss, problem, radii, jnp.zeros((problem.tokens.shape[-1],) * 2))
+        return problem, traced_path(p, loss, problem, radii, jnp.zeros((problem.tokens.shape[-1],) * 2))
 
     return jax.vmap(one)(keys)

@@ -74,15 +74,15 @@ def regularization_path(
         if solution.result == Result.INFEASIBLE:
             raise ValueError("selected holds tokens that nothing separates from the rest; accepted: another selection")
         start = solution.weights * (found[0] / solution.norm)
-    path = compiled_path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
+    path = traced_path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
     if throw:
         raise_unless_successful(path.result, "regularization_path")
     return path
 
 
 @eqx.filter_jit
-def compiled_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any) -> RegularizationPath:
-    """The path, from float64 radii and start."""
+def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any) -> RegularizationPath:
+    """The path from `start`, compiled, in float64."""
     problem = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(jnp.float64), problem)
 
     def unit_gradient(weights: Any) -> Any:
