@@ -112,8 +112,7 @@ def bayes_risk(task: SingleLocation, draws: int = 200_000, key: jax.Array | None
         place = np.exp(evidence - evidence.max(axis=1, keepdims=True))
         place /= place.sum(axis=1, keepdims=True)
         variances.append((place * (b - (place * b).sum(axis=1, keepdims=True)) ** 2).sum(axis=1))
-    variance = np.concatenate(variances)
-    return Estimate(*mean_and_error(variance))
+    return Estimate(*mean_and_error(np.concatenate(variances)))
 
 
 class Sampled(NamedTuple):

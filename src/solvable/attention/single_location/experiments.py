@@ -11,6 +11,7 @@ from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Ov
 
 SOURCE = "arXiv:2410.01537"
 SETTINGS = f"{SOURCE}, dynamics figures (settings from the authors' code)"
+EXACT = Status("exact", "derived")
 ROUNDING = 1e-8  # the map and the vectors differ by rounding, which a saddle amplifies
 
 
@@ -143,9 +144,8 @@ class StochasticDescent(TrainingExperiment):
     def status(cls, overlay: Overlay) -> Mapping[str, Status]:
         """The noiseless run is a heuristic for runs with noise."""
         stated = super().status(overlay)
-        if overlay.theory != "overlaps":
-            return stated
-        return {name: Status("heuristic", status.origin) for name, status in stated.items()}
+        heuristic = {name: Status("heuristic", status.origin) for name, status in stated.items()}
+        return heuristic if overlay.theory == "overlaps" else stated
 
 
 class Basins(SingleLocationExperiment):
@@ -202,10 +202,7 @@ class Comparison(SingleLocationExperiment, Measured):
         Observable("linear", "excess risk, linear map", log=True),
         Observable("bayes", "excess risk, Bayes", log=True),
     )
-    statuses = {
-        **dict.fromkeys(("attention", "linear_attention"), Status("exact", "derived")),
-        "linear": Status("exact", "stated"),
-    }
+    statuses = dict.fromkeys(("attention", "linear_attention"), EXACT) | {"linear": Status("exact", "stated")}
     panels, x = ("risks",), "dim"
 
     def runs(self, key: Any, replicates: int | range) -> Any:

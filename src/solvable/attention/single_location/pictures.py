@@ -22,12 +22,12 @@ THEORY = "overlaps_given_"
 DASHED: dict[str, Any] = {"lw": 1.1, "ls": (0, (2, 2)), "color": "black"}
 FLOOR: dict[str, Any] = {"lw": 0.8, "ls": (0, (6, 2))}
 SMALL: dict[str, Any] = {"frameon": False, "fontsize": "small"}
-# the abscissa, the ordinates with their colours (None: the cell's), and the label of the ordinate
-TRAINING: dict[str, tuple[str, list[tuple[str, str | None]], str]] = {
-    "excess_risk": ("at", [("excess_risk", None)], "excess risk"),
-    "alignment": ("at", [("query_alignment", QUERY), ("value_alignment", VALUE)], "alignment"),
-    "plane": ("query_alignment", [("value_alignment", None)], "value alignment"),
-    "distance": ("at", [("distance", None)], "distance to the manifold"),
+# the ordinates with their colours (None: the cell's), and the label of the ordinate
+TRAINING: dict[str, tuple[list[tuple[str, str | None]], str]] = {
+    "excess_risk": ([("excess_risk", None)], "excess risk"),
+    "alignment": ([("query_alignment", QUERY), ("value_alignment", VALUE)], "alignment"),
+    "plane": ([("value_alignment", None)], "value alignment"),
+    "distance": ([("distance", None)], "distance to the manifold"),
 }
 
 
@@ -45,32 +45,31 @@ def draw_training(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     cells = _cells(dataset)
     if len(cells) > len(CELLS):
         return False
-    x, _, label = TRAINING[panel]
     for (_, cell), color in zip(cells, CELLS, strict=False):
         _draw_cell(panel, axes, cell, color)
-    axes.set(xlabel="query alignment" if panel == "plane" else "steps", ylabel=label)
+    axes.set_ylabel(TRAINING[panel][1])
+    if panel == "plane":
+        axes.set(xlabel="query alignment", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
+        return True
+    axes.set_xlabel("steps")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
     if panel == "distance":
         lowest = min(float(np.nanmin(cell["distance"])) for _, cell in cells)
         axes.set(yscale="log", ylim=(0.3 * max(lowest, ROUNDING), 5.0))
+        return True
     if panel == "excess_risk":
-        axes.set(yscale="log")
-    if x == "at":
-        axes.xaxis.set_major_locator(MaxNLocator(4))
-    else:
-        axes.set(xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
-    if panel in ("alignment", "excess_risk"):
-        _legend(panel, axes, cells)
+        axes.set_yscale("log")
+    _legend(panel, axes, cells)
     return True
 
 
 def _draw_cell(panel: str, axes: Axes, cell: xarray.Dataset, color: str) -> None:
-    x_name, ordinates, _ = TRAINING[panel]
-    for (y_name, own), prefix in itertools.product(ordinates, ("", THEORY)):
+    for (y_name, own), prefix in itertools.product(TRAINING[panel][0], ("", THEORY)):
         if prefix + y_name not in cell:
             continue
         look = DASHED if prefix else {"lw": 0.6, "alpha": 0.55, "color": own or color}
         y = cell[prefix + y_name].transpose("replicate", "at").values[: PREDICTED if prefix else None]
-        x = cell["at"] if x_name == "at" else cell[prefix + x_name].transpose("replicate", "at")
+        x = cell[prefix + "query_alignment"].transpose("replicate", "at") if panel == "plane" else cell["at"]
         for values, places in zip(y, np.broadcast_to(x.values, (len(cell.replicate), y.shape[1])), strict=False):
             if panel in ("alignment", "distance"):
                 values = abs(values) if panel == "alignment" else np.maximum(values, 0.1 * ROUNDING)
@@ -138,10 +137,10 @@ def draw_ends(axes: Axes, dataset: xarray.Dataset) -> bool:
         return False
     task = sl.SingleLocation(int(dataset.length), int(dataset.dim), float(dataset.informative_scale))
     grid = np.geomspace(lams.values.min(), lams.values.max(), 60)
-    ends = {"(k*, v*)": lambda lam: sl.excess_risk(task, sl.Overlaps(1, 1, 0, 0, 0), lam)}
-    ends["swap point"] = lambda lam: sl.swap_point(task, lam)[1]
-    for (label, end), color in zip(ends.items(), CELLS[1:], strict=False):
-        axes.plot(grid, [float(end(lam)) for lam in grid], color=color, lw=1.2, label=label)
+    found = [float(sl.excess_risk(task, sl.Overlaps(1, 1, 0, 0, 0), lam)) for lam in grid]
+    swapped = [float(sl.swap_point(task, lam)[1]) for lam in grid]
+    axes.plot(grid, found, color=CELLS[1], lw=1.2, label="(k*, v*)")
+    axes.plot(grid, swapped, color=CELLS[2], lw=1.2, label="swap point")
     runs = dataset["final_excess_risk"]
     if "cure" in runs.dims:
         runs = runs.sel(cure="none") if "none" in runs["cure"].values else runs.isel(cure=0)

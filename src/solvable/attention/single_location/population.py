@@ -14,8 +14,7 @@ import numpy as np
 from solvable.attention.single_location.algorithms import Pair, ProjectedDescent
 from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk, risk_gradient
 from solvable.attention.single_location.task import SingleLocation
-from solvable.numerics.recording import recorded
-from solvable.numerics.results import Result
+from solvable.lab.declare import Result, recorded
 
 RESOLVED = 1e-10
 
@@ -32,15 +31,11 @@ class Heads(eqx.Module):
     excess_risk: Any = None
 
     @classmethod
-    def of(cls, task: SingleLocation, algorithm: ProjectedDescent, start: Overlaps, path: Overlaps, at: Any) -> Heads:
-        """Runs of our law, whose risk is known in closed form."""
-        risks = _risks(law(task), algorithm.rule, path, jnp.asarray(at))
-        return cls(start, result_of(risks), path, risks)
-
-
-def result_of(risks: Any) -> np.ndarray:
-    """The codes (R,) of runs with these excess risks (R, K)."""
-    return np.where(np.isfinite(risks[:, -1]), int(Result.SUCCESSFUL), int(Result.NONFINITE))
+    def of(cls, task: Any, algorithm: Any, start: Overlaps, path: Overlaps, at: Any, risks: Any = None) -> Heads:
+        """Runs with these excess risks (R, K); None: of our law, whose risk is known in closed form."""
+        risks = _risks(law(task), algorithm.rule, path, jnp.asarray(at)) if risks is None else risks
+        codes = np.where(np.isfinite(risks[:, -1]), int(Result.SUCCESSFUL), int(Result.NONFINITE))
+        return cls(start, codes, path, risks)
 
 
 @jax.jit

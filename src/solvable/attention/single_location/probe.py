@@ -18,10 +18,9 @@ from scipy.special import dawsn, erf
 
 from solvable.attention.single_location.algorithms import ProjectedDescent, hidden, start_vectors
 from solvable.attention.single_location.task import SingleLocation
+from solvable.lab.declare import Result, float64, replicate_keys
 from solvable.numerics.erm import ridge_erm
-from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.random import replicate_keys
-from solvable.numerics.results import Result
+from solvable.numerics.precision import as_float64
 
 PROBE_RIDGE = 1e-3
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(80)

@@ -12,15 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.attention.single_location.algorithms import ProjectedDescent, SingleLocationRun, hidden, start_vectors
-from solvable.attention.single_location.population import Heads, descended, measured_rates, result_of
+from solvable.attention.single_location.population import Heads, descended, measured_rates
 from solvable.attention.single_location.risk import Overlaps, law
 from solvable.attention.single_location.stream import LEAST_DIM, descend_stream
 from solvable.attention.single_location.task import Directions, SingleLocation, is_foreign
 from solvable.attention.single_location.theories import OVERLAPS, theories
-from solvable.lab.declare.given import Given
-from solvable.lab.declare.outcome import Outcome
-from solvable.lab.declare.system import Example, System
-from solvable.lab.declare.theory import Observable
+from solvable.lab.declare import Example, Given, Observable, Outcome, System
 from solvable.numerics.precision import as_float64
 from solvable.numerics.validation import instance, integer
 
@@ -79,16 +76,15 @@ class SingleLocationRegression(System):
             # one at a time: the law may draw data sets by whatever means
             runs = [_trained(task, algorithm, at, samples, key) for key in keys]
             start, path, risks = jax.tree_util.tree_map(lambda *leaves: jnp.stack(leaves), *runs)
-            return Heads(start, result_of(risks), path, risks)
-        if vectors:
-            start, path, _ = _own_vectors(task, algorithm.rule, keys, steps, samples)
-            return Heads.of(task, algorithm, start, path, at)
-        start = _starts(keys, task.dim, algorithm.init)
-        if batch is None:
-            return descended(task, algorithm, start, at)
-        noise, dim = as_float64(task.label_noise), as_float64(task.dim)
-        path = descend_stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, steps)
-        return Heads.of(task, algorithm, start, path, at)
+        elif vectors:
+            start, path, risks = _own_vectors(task, algorithm.rule, keys, steps, samples)
+        else:
+            start, risks = _starts(keys, task.dim, algorithm.init), None
+            if batch is None:
+                return descended(task, algorithm, start, at)
+            noise, dim = as_float64(task.label_noise), as_float64(task.dim)
+            path = descend_stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, steps)
+        return Heads.of(task, algorithm, start, path, at, risks)
 
     def measure(self, task: Any, algorithm: Any, runs: Heads, at: Any) -> Mapping[str, Any]:
         """Every overlap of every recorded step, and what becomes of a run."""
@@ -123,16 +119,9 @@ class SingleLocationRegression(System):
     def example(self) -> Example:
         """Three tokens in twelve dimensions, whose vectors themselves are trained."""
         task, algorithm = SingleLocation(3, 12, label_noise=0.1), ProjectedDescent(0.5, 0.005, 20, batch=32)
-        failing = (task, ProjectedDescent(0.5, 1e200, 20))
-        return Example(
-            task,
-            algorithm,
-            task.sample(jax.random.key(0), 640),
-            sizes={"full": True},
-            at=[0, 10, 20],
-            failing=failing,
-            agreement={"excess_risk": 0.005, "query_alignment": 0.005, "value_alignment": 0.005},
-        )
+        problem, failing = task.sample(jax.random.key(0), 640), (task, ProjectedDescent(0.5, 1e200, 20))
+        near = {"excess_risk": 0.005, "query_alignment": 0.005, "value_alignment": 0.005}
+        return Example(task, algorithm, problem, {}, {"full": True}, [0, 10, 20], failing, agreement=near)
 
 
 SYSTEM = SingleLocationRegression()
@@ -166,8 +155,7 @@ def simulate(
     Raises: TypeError for a task or an algorithm of another kind; ValueError for bad settings, for dim < 6 in the chain
     of batches, and where a law of the user's own is asked for what holds for Gaussian tokens alone.
     """
-    options: Any = {"key": key, "replicates": replicates, "at": at, "full": full, "samples": samples}
-    return SYSTEM.simulate(task, algorithm, **options)
+    return SYSTEM.simulate(task, algorithm, key=key, replicates=replicates, at=at, full=full, samples=samples)
 
 
 def predict(

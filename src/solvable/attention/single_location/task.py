@@ -11,10 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.numerics.fields import Checked, array, converted, real, whole
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, array, converted, float64, instance, real, whole
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import instance, integer
+from solvable.numerics.validation import integer
 
 ORTHOGONAL = 1e-8
 SAME_MEAN_SQUARE = math.sqrt(0.5)

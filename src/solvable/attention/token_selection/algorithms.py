@@ -18,10 +18,11 @@ from solvable.attention.token_selection.gradients import (
     attention_maps,
     autodiff_gradients,
     excess_loss,
+    largest_attention,
     stable_gradients,
 )
 from solvable.attention.token_selection.results import SelectionResult
-from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.attention.token_selection.task import AnyArray, Selected, SelectionProblem, Vector, Weights, first_largest
 from solvable.numerics.fields import Checked, converted, flag, real, whole, word
 from solvable.numerics.losses import get_decreasing_loss
 from solvable.numerics.precision import float64
@@ -32,7 +33,6 @@ from solvable.numerics.validation import instance, number
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
-AnyArray = Array | np.ndarray
 AUTHORS_EPSILON = 2.220446049250313e-16  # the machine epsilon that the authors' code adds to the gradient's norm
 
 
@@ -63,9 +63,9 @@ class SelectionRun(eqx.Module):
     are the factors of W = K Q^T where they were trained. `result` is a `Result` code.
     """
 
-    weights: Float[AnyArray, "d d"]
-    decoder: Float[AnyArray, "d"]
-    selected: Int[AnyArray, "n"] | Int[AnyArray, "n m"]
+    weights: Weights
+    decoder: Vector
+    selected: Selected
     saturation: Float[AnyArray, ""]
     path: TrainingPath
     result: Int[AnyArray, ""]
@@ -181,7 +181,7 @@ class MirrorDescent(Checked):
         """
         instance("problem", problem, (SelectionProblem,))
         stops = recorded_steps(at, self.steps, np.union1d([0], log_spaced(1, self.steps, 60)))
-        run = _trained(self.rule, problem, self.start(problem, key, init), jnp.asarray(stops))
+        run = trained(self.rule, problem, self.start(problem, key, init), jnp.asarray(stops))
         if throw:
             raise_unless_successful(run.result, f"MirrorDescent(p={self.p:g}) over {self.steps} steps")
         return run
@@ -252,8 +252,9 @@ class MirrorDescent(Checked):
         return rate * normalized(gradient, self.p)
 
 
+@eqx.filter_jit
 def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, stops: Int[Array, "K"]) -> SelectionRun:
-    """Run the rule from `start` inside a compiled computation, and record when `stops` steps (increasing) are done."""
+    """Run the rule from `start`, and record when `stops` steps (increasing) are done."""
     best = first_largest(problem.scores()) if rule.step == "polyak" else None
 
     def advance(count: Int[Array, ""], state: tuple[Parameters, Parameters]) -> tuple[Parameters, Parameters]:
@@ -272,22 +273,11 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
     finite = jnp.stack([jnp.all(jnp.isfinite(tensor)) for tensor in all_of(last)]).all()
     code = jnp.where(jnp.stack(all_of(moves)).any(), int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))
     weights = jax.vmap(Parameters.product)(path)
-    maps = attention_maps(problem, weights[-1])
-    selected = first_largest(maps)
-    keys, queries = last.matrices if len(last.matrices) == 2 else (None, None)
-    return SelectionRun(
-        weights=weights[-1],
-        decoder=problem.decoder if last.decoder is None else last.decoder,
-        selected=selected[:, 0] if problem.queries.ndim == 2 else selected,
-        saturation=jnp.mean(jnp.max(maps, axis=-1)),
-        path=TrainingPath(stops, weights, path.decoder),
-        result=jnp.where(finite, code, int(Result.NONFINITE if best is None else SelectionResult.UNREACHED_LOSS)),
-        key_matrix=keys,
-        query_matrix=queries,
-    )
-
-
-_trained = eqx.filter_jit(trained)
+    decoder = problem.decoder if last.decoder is None else last.decoder
+    code = jnp.where(finite, code, int(Result.NONFINITE if best is None else SelectionResult.UNREACHED_LOSS))
+    ends = (weights[-1], decoder, *largest_attention(problem, weights[-1]))
+    factors = last.matrices if len(last.matrices) == 2 else (None, None)
+    return SelectionRun(*ends, TrainingPath(stops, weights, path.decoder), code, *factors)
 
 
 def _tensor(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:

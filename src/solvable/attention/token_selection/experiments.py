@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MIRROR, TRANSFORMERS, RATES = "arXiv:2410.14581", "arXiv:2308.16898", "arXiv:2402.05738"
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}
 REFERENCES = (1.75, 2.0, 3.0)
+INDEPENDENT = 1e-3  # singular values below this share of the largest do not count; the nuclear gap is 1e-6
 OVER_STEPS = {"at": Dimension("steps", log=True)}
 STATED, DERIVED, OURS = (Status("asymptotic", origin) for origin in ("stated", "derived", "reconstruction"))
 AT = ("at",)
@@ -41,29 +42,36 @@ class Figure(Measured):
     """
 
     norms: ClassVar[Sequence[Any]] = ()
-
     system = "solvable.attention.token_selection"
     overlays = (Overlay(given=True),)
-    x = "at"
-    dimensions = OVER_STEPS
+    x, dimensions = "at", OVER_STEPS
 
     def coordinates(self) -> Mapping[str, Any]:
         """The steps recorded, those of `simulate`."""
         return {"at": ts.SYSTEM.times(self.task(), self.algorithm(), None, "")}
 
-    def tokens(self, key: Any, replicates: int | range) -> Any:
-        """The tokens for which those solutions are, one selection a norm; None: those that the run itself selected."""
-        return None
-
-    def runs(self, key: Any, replicates: int | range) -> Any:
-        """Draw problems, train on each, and solve for the tokens selected."""
+    def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
+        """Draw problems, train on each, and solve for `tokens`, one selection a norm (None: those that it selected)."""
         steps = self.coordinates()["at"]
         runs = ts.figures.trained(self.task(), self.algorithm(), key, replicates, steps, **self.sizes())
-        return runs.beside(self.norms, self.tokens(key, replicates))
+        return runs.beside(self.norms, tokens)
 
     def predicted(self, runs: Any) -> Any:
         """W, and the decoder where it is trained, converge to their max-margin directions."""
         return runs.at_the_limit().beside(self.norms)
+
+
+class Published(Figure):
+    """What the figures with the settings of the authors' code share: normalised steps, their number and their rate."""
+
+    p: float = axis(list(REFERENCES), "p of mirror descent")
+    steps: int | None = parameter(None, "steps (none: 1500 at p = 1.75, 2000 at 2, 20000 at 3, else 4000)")
+    learning_rate: float = parameter(0.1, "learning rate", symbol="eta", log=True)
+
+    def descent(self, **options: Any) -> Any:
+        """Normalised mirror descent."""
+        steps = STEPS.get(self.p, 4000) if self.steps is None else self.steps
+        return ts.MirrorDescent(self.p, self.learning_rate, steps, **options)
 
 
 class SelectionExperiment(Experiment):
@@ -74,6 +82,7 @@ class SelectionExperiment(Experiment):
     dim: int = parameter(10, "dimension of a token", symbol="d")
 
     system = "solvable.attention.token_selection"
+    x, dimensions = "at", OVER_STEPS
 
     def task(self) -> Any:
         """Random tokens, queries and decoder."""
@@ -84,16 +93,13 @@ class SelectionExperiment(Experiment):
         return {"init_scale": getattr(self, "start_scale", 0.0)}
 
 
-class Direction(SelectionExperiment, Figure):
+class Direction(Published, SelectionExperiment):
     """Directional divergence of mirror descent from the max-margin solutions of three norms."""
 
     name = "token-selection/direction"
     source = f"{MIRROR}, direction figures (settings from the authors' code)"
     replicates = 100
 
-    p: float = axis(list(REFERENCES), "p of mirror descent")
-    steps: int | None = parameter(None, "steps (none: 1500 at p = 1.75, 2000 at 2, 20000 at 3, else 4000)")
-    learning_rate: float = parameter(0.1, "learning rate", symbol="eta", log=True)
     gradient: Literal["stable", "autodiff", "authors"] = parameter(
         "stable", "form of the gradient ('authors': as published)"
     )
@@ -113,23 +119,23 @@ class Direction(SelectionExperiment, Figure):
 
     def algorithm(self) -> Any:
         """Normalised mirror descent."""
-        steps = STEPS.get(self.p, 4000) if self.steps is None else self.steps
-        return ts.MirrorDescent(self.p, self.learning_rate, steps, gradient=self.gradient)
+        return self.descent(gradient=self.gradient)
 
     def coordinates(self) -> Mapping[str, Any]:
         """The steps and the references."""
         return {**super().coordinates(), "reference": np.array(REFERENCES)}
 
-    def tokens(self, key: Any, replicates: int | range) -> Any:
-        """The tokens that the run itself selected.
+    def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
+        """Draw problems, train on each, and solve for the tokens selected.
 
         With tokens_of="other run" they are those that another run selected, trained on the same problem with the
-        reference's p, for its published steps, from another start, as in the published figure; they differ in more than
-        half of the problems, which is most of that figure's plateau.
+        reference's p, for its published steps, from another start. They differ in more than half of the problems, which
+        is most of the published figure's plateau.
         """
-        if self.tokens_of == "own run":
-            return None
-        return ts.figures.tokens_of_others(self.task(), self.algorithm(), key, replicates, self.start_scale, STEPS)
+        if self.tokens_of == "other run":
+            law = (self.task(), self.algorithm())
+            tokens = ts.figures.tokens_of_others(*law, key, replicates, self.start_scale, STEPS)
+        return super().runs(key, replicates, tokens)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """`divergence` in the p of training from the solutions of all references, over the steps and at the end; W
@@ -146,16 +152,12 @@ class Direction(SelectionExperiment, Figure):
         return draw_directions(cls.panels.index(panel), axes, dataset)
 
 
-class Joint(Figure):
+class Joint(Published):
     """Joint mirror descent on the key-query matrix and the decoder: both directions, both probabilities."""
 
     name = "token-selection/joint"
     source = f"{MIRROR}, joint experiment (settings from the authors' code)"
     replicates = 1
-
-    p: float = axis(list(REFERENCES), "p of mirror descent")
-    steps: int | None = parameter(None, "steps (none: 1500 at p = 1.75, 2000 at 2, 20000 at 3, else 4000)")
-    learning_rate: float = parameter(0.1, "learning rate", symbol="eta", log=True)
 
     observables = (
         Observable("divergence", "divergence of W", log=True, dims=AT),
@@ -176,8 +178,7 @@ class Joint(Figure):
 
     def algorithm(self) -> Any:
         """Normalised mirror descent on W and v."""
-        steps = STEPS.get(self.p, 4000) if self.steps is None else self.steps
-        return ts.MirrorDescent(self.p, self.learning_rate, steps, train_decoder=True)
+        return self.descent(train_decoder=True)
 
     def coordinates(self) -> Mapping[str, Any]:
         """The steps recorded, and the sequences."""
@@ -186,13 +187,20 @@ class Joint(Figure):
         at = np.union1d(early[early <= steps], np.append(late, steps)).astype(int)
         return {"at": at, "sequence": np.arange(len(self.task().labels))}
 
-    def runs(self, key: Any, replicates: int | range) -> Any:
+    def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
         """Train W and v from zero."""
-        return super().runs(key, replicates).separable()
+        return super().runs(key, replicates, tokens).separable()
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """Both divergences, both probabilities and the token, see `joint`."""
-        return ts.figures.joint(run, self.p)
+        """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in
+        the end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the selected `token`
+        of each sequence.
+        """
+        divergence = ts.directional_divergence(run.limit.weights, run.path.weights, self.p)
+        of_decoder = ts.directional_divergence(run.decoder_limit.weights, run.path.decoder, self.p)
+        found = ts.figures.with_ends({"divergence": divergence, "decoder_divergence": of_decoder})
+        attention, label = ts.figures.probabilities(run.problem, run.path, run.selected)
+        return {**found, "attention_probability": attention, "label_probability": label, "token": run.selected}
 
 
 class Rates(SelectionExperiment):
@@ -230,8 +238,6 @@ class Rates(SelectionExperiment):
     )
     overlays = (Overlay("growth", given=True), Overlay("rate"), Overlay("excess_loss", given=True), Overlay("polyak"))
     panels = ("divergence", "decay", "divergence_slope", "gap_slope")
-    x = "at"
-    dimensions = OVER_STEPS
 
     def task(self) -> Any:
         """One optimal token and equal scores, or random problems."""
@@ -258,8 +264,8 @@ class Rates(SelectionExperiment):
         """The theories that speak of this step rule."""
         growth, rate, excess, polyak = self.overlays
         growing = (growth, rate) if self.p >= 2.0 else (growth,)
-        of_rules = {"fixed": (excess,), "normalized": (growth, rate), "polyak": (growth, rate, polyak)}
-        return of_rules.get(self.rule, growing)
+        of_rules = {"fixed": (excess,), "growing": growing, "polyak": (growth, rate, polyak)}
+        return of_rules.get(self.rule, (growth, rate))
 
 
 class Factored(SelectionExperiment, Figure):
@@ -294,8 +300,9 @@ class Factored(SelectionExperiment, Figure):
         at the end; `effective_rank` (|W|_*/|W|_F)^2 at the end. W ends along the first, K Q^T along the second.
         """
         frobenius, nuclear = (ts.correlation(one.weights, run.path.weights) for one in run.references)
-        correlations = ts.figures.with_ends({"frobenius": frobenius, "nuclear": nuclear})
-        return {**correlations, "effective_rank": ts.figures.effective_rank(run.weights)}
+        values = np.linalg.svd(run.weights, compute_uv=False)
+        rank = values.sum() ** 2 / max(values @ values, 1e-300)
+        return {**ts.figures.with_ends({"frobenius": frobenius, "nuclear": nuclear}), "effective_rank": rank}
 
 
 class GlobalLocal(SelectionExperiment, Figure):
@@ -353,24 +360,19 @@ class Rank(SelectionExperiment, Measured):
     statuses = dict.fromkeys(("frobenius_rank", "nuclear_rank"), Status("bound", "derived"))
     x, dimensions = "dim", {}
 
-    def algorithm(self) -> Any:
-        """Nothing is trained."""
-        return None
-
     def runs(self, key: Any, replicates: int | range) -> Any:
-        """Draw problems and solve for their optimal tokens.
+        """Draw problems and solve for their optimal tokens; nothing is trained.
 
         A problem whose optimal tokens nothing separates is missing with its reason. With infeasible="rank one" it
-        counts as rank 1, as in the published figure, whose code takes the rank of a solution that is None; NumPy
-        answers 1.
+        counts as rank 1, as published, where the rank is taken of a solution that is None; NumPy answers 1.
         """
-        return ts.figures.on_optimal_tokens(
-            self.task(), key, replicates, (2.0, "nuclear"), drop=self.infeasible == "drop"
-        )
+        return ts.figures.on_optimal_tokens(self.task(), key, replicates, drop=self.infeasible == "drop")
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """`frobenius_rank` and `nuclear_rank`."""
-        return ts.figures.ranks(run)
+        """How many singular values are above a thousandth of the largest, of both solutions; 1 where there is none."""
+        solutions = {"frobenius_rank": run.limit, "nuclear_rank": run.references[0]}
+        values = {name: np.linalg.svd(np.nan_to_num(one.weights), compute_uv=False) for name, one in solutions.items()}
+        return {name: max(1, int(np.sum(one > INDEPENDENT * one[0]))) for name, one in values.items()}
 
     def predicted(self, runs: Any) -> Any:
         """Both solutions are sums of c_i z_i^T, so min(samples, dim) bounds their ranks."""
@@ -392,8 +394,7 @@ class Path(SelectionExperiment, Measured):
         Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.05)),
     )
     statuses = {"divergence_slope": DERIVED}
-    x = "radius"
-    dimensions = {"radius": Dimension("radius R of the ball", log=True)}
+    x, dimensions = "radius", {"radius": Dimension("radius R of the ball", log=True)}
 
     def algorithm(self) -> Any:
         """The p of the norm, and the logistic loss."""
@@ -405,8 +406,7 @@ class Path(SelectionExperiment, Measured):
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Draw problems and solve their paths."""
-        radii = self.coordinates()["radius"]
-        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, radii, asked=5)
+        return ts.figures.paths(self.task(), self.algorithm(), key, replicates, self.coordinates()["radius"])
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """How W(R) approaches the max-margin direction, see `approach`."""
@@ -441,5 +441,10 @@ class Sparsity(SelectionExperiment, Figure):
         return ts.MirrorDescent(self.p, ts.linear_growth(self.speed, self.p), self.steps)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """How the entries of W are spread, see `spread`."""
-        return ts.figures.spread(run.weights)
+        """Of the entries w: `small_share` is below a tenth of the largest; `participation` (sum |w|)^2/(d^2 sum w^2), 1
+        for equal sizes and 1/d^2 for a single entry; `peak` the largest over the root mean square.
+        """
+        size = np.abs(run.weights)
+        largest, square = size.max(), np.mean(size**2)
+        small = np.mean(size < 0.1 * largest)
+        return {"small_share": small, "participation": np.mean(size) ** 2 / square, "peak": largest / square**0.5}

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Int
 
 from solvable.attention.token_selection.algorithms import MirrorDescent, TrainingPath
 from solvable.attention.token_selection.geometry import directional_divergence
@@ -19,14 +19,8 @@ from solvable.attention.token_selection.max_margin import locally_optimal, max_m
 from solvable.attention.token_selection.path import RegularizationPath, traced_path
 from solvable.attention.token_selection.runs import Runs, limits, run_together
 from solvable.attention.token_selection.task import RandomSelection, SelectionProblem, Task
-from solvable.lab.declare import Observable, Outcome
-from solvable.numerics.precision import float64
-from solvable.numerics.random import replicate_keys
+from solvable.lab.declare import Observable, Outcome, Result, float64, replicate_keys
 from solvable.numerics.recording import log_log_slope
-from solvable.numerics.results import Result
-
-INDEPENDENT = 1e-3  # singular values below this share of the largest do not count; the nuclear gap is 1e-6
-SMALL = 0.1
 
 
 @float64
@@ -52,23 +46,11 @@ def with_ends(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**values, **{f"final_{name}": value[-1] for name, value in values.items()}}
 
 
-def joint(run: Any, p: float) -> dict[str, Any]:
-    """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in the
-    end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the selected `token` of each
-    sequence.
-    """
-    attention, label = _probabilities(run.problem, run.path, run.selected)
-    divergences = {
-        "divergence": directional_divergence(run.limit.weights, run.path.weights, p),
-        "decoder_divergence": directional_divergence(run.decoder_limit.weights, run.path.decoder, p),
-    }
-    others = {"attention_probability": attention, "label_probability": label, "token": run.selected}
-    return {**with_ends(divergences), **others}
-
-
 @float64
 @eqx.filter_jit
-def _probabilities(problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]) -> Any:
+def probabilities(problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]) -> tuple[Any, Any]:
+    """Over the steps: the mean attention on the tokens `selected`, the mean probability sigmoid(y f) of the label."""
+
     def one(weights: Any, decoder: Any) -> tuple[Any, Any]:
         maps = attention_maps(problem, weights)[:, 0]
         outputs = jnp.sum(maps * problem.scores(decoder), axis=-1)
@@ -91,30 +73,6 @@ def at_the_end(outcome: Outcome, observables: Sequence[Observable]) -> Outcome:
     return Outcome.of(kept, outcome.result, dims, at=outcome.at, runs=outcome.runs, stats=outcome.stats)
 
 
-def effective_rank(weights: Float[np.ndarray, "d d"]) -> float:
-    """(sum of the singular values)^2 over the sum of their squares: r for r equal ones."""
-    values = np.linalg.svd(weights, compute_uv=False)
-    return float(values.sum() ** 2 / max(float(values @ values), 1e-300))
-
-
-def ranks(run: Any) -> dict[str, int]:
-    """How many singular values are above a thousandth of the largest, of both solutions; 1 where there is none."""
-    values = [np.linalg.svd(np.nan_to_num(one.weights), compute_uv=False) for one in run.references]
-    frobenius, nuclear = (max(1, int(np.sum(one > INDEPENDENT * one[0]))) for one in values)
-    return {"frobenius_rank": frobenius, "nuclear_rank": nuclear}
-
-
-def spread(weights: Float[np.ndarray, "d d"]) -> dict[str, Any]:
-    """Of the entries w of W: `small_share`, those below a tenth of the largest; `participation`
-    (sum |w|)^2/(d^2 sum w^2), 1 for equal sizes and 1/d^2 for a single entry; `peak` the largest over the root mean
-    square.
-    """
-    size = np.abs(weights)
-    largest, square = size.max(), np.mean(size**2)
-    small = np.mean(size < SMALL * largest)
-    return {"small_share": small, "participation": np.mean(size) ** 2 / square, "peak": largest / square**0.5}
-
-
 def shares(run: Any) -> dict[str, bool]:
     """0 or 1 a run: `feasible`, weights exist that separate the optimal tokens; `settled`, its attention saturated;
     `globally_optimal` and `locally_optimal`, it did on the optimal, on locally optimal tokens.
@@ -130,24 +88,26 @@ def shares(run: Any) -> dict[str, bool]:
 
 
 @float64
-def on_optimal_tokens(task: RandomSelection, key: Any, replicates: Any, norms: Sequence[Any], drop: bool) -> Runs:
-    """Drawn problems, their optimal tokens and the solutions for them; `drop` gives those without their reason."""
-    problems = jax.tree_util.tree_map(np.asarray, _sampled(task, replicate_keys(key, replicates)))
+def on_optimal_tokens(task: RandomSelection, key: Any, replicates: Any, drop: bool) -> Runs:
+    """Drawn problems, their optimal tokens and the Frobenius (`limit`) and nuclear (`references`) solutions for them;
+    `drop` gives those without a solution their reason.
+    """
+    problems = jax.tree_util.tree_map(np.asarray, jax.vmap(task.sample)(replicate_keys(key, replicates)))
     best = np.asarray(jax.vmap(SelectionProblem.optimal_tokens)(problems))
     ends = (np.ones(len(best)), problems.decoder, np.zeros(len(best), int))
-    runs = Runs(problems, best, *ends, *limits(MirrorDescent(), problems, best)).beside(norms)
+    runs = Runs(problems, best, *ends, *limits(MirrorDescent(), problems, best)).separable().beside(["nuclear"])
     return runs if drop else dataclasses.replace(runs, result=np.zeros(len(best), int))
 
 
 @float64
-def paths(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, radii: Any, asked: int) -> Runs:
+def paths(task: Task, algorithm: MirrorDescent, key: Any, replicates: Any, radii: Any) -> Runs:
     """Problems drawn, and their regularisation paths from W = 0 outwards, with the radii in the place of steps.
 
-    A path counts as solved where the last `asked` radii are.
+    A path counts as solved where the last five radii are.
     """
     drawn = _paths(task, replicate_keys(key, replicates), jnp.asarray(radii), algorithm.p, algorithm.loss)
     problems, found = jax.tree_util.tree_map(np.asarray, drawn)
-    selected, saturation, codes = found.selected[:, -1], found.saturation[:, -1], found.result[:, -asked:].max(axis=1)
+    selected, saturation, codes = found.selected[:, -1], found.saturation[:, -1], found.result[:, -5:].max(axis=1)
     solutions = limits(algorithm, problems, selected)
     ends = (selected, saturation, problems.decoder, codes)
     return Runs(problems, *ends, *solutions, found.weights[:, -1], TrainingPath(found.radii, found.weights)).separable()
@@ -160,11 +120,6 @@ def approach(run: Any, p: float) -> dict[str, Any]:
     found, radii = np.asarray(directional_divergence(run.limit.weights, run.path.weights, p)), run.path.steps
     decade = radii >= 0.1 * radii[-1] * (1.0 - 1e-9)
     return {"divergence": found, "divergence_slope": log_log_slope(radii[decade], found[decade])}
-
-
-@eqx.filter_jit
-def _sampled(task: Task, keys: Any) -> SelectionProblem:
-    return jax.vmap(task.sample)(keys)
 
 
 @eqx.filter_jit

@@ -19,8 +19,7 @@ def power_norm(array: Float[Array, "..."], p: float, axes: tuple[int, ...] | Non
     largest = jnp.max(size, axis=axes, keepdims=True)
     scale = jnp.where(largest > 0.0, largest, 1.0)
     total = jnp.sum(power(size / scale, p), axis=axes, keepdims=True)
-    norm = scale * total ** (1.0 / p)
-    return jnp.squeeze(norm, axis=axes)
+    return jnp.squeeze(scale * total ** (1.0 / p), axis=axes)
 
 
 @float64
@@ -36,11 +35,12 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
     a, b = as_float64(reference), as_float64(weights)
     if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
         raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")
-    return _compiled(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))
+    return divergence_of(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))
 
 
+@eqx.filter_jit
 def divergence_of(a: Any, b: Any, p: float, axes: tuple[int, ...]) -> Float[Array, "..."]:
-    """The directional divergence over some axes, inside a traced computation; 1 for a zero b."""
+    """The directional divergence over some axes; 1 for a zero b."""
     a = a / jnp.expand_dims(power_norm(a, p, axes), axes)
     size = jnp.expand_dims(power_norm(b, p, axes), axes)
     b = b / jnp.where(size > 0.0, size, 1.0)
@@ -49,9 +49,6 @@ def divergence_of(a: Any, b: Any, p: float, axes: tuple[int, ...]) -> Float[Arra
     else:
         found = jnp.maximum(1.0 - jnp.sum(mirror_map(b, p) * a, axis=axes), 0.0)
     return jnp.where(jnp.squeeze(size, axes) > 0.0, found, 1.0)
-
-
-_compiled = eqx.filter_jit(divergence_of)
 
 
 @float64

@@ -13,13 +13,13 @@ computed as logarithms and share one factored-out scale, so that nothing underfl
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.attention.token_selection.task import Selected, SelectionProblem, Vector, Weights, first_largest
 from solvable.numerics.losses import DecreasingLoss
 
 
@@ -37,32 +37,26 @@ class Gradients(NamedTuple):
     decoder: Scaled
 
 
-def attention_logits(problem: SelectionProblem, weights: Float[Array, "d d"]) -> Float[Array, "n m T"]:
+def attention_logits(problem: SelectionProblem, weights: Weights) -> Float[Array, "n m T"]:
     """h_it = x_it^T W z_i, for every query."""
     turned = jnp.einsum("de,nme->nmd", weights, problem.query_sets)
     return jnp.einsum("nmd,ntd->nmt", turned, problem.tokens)
 
 
-def loss_value(
-    problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
-) -> Float[Array, ""]:
+def loss_value(problem: SelectionProblem, weights: Weights, decoder: Vector, loss: DecreasingLoss) -> Float[Array, ""]:
     """(1/n) sum_i loss(y_i f_i), as it is written."""
-    attention = jax.nn.softmax(attention_logits(problem, weights), axis=-1)
+    attention = attention_maps(problem, weights)
     outputs = jnp.mean(jnp.sum(attention * problem.scores(decoder)[:, None, :], axis=-1), axis=-1)
     return jnp.mean(loss.value(outputs))
 
 
-def autodiff_gradients(
-    problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
-) -> Gradients:
+def autodiff_gradients(problem: SelectionProblem, weights: Weights, decoder: Vector, loss: DecreasingLoss) -> Gradients:
     """What automatic differentiation of the loss gives: exact until the attention saturates, then noise."""
     found = jax.grad(loss_value, argnums=(1, 2))(problem, weights, decoder, loss)
     return Gradients(*(Scaled(value, jnp.zeros((), value.dtype)) for value in found))
 
 
-def stable_gradients(
-    problem: SelectionProblem, weights: Float[Array, "d d"], decoder: Float[Array, "d"], loss: DecreasingLoss
-) -> Gradients:
+def stable_gradients(problem: SelectionProblem, weights: Weights, decoder: Vector, loss: DecreasingLoss) -> Gradients:
     """The gradients at any margin, in single precision too."""
     n, length = problem.labels.shape[0], problem.tokens.shape[1]
     logits = attention_logits(problem, weights)
@@ -96,19 +90,13 @@ def stable_gradients(
     return Gradients(Scaled(in_weights, shift), Scaled(in_decoder, jnp.max(log_slope)))
 
 
-def excess_loss(
-    problem: SelectionProblem,
-    weights: Float[Array, "d d"],
-    selected: Int[Array, "n"] | Int[Array, "n m"],
-    loss: DecreasingLoss,
-    decoder: Float[Array, "d"] | None = None,
-) -> Scaled:
+def excess_loss(problem: SelectionProblem, weights: Weights, selected: Selected, loss: DecreasingLoss) -> Scaled:
     """L(W) minus the loss of attention that is saturated on the selected tokens, to relative accuracy.
 
     (1/n) sum_i [loss(gamma_i - fall_i) - loss(gamma_i)], gamma_i the mean score of the selected tokens,
     fall_i = sum_{t != selected} s_it (gamma_i,selected - gamma_it). Negative where the rest scores higher.
     """
-    scores = problem.scores(decoder)[:, None, :]
+    scores = problem.scores()[:, None, :]
     logits, place, rest = selected_and_rest(problem, weights, selected)
     log_attention = jax.nn.log_softmax(logits, axis=-1)
     best = jnp.take_along_axis(jnp.broadcast_to(scores, logits.shape), place, axis=-1)
@@ -126,22 +114,29 @@ def excess_loss(
 
 
 def selected_and_rest(
-    problem: SelectionProblem, weights: Float[Array, "d d"], selected: Any
+    problem: SelectionProblem, weights: Weights, selected: Selected
 ) -> tuple[Float[Array, "n m T"], Int[Array, "n m 1"], Bool[Array, "n m T"]]:
     """The logits, the selected token of every query, from one a sequence or one a query, and where the others are."""
-    logits, selected = attention_logits(problem, weights), jnp.asarray(selected)
-    place = jnp.broadcast_to(selected[:, None] if selected.ndim == 1 else selected, logits.shape[:2])[..., None]
+    logits = attention_logits(problem, weights)
+    place = jnp.broadcast_to(selected.reshape(len(selected), -1), logits.shape[:2])[..., None]
     return logits, place, jnp.arange(logits.shape[-1])[None, None, :] != place
 
 
-def attention_maps(problem: SelectionProblem, weights: Float[Array, "d d"]) -> Float[Array, "n m T"]:
+def attention_maps(problem: SelectionProblem, weights: Weights) -> Float[Array, "n m T"]:
     """softmax_t of the logits."""
     return jax.nn.softmax(attention_logits(problem, weights), axis=-1)
 
 
-def log_unselected(
-    problem: SelectionProblem, weights: Float[Array, "d d"], selected: Int[Array, "n"] | Int[Array, "n m"]
-) -> Float[Array, "n m"]:
+def largest_attention(problem: SelectionProblem, weights: Weights) -> tuple[Selected, Float[Array, ""]]:
+    """The token with the largest attention, one a sequence or, where it has several queries, one a query; the mean of
+    that attention.
+    """
+    maps = attention_maps(problem, weights)
+    selected = first_largest(maps)
+    return selected[:, 0] if problem.queries.ndim == 2 else selected, jnp.mean(jnp.max(maps, axis=-1))
+
+
+def log_unselected(problem: SelectionProblem, weights: Weights, selected: Selected) -> Float[Array, "n m"]:
     """log(1 - s_i,selected), to relative accuracy."""
     logits, _, others = selected_and_rest(problem, weights, selected)
     rest = jnp.where(others, logits, -jnp.inf)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from solvable.attention.token_selection.task import SelectionProblem
+from solvable.attention.token_selection.task import Norm, SelectionProblem
+from solvable.lab.declare import Result, instance, on_the_host
 from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
-from solvable.numerics.results import Result
-from solvable.numerics.validation import instance, on_the_host
 
 SUPPORT = 1e-6
-Norm = float | Literal["nuclear"]
 
 
 class MaxMargin(eqx.Module):
@@ -57,9 +55,8 @@ def max_margin(
     """
     chosen = selection(problem, selected)
     tokens, queries = np.asarray(problem.tokens, np.float64), np.asarray(problem.query_sets, np.float64)
-    place = np.broadcast_to(chosen[:, None] if chosen.ndim == 1 else chosen, queries.shape[:2])
     (n, length, dim), m = tokens.shape, queries.shape[1]
-    others = np.arange(length)[None, None, :] != place[..., None]
+    place, others = _places(problem, chosen)
     winners = tokens[np.arange(n)[:, None], place]  # (n, m, d)
     differences = winners[:, :, None, :] - tokens[:, None, :, :]  # (n, m, T, d)
     copies = others & ~differences.any(axis=-1)
@@ -73,9 +70,7 @@ def max_margin(
     mask = np.zeros(n, bool) if relaxed is None else np.asarray(relaxed)
     if mask.shape != (n,) or mask.dtype != bool or mask.all():
         raise ValueError(f"relaxed={relaxed!r} is not accepted; accepted: {n} truth values, not all of them true")
-    targets = None
-    if relaxed is not None:
-        targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
+    targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
     if isinstance(p, str):
         if p != "nuclear":
             raise ValueError(f"p={p!r} is no norm; accepted: a number from 1 to inf, or 'nuclear'")
@@ -95,8 +90,8 @@ def decoder_max_margin(problem: SelectionProblem, selected: Any, p: float = 2.0,
     `max_margin` (arXiv:2410.14581).
     """
     chosen, tokens = selection(problem, selected), np.asarray(problem.tokens, np.float64)
-    places = chosen[:, None] if chosen.ndim == 1 else chosen
-    rows = np.take_along_axis(tokens, places[..., None], axis=1).mean(1) * np.asarray(problem.labels)[:, None]
+    winners = np.take_along_axis(tokens, chosen.reshape(len(tokens), -1, 1), axis=1)
+    rows = winners.mean(1) * np.asarray(problem.labels)[:, None]
     found = minimum_norm(rows, p, throw=throw)
     return _answer(found, found.weights, found.multipliers, chosen, np.zeros(len(rows), bool), p)
 
@@ -132,16 +127,16 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
     min over i and t of (x_i,selected - x_it)^T W z_i, times |solution| / |W|, over the sequences that are not relaxed.
     """
     instance("solution", solution, (MaxMargin,))
-    if isinstance(solution.p, str):
-        raise ValueError(f"solution.p={solution.p!r} is not accepted; accepted: a solution in an entrywise norm")
-    weights = np.asarray(weights, np.float64)
-    flat = weights.reshape(-1, *weights.shape[-2:])
-    found = np.empty(len(flat))
-    for index, one in enumerate(flat):
+    p = solution.p
+    if isinstance(p, str):
+        raise ValueError(f"solution.p={p!r} is not accepted; accepted: a solution in an entrywise norm")
+
+    def ratio(one: np.ndarray) -> float:
         gaps, others = _gaps(problem, one, solution.selected)
-        size = np.linalg.norm(one.ravel(), solution.p)
-        found[index] = gaps[others & ~solution.relaxed[:, None, None]].min() * solution.norm / size if size > 0 else 0.0
-    return found.reshape(weights.shape[:-2])
+        size = np.linalg.norm(one.ravel(), p)
+        return gaps[others & ~solution.relaxed[:, None, None]].min() * solution.norm / size if size > 0 else 0.0
+
+    return np.vectorize(ratio, signature="(d,e)->()")(np.asarray(weights, np.float64))
 
 
 def selection(problem: SelectionProblem, selected: Any) -> Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]:
@@ -152,14 +147,12 @@ def selection(problem: SelectionProblem, selected: Any) -> Int[np.ndarray, "n"] 
     """
     instance("problem", problem, (SelectionProblem,))
     on_the_host("a max-margin program", problem, selected)
-    n, m = problem.query_sets.shape[:2]
-    length = problem.tokens.shape[1]
+    (n, m, _), length = problem.query_sets.shape, problem.tokens.shape[1]
     chosen = np.asarray(selected)
     if chosen.shape not in ((n,), (n, m)) or chosen.dtype.kind not in "iu":
-        raise ValueError(
-            f"selected has shape {chosen.shape} and dtype {chosen.dtype}; accepted: whole numbers of shape ({n},)"
-            + (f" or ({n}, {m})" if problem.queries.ndim == 3 else "")
-        )
+        shapes = f"({n},)" + (f" or ({n}, {m})" if problem.queries.ndim == 3 else "")
+        found = f"shape {chosen.shape} and dtype {chosen.dtype}"
+        raise ValueError(f"selected has {found}; accepted: whole numbers of shape {shapes}")
     wrong = chosen[(chosen < 0) | (chosen >= length)]
     if wrong.size:
         raise ValueError(f"selected holds {wrong[0]}; accepted: token indices from 0 to {length - 1}")
@@ -170,13 +163,16 @@ def _gaps(problem: SelectionProblem, weights: Any, selected: Any) -> tuple[np.nd
     """(x_selected - x_t)^T W z for every query and token, and which tokens are not selected: (n, m, T) each."""
     tokens, queries = np.asarray(problem.tokens, np.float64), np.asarray(problem.query_sets, np.float64)
     logits = np.einsum("ntd,nmd->nmt", tokens, queries @ np.asarray(weights).T)
-    place = np.broadcast_to(selected[:, None] if selected.ndim == 1 else selected, logits.shape[:2])[..., None]
-    others = np.arange(logits.shape[-1])[None, None, :] != place
-    return np.take_along_axis(logits, place, axis=-1) - logits, others
+    place, others = _places(problem, selected)
+    return np.take_along_axis(logits, place[..., None], axis=-1) - logits, others
 
 
-def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, relaxed: Any, p: Any) -> MaxMargin:
-    norm: Any = p if isinstance(p, str) else float(p)
-    return MaxMargin(
-        weights, found.norm, found.margin, multipliers, found.gap, found.result, chosen, relaxed, norm, found.stats
-    )
+def _places(problem: SelectionProblem, selected: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The selected token of every query (n, m), and which tokens are others (n, m, T)."""
+    place = np.broadcast_to(selected.reshape(len(selected), -1), problem.query_sets.shape[:2])
+    return place, np.arange(problem.tokens.shape[1])[None, None, :] != place[..., None]
+
+
+def _answer(found: MinimumNorm, weights: Any, multipliers: Any, chosen: Any, relaxed: Any, p: Norm) -> MaxMargin:
+    certified = (found.norm, found.margin, multipliers, found.gap, found.result)
+    return MaxMargin(weights, *certified, chosen, relaxed, p if isinstance(p, str) else float(p), found.stats)

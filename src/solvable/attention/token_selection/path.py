@@ -12,13 +12,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.token_selection.geometry import power_norm
-from solvable.attention.token_selection.gradients import attention_maps, stable_gradients
+from solvable.attention.token_selection.gradients import largest_attention, stable_gradients
 from solvable.attention.token_selection.max_margin import max_margin
-from solvable.attention.token_selection.task import SelectionProblem, first_largest
+from solvable.attention.token_selection.task import SelectionProblem
+from solvable.lab.declare import Result, float64, instance, raise_unless_successful
 from solvable.numerics.losses import DecreasingLoss, get_decreasing_loss
-from solvable.numerics.precision import float64
-from solvable.numerics.results import Result, raise_unless_successful
-from solvable.numerics.validation import instance, number
+from solvable.numerics.validation import number
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
@@ -75,14 +74,15 @@ def regularization_path(
         if solution.result == Result.INFEASIBLE:
             raise ValueError("selected holds tokens that nothing separates from the rest; accepted: another selection")
         start = solution.weights * (found[0] / solution.norm)
-    path = _path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
+    path = traced_path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
     if throw:
         raise_unless_successful(path.result, "regularization_path")
     return path
 
 
+@eqx.filter_jit
 def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, start: Any) -> RegularizationPath:
-    """The path inside a jitted computation, in float64."""
+    """The path from `start`, compiled, in float64."""
     problem = jax.tree_util.tree_map(lambda leaf: jnp.asarray(leaf).astype(jnp.float64), problem)
 
     def unit_gradient(weights: Any) -> Any:
@@ -92,38 +92,26 @@ def traced_path(p: float, loss: Any, problem: SelectionProblem, radii: Any, star
         weights, previous = carry
         weights = weights * (radius / previous)
 
-        def step(_: Any, state: Any) -> Any:
-            weights, rate = state
-            dual = mirror_map(weights, p) - rate * radius ** (p - 1.0) * unit_gradient(weights)
-            moved = inverse_mirror_map(dual, p)
-            return moved * jnp.minimum(1.0, radius / power_norm(moved, p)), rate
-
-        def missed(weights: Any) -> Any:
-            return 1.0 + jnp.sum(unit_gradient(weights) * weights) / radius
-
         def once(state: Any) -> Any:
             weights, rate, rounds, before = state
-            weights, _ = jax.lax.fori_loop(0, ROUND, step, (weights, rate))
-            after = missed(weights)
-            return weights, jnp.where(after < 0.8 * before, rate, 0.5 * rate), rounds + 1, after
+
+            def step(_: Any, weights: Any) -> Any:
+                dual = mirror_map(weights, p) - rate * radius ** (p - 1.0) * unit_gradient(weights)
+                moved = inverse_mirror_map(dual, p)
+                return moved * jnp.minimum(1.0, radius / power_norm(moved, p))
+
+            weights = jax.lax.fori_loop(0, ROUND, step, weights)
+            missed = 1.0 + jnp.sum(unit_gradient(weights) * weights) / radius
+            return weights, jnp.where(missed < 0.8 * before, rate, 0.5 * rate), rounds + 1, missed
 
         def going(state: Any) -> Any:
             return (state[2] < ROUNDS) & ~(state[3] < 1e-13)
 
         first = (weights, jnp.asarray(FIRST_STEP), jnp.asarray(0), jnp.asarray(jnp.inf))
         weights, _, _, stationarity = jax.lax.while_loop(going, once, first)
-        maps = attention_maps(problem, weights)
-        selected = first_largest(maps)
-        return (weights, radius), (
-            weights,
-            selected[:, 0] if problem.queries.ndim == 2 else selected,
-            jnp.mean(jnp.max(maps, axis=-1)),
-            jnp.maximum(stationarity, 0.0),
-            jnp.where(stationarity < STATIONARY, int(Result.SUCCESSFUL), int(Result.MAX_STEPS)),
-        )
+        code = jnp.where(stationarity < STATIONARY, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
+        found = (weights, *largest_attention(problem, weights), jnp.maximum(stationarity, 0.0), code)
+        return (weights, radius), found
 
     _, found = jax.lax.scan(solve, (start, radii[0]), radii)
     return RegularizationPath(radii, *found)
-
-
-_path = eqx.filter_jit(traced_path)

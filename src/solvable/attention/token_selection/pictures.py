@@ -17,29 +17,25 @@ COLORS = ("#4a2377", "#1b7f79", "#d1662b", "#8a8a8a")
 
 def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The divergence over steps of training with the p at this place, one line a reference, and its limits dashed."""
-    divergence = dataset.get("divergence")
-    if divergence is None or set(divergence.dims) - {"replicate", "p", "at", "reference"}:
+    if "divergence" not in dataset or set(dataset["divergence"].dims) - {"replicate", "p", "at", "reference"}:
         return False
     values = np.atleast_1d(dataset.p.values)
     if place >= len(values):
         axes.set_axis_off()
         return True
     p = float(values[place])
-    chosen = divergence.sel(p=p) if "p" in divergence.dims else divergence
-    limits = dataset.get("theory_given_final_divergence")
+    chosen = dataset.sel(p=p) if "p" in dataset.dims else dataset
+    limits = chosen.get("theory_given_final_divergence")
     for reference, color in zip(dataset.reference.values, COLORS, strict=False):
-        curve = chosen.sel(reference=reference).transpose("replicate", "at")
-        limit = None
+        curve, level = chosen["divergence"].sel(reference=reference).transpose("replicate", "at"), 0.0
         if limits is not None:  # the runs of which a limit is predicted
-            limit = (limits.sel(p=p) if "p" in limits.dims else limits).sel(reference=reference)
-            curve = curve.where(limit.notnull())
-        steps = curve["at"].values
+            limit = limits.sel(reference=reference)
+            curve, level = curve.where(limit.notnull()), float(limit.mean())
         mean, error = over_replicates(curve)
         there = np.isfinite(mean.values)
         label = f"r = {float(reference):g}" + (" (own)" if float(reference) == p else "")
-        drawn = np.nan_to_num(error.values[there])
-        axes.errorbar(steps[there], mean.values[there], drawn, color=color, marker="o", ms=3, lw=1, label=label)
-        level = 0.0 if limit is None else float(limit.mean())
+        points = curve["at"].values[there], mean.values[there], np.nan_to_num(error.values[there])
+        axes.errorbar(*points, color=color, marker="o", ms=3, lw=1, label=label)
         if level > 1e-12:
             axes.axhline(level, color=color, ls=(0, (4, 2)), lw=0.8)
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="divergence from the p = r solution")

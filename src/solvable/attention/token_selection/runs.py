@@ -13,20 +13,12 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from solvable.attention.token_selection.algorithms import MirrorDescent, TrainingPath, trained
-from solvable.attention.token_selection.max_margin import (
-    MaxMargin,
-    Norm,
-    decoder_max_margin,
-    locally_optimal,
-    max_margin,
-)
+from solvable.attention.token_selection.max_margin import MaxMargin, decoder_max_margin, locally_optimal, max_margin
 from solvable.attention.token_selection.results import SelectionResult
-from solvable.attention.token_selection.task import SelectionProblem, Task
-from solvable.lab.declare import Given
+from solvable.attention.token_selection.task import Norm, SelectionProblem, Task
+from solvable.lab.declare import Given, Result, instance, pick
 from solvable.numerics.random import normal
-from solvable.numerics.recording import pick
-from solvable.numerics.results import Result
-from solvable.numerics.validation import instance, number
+from solvable.numerics.validation import number
 
 SATURATED = 0.99
 

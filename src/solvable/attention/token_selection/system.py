@@ -19,9 +19,8 @@ from solvable.attention.token_selection.max_margin import locally_optimal
 from solvable.attention.token_selection.runs import Runs, run_together, runs_given
 from solvable.attention.token_selection.task import EqualScores, RandomSelection, SelectionProblem, Task
 from solvable.attention.token_selection.theories import theories
-from solvable.lab.declare import Example, Given, Observable, Outcome, System
-from solvable.numerics.recording import log_log_slope, log_spaced, pick, recorded_steps
-from solvable.numerics.results import Result
+from solvable.lab.declare import Example, Given, Observable, Outcome, Result, System, log_spaced, pick, recorded_steps
+from solvable.numerics.recording import log_log_slope
 
 STEPS = ("at",)
 
@@ -103,16 +102,10 @@ class TokenSelection(System):
     def example(self) -> Example:
         """Three sequences of three tokens; and ones that nothing trains, as their decoder is zero."""
         problem, algorithm = EqualScores(3, 3, 12).sample(jax.random.key(0)), MirrorDescent(steps=400)
-        return Example(
-            problem,
-            algorithm,
-            problem,
-            sizes={"init_scale": 0.1},
-            at=[40, 400],
-            failing=(dataclasses.replace(problem, decoder=0.0 * problem.decoder), algorithm),
-            code=int(Result.ZERO_GRADIENT),
-            agreement={"divergence": 0.0025, "margin_ratio": 0.0025},
-        )
+        failing = dataclasses.replace(problem, decoder=0.0 * problem.decoder), algorithm
+        code, near = int(Result.ZERO_GRADIENT), {"divergence": 0.0025, "margin_ratio": 0.0025}
+        options = {"sizes": {"init_scale": 0.1}, "at": [40, 400], "failing": failing, "code": code}
+        return Example(problem, algorithm, problem, **options, agreement=near)
 
 
 SYSTEM = TokenSelection()
@@ -140,18 +133,11 @@ def simulate(
     W_mm is the max-margin solution for the tokens a run selected: in |.|_p, or in the nuclear norm for factored
     training, whose direction is measured with p = 2.
 
-    Over the steps k of `at`: `norm` |W_k|_p; `divergence` of W_k from W_mm (see `directional_divergence`);
-    `margin_ratio` margin of W_k/|W_k| over the largest one; `saturation` mean largest attention; `log_unselected` log
-    of the largest 1 - attention on a selected token; `growth` |W_k|_p^(p-1) / (sum of rates) for normalised steps,
-    polyak_constant |W_k|/(k |W_mm|) for Polyak steps; `scaled_excess` and `offset` for fixed steps (see the theory
-    "excess_loss"); `decoder_divergence` of v_k from its own max-margin solution where it is trained.
-    Once a run: `direction` W/|W|_p at the end; `divergence_slope` the slope of log divergence over log k in
-    the last decade, k in [steps/10, steps]; `gap_slope` the fall of `log_unselected` a step over
-    [steps/2, steps]; `locally_optimal` and `globally_optimal` 1 or 0: is every selected token better than its support
-    tokens, than all tokens.
-
-    The outcome also holds the runs: `problem` (stacked along the replicates), `selected`, the end's `decoder`,
-    `weights`, their `limit`, ... (see `runs.Runs`), of which a prediction is given the first three.
+    Measured are the `observables` of the system, most of them over the steps k of `at`; the last decade is k in
+    [steps/10, steps], the second half k in [steps/2, steps]. `growth` is |W_k|_p^(p-1) / (sum of rates) for normalised
+    steps, polyak_constant |W_k|/(k |W_mm|) for Polyak steps; fixed steps alone have `scaled_excess` and `offset` (see
+    the theory "excess_loss"), a trained decoder `decoder_divergence`. The outcome also holds the runs (see
+    `runs.Runs`), of which a prediction is given `problem`, `selected` and the end's `decoder`.
 
     Raises: ValueError for arguments out of range; TypeError for a task or an algorithm of another system.
     """

@@ -1,8 +1,8 @@
-"""The problems: sequences of tokens with a query and a decoder, and three laws that draw them."""
+"""The problems: sequences of tokens with a query and a decoder, and the laws that draw them."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -10,10 +10,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.numerics.fields import Checked, array, flag, whole
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, array, flag, float64, whole
 from solvable.numerics.random import normal
 from solvable.numerics.validation import floating
+
+AnyArray = Array | np.ndarray
+Weights = Float[AnyArray, "d d"]
+Vector = Float[AnyArray, "d"]
+Selected = Int[AnyArray, "n"] | Int[AnyArray, "n m"]  # one token a sequence, or one a query
+Norm = float | Literal["nuclear"]
 
 
 class SelectionProblem(Checked):
@@ -34,7 +39,6 @@ class SelectionProblem(Checked):
 
     def sample(self, key: jax.Array | None = None) -> SelectionProblem:
         """Itself: a problem is the task that always draws itself."""
-        del key
         return self
 
     @property
@@ -96,10 +100,9 @@ class EqualScores(Checked):
 
     def __check_init__(self) -> None:
         if self.dim <= self.samples * self.length:
-            raise ValueError(
-                f"dim={self.dim} is too small for samples={self.samples} of length={self.length}; accepted: more than "
-                f"{self.samples * self.length}"
-            )
+            sizes = f"samples={self.samples} of length={self.length}"
+            least = self.samples * self.length
+            raise ValueError(f"dim={self.dim} is too small for {sizes}; accepted: more than {least}")
 
     @float64
     @eqx.filter_jit

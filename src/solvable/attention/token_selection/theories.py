@@ -41,17 +41,17 @@ def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarra
             "theory='growth' speaks of W trained alone by normalized or polyak steps; accepted: "
             "parameterization='matrix', no decoder, and theory='excess_loss' for fixed steps"
         )
-    size, ones = None if runs is None else runs.limit.norm, np.ones(len(at))
+    ones, speed = np.ones(len(at)), algorithm.speed
     if algorithm.step == "normalized":
-        norm, speed = algorithm.summed_rates(at) ** (1.0 / (algorithm.p - 1.0)), algorithm.speed
-        slopes = None if size is None or speed is None else -speed / size
+        slopes = None if runs is None or speed is None else -speed / runs.limit.norm
+        norm = algorithm.summed_rates(at) ** (1.0 / (algorithm.p - 1.0))
         return _said(runs, norm=norm, growth=ones, gap_slope=slopes)
-    if size is None:
+    if runs is None:
         raise ValueError(
             f"given=None is not accepted with theory='growth' and step={algorithm.step!r}, whose growth depends on the "
             "max-margin norm; accepted: an outcome of simulate"
         )
-    return _said(runs, norm=at * size[:, None] / float(algorithm.polyak_constant), growth=ones)
+    return _said(runs, norm=at * runs.limit.norm[:, None] / float(algorithm.polyak_constant), growth=ones)
 
 
 def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
@@ -103,7 +103,7 @@ theories: dict[str, Theory] = {
             "decoder_divergence": Status("asymptotic", "reconstruction"),
         },
         max_margin,
-        given=GIVEN,
+        GIVEN,
         needs_given=True,
     ),
     "growth": Theory(
@@ -111,28 +111,28 @@ theories: dict[str, Theory] = {
         "the fall of log(1 - attention) a step, and the norm of Polyak steps",
         {"norm": _DERIVED, "growth": _DERIVED, "gap_slope": _DERIVED},
         growth,
-        given=GIVEN,
+        GIVEN,
     ),
     "rate": Theory(
         "the slope of log divergence over log steps: -2 min(1, 1/(p-1)) for normalised steps of constant rate, -2 for "
         "linear growth and Polyak steps",
         {"divergence_slope": _DERIVED},
         rate,
-        given=GIVEN,
+        GIVEN,
     ),
     "excess_loss": Theory(
         "fixed steps: the excess loss times eta k over (p-1) m^(p-2) |W_mm|_p^p, m = |W|/|W_mm|, goes to 1; at p = 2 "
         "<W, W_mm>/|W_mm|^2 - log(eta k) goes to sum_j lambda_j log(beta_j/lambda_j)/|W_mm|^2",
         {"scaled_excess": _DERIVED, "offset": _DERIVED},
         excess_loss,
-        given=GIVEN,
+        GIVEN,
         needs_given=True,
     ),
     "polyak": Theory(
         "Polyak steps: log(1 - attention) falls by 1/polyak_constant a step, whatever the data",
         {"gap_slope": _DERIVED},
         polyak,
-        given=GIVEN,
+        GIVEN,
     ),
 }
 
@@ -148,8 +148,7 @@ def offset(algorithm: MirrorDescent, problem: SelectionProblem, solution: MaxMar
 
     scores = np.asarray(problem.scores(), np.float64)
     multipliers = solution.multipliers.reshape(len(scores), -1, scores.shape[1])
-    places = solution.selected.reshape(len(scores), -1)
-    places = np.broadcast_to(places, multipliers.shape[:2])
+    places = np.broadcast_to(solution.selected.reshape(len(scores), -1), multipliers.shape[:2])
     best = np.take_along_axis(scores, places, axis=1)  # (n, m)
     log_slope = np.asarray(algorithm.loss.log_slope(jnp.asarray(best.mean(axis=1))))
     gaps = best[:, :, None] - scores[:, None, :]
