@@ -99,6 +99,11 @@ class DiagonalNetwork(_Scaled):
         """L = log(1 / epsilon)."""
         return -self.log_scale
 
+    @property
+    def speed(self) -> float:
+        """By how much the rescaled time grows in a training time log(1/eps): 2, or 4 for "square"."""
+        return 4.0 if self.positive else 2.0
+
     def layers(self, dim: int) -> Layers:
         """The weights of both signs in dimension `dim`.
 
@@ -143,10 +148,10 @@ class DiagonalNetwork(_Scaled):
         absent("init", init, "training starts from the layers of the algorithm")
         on_the_host("train", self, problem, at)
         times = times_of([problem], self, recorded_times(at, MULTIPLES), "first_kink" if at is None else "one")
-        solution, average, result = self.run_many([problem], times)
+        solution, average, result = pick(self.run_many([problem], times), 0)
         if throw:
-            raise_unless_successful(result[0], f"{type(self).__name__}.train")
-        return Run(times[0], solution[0], average[0], result[0], problem)
+            raise_unless_successful(result, f"{type(self).__name__}.train")
+        return Run(times[0], solution, average, result, problem)
 
 
 class GradientFlow(DiagonalNetwork):
@@ -165,8 +170,7 @@ class GradientFlow(DiagonalNetwork):
     def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
         if not full:
             return solved(flows, problems, layers, times)
-        speed = 4.0 if self.positive else 2.0
-        runs = [train_layers(problem, layers, speed, row) for problem, row in zip(problems, times, strict=True)]
+        runs = [train_layers(problem, layers, self.speed, row) for problem, row in zip(problems, times, strict=True)]
         solution, average, result = map(np.stack, zip(*runs, strict=True))
         return solution, average, result
 
@@ -186,11 +190,11 @@ class GradientDescent(DiagonalNetwork, _Stepped):
     @property
     def time_step(self) -> Any:
         """By how much one step moves the rescaled time: 2 g / log(1/eps), 4 g / log(1/eps) for "square"."""
-        return (4.0 if self.positive else 2.0) * self.learning_rate / self.log_inverse
+        return self.speed * self.learning_rate / self.log_inverse
 
     def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
         del full
-        rate = (2.0 if self.positive else 1.0) * as_float64(self.learning_rate)
+        rate = 0.5 * self.speed * as_float64(self.learning_rate)
         steps = np.rint(times / float(self.time_step))
         if steps.max() > MOST_STEPS or (steps.max() == 0.0 < times.max()):
             raise ValueError(
