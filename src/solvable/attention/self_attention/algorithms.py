@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import (
     gradients_of,
-    largest_values,
     spectral_norm,
     symmetric_root,
     unwhitened,
@@ -24,7 +23,7 @@ from solvable.attention.self_attention.streaming import attended, loss_and_gradi
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
 from solvable.numerics.fields import Checked, flag, real, whole, word
 from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.recording import log_spaced, recorded, recorded_steps
+from solvable.numerics.recording import log_spaced, pick, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import instance
 from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
@@ -231,16 +230,13 @@ class PreconditionedDescent(Checked):
             in_score = source.inverse @ in_score @ source.inverse_root @ self._damped(value) @ source.inverse_root
         else:
             if self.renormalize:
-                sizes = (spectral_norm(score), spectral_norm(value))
-                rates = tuple(self.learning_rate / size**2 for size in sizes)
+                rates = tuple(self.learning_rate / spectral_norm(factor) ** 2 for factor in (score, value))
             if self.preconditioner != "none":
                 in_value, in_score = in_value @ source.inverse, in_score @ source.inverse
             if self.preconditioner == "full":
                 in_score = source.inverse @ in_score
-        moved = params.score - rates[1] * in_score
-        if self.value == "closed_form":
-            return self.settled(source, Parameters(params.value, moved))
-        return self.settled(source, Parameters(params.value - rates[0] * in_value, moved))
+        stepped = Parameters(params.value - rates[0] * in_value, params.score - rates[1] * in_score)
+        return self.settled(source, stepped)
 
     def _damped(self, factor: Array) -> Array:
         """(F^T F + damping |F|_2^2 I)^-1, the pseudo-inverse where the damping is 0."""
@@ -270,7 +266,7 @@ def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
         matrix = jnp.linalg.lstsq(tokens, targets)[0].T
     else:
         matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
-    values = largest_values(matrix, covariance)
+    values = jnp.linalg.svd(matrix @ jnp.linalg.cholesky(covariance), compute_uv=False)
     return 1.0 / (values[0] + values[-1])
 
 
@@ -333,7 +329,7 @@ def trained(
     # one step more than asked for, whose parameters are dropped: it records the last loss without compiling it again
     (_, losses), (path, _) = recorded(advance, (start, blank), jnp.append(stops, stops[-1] + 1))
     path = jax.tree_util.tree_map(lambda leaf: leaf[:-1], path)
-    last = jax.tree_util.tree_map(lambda leaf: leaf[-1], path)
+    last = pick(path, -1)
     finite = jnp.all(jnp.isfinite(last.value)) & jnp.all(jnp.isfinite(last.score))
     moves = jnp.any(start.value != 0.0) | jnp.any(start.score != 0.0)
     code = jnp.where(moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))

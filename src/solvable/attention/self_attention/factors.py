@@ -35,10 +35,7 @@ REACHED = 1e-10  # of the excess risk of the zero map
 
 def sizes(value: Float[Array, "m d"], score: Float[Array, "d d"]) -> dict[str, Array]:
     """|Bt|_2 and |At^T At - Bt^T Bt|_F of whitened factors."""
-    return {
-        "score_norm": spectral_norm(score),
-        "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score),
-    }
+    return {"score_norm": spectral_norm(score), "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score)}
 
 
 def speed(losses: Float[Array, "K"], scale: Float[Array, ""]) -> dict[str, Array]:
@@ -74,8 +71,6 @@ def trajectories(algorithm: PreconditionedDescent, task: LinearMap, starts: Para
         in_value, in_score, in_columns = _metric(algorithm, value, score, task.covariance)
         unbalanced = algorithm.balance * (value.T @ value - score.T @ score)
         moved = score - in_score @ (error.T @ value - score @ unbalanced) @ in_columns
-        if algorithm.value == "closed_form":
-            return _settled(algorithm, goal, value, moved), measured(value, score)
         descended = value - (error @ score + value @ unbalanced) @ in_value
         return _settled(algorithm, goal, descended, moved), measured(value, score)
 

@@ -75,9 +75,8 @@ def norm_of(score: Array, covariance: Array) -> Float[Array, ""]:
 def spectral_norm(matrix: Array) -> Float[Array, ""]:
     """The largest singular value; NaN for a matrix that is not finite, of which LAPACK would print a complaint."""
     finite = jnp.all(jnp.isfinite(matrix))
-    return jnp.where(
-        finite, jnp.linalg.norm(jnp.where(finite, matrix, jnp.eye(*matrix.shape, dtype=matrix.dtype)), 2), jnp.nan
-    )
+    sound = jnp.where(finite, matrix, jnp.eye(*matrix.shape, dtype=matrix.dtype))
+    return jnp.where(finite, jnp.linalg.norm(sound, 2), jnp.nan)
 
 
 class ContextTerms(NamedTuple):
@@ -144,12 +143,6 @@ def whitened(value: Array, score: Array, root: Array) -> tuple[Array, Array]:
 def unwhitened(value: Array, score: Array, inverse_root: Array) -> tuple[Array, Array]:
     """A and B of At and Bt."""
     return value @ inverse_root, inverse_root @ score @ inverse_root
-
-
-@jax.jit
-def largest_values(matrix: Array, covariance: Array) -> Array:
-    """The singular values of M Sigma^1/2."""
-    return jnp.linalg.svd(matrix @ jnp.linalg.cholesky(covariance), compute_uv=False)
 
 
 def _with_gradient(function: Callable[..., Array]) -> Callable[..., Array]:

@@ -76,10 +76,10 @@ class SelfAttention(System):
     )
 
     def train(
-        self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *, query_count=256, init=None, **n: Any
+        self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *, query_count=256, init=None, **tokens: Any
     ) -> Runs:
         """Train on one drawn sequence a key, or on the population."""
-        length, fresh = lengths(**n).values()
+        length, fresh = lengths(**tokens).values()
         if length is not None:
             check_length("context_length", length, task.matrix.shape[1])
         counts = (length, fresh, integer("query_count", query_count, at_least=1))
@@ -146,11 +146,9 @@ def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dic
 
     Raises: ValueError for numbers below 1.
     """
+    fresh_context_length = context_length if fresh_context_length is None else fresh_context_length
     found = {"context_length": context_length, "fresh_context_length": fresh_context_length}
-    found = {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
-    if fresh_context_length is None:
-        found["fresh_context_length"] = found["context_length"]
-    return found
+    return {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
 
 
 @eqx.filter_jit
