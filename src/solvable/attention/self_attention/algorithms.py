@@ -21,11 +21,9 @@ from solvable.attention.self_attention.population import (
 )
 from solvable.attention.self_attention.streaming import attended, loss_and_gradients
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
-from solvable.numerics.fields import Checked, flag, real, whole, word
+from solvable.lab.declare import Checked, flag, instance, log_spaced, pick, real, recorded, recorded_steps, whole, word
 from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.recording import log_spaced, pick, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import instance
 from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
 
 RECORDED = 30

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.attention.self_attention.streaming import attended, concentration, streamed_loss
-from solvable.numerics.fields import Checked, converted
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, converted, float64
 from solvable.numerics.validation import floating
 
 

@@ -15,9 +15,8 @@ from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import symmetric_root, unwhitened
 from solvable.attention.self_attention.streaming import attended
 from solvable.attention.self_attention.task import LinearMap
+from solvable.lab.declare import batched_map, float64, replicate_keys
 from solvable.numerics.bisection import bisect
-from solvable.numerics.precision import batched_map, float64
-from solvable.numerics.random import replicate_keys
 from solvable.numerics.validation import integer, number
 
 QUERIES = 64

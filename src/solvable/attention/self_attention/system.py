@@ -24,11 +24,7 @@ from solvable.attention.self_attention.population import excess_of, symmetric_ro
 from solvable.attention.self_attention.streaming import attended, concentration
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem
 from solvable.attention.self_attention.theories import theories
-from solvable.lab.declare.given import Given
-from solvable.lab.declare.outcome import Outcome
-from solvable.lab.declare.system import Example, System
-from solvable.lab.declare.theory import Observable
-from solvable.numerics.precision import batched_map
+from solvable.lab.declare import Example, Given, Observable, Outcome, System, batched_map
 from solvable.numerics.validation import instance, integer
 
 

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.numerics.fields import Checked, array, real
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, array, float64, real
 from solvable.numerics.random import normal
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import integer, number

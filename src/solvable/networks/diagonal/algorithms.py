@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvable.lab.declare import Checked, absent, array, instance, on_the_host, pick, real, recorded_times, word
 from solvable.networks.diagonal.flow import flows
 from solvable.networks.diagonal.layers import Layers, Solved, descents, solved, train_layers
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.fields import Checked, array, real, word
 from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.recording import pick, recorded_times
 from solvable.numerics.results import is_traced, raise_unless_successful
-from solvable.numerics.validation import absent, instance, on_the_host
 
 MOST_STEPS = 10**9  # of gradient descent, half an hour
 MULTIPLES = np.geomspace(0.5, 30.0, 61)  # the times of `at=None`

@@ -11,10 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.integrate import solve_ivp
 
+from solvable.lab.declare import Result, batched_map, recorded
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.precision import batched_map
-from solvable.numerics.recording import recorded
-from solvable.numerics.results import Result
 
 RTOL, ATOL = 1e-12, 1e-10
 Solved = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (R, K, d), averages (R, K, d), `Result` codes (R,)

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from solvable.lab.declare import float64, instance
 from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientDescent, GradientFlow, Run, Runs
 from solvable.networks.diagonal.lasso import LassoPath, lasso_objective, lasso_path
 from solvable.networks.diagonal.limit import LimitPath, limit_path
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.precision import float64
-from solvable.numerics.validation import instance
 
 ACTIVE = 1e-3  # of max |r| / max M_ii, the unit of x: coordinates below it do not count as active
 

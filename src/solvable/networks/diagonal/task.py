@@ -10,12 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvable.lab.declare import Checked, SolveError, flag, float64, on_the_host, real, whole
 from solvable.networks.diagonal.lasso import lasso_path
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.fields import Checked, flag, real, whole
-from solvable.numerics.precision import float64
-from solvable.numerics.results import SolveError
-from solvable.numerics.validation import on_the_host
 
 DRAWS = 32  # problems drawn at once when some are rejected
 MOST_DRAWS = 100_000
