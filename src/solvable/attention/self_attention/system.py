@@ -155,11 +155,11 @@ def _drawn(task: LinearMap, counts: tuple[int | None, int | None, int], keys: An
 
     def one(key: Any) -> Any:
         draw_key, start_key = jax.random.split(key)
-        tokens, targets = task.draw(draw_key, own if fresh is None else own + fresh + count)
-        problem = None if length is None else RegressionProblem(tokens[:own], targets[:own])
-        if fresh is None:
-            return start_key, problem, None, None
+        if fresh is None:  # and so no sequence
+            return start_key, None, None, None
         end = own + fresh
+        tokens, targets = task.draw(draw_key, end + count)
+        problem = None if length is None else RegressionProblem(tokens[:own], targets[:own])
         return start_key, problem, tokens[own:end], RegressionProblem(tokens[end:], targets[end:])
 
     return batched_map(one, keys)

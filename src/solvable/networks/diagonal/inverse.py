@@ -45,14 +45,11 @@ class ActiveSet:
         old = len(self.index)
         if self.count < old:
             return vectors
-        size = min(2 * old, self.rank)
-        inverse = np.zeros((size, size), order="F")
-        inverse[:old, :old] = self.inverse
-        self.inverse = inverse
-        self.columns = np.concatenate([self.columns, np.zeros((size - old, self.columns.shape[1]))])
-        self.index = np.concatenate([self.index, np.zeros(size - old, dtype=np.intp)])
-        every = (*vectors, self.held, self.units)
-        *longer, self.held, self.units = (np.concatenate([vector, np.zeros(size - old)]) for vector in every)
+        more = (0, min(2 * old, self.rank) - old)
+        self.inverse = np.asfortranarray(np.pad(self.inverse, more))
+        self.columns = np.pad(self.columns, (more, (0, 0)))
+        every = (self.index, self.held, self.units, *vectors)
+        self.index, self.held, self.units, *longer = (np.pad(vector, more) for vector in every)
         return tuple(longer)
 
     def precision(self, x: np.ndarray, linear: np.ndarray, rate: np.ndarray) -> float:

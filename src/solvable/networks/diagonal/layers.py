@@ -115,7 +115,7 @@ def train_layers(problem: Quadratic, layers: Layers, speed: float, times: np.nda
         found = solve_ivp(velocity, (0.0, max(float(stops[-1]), 1e-300)), start, "DOP853", stops, rtol=RTOL, atol=ATOL)
     if not found.success or found.y.shape[1] != len(times):
         lost = np.full((len(times), dim), np.nan)
-        return lost, lost.copy(), int(Result.NONFINITE)
+        return lost, lost, int(Result.NONFINITE)
     first, second, integral = np.split(found.y, 3)
     solution = (np.exp(2.0 * first) - np.exp(2.0 * second)).T
     whole = stops[:, None] > 0.0
