@@ -340,14 +340,13 @@ class Limit(LinearMapExperiment, Measured):
         best = self.algorithm().train(self.task(), at=[0]).parameters
         return sa.Parameters((1.0 + self.error) * best.value, best.score)
 
-    def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
+    def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
         """The losses of the fixed parameters."""
         options = {"context_length": self.samples, "key": key, "replicates": replicates, "at": [0]}
-        return Sweep([sa.simulate(self.task(), self.algorithm(), init=self.layer(), **options)])
-
-    def measure(self, run: Any) -> Mapping[str, Any]:
-        """Both losses."""
-        return {name: run[0][name][0] for name in ("train_loss", "fresh_excess_risk")}
+        found = sa.simulate(self.task(), self.algorithm(), init=self.layer(), **options)
+        return self._outcome(
+            {item.name: found.values[item.name][:, 0] for item in self.observables}, found.result, None
+        )
 
     def predict(self, overlay: Overlay, given: Any = None) -> Outcome:
         """The limit, with or without its term in 1/n."""

@@ -57,10 +57,6 @@ class RegressionExperiment(Figure):
         """Random problems, of the kind that the figure names."""
         return dn.RandomRegression(self.samples, self.dim, MONOTONE[getattr(self, "path", "any")])
 
-    def shared(self) -> dict[str, Any]:
-        """Times in units of the first kink."""
-        return {"unit": "first_kink", "at": np.geomspace(0.5, 30.0, 61)}
-
     def simulate(self, key: jax.Array, replicates: int | range) -> Any:
         """Train on the same problems in every cell."""
         import jax

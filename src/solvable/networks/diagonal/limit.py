@@ -23,8 +23,7 @@ class LimitPath(eqx.Module):
     """The limit x(s) of a diagonal network's iterate at the rescaled time s, as its initialisation vanishes.
 
     jumps (J,): increasing times; plateaux (J, d): x on [jumps[k], jumps[k+1]), the last of which never ends; duals
-    (J, d): omega = s r - M int_0^s x at the jumps, which lies between -(1 + weight_decay s) and 1 + weight_decay s;
-    first_jumps (d,): the time at which each coordinate first becomes nonzero, inf for never.
+    (J, d): omega = s r - M int_0^s x at the jumps, which lies between -(1 + weight_decay s) and 1 + weight_decay s.
 
     Called with s, a number or an array (...,), it returns x(s) (..., d), zero before the first jump; `average(s)` is
     (1/s) int_0^s x. Raises: ValueError for an s < 0, and for `average` an s that is not above 0.
@@ -78,13 +77,10 @@ def limit_path(
     its optimality conditions.
     """
     factor, linear, decay = parts(problem, weight_decay, positive)
-    keeps = False
-    if positive and check_assumptions:
-        failing = _failing(problem, factor)
-        keeps = not failing
-        if failing:
-            warnings.warn(f"{failing}, so coordinates may leave again; the general algorithm is used", stacklevel=2)
-    flow = _Flow(factor, linear, decay, positive, keeps)
+    failing = _failing(problem, factor) if positive and check_assumptions else ""
+    if failing:
+        warnings.warn(f"{failing}, so coordinates may leave again; the general algorithm is used", stacklevel=2)
+    flow = _Flow(factor, linear, decay, positive, keeps=positive and check_assumptions and not failing)
     with one_blas_thread():
         rows = flow.run()
         jumps, plateaux = np.array(list(rows)), spread(rows, 1, len(linear))
