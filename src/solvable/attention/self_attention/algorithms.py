@@ -277,10 +277,7 @@ def spectral_factors(goal: Float[Array, "m d"]) -> tuple[Float[Array, "m d"], Fl
 
 
 def check_length(name: str, length: int, dim: int) -> None:
-    """Check that least squares and the covariance of a sequence are determined.
-
-    Raises: ValueError.
-    """
+    """Raises: ValueError unless least squares and the covariance of a sequence are determined."""
     if length <= dim:
         raise ValueError(
             f"{name}={length} tokens of dimension {dim} have a singular covariance, so that neither the spectral "
@@ -289,10 +286,7 @@ def check_length(name: str, length: int, dim: int) -> None:
 
 
 def start_of(problem: RegressionProblem | LinearMap, init: Any) -> Parameters:
-    """The parameters given, in the dtype of the problem.
-
-    Raises: TypeError, or ValueError for shapes that do not fit and a start at zero.
-    """
+    """The parameters given, in the dtype of the problem. Raises: ValueError if they do not fit or are zero."""
     if isinstance(problem, LinearMap):
         shape, dtype = problem.matrix.shape, jnp.float64
     else:

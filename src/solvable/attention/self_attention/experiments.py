@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from solvable.attention import self_attention as sa
-from solvable.lab.declare import (
-    Dimension,
-    Experiment,
-    Measured,
-    Observable,
-    Overlay,
-    Predicted,
-    Status,
-    axis,
-    parameter,
-)
+from solvable.lab.declare import Experiment, Measured, axis, parameter
+from solvable.lab.declare.theory import Dimension, Observable, Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
@@ -208,10 +199,7 @@ class Floor(LinearMapExperiment, Measured):
         return {"samples": [self.smallest * 2**power for power in range(self.doublings + 1)]}
 
     def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
-        """Train at every number of tokens.
-
-        Raises: ValueError for one alone, through which there is no slope.
-        """
+        """Train at every number of tokens. Raises: ValueError for one alone, through which there is no slope."""
         import jax
 
         if self.doublings < 1:
@@ -344,9 +332,8 @@ class Limit(LinearMapExperiment, Measured):
         """The losses of the fixed parameters."""
         options = {"context_length": self.samples, "key": key, "replicates": replicates, "at": [0]}
         found = sa.simulate(self.task(), self.algorithm(), init=self.layer(), **options)
-        return self._outcome(
-            {item.name: found.values[item.name][:, 0] for item in self.observables}, found.result, None
-        )
+        values = {item.name: getattr(found, item.name)[:, 0] for item in self.observables}
+        return self._outcome(values, found.result, None)
 
     def predict(self, overlay: Overlay, given: Any = None) -> Outcome:
         """The limit, with or without its term in 1/n."""

@@ -17,15 +17,7 @@ from jaxtyping import Array, Float
 
 from solvable.attention.self_attention.algorithms import PreconditionedDescent, spectral_factors
 from solvable.attention.self_attention.layer import Parameters
-from solvable.attention.self_attention.population import (
-    ContextTerms,
-    context_terms,
-    excess_of,
-    spectral_norm,
-    symmetric_root,
-    unwhitened,
-    whitened,
-)
+from solvable.attention.self_attention.population import spectral_norm, symmetric_root, unwhitened, whitened
 from solvable.attention.self_attention.task import LinearMap
 
 NONZERO = 1e-9  # of the largest eigenvalue
@@ -103,17 +95,6 @@ def local_rates(algorithm: PreconditionedDescent, task: LinearMap, ends: Paramet
         return jnp.max(jnp.where(found > NONZERO * found[-1], (1.0 - found) ** 2, 0.0))
 
     return jax.vmap(one)(jax.tree_util.tree_map(jnp.asarray, ends))
-
-
-@jax.jit
-def finite_contexts(task: LinearMap, path: Parameters) -> tuple[Float[Array, "R K"], ContextTerms]:
-    """The excess risk along the paths, and what stands before 1/n there."""
-    matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
-
-    def one(value: Array, score: Array) -> Any:
-        return excess_of(value, score, matrix, covariance), context_terms(value, score, matrix, covariance)
-
-    return jax.vmap(jax.vmap(one))(path.value, path.score)
 
 
 def _metric(algorithm: PreconditionedDescent, value: Array, score: Array, covariance: Array) -> tuple[Array, ...]:

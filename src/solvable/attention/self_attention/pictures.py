@@ -31,11 +31,11 @@ def draw_convergence(panel: str, label: str, axes: Axes, dataset: xarray.Dataset
     if more := {dim for name in shown for dim in extra_dims(dataset[name], "preconditioner", "condition")}:
         return note(axes, panel, f"give one value of {', '.join(sorted(more))}")
     for place, condition in enumerate(np.atleast_1d(dataset.condition.values)):
-        points = {"ls": "none", "marker": "os^Dv"[place % 5], "mec": "white", "mew": 0.3, "ms": 6.0 - 1.3 * place}
+        points = {**POINTS, "marker": "os^Dv"[place % 5], "mec": "white", "mew": 0.3, "ms": 6.0 - 1.3 * place}
         for name in shown:
             array = chosen(dataset[name], preconditioner=panel, condition=condition).isel(replicate=0)
             there = (array.values > DRAWN) & (array["at"].values > 0)
-            style = {"label": f"{condition:g}", **points} if name == "excess_risk" else {"lw": 1.0}
+            style: Any = {"label": f"{condition:g}", **points} if name == "excess_risk" else {"lw": 1.0}
             axes.plot(array["at"].values[there], array.values[there], color=COLORS[place % len(COLORS)], **style)
     axes.set(xscale="log", yscale="log", xlabel="steps", ylabel="excess risk", ylim=(DRAWN, 1.0), xlim=(0.8, 4000))
     axes.set_title({"none": "no preconditioner"}.get(panel, panel), fontsize="medium")
@@ -89,7 +89,8 @@ def draw_limit(panel: str, label: str, axes: Axes, dataset: xarray.Dataset) -> b
         if predicted is not None:
             axes.plot(tokens, np.broadcast_to(predicted.values, tokens.shape), color=color, lw=1.2, label=words)
     if array is not None:
-        axes.errorbar(tokens, *map(np.atleast_1d, moments(array)), color=COLORS[1], label="simulation ± 1 se", **POINTS)
+        mean, error = map(np.atleast_1d, moments(array))
+        axes.errorbar(tokens, mean, error, color=COLORS[1], label="simulation ± 1 se", **POINTS)
     axes.set(xscale="log", xlabel="tokens n", ylabel=label)
     ticks(axes, tokens)
     legend(axes)

@@ -116,6 +116,17 @@ def context_terms(value: Array, score: Array, matrix: Array, covariance: Array) 
     return ContextTerms(constant, fresh, own, share)
 
 
+@jax.jit
+def finite_contexts(task: LinearMap, path: Parameters) -> tuple[Float[Array, "R K"], ContextTerms]:
+    """The excess risk along the paths, and what stands before 1/n there."""
+    matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
+
+    def one(value: Array, score: Array) -> Any:
+        return excess_of(value, score, matrix, covariance), context_terms(value, score, matrix, covariance)
+
+    return jax.vmap(jax.vmap(one))(path.value, path.score)
+
+
 def symmetric_root(covariance: Array) -> tuple[Array, Array]:
     """Sigma^1/2 and its inverse."""
     values, vectors = jnp.linalg.eigh(covariance)

@@ -29,9 +29,7 @@ def attended(score: Float[Array, "d d"], queries: Float[Array, "q d"], context: 
 
 def concentration(score: Float[Array, "d d"], queries: Float[Array, "q d"], context: Float[Array, "n d"]) -> Array:
     """sum_j P_ij^2 of every query, (q,)."""
-    return _of_rows(
-        lambda weights, total: jnp.sum(weights * weights, axis=1) / total[:, 0] ** 2, score, queries, context
-    )
+    return _of_rows(lambda weights, total: jnp.sum(weights**2, axis=1) / total[:, 0] ** 2, score, queries, context)
 
 
 @jax.custom_vjp

@@ -87,7 +87,7 @@ class SelfAttention(System):
 
     def measure(self, task: LinearMap, algorithm: PreconditionedDescent, runs: Runs, at: Any) -> Mapping[str, Any]:
         """The observables of runs; of another law than ours not the risks that only our limit knows."""
-        return jax.tree_util.tree_map(np.asarray, _measured(task, self.is_foreign(task), runs, jnp.asarray(at)))
+        return _measured(task, self.is_foreign(task), runs, jnp.asarray(at))
 
     def times(self, task: LinearMap, algorithm: PreconditionedDescent, at: Any, unit: str) -> Int[np.ndarray, "K"]:
         """The steps to record."""
@@ -138,10 +138,7 @@ class SelfAttention(System):
 
 
 def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
-    """The numbers of tokens; a fresh context has as many as the own unless told otherwise.
-
-    Raises: ValueError for numbers below 1.
-    """
+    """The numbers of tokens, for a fresh context those of the own unless told otherwise. Raises: ValueError below 1."""
     fresh_context_length = context_length if fresh_context_length is None else fresh_context_length
     found = {"context_length": context_length, "fresh_context_length": fresh_context_length}
     return {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}

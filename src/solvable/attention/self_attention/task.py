@@ -37,7 +37,6 @@ class RegressionProblem(Checked):
 
     def sample(self, key: jax.Array | None = None, samples: int | None = None) -> RegressionProblem:
         """Itself: a problem is the task that always draws itself."""
-        del key, samples
         return self
 
 
@@ -104,10 +103,7 @@ class LinearMap(Checked):
 
     @float64
     def sample(self, key: jax.Array, samples: int) -> RegressionProblem:
-        """Draw n = `samples` tokens and their targets, in float64.
-
-        Raises: ValueError for samples < 1.
-        """
+        """Draw n = `samples` tokens and their targets, in float64. Raises: ValueError for samples < 1."""
         return RegressionProblem(*self.draw(key, integer("samples", samples, at_least=1)))
 
     def draw(self, key: jax.Array, samples: int) -> tuple[Float[Array, "n d"], Float[Array, "n m"]]:

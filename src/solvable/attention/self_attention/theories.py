@@ -63,7 +63,7 @@ def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any
 
 def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
     """The state recorded at each step on a finite context; without runs, or of one state, the same at every step."""
-    from solvable.attention.self_attention.factors import finite_contexts
+    from solvable.attention.self_attention.population import finite_contexts
     from solvable.numerics.results import Result
 
     length, fresh_length = lengths["context_length"], lengths["fresh_context_length"]

@@ -103,10 +103,7 @@ class DiagonalNetwork(_Scaled):
         return 4.0 if self.positive else 2.0
 
     def layers(self, dim: int) -> Layers:
-        """The weights of both signs in dimension `dim`.
-
-        Raises: ValueError for layers of another length.
-        """
+        """The weights of both signs in dimension `dim`. Raises: ValueError for layers of another length."""
         first, second = (as_float64(layer) for layer in (self.first_layer, self.second_layer))
         for name, layer in (("first_layer", first), ("second_layer", second)):
             if layer.shape not in ((), (dim,)):
@@ -141,7 +138,6 @@ class DiagonalNetwork(_Scaled):
         Raises: TypeError for what is no problem; ValueError for bad times, and inside a transformation of JAX;
         SolveError, unless throw=False, when the run fails.
         """
-        del key
         instance("problem", problem, (Quadratic,))
         absent("init", init, "training starts from the layers of the algorithm")
         on_the_host("train", self, problem, at)
@@ -191,7 +187,6 @@ class GradientDescent(DiagonalNetwork, _Stepped):
         return self.speed * self.learning_rate / self.log_inverse
 
     def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
-        del full
         rate = 0.5 * self.speed * as_float64(self.learning_rate)
         steps = np.rint(times / float(self.time_step))
         if steps.max() > MOST_STEPS or (steps.max() == 0.0 < times.max()):

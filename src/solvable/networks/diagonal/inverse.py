@@ -48,8 +48,8 @@ class ActiveSet:
         more = (0, min(2 * old, self.rank) - old)
         self.inverse = np.asfortranarray(np.pad(self.inverse, more))
         self.columns = np.pad(self.columns, (more, (0, 0)))
-        every = (self.index, self.held, self.units, *vectors)
-        self.index, self.held, self.units, *longer = (np.pad(vector, more) for vector in every)
+        self.index = np.pad(self.index, more)
+        self.held, self.units, *longer = (np.pad(vector, more) for vector in (self.held, self.units, *vectors))
         return tuple(longer)
 
     def precision(self, x: np.ndarray, linear: np.ndarray, rate: np.ndarray) -> float:

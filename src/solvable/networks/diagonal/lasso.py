@@ -80,12 +80,11 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     its optimality conditions at one of up to 64 kinks or beyond the last, which happens for condition numbers of F
     above about 1e6.
     """
-    factor, linear, decay = parts(problem, weight_decay, positive)
-    followed = _Homotopy(factor, linear, decay, positive)
+    followed = _Homotopy(*parts(problem, weight_decay, positive), positive)
     with one_blas_thread():
         rows = followed.run()
     kinks = np.array(list(rows))
-    slopes, intercepts, signs = (spread(rows, place, len(linear)) for place in (1, 2, 3))
+    slopes, intercepts, signs = (spread(rows, place, followed.set.dim) for place in (1, 2, 3))
     active = signs != 0.0
     values = kinks[:, None] * slopes - intercepts
     # z is continuous: the segment with fewer active coordinates knows it better, as who enters or leaves is not in it

@@ -39,10 +39,8 @@ def draw_lasso_path(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     lines = [(chosen(one, log_scale=scales[0])[name], 1, *look) for name, *look in theories if name in one]
     for place, scale in enumerate(scales):
         points = {"ls": "none", "marker": "os^"[(place - 1) % 3], "ms": 3.2, "mec": "white", "mew": 0.3}
-        label = f"average, scale {power(scale)}"
-        lines.append(
-            (chosen(one, log_scale=scale)["average"], 3 if place else 1, label, points if place else {"lw": 1.1})
-        )
+        every, style = (3, points) if place else (1, {"lw": 1.1})
+        lines.append((chosen(one["average"], log_scale=scale), every, f"average, scale {power(scale)}", style))
     for i, coordinate in enumerate(one["coordinate"].values):
         for array, every, _, style in lines:
             values = array.sel(coordinate=coordinate).values
@@ -144,9 +142,9 @@ def draw_incremental(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     is_loss, times = panel == "loss", array["at"].values
     for place, (scale, values) in enumerate(zip(scales, runs, strict=True)):
         style = ((0, (1, 1)), (0, (4, 1.5)), "-")[place % 3]
-        label = {"label": f"scale {power(scale)}"} if is_loss else {}
+        label = f"scale {power(scale)}" if is_loss else None
         for i, line in enumerate(values.reshape(len(times), -1).T):
-            axes.plot(times, line, color=COLORS[i % len(COLORS)], ls=style, lw=1.0, **label)
+            axes.plot(times, line, color=COLORS[i % len(COLORS)], ls=style, lw=1.0, label=label)
     if limit is not None:
         for i, line in enumerate(limit.values.reshape(len(times), -1).T):
             color = GREY if is_loss else COLORS[i % len(COLORS)]

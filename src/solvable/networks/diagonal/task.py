@@ -40,10 +40,7 @@ class RandomRegression(Checked):
 
     @float64
     def sample(self, key: jax.Array) -> Quadratic:
-        """Draw one problem.
-
-        Raises: RuntimeError when none of 100 000 draws has the path asked for.
-        """
+        """Draw one problem. Raises: RuntimeError when none of 100 000 draws has the path asked for."""
         draws = 1 if self.monotone is None else DRAWS
         for first in range(0, MOST_DRAWS, draws):
             for drawn in _normals(key, range(first, first + draws), (self.samples, self.dim + 1)):
