@@ -107,13 +107,13 @@ class Source(eqx.Module):
 
     def spectral_start(self) -> Parameters:
         """At = U s^1/2 and Bt = V s^1/2 from the singular values of M S^1/2."""
-        return Parameters(*unwhitened(*spectral_factors(self.least_squares() @ self.root), self.inverse_root))
+        return unwhitened(*spectral_factors(self.least_squares() @ self.root), self.inverse_root)
 
     def random_start(self, scale: Array, key: jax.Array) -> Parameters:
         """At and Bt of independent normals times the scale, whatever the covariance."""
         outputs, dim = self.least_squares().shape
         normal = scale * jax.random.normal(key, (outputs + dim, dim), self.root.dtype)
-        return Parameters(*unwhitened(normal[:outputs], normal[outputs:], self.inverse_root))
+        return unwhitened(normal[:outputs], normal[outputs:], self.inverse_root)
 
 
 class PreconditionedDescent(Checked):
@@ -211,14 +211,14 @@ class PreconditionedDescent(Checked):
         """Renormalised, or with A solved, where the algorithm does so."""
         if self.renormalize:
             dim = source.root.shape[0]
-            _, score = whitened(params.value, params.score, source.root)
+            _, score = whitened(params, source.root)
             gain = spectral_norm(score) * jnp.sqrt(jnp.asarray(dim + 2, score.dtype))
             params = Parameters(params.value * gain, params.score / gain)
         return source.solved(params) if self.value == "closed_form" else params
 
     def step(self, source: Source, params: Parameters, in_value: Array, in_score: Array) -> Parameters:
         """The parameters after a step along these gradients."""
-        value, score = whitened(params.value, params.score, source.root)
+        value, score = whitened(params, source.root)
         unbalanced = value.T @ value - score.T @ score
         in_value = in_value + self.balance * value @ unbalanced @ source.root
         in_score = in_score - self.balance * source.root @ score @ unbalanced @ source.root

@@ -44,7 +44,7 @@ def solution(algorithm: PreconditionedDescent, task: LinearMap) -> Parameters:
     """The spectral start of the population, which solves its problem."""
     root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
     goal = jnp.asarray(task.matrix) @ root
-    return Parameters(*unwhitened(*_settled(algorithm, goal, *spectral_factors(goal)), inverse_root))
+    return unwhitened(*_settled(algorithm, goal, *spectral_factors(goal)), inverse_root)
 
 
 @eqx.filter_jit
@@ -67,7 +67,7 @@ def trajectories(algorithm: PreconditionedDescent, task: LinearMap, starts: Para
         return _settled(algorithm, goal, descended, moved), measured(value, score)
 
     def one(start: Parameters) -> dict[str, Array]:
-        factors = _settled(algorithm, goal, *whitened(start.value, start.score, root))
+        factors = _settled(algorithm, goal, *whitened(start, root))
         ends, path = jax.lax.scan(step, factors, None, length=algorithm.steps)
         path = {name: jnp.append(path[name], last) for name, last in measured(*ends).items()}
         return path | speed(path["excess_risk"], 0.5 * jnp.sum(goal**2))
@@ -86,7 +86,7 @@ def local_rates(algorithm: PreconditionedDescent, task: LinearMap, ends: Paramet
     root, _ = symmetric_root(covariance)
 
     def one(end: Parameters) -> Array:
-        value, score = whitened(end.value, end.score, root)
+        value, score = whitened(end, root)
         in_value, in_score, in_columns = _metric(algorithm, value, score, covariance)
         rows, columns = value @ in_columns @ value.T, score @ in_value @ score.T
         eye = jnp.eye(rows.shape[0], dtype=rows.dtype)

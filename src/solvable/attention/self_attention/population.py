@@ -146,14 +146,14 @@ def _parts(params: Any, task: Any) -> tuple[Array, ...]:
     return tuple(as_float64(leaf) for leaf in leaves)
 
 
-def whitened(value: Array, score: Array, root: Array) -> tuple[Array, Array]:
+def whitened(params: Parameters, root: Array) -> tuple[Array, Array]:
     """At = A h and Bt = h B h, h being the root of the covariance."""
-    return value @ root, root @ score @ root
+    return params.value @ root, root @ params.score @ root
 
 
-def unwhitened(value: Array, score: Array, inverse_root: Array) -> tuple[Array, Array]:
+def unwhitened(value: Array, score: Array, inverse_root: Array) -> Parameters:
     """A and B of At and Bt."""
-    return value @ inverse_root, inverse_root @ score @ inverse_root
+    return Parameters(value @ inverse_root, inverse_root @ score @ inverse_root)
 
 
 def _with_gradient(function: Callable[..., Array]) -> Callable[..., Array]:

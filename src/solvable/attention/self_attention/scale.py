@@ -37,7 +37,7 @@ def layer_of_scale(task: LinearMap, scale: Any) -> Parameters:
     """The layer with Bt = b I and At = Mt / b, whose limit is M x. Raises: ValueError for scale <= 0."""
     scale = number("scale", scale, above=0.0)
     root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
-    return Parameters(*unwhitened(task.matrix @ root / scale, scale * jnp.eye(len(root)), inverse_root))
+    return unwhitened(task.matrix @ root / scale, scale * jnp.eye(len(root)), inverse_root)
 
 
 class ContextErrors(NamedTuple):

@@ -215,7 +215,7 @@ def _measured(task: LinearMap, foreign: bool, runs: Runs, at: Any) -> dict[str, 
         return {"fresh_excess_risk": risk, "effective_share": share}
 
     def one(run: Runs) -> dict[str, Array]:
-        found = jax.vmap(lambda params: sizes(*whitened(params.value, params.score, root)))(run.path)
+        found = jax.vmap(lambda params: sizes(*whitened(params, root)))(run.path)
         found["train_loss"] = run.losses[at] + (noise if run.problem is None else 0.0)
         if not foreign:
             found |= {"excess_risk": jax.vmap(excess)(run.path), "start_excess_risk": excess(run.start)}
