@@ -73,10 +73,11 @@ def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Pr
             "fresh_context_length"
         )
     excess, terms = finite_contexts(task, _path(task, algorithm, runs, at))
-    values = {"fresh_excess_risk": excess + terms.fresh / fresh_length, "effective_share": terms.share}
+    fresh, own, share = (np.asarray(one) for one in (terms.fresh, terms.own, terms.share))
+    values = {"fresh_excess_risk": excess + fresh / fresh_length, "effective_share": share}
     if length is not None:
-        values["train_loss"] = excess + _noise(task) + terms.own / length
-    peaked = ~np.isfinite(terms.fresh).all(axis=1)
+        values["train_loss"] = excess + _noise(task) + own / length
+    peaked = ~np.isfinite(fresh).all(axis=1)
     return Predicted(values, np.where(peaked, int(Result.NONFINITE), int(Result.SUCCESSFUL)), detail=PEAKED)
 
 
