@@ -14,7 +14,6 @@ from jaxtyping import Array, Float, Int
 from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import (
     gradients_of,
-    largest_values,
     spectral_norm,
     symmetric_root,
     unwhitened,
@@ -22,11 +21,9 @@ from solvable.attention.self_attention.population import (
 )
 from solvable.attention.self_attention.streaming import attended, loss_and_gradients
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
-from solvable.numerics.fields import Checked, flag, real, whole, word
+from solvable.lab.declare import Checked, flag, instance, log_spaced, pick, real, recorded, recorded_steps, whole, word
 from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.recording import log_spaced, recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import instance
 from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
 
 RECORDED = 30
@@ -110,13 +107,13 @@ class Source(eqx.Module):
 
     def spectral_start(self) -> Parameters:
         """At = U s^1/2 and Bt = V s^1/2 from the singular values of M S^1/2."""
-        return Parameters(*unwhitened(*spectral_factors(self.least_squares() @ self.root), self.inverse_root))
+        return unwhitened(*spectral_factors(self.least_squares() @ self.root), self.inverse_root)
 
     def random_start(self, scale: Array, key: jax.Array) -> Parameters:
         """At and Bt of independent normals times the scale, whatever the covariance."""
         outputs, dim = self.least_squares().shape
         normal = scale * jax.random.normal(key, (outputs + dim, dim), self.root.dtype)
-        return Parameters(*unwhitened(normal[:outputs], normal[outputs:], self.inverse_root))
+        return unwhitened(normal[:outputs], normal[outputs:], self.inverse_root)
 
 
 class PreconditionedDescent(Checked):
@@ -214,14 +211,14 @@ class PreconditionedDescent(Checked):
         """Renormalised, or with A solved, where the algorithm does so."""
         if self.renormalize:
             dim = source.root.shape[0]
-            _, score = whitened(params.value, params.score, source.root)
+            _, score = whitened(params, source.root)
             gain = spectral_norm(score) * jnp.sqrt(jnp.asarray(dim + 2, score.dtype))
             params = Parameters(params.value * gain, params.score / gain)
         return source.solved(params) if self.value == "closed_form" else params
 
     def step(self, source: Source, params: Parameters, in_value: Array, in_score: Array) -> Parameters:
         """The parameters after a step along these gradients."""
-        value, score = whitened(params.value, params.score, source.root)
+        value, score = whitened(params, source.root)
         unbalanced = value.T @ value - score.T @ score
         in_value = in_value + self.balance * value @ unbalanced @ source.root
         in_score = in_score - self.balance * source.root @ score @ unbalanced @ source.root
@@ -231,16 +228,13 @@ class PreconditionedDescent(Checked):
             in_score = source.inverse @ in_score @ source.inverse_root @ self._damped(value) @ source.inverse_root
         else:
             if self.renormalize:
-                sizes = (spectral_norm(score), spectral_norm(value))
-                rates = tuple(self.learning_rate / size**2 for size in sizes)
+                rates = tuple(self.learning_rate / spectral_norm(factor) ** 2 for factor in (score, value))
             if self.preconditioner != "none":
                 in_value, in_score = in_value @ source.inverse, in_score @ source.inverse
             if self.preconditioner == "full":
                 in_score = source.inverse @ in_score
-        moved = params.score - rates[1] * in_score
-        if self.value == "closed_form":
-            return self.settled(source, Parameters(params.value, moved))
-        return self.settled(source, Parameters(params.value - rates[0] * in_value, moved))
+        stepped = Parameters(params.value - rates[0] * in_value, params.score - rates[1] * in_score)
+        return self.settled(source, stepped)
 
     def _damped(self, factor: Array) -> Array:
         """(F^T F + damping |F|_2^2 I)^-1, the pseudo-inverse where the damping is 0."""
@@ -270,7 +264,7 @@ def best_learning_rate(task: LinearMap | RegressionProblem) -> Float[Array, ""]:
         matrix = jnp.linalg.lstsq(tokens, targets)[0].T
     else:
         matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
-    values = largest_values(matrix, covariance)
+    values = jnp.linalg.svd(matrix @ jnp.linalg.cholesky(covariance), compute_uv=False)
     return 1.0 / (values[0] + values[-1])
 
 
@@ -283,10 +277,7 @@ def spectral_factors(goal: Float[Array, "m d"]) -> tuple[Float[Array, "m d"], Fl
 
 
 def check_length(name: str, length: int, dim: int) -> None:
-    """Check that least squares and the covariance of a sequence are determined.
-
-    Raises: ValueError.
-    """
+    """Raises: ValueError unless least squares and the covariance of a sequence are determined."""
     if length <= dim:
         raise ValueError(
             f"{name}={length} tokens of dimension {dim} have a singular covariance, so that neither the spectral "
@@ -295,10 +286,7 @@ def check_length(name: str, length: int, dim: int) -> None:
 
 
 def start_of(problem: RegressionProblem | LinearMap, init: Any) -> Parameters:
-    """The parameters given, in the dtype of the problem.
-
-    Raises: TypeError, or ValueError for shapes that do not fit and a start at zero.
-    """
+    """The parameters given, in the dtype of the problem. Raises: ValueError if they do not fit or are zero."""
     if isinstance(problem, LinearMap):
         shape, dtype = problem.matrix.shape, jnp.float64
     else:
@@ -333,7 +321,7 @@ def trained(
     # one step more than asked for, whose parameters are dropped: it records the last loss without compiling it again
     (_, losses), (path, _) = recorded(advance, (start, blank), jnp.append(stops, stops[-1] + 1))
     path = jax.tree_util.tree_map(lambda leaf: leaf[:-1], path)
-    last = jax.tree_util.tree_map(lambda leaf: leaf[-1], path)
+    last = pick(path, -1)
     finite = jnp.all(jnp.isfinite(last.value)) & jnp.all(jnp.isfinite(last.score))
     moves = jnp.any(start.value != 0.0) | jnp.any(start.score != 0.0)
     code = jnp.where(moves, int(Result.SUCCESSFUL), int(Result.ZERO_GRADIENT))

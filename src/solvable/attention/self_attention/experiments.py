@@ -9,17 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from solvable.attention import self_attention as sa
-from solvable.lab.declare import (
-    Dimension,
-    Experiment,
-    Measured,
-    Observable,
-    Overlay,
-    Predicted,
-    Status,
-    axis,
-    parameter,
-)
+from solvable.lab.declare import Experiment, Measured, axis, parameter
+from solvable.lab.declare.theory import Dimension, Observable, Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
@@ -29,6 +20,7 @@ if TYPE_CHECKING:
     from solvable.lab.declare import Outcome
 
 SOURCE = "arXiv:2603.01514"
+TRAINING = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
 PRECONDITIONERS = ("none", "right", "full", "scaled")
 PreconditionerName = Literal["none", "right", "full", "scaled"]
 ERROR = "n E|f_n - f|^2 / |M Sigma^1/2|^2"
@@ -88,7 +80,7 @@ class Convergence(LinearMapExperiment):
     """Population loss over steps from one whitened start: four preconditioners, three condition numbers."""
 
     name = "self-attention/convergence"
-    source = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
+    source = TRAINING
     replicates = 4
 
     preconditioner: PreconditionerName = axis(list(PRECONDITIONERS), "preconditioner")
@@ -123,7 +115,7 @@ class Convergence(LinearMapExperiment):
         """Train on the population loss, from the same whitened starts in every cell."""
         import jax
 
-        return sa.simulate(self.task(), self.algorithm(), key=jax.random.key(self.start_seed), replicates=replicates)
+        return super().simulate(jax.random.key(self.start_seed), replicates)
 
     def applicable(self) -> Sequence[Overlay]:
         """The local rate where training comes close enough to the solution to show it: balanced, full steps."""
@@ -141,7 +133,7 @@ class FiniteData(LinearMapExperiment):
     """Training on one sequence: loss on it, error in the limit, error on a fresh context, over steps."""
 
     name = "self-attention/finite-data"
-    source = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
+    source = TRAINING
     replicates = 8
 
     init: Literal["spectral", "random"] = axis(["spectral", "random"], "start")
@@ -157,7 +149,6 @@ class FiniteData(LinearMapExperiment):
         risk("fresh_excess_risk", "excess loss, fresh context"),
     )
     overlays = (Overlay("population", given=True),)
-    panels = ("train_loss", "excess_risk", "fresh_excess_risk")
     x = "at"
     dimensions = OVER_STEPS
 
@@ -208,10 +199,7 @@ class Floor(LinearMapExperiment, Measured):
         return {"samples": [self.smallest * 2**power for power in range(self.doublings + 1)]}
 
     def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
-        """Train at every number of tokens.
-
-        Raises: ValueError for one alone, through which there is no slope.
-        """
+        """Train at every number of tokens. Raises: ValueError for one alone, through which there is no slope."""
         import jax
 
         if self.doublings < 1:
@@ -227,8 +215,7 @@ class Floor(LinearMapExperiment, Measured):
 
         names, n = ("start_excess_risk", "excess_risk", "fresh_excess_risk"), self.coordinates()["samples"]
         found = {name: np.array([np.ravel(one[name])[-1] for one in run]) for name in names}
-        slopes = {f"{name}_slope": log_log_slope(n, found[f"{name}_excess_risk"]) for name in ("start", "fresh")}
-        return found | slopes
+        return found | {f"{one}_slope": log_log_slope(n, found[f"{one}_excess_risk"]) for one in ("start", "fresh")}
 
     def predicted(self, runs: Sweep) -> Predicted:
         """The spectral start's error, that of a fresh context at the parameters reached, and the slope -1 of both."""
@@ -329,7 +316,6 @@ class Limit(LinearMapExperiment, Measured):
         risk("fresh_excess_risk", "excess loss, fresh context", log=False, allowance=share(0.05)),
     )
     overlays = (Overlay("context"), Overlay("population", compared=False))
-    panels = ("train_loss", "fresh_excess_risk")
     x = "samples"
     size_parameter = "samples"
 
@@ -342,14 +328,12 @@ class Limit(LinearMapExperiment, Measured):
         best = self.algorithm().train(self.task(), at=[0]).parameters
         return sa.Parameters((1.0 + self.error) * best.value, best.score)
 
-    def runs(self, key: jax.Array, replicates: int | range) -> Sweep:
+    def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
         """The losses of the fixed parameters."""
         options = {"context_length": self.samples, "key": key, "replicates": replicates, "at": [0]}
-        return Sweep([sa.simulate(self.task(), self.algorithm(), init=self.layer(), **options)])
-
-    def measure(self, run: Any) -> Mapping[str, Any]:
-        """Both losses."""
-        return {name: run[0][name][0] for name in ("train_loss", "fresh_excess_risk")}
+        found = sa.simulate(self.task(), self.algorithm(), init=self.layer(), **options)
+        values = {item.name: getattr(found, item.name)[:, 0] for item in self.observables}
+        return self._outcome(values, found.result, None)
 
     def predict(self, overlay: Overlay, given: Any = None) -> Outcome:
         """The limit, with or without its term in 1/n."""

@@ -17,15 +17,7 @@ from jaxtyping import Array, Float
 
 from solvable.attention.self_attention.algorithms import PreconditionedDescent, spectral_factors
 from solvable.attention.self_attention.layer import Parameters
-from solvable.attention.self_attention.population import (
-    ContextTerms,
-    context_terms,
-    excess_of,
-    spectral_norm,
-    symmetric_root,
-    unwhitened,
-    whitened,
-)
+from solvable.attention.self_attention.population import spectral_norm, symmetric_root, unwhitened, whitened
 from solvable.attention.self_attention.task import LinearMap
 
 NONZERO = 1e-9  # of the largest eigenvalue
@@ -35,10 +27,7 @@ REACHED = 1e-10  # of the excess risk of the zero map
 
 def sizes(value: Float[Array, "m d"], score: Float[Array, "d d"]) -> dict[str, Array]:
     """|Bt|_2 and |At^T At - Bt^T Bt|_F of whitened factors."""
-    return {
-        "score_norm": spectral_norm(score),
-        "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score),
-    }
+    return {"score_norm": spectral_norm(score), "imbalance": jnp.linalg.norm(value.T @ value - score.T @ score)}
 
 
 def speed(losses: Float[Array, "K"], scale: Float[Array, ""]) -> dict[str, Array]:
@@ -55,7 +44,7 @@ def solution(algorithm: PreconditionedDescent, task: LinearMap) -> Parameters:
     """The spectral start of the population, which solves its problem."""
     root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
     goal = jnp.asarray(task.matrix) @ root
-    return Parameters(*unwhitened(*_settled(algorithm, goal, *spectral_factors(goal)), inverse_root))
+    return unwhitened(*_settled(algorithm, goal, *spectral_factors(goal)), inverse_root)
 
 
 @eqx.filter_jit
@@ -74,13 +63,11 @@ def trajectories(algorithm: PreconditionedDescent, task: LinearMap, starts: Para
         in_value, in_score, in_columns = _metric(algorithm, value, score, task.covariance)
         unbalanced = algorithm.balance * (value.T @ value - score.T @ score)
         moved = score - in_score @ (error.T @ value - score @ unbalanced) @ in_columns
-        if algorithm.value == "closed_form":
-            return _settled(algorithm, goal, value, moved), measured(value, score)
         descended = value - (error @ score + value @ unbalanced) @ in_value
         return _settled(algorithm, goal, descended, moved), measured(value, score)
 
     def one(start: Parameters) -> dict[str, Array]:
-        factors = _settled(algorithm, goal, *whitened(start.value, start.score, root))
+        factors = _settled(algorithm, goal, *whitened(start, root))
         ends, path = jax.lax.scan(step, factors, None, length=algorithm.steps)
         path = {name: jnp.append(path[name], last) for name, last in measured(*ends).items()}
         return path | speed(path["excess_risk"], 0.5 * jnp.sum(goal**2))
@@ -99,7 +86,7 @@ def local_rates(algorithm: PreconditionedDescent, task: LinearMap, ends: Paramet
     root, _ = symmetric_root(covariance)
 
     def one(end: Parameters) -> Array:
-        value, score = whitened(end.value, end.score, root)
+        value, score = whitened(end, root)
         in_value, in_score, in_columns = _metric(algorithm, value, score, covariance)
         rows, columns = value @ in_columns @ value.T, score @ in_value @ score.T
         eye = jnp.eye(rows.shape[0], dtype=rows.dtype)
@@ -108,17 +95,6 @@ def local_rates(algorithm: PreconditionedDescent, task: LinearMap, ends: Paramet
         return jnp.max(jnp.where(found > NONZERO * found[-1], (1.0 - found) ** 2, 0.0))
 
     return jax.vmap(one)(jax.tree_util.tree_map(jnp.asarray, ends))
-
-
-@jax.jit
-def finite_contexts(task: LinearMap, path: Parameters) -> tuple[Float[Array, "R K"], ContextTerms]:
-    """The excess risk along the paths, and what stands before 1/n there."""
-    matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
-
-    def one(value: Array, score: Array) -> Any:
-        return excess_of(value, score, matrix, covariance), context_terms(value, score, matrix, covariance)
-
-    return jax.vmap(jax.vmap(one))(path.value, path.score)
 
 
 def _metric(algorithm: PreconditionedDescent, value: Array, score: Array, covariance: Array) -> tuple[Array, ...]:

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.attention.self_attention.streaming import attended, concentration, streamed_loss
-from solvable.numerics.fields import Checked, converted
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, converted, float64
 from solvable.numerics.validation import floating
 
 
@@ -46,13 +45,11 @@ def loss(params: Parameters, tokens: Any, targets: Any) -> Any:
 
     Raises: ValueError for shapes that disagree or values that are not finite.
     """
-    arrays = _arrays(params, tokens)
-    if (targets := floating("targets", targets)).shape != (arrays[2].shape[0], params.value.shape[0]):
-        raise ValueError(
-            f"targets has shape {targets.shape}; accepted: ({arrays[2].shape[0]}, {params.value.shape[0]}), "
-            "one row a token and the m of value"
-        )
-    return _in_own_dtype(_LOSS, params, *arrays, targets)
+    arrays = _arrays(params, tokens=tokens)
+    accepted = (len(arrays[2]), params.value.shape[0])
+    if (targets := floating("targets", targets)).shape != accepted:
+        raise ValueError(f"targets has shape {targets.shape}; accepted: {accepted}, one row a token and the m of value")
+    return _in_own_dtype(_LOSS, *arrays, targets)
 
 
 def attend(params: Parameters, queries: Any, context: Any) -> Any:
@@ -60,7 +57,7 @@ def attend(params: Parameters, queries: Any, context: Any) -> Any:
 
     As n grows they tend to A Sigma B^T x for Gaussian tokens. Dtype, memory and what is raised as for `loss`.
     """
-    return _in_own_dtype(_ATTEND, params, *_arrays(params, context, queries))
+    return _in_own_dtype(_ATTEND, *_arrays(params, queries=queries, context=context))
 
 
 def effective_tokens(params: Parameters, queries: Any, context: Any) -> Any:
@@ -68,7 +65,7 @@ def effective_tokens(params: Parameters, queries: Any, context: Any) -> Any:
 
     Where it is small the answer is an average of few tokens, whatever n. Dtype and what is raised as for `loss`.
     """
-    return _in_own_dtype(_EFFECTIVE, params, *_arrays(params, context, queries))
+    return _in_own_dtype(_EFFECTIVE, *_arrays(params, queries=queries, context=context))
 
 
 _LOSS = jax.jit(streamed_loss)
@@ -76,25 +73,24 @@ _ATTEND = jax.jit(lambda value, score, queries, context: attended(score, queries
 _EFFECTIVE = jax.jit(lambda value, score, queries, context: 1.0 / concentration(score, queries, context))
 
 
-def _arrays(params: Any, context: Any, *queries: Any) -> tuple[Any, ...]:
+def _arrays(params: Any, **named: Any) -> tuple[Any, ...]:
+    """The two matrices and the arrays named, checked."""
     if not isinstance(params, Parameters) or np.ndim(params.value) != 2:
         raise TypeError("params is not one layer; accepted: a Parameters of value (m, d) and score (d, d)")
-    named = [("queries", one) for one in queries] + [("tokens" if not queries else "context", context)]
-    found = [floating(name, one) for name, one in named]
     dim = params.value.shape[1]
-    for (name, _), array in zip(named, found, strict=True):
+    for name, given in named.items():
+        named[name] = array = floating(name, given)
         if array.ndim != 2 or array.shape[1] != dim or 0 in array.shape:
             raise ValueError(f"{name} has shape {array.shape}; accepted: (n, {dim}), the d of the parameters")
-    return (params.value, params.score, *found)
+    return (params.value, params.score, *named.values())
 
 
-def _in_own_dtype(function: Any, params: Parameters, *arrays: Any) -> Any:
+def _in_own_dtype(function: Any, value: Any, score: Any, *arrays: Any) -> Any:
     """Call with all arrays in the dtype of the parameters, with JAX's double precision on where that is float64."""
-    widest = max(np.dtype(each.dtype).itemsize for each in (params.value, params.score))
-    if widest == 8:
-        return _double(function, *arrays)
+    if max(np.dtype(each.dtype).itemsize for each in (value, score)) == 8:
+        return _double(function, value, score, *arrays)
     # half precision is computed in single
-    return function(*(jnp.asarray(each).astype(jnp.float32) for each in arrays))
+    return function(*(jnp.asarray(each).astype(jnp.float32) for each in (value, score, *arrays)))
 
 
 @float64

@@ -75,9 +75,8 @@ def norm_of(score: Array, covariance: Array) -> Float[Array, ""]:
 def spectral_norm(matrix: Array) -> Float[Array, ""]:
     """The largest singular value; NaN for a matrix that is not finite, of which LAPACK would print a complaint."""
     finite = jnp.all(jnp.isfinite(matrix))
-    return jnp.where(
-        finite, jnp.linalg.norm(jnp.where(finite, matrix, jnp.eye(*matrix.shape, dtype=matrix.dtype)), 2), jnp.nan
-    )
+    sound = jnp.where(finite, matrix, jnp.eye(*matrix.shape, dtype=matrix.dtype))
+    return jnp.where(finite, jnp.linalg.norm(sound, 2), jnp.nan)
 
 
 class ContextTerms(NamedTuple):
@@ -117,6 +116,17 @@ def context_terms(value: Array, score: Array, matrix: Array, covariance: Array) 
     return ContextTerms(constant, fresh, own, share)
 
 
+@jax.jit
+def finite_contexts(task: LinearMap, path: Parameters) -> tuple[Float[Array, "R K"], ContextTerms]:
+    """The excess risk along the paths, and what stands before 1/n there."""
+    matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
+
+    def one(value: Array, score: Array) -> Any:
+        return excess_of(value, score, matrix, covariance), context_terms(value, score, matrix, covariance)
+
+    return jax.vmap(jax.vmap(one))(path.value, path.score)
+
+
 def symmetric_root(covariance: Array) -> tuple[Array, Array]:
     """Sigma^1/2 and its inverse."""
     values, vectors = jnp.linalg.eigh(covariance)
@@ -136,20 +146,14 @@ def _parts(params: Any, task: Any) -> tuple[Array, ...]:
     return tuple(as_float64(leaf) for leaf in leaves)
 
 
-def whitened(value: Array, score: Array, root: Array) -> tuple[Array, Array]:
+def whitened(params: Parameters, root: Array) -> tuple[Array, Array]:
     """At = A h and Bt = h B h, h being the root of the covariance."""
-    return value @ root, root @ score @ root
+    return params.value @ root, root @ params.score @ root
 
 
-def unwhitened(value: Array, score: Array, inverse_root: Array) -> tuple[Array, Array]:
+def unwhitened(value: Array, score: Array, inverse_root: Array) -> Parameters:
     """A and B of At and Bt."""
-    return value @ inverse_root, inverse_root @ score @ inverse_root
-
-
-@jax.jit
-def largest_values(matrix: Array, covariance: Array) -> Array:
-    """The singular values of M Sigma^1/2."""
-    return jnp.linalg.svd(matrix @ jnp.linalg.cholesky(covariance), compute_uv=False)
+    return Parameters(value @ inverse_root, inverse_root @ score @ inverse_root)
 
 
 def _with_gradient(function: Callable[..., Array]) -> Callable[..., Array]:

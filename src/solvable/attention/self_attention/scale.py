@@ -15,9 +15,8 @@ from solvable.attention.self_attention.layer import Parameters
 from solvable.attention.self_attention.population import symmetric_root, unwhitened
 from solvable.attention.self_attention.streaming import attended
 from solvable.attention.self_attention.task import LinearMap
+from solvable.lab.declare import batched_map, float64, replicate_keys
 from solvable.numerics.bisection import bisect
-from solvable.numerics.precision import batched_map, float64
-from solvable.numerics.random import replicate_keys
 from solvable.numerics.validation import integer, number
 
 QUERIES = 64
@@ -35,13 +34,10 @@ def best_scale(dim: int) -> Float[Array, ""]:
 
 @float64
 def layer_of_scale(task: LinearMap, scale: Any) -> Parameters:
-    """The layer with Bt = b I and At = Mt / b, whose limit is M x.
-
-    Raises: ValueError for scale <= 0.
-    """
+    """The layer with Bt = b I and At = Mt / b, whose limit is M x. Raises: ValueError for scale <= 0."""
     scale = number("scale", scale, above=0.0)
     root, inverse_root = symmetric_root(jnp.asarray(task.covariance))
-    return Parameters(*unwhitened(task.matrix @ root / scale, scale * jnp.eye(len(root)), inverse_root))
+    return unwhitened(task.matrix @ root / scale, scale * jnp.eye(len(root)), inverse_root)
 
 
 class ContextErrors(NamedTuple):

@@ -24,22 +24,12 @@ class Gradients(NamedTuple):
 
 def attended(score: Float[Array, "d d"], queries: Float[Array, "q d"], context: Float[Array, "n d"]) -> Array:
     """softmax(Q B X^T) X, (q, d)."""
-
-    def rows(block: tuple[Array]) -> Array:
-        weights, total = _exponentials(score, block[0], context)
-        return weights @ context / total
-
-    return _mapped(rows, context.shape[0], queries)
+    return _of_rows(lambda weights, total: weights @ context / total, score, queries, context)
 
 
 def concentration(score: Float[Array, "d d"], queries: Float[Array, "q d"], context: Float[Array, "n d"]) -> Array:
     """sum_j P_ij^2 of every query, (q,)."""
-
-    def rows(block: tuple[Array]) -> Array:
-        weights, total = _exponentials(score, block[0], context)
-        return jnp.sum(weights * weights, axis=1) / total[:, 0] ** 2
-
-    return _mapped(rows, context.shape[0], queries)
+    return _of_rows(lambda weights, total: jnp.sum(weights**2, axis=1) / total[:, 0] ** 2, score, queries, context)
 
 
 @jax.custom_vjp
@@ -55,9 +45,9 @@ def streamed_loss(value: Array, score: Array, tokens: Array, targets: Array) -> 
 
 def _forward(value: Any, score: Any, tokens: Any, targets: Any) -> tuple[Array, Gradients]:
     arrays = value.value, score.value, tokens.value, targets.value
-    found = loss_and_gradients(*arrays, of_tokens=tokens.perturbed, of_targets=targets.perturbed)
-    zero = jax.tree_util.tree_map(jnp.zeros_like, arrays)
-    return found[0], Gradients(*(z if g is None else g for g, z in zip(found[1], zero, strict=True)))
+    loss, found = loss_and_gradients(*arrays, of_tokens=tokens.perturbed, of_targets=targets.perturbed)
+    pairs = zip(found, arrays, strict=True)
+    return loss, Gradients(*(jnp.zeros_like(one) if gradient is None else gradient for gradient, one in pairs))
 
 
 def _backward(gradients: Gradients, cotangent: Any) -> tuple[Any, ...]:
@@ -128,8 +118,13 @@ def _exponentials(score: Array, queries: Array, context: Array) -> tuple[Array, 
     return weights, jnp.sum(weights, axis=1, keepdims=True)
 
 
-def _mapped(rows: Callable[[tuple[Array]], Array], keys: int, queries: Array) -> Array:
-    found = jax.lax.map(jax.checkpoint(rows), _blocks(keys, queries))
+def _of_rows(function: Callable[[Array, Array], Array], score: Array, queries: Array, context: Array) -> Array:
+    """What `function` makes of the exponentials of each block of queries, and of their sums."""
+
+    def rows(block: tuple[Array]) -> Array:
+        return function(*_exponentials(score, block[0], context))
+
+    found = jax.lax.map(jax.checkpoint(rows), _blocks(context.shape[0], queries))
     return found.reshape(-1, *found.shape[2:])[: queries.shape[0]]
 
 

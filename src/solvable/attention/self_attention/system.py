@@ -24,11 +24,7 @@ from solvable.attention.self_attention.population import excess_of, symmetric_ro
 from solvable.attention.self_attention.streaming import attended, concentration
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem
 from solvable.attention.self_attention.theories import theories
-from solvable.lab.declare.given import Given
-from solvable.lab.declare.outcome import Outcome
-from solvable.lab.declare.system import Example, System
-from solvable.lab.declare.theory import Observable
-from solvable.numerics.precision import batched_map
+from solvable.lab.declare import Example, Given, Observable, Outcome, System, batched_map
 from solvable.numerics.validation import instance, integer
 
 
@@ -76,10 +72,10 @@ class SelfAttention(System):
     )
 
     def train(
-        self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *, query_count=256, init=None, **n: Any
+        self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, *, query_count=256, init=None, **tokens: Any
     ) -> Runs:
         """Train on one drawn sequence a key, or on the population."""
-        length, fresh = lengths(**n).values()
+        length, fresh = lengths(**tokens).values()
         if length is not None:
             check_length("context_length", length, task.matrix.shape[1])
         counts = (length, fresh, integer("query_count", query_count, at_least=1))
@@ -91,7 +87,7 @@ class SelfAttention(System):
 
     def measure(self, task: LinearMap, algorithm: PreconditionedDescent, runs: Runs, at: Any) -> Mapping[str, Any]:
         """The observables of runs; of another law than ours not the risks that only our limit knows."""
-        return jax.tree_util.tree_map(np.asarray, _measured(task, self.is_foreign(task), runs, jnp.asarray(at)))
+        return _measured(task, self.is_foreign(task), runs, jnp.asarray(at))
 
     def times(self, task: LinearMap, algorithm: PreconditionedDescent, at: Any, unit: str) -> Int[np.ndarray, "K"]:
         """The steps to record."""
@@ -142,15 +138,10 @@ class SelfAttention(System):
 
 
 def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
-    """The numbers of tokens; a fresh context has as many as the own unless told otherwise.
-
-    Raises: ValueError for numbers below 1.
-    """
+    """The numbers of tokens, for a fresh context those of the own unless told otherwise. Raises: ValueError below 1."""
+    fresh_context_length = context_length if fresh_context_length is None else fresh_context_length
     found = {"context_length": context_length, "fresh_context_length": fresh_context_length}
-    found = {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
-    if fresh_context_length is None:
-        found["fresh_context_length"] = found["context_length"]
-    return found
+    return {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
 
 
 @eqx.filter_jit
@@ -161,11 +152,11 @@ def _drawn(task: LinearMap, counts: tuple[int | None, int | None, int], keys: An
 
     def one(key: Any) -> Any:
         draw_key, start_key = jax.random.split(key)
-        tokens, targets = task.draw(draw_key, own if fresh is None else own + fresh + count)
-        problem = None if length is None else RegressionProblem(tokens[:own], targets[:own])
-        if fresh is None:
-            return start_key, problem, None, None
+        if fresh is None:  # and so no sequence
+            return start_key, None, None, None
         end = own + fresh
+        tokens, targets = task.draw(draw_key, end + count)
+        problem = None if length is None else RegressionProblem(tokens[:own], targets[:own])
         return start_key, problem, tokens[own:end], RegressionProblem(tokens[end:], targets[end:])
 
     return batched_map(one, keys)
@@ -224,7 +215,7 @@ def _measured(task: LinearMap, foreign: bool, runs: Runs, at: Any) -> dict[str, 
         return {"fresh_excess_risk": risk, "effective_share": share}
 
     def one(run: Runs) -> dict[str, Array]:
-        found = jax.vmap(lambda params: sizes(*whitened(params.value, params.score, root)))(run.path)
+        found = jax.vmap(lambda params: sizes(*whitened(params, root)))(run.path)
         found["train_loss"] = run.losses[at] + (noise if run.problem is None else 0.0)
         if not foreign:
             found |= {"excess_risk": jax.vmap(excess)(run.path), "start_excess_risk": excess(run.start)}

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.numerics.fields import Checked, array, real
-from solvable.numerics.precision import float64
+from solvable.lab.declare import Checked, array, float64, real
 from solvable.numerics.random import normal
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import integer, number
@@ -38,7 +37,6 @@ class RegressionProblem(Checked):
 
     def sample(self, key: jax.Array | None = None, samples: int | None = None) -> RegressionProblem:
         """Itself: a problem is the task that always draws itself."""
-        del key, samples
         return self
 
 
@@ -105,10 +103,7 @@ class LinearMap(Checked):
 
     @float64
     def sample(self, key: jax.Array, samples: int) -> RegressionProblem:
-        """Draw n = `samples` tokens and their targets, in float64.
-
-        Raises: ValueError for samples < 1.
-        """
+        """Draw n = `samples` tokens and their targets, in float64. Raises: ValueError for samples < 1."""
         return RegressionProblem(*self.draw(key, integer("samples", samples, at_least=1)))
 
     def draw(self, key: jax.Array, samples: int) -> tuple[Float[Array, "n d"], Float[Array, "n m"]]:

@@ -49,7 +49,7 @@ def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any
     if algorithm.init != "spectral" or algorithm.value != "descent":
         what = f"init={algorithm.init!r} with value={algorithm.value!r}"
         raise _silent("spectral_start", what, "init='spectral', value='descent'")
-    length = lengths.get("context_length")
+    length = lengths["context_length"]
     if length is None:
         raise ValueError(
             "context_length=None is not accepted with theory='spectral_start'; accepted: the number of tokens"
@@ -63,11 +63,10 @@ def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any
 
 def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
     """The state recorded at each step on a finite context; without runs, or of one state, the same at every step."""
-    from solvable.attention.self_attention.factors import finite_contexts
+    from solvable.attention.self_attention.population import finite_contexts
     from solvable.numerics.results import Result
 
-    length, fresh_length = lengths.get("context_length"), lengths.get("fresh_context_length")
-    fresh_length = length if fresh_length is None else fresh_length
+    length, fresh_length = lengths["context_length"], lengths["fresh_context_length"]
     if fresh_length is None:
         raise ValueError(
             "context_length=None is not accepted with theory='context'; accepted: context_length, or "

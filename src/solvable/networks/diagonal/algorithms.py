@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvable.lab.declare import Checked, absent, array, instance, on_the_host, pick, real, recorded_times, word
 from solvable.networks.diagonal.flow import flows
 from solvable.networks.diagonal.layers import Layers, Solved, descents, solved, train_layers
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.fields import Checked, array, real, word
 from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.recording import pick, recorded_times
 from solvable.numerics.results import is_traced, raise_unless_successful
-from solvable.numerics.validation import absent, instance, on_the_host
 
 MOST_STEPS = 10**9  # of gradient descent, half an hour
 MULTIPLES = np.geomspace(0.5, 30.0, 61)  # the times of `at=None`
@@ -99,11 +97,13 @@ class DiagonalNetwork(_Scaled):
         """L = log(1 / epsilon)."""
         return -self.log_scale
 
-    def layers(self, dim: int) -> Layers:
-        """The weights of both signs in dimension `dim`.
+    @property
+    def speed(self) -> float:
+        """By how much the rescaled time grows in a training time log(1/eps): 2, or 4 for "square"."""
+        return 4.0 if self.positive else 2.0
 
-        Raises: ValueError for layers of another length.
-        """
+    def layers(self, dim: int) -> Layers:
+        """The weights of both signs in dimension `dim`. Raises: ValueError for layers of another length."""
         first, second = (as_float64(layer) for layer in (self.first_layer, self.second_layer))
         for name, layer in (("first_layer", first), ("second_layer", second)):
             if layer.shape not in ((), (dim,)):
@@ -138,15 +138,14 @@ class DiagonalNetwork(_Scaled):
         Raises: TypeError for what is no problem; ValueError for bad times, and inside a transformation of JAX;
         SolveError, unless throw=False, when the run fails.
         """
-        del key
         instance("problem", problem, (Quadratic,))
         absent("init", init, "training starts from the layers of the algorithm")
         on_the_host("train", self, problem, at)
         times = times_of([problem], self, recorded_times(at, MULTIPLES), "first_kink" if at is None else "one")
-        solution, average, result = self.run_many([problem], times)
+        solution, average, result = pick(self.run_many([problem], times), 0)
         if throw:
-            raise_unless_successful(result[0], f"{type(self).__name__}.train")
-        return Run(times[0], solution[0], average[0], result[0], problem)
+            raise_unless_successful(result, f"{type(self).__name__}.train")
+        return Run(times[0], solution, average, result, problem)
 
 
 class GradientFlow(DiagonalNetwork):
@@ -165,8 +164,7 @@ class GradientFlow(DiagonalNetwork):
     def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
         if not full:
             return solved(flows, problems, layers, times)
-        speed = 4.0 if self.positive else 2.0
-        runs = [train_layers(problem, layers, speed, row) for problem, row in zip(problems, times, strict=True)]
+        runs = [train_layers(problem, layers, self.speed, row) for problem, row in zip(problems, times, strict=True)]
         solution, average, result = map(np.stack, zip(*runs, strict=True))
         return solution, average, result
 
@@ -186,11 +184,10 @@ class GradientDescent(DiagonalNetwork, _Stepped):
     @property
     def time_step(self) -> Any:
         """By how much one step moves the rescaled time: 2 g / log(1/eps), 4 g / log(1/eps) for "square"."""
-        return (4.0 if self.positive else 2.0) * self.learning_rate / self.log_inverse
+        return self.speed * self.learning_rate / self.log_inverse
 
     def _run(self, problems: Sequence[Quadratic], layers: Layers, times: np.ndarray, full: bool) -> Solved:
-        del full
-        rate = (2.0 if self.positive else 1.0) * as_float64(self.learning_rate)
+        rate = 0.5 * self.speed * as_float64(self.learning_rate)
         steps = np.rint(times / float(self.time_step))
         if steps.max() > MOST_STEPS or (steps.max() == 0.0 < times.max()):
             raise ValueError(

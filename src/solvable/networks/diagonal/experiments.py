@@ -30,6 +30,11 @@ class Figure(Experiment):
     system = "solvable.networks.diagonal"
     x = "at"
     drawing: ClassVar[str]  # the function of `pictures` that draws its panels
+    full: ClassVar[bool] = False  # whether the layers themselves are trained
+
+    def sizes(self) -> dict[str, Any]:
+        """Which of the two ways to train."""
+        return {"full": self.full}
 
     @classmethod
     def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
@@ -47,19 +52,10 @@ class RegressionExperiment(Figure):
     problem_seed: int = parameter(0, "seed of the problems, which all cells share")
 
     dimensions = {"at": KINKS, "coordinate": COORDINATE}
-    full: ClassVar[bool] = False  # whether the two layers themselves are trained
 
     def task(self) -> Any:
         """Random problems, of the kind that the figure names."""
         return dn.RandomRegression(self.samples, self.dim, MONOTONE[getattr(self, "path", "any")])
-
-    def shared(self) -> dict[str, Any]:
-        """Times in units of the first kink."""
-        return {"unit": "first_kink", "at": np.geomspace(0.5, 30.0, 61)}
-
-    def sizes(self) -> dict[str, Any]:
-        """Which of the two ways to train."""
-        return {"full": self.full}
 
     def simulate(self, key: jax.Array, replicates: int | range) -> Any:
         """Train on the same problems in every cell."""
@@ -164,6 +160,7 @@ class Incremental(Figure):
     overlays = (Overlay("flow", compared=("solution", "loss")), Overlay("limit", compared=("jump_times",)))
     panels, drawing = ("solution", "loss", "jump_times"), "draw_incremental"
     dimensions = {"at": Dimension("rescaled time s"), "coordinate": COORDINATE}
+    full = True
 
     def task(self) -> Any:
         """One problem whose coordinates all become active."""
@@ -182,10 +179,6 @@ class Incremental(Figure):
     def shared(self) -> dict[str, Any]:
         """Times up to some way beyond the last jump."""
         return {"at": np.linspace(0.0, self.last * self.reach(), 301)}
-
-    def sizes(self) -> dict[str, Any]:
-        """The layer itself is trained."""
-        return {"full": True}
 
 
 class WeightDecay(RegressionExperiment):

@@ -15,9 +15,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from solvable.lab.declare import Result, batched_map
 from solvable.networks.diagonal.layers import Layers
-from solvable.numerics.precision import batched_map
-from solvable.numerics.results import Result
 from solvable.numerics.rosenbrock import Trajectory, integrate
 
 LARGEST = 700.0  # exponents are cut here, where trial steps would overflow

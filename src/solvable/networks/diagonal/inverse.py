@@ -31,6 +31,7 @@ class ActiveSet:
         self.dim, self.rank = self.rows.shape[0], min(factor.shape)
         self.lengths = np.sqrt(np.einsum("ij,ij->i", self.rows, self.rows))
         self.active = np.zeros(self.dim, dtype=bool)
+        self.barred = np.zeros(self.dim, dtype=bool)  # columns that depend on the active ones
         self.count = 0
         size = min(START, self.rank)
         self.index = np.zeros(size, dtype=np.intp)
@@ -44,14 +45,11 @@ class ActiveSet:
         old = len(self.index)
         if self.count < old:
             return vectors
-        size = min(2 * old, self.rank)
-        inverse = np.zeros((size, size), order="F")
-        inverse[:old, :old] = self.inverse
-        self.inverse = inverse
-        self.columns = np.concatenate([self.columns, np.zeros((size - old, self.columns.shape[1]))])
-        self.index = np.concatenate([self.index, np.zeros(size - old, dtype=np.intp)])
-        every = (*vectors, self.held, self.units)
-        *longer, self.held, self.units = (np.concatenate([vector, np.zeros(size - old)]) for vector in every)
+        more = (0, min(2 * old, self.rank) - old)
+        self.inverse = np.asfortranarray(np.pad(self.inverse, more))
+        self.columns = np.pad(self.columns, (more, (0, 0)))
+        self.index = np.pad(self.index, more)
+        self.held, self.units, *longer = (np.pad(vector, more) for vector in (self.held, self.units, *vectors))
         return tuple(longer)
 
     def precision(self, x: np.ndarray, linear: np.ndarray, rate: np.ndarray) -> float:
@@ -67,7 +65,7 @@ class ActiveSet:
         return self.rows @ (direction @ self.columns)
 
     def enter(self, coordinate: int) -> tuple[int, np.ndarray, float, np.ndarray] | None:
-        """Add a coordinate: its slot, v, s and F_A v; None, with nothing changed, if it depends on the active ones."""
+        """Add a coordinate: its slot, v, s and F_A v; None if it depends on the active ones, and is barred."""
         column = self.rows[coordinate]
         length, solved, before = float(self.lengths[coordinate]), np.zeros(len(self.held)), np.inf
         rest, square = column, 0.0  # replaced at once
@@ -87,6 +85,7 @@ class ActiveSet:
                 self.refactorise()
             before = size
         if not square > INDEPENDENT * length**2:
+            self.barred[coordinate] = True
             return None
         slot = self.count if self.count < len(self.held) and self.held[self.count] == 0.0 else int(self.held.argmin())
         direction = np.negative(solved, out=solved)
@@ -117,6 +116,7 @@ class ActiveSet:
         GER(-self.inverse[slot, slot], direction, direction, a=self.inverse, overwrite_a=1)
         self.inverse[slot], self.inverse[:, slot] = 0.0, 0.0
         self.active[self.index[slot]] = False
+        self.barred[:] = False
         self.index[slot], self.held[slot], self.units[slot], self.columns[slot] = 0, 0.0, 0.0, 0.0
         self.count -= 1
         return direction, image
@@ -152,9 +152,9 @@ class ActiveSet:
         self.inverse[np.ix_(holders, holders)] = triangle @ triangle.T
 
 
-def spread(rows: list[tuple[np.ndarray, ...]], place: int, dim: int) -> Any:
+def spread(rows: dict[float, tuple[np.ndarray, ...]], place: int, dim: int) -> Any:
     """The vectors over slots number `place` of the rows, of which number 0 is the index, as an array (rows, d)."""
     wide = np.zeros((len(rows), dim))
-    for line, row in zip(wide, rows, strict=True):
+    for line, row in zip(wide, rows.values(), strict=True):
         line[row[0]] = row[place]
     return wide

@@ -80,13 +80,11 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     its optimality conditions at one of up to 64 kinks or beyond the last, which happens for condition numbers of F
     above about 1e6.
     """
-    factor, linear, decay = parts(problem, weight_decay, positive)
-    followed = _Homotopy(factor, linear, decay, bool(positive))
+    followed = _Homotopy(*parts(problem, weight_decay, positive), positive)
     with one_blas_thread():
-        kinks, rows = followed.run()
-    dim = len(linear)
-    slopes, intercepts = spread(rows, 1, dim), spread(rows, 2, dim)
-    signs = spread(rows, 3, dim)
+        rows = followed.run()
+    kinks = np.array(list(rows))
+    slopes, intercepts, signs = (spread(rows, place, followed.set.dim) for place in (1, 2, 3))
     active = signs != 0.0
     values = kinks[:, None] * slopes - intercepts
     # z is continuous: the segment with fewer active coordinates knows it better, as who enters or leaves is not in it
@@ -102,7 +100,7 @@ def lasso_path(problem: Quadratic, weight_decay: Any = 0.0, positive: bool = Fal
     slopes[(values == 0.0) & (signs * slopes < 0.0)] = 0.0
     path = LassoPath(kinks, values, slopes, active)
     with one_blas_thread():
-        _certify(path, followed.set, linear, decay, bool(positive), followed.exhausted)
+        _certify(path, followed)
     return path
 
 
@@ -150,8 +148,8 @@ def monotonicity_bound(
         known = np.maximum(place, 0)
         within = before[known] + rates[known] * (at + 0.5 * at**2 - weight[known])
         down = np.where(place >= 0, within, 0.0)
-    decay = float(number("weight_decay", weight_decay, at_least=0.0))
-    return MonotonicityBound(down[()], ((1.0 + decay * at) * (np.sqrt(down) / at + down / at**2))[()])
+    eta = (1.0 + float(weight_decay) * at) * (np.sqrt(down) / at + down / at**2)
+    return MonotonicityBound(down[()], eta[()])
 
 
 def guarantees_monotone_path(problem: Quadratic) -> bool:
@@ -221,14 +219,12 @@ class _Homotopy:
         self.p, self.q, self.signs = np.zeros(size), np.zeros(size), np.zeros(size)
         self.a, self.e = linear.copy(), np.zeros(len(linear))
         self.floor = 0.0  # what a is known to, in units of the lengths of the columns
-        self.barred = np.zeros(len(linear), dtype=bool)  # columns that depend on the active ones
         self.left = -1  # who left in the last event, if that was at this mu
         self.tied = self.exhausted = False
 
-    def run(self) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
-        """Kinks, and for each the index, p, q and the signs of those who are active from there on."""
-        kinks: list[float] = []
-        rows: list[tuple[np.ndarray, ...]] = []
+    def run(self) -> dict[float, tuple[np.ndarray, ...]]:
+        """For each kink the index, p, q and the signs of those who are active from there on."""
+        rows: dict[float, tuple[np.ndarray, ...]] = {}
         mu, refresh = 0.0, REFRESH
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             for event in range(1, 200 + 50 * (self.set.dim + self.set.rank)):
@@ -244,25 +240,20 @@ class _Homotopy:
                     self.leave(slot)
                 elif not self.enter(entering):
                     continue
+                self.floor = self.set.precision(self.p, self.linear, self.a)
                 if event >= refresh:
                     refresh = event + (REFRESH if self.refresh(mu) else 1)
                 holders = self.set.held.nonzero()[0]
-                row = (self.set.index[holders], self.p[holders], self.q[holders], self.signs[holders])
-                if kinks and kinks[-1] == mu:
-                    rows[-1] = row
-                else:
-                    kinks.append(mu)
-                    rows.append(row)
+                rows[mu] = tuple(each[holders] for each in (self.set.index, self.p, self.q, self.signs))
             else:
                 self.exhausted = True
         if self.tied:
             warnings.warn(
                 "several coordinates reach the penalty together, so the lasso path may not be unique; this is one of "
                 "the paths",
-                UserWarning,
                 stacklevel=3,
             )
-        return np.array(kinks), rows
+        return rows
 
     def next_entry(self, mu: float) -> tuple[int, float]:
         """Which coordinate reaches the bound next, and when."""
@@ -275,7 +266,7 @@ class _Homotopy:
             rate -= self.decay
             room = 1.0 - np.copysign(self.e, self.e * self.a)
         room /= rate
-        room[self.set.active | self.barred | (rate <= self.floor * self.set.lengths)] = np.inf
+        room[self.set.active | self.set.barred | (rate <= self.floor * self.set.lengths)] = np.inf
         if self.left >= 0 and room[self.left] <= mu * (1.0 + TIE):  # who has just left stays out
             room[self.left] = np.inf
         first = int(room.argmin())
@@ -298,39 +289,29 @@ class _Homotopy:
         self.p, self.q, self.signs = self.set.grown(self.p, self.q, self.signs)
         entered = self.set.enter(coordinate)
         if entered is None:
-            self.barred[coordinate] = self.tied = True
+            self.tied = True
             return False
         self.left = -1
         slot, direction, square, image = entered
-        moved = self.set.rows @ image
         sign = 1.0 if self.positive or self.a[coordinate] > 0.0 else -1.0
-        step = (self.a[coordinate] - self.decay * sign) / square
-        back = (sign - self.e[coordinate]) / square
+        step, back = (self.a[coordinate] - self.decay * sign) / square, (sign - self.e[coordinate]) / square
+        self.move(step, back, direction, image)
         self.signs[slot] = sign
-        self.p += step * direction
-        self.q += back * direction
-        self.a -= step * moved
-        self.e += back * moved
-        self.measure()
         return True
 
     def leave(self, slot: int) -> None:
         """Take the coordinate of a slot out."""
         self.left = int(self.set.index[slot])
-        step, back = self.p[slot], self.q[slot]
-        direction, image = self.set.leave(slot)
-        moved = self.set.rows @ image
-        self.p -= step * direction
-        self.q -= back * direction
+        self.move(-self.p[slot], -self.q[slot], *self.set.leave(slot))
         self.p[slot] = self.q[slot] = self.signs[slot] = 0.0
-        self.a += step * moved
-        self.e -= back * moved
-        self.barred[:] = False
-        self.measure()
 
-    def measure(self) -> None:
-        """What a is known to."""
-        self.floor = self.set.precision(self.p, self.linear, self.a)
+    def move(self, step: float, back: float, direction: np.ndarray, image: np.ndarray) -> None:
+        """Change p and q along a direction over slots, whose image under F_A is given, and a and e with them."""
+        moved = self.set.rows @ image
+        self.p += step * direction
+        self.q += back * direction
+        self.a -= step * moved
+        self.e += back * moved
 
     def refresh(self, mu: float) -> bool:
         """p and q refined, a and e computed anew; whether little of omega had been lost since the last time."""
@@ -341,23 +322,22 @@ class _Homotopy:
         return float(np.abs(mu * (self.a - a) + self.e - e).max()) < DRIFTED * (1.0 + self.decay * mu)
 
 
-def _certify(
-    path: LassoPath, columns: ActiveSet, linear: np.ndarray, decay: float, positive: bool, exhausted: bool
-) -> None:
+def _certify(path: LassoPath, followed: _Homotopy) -> None:
     """Raise SolveError unless the optimality conditions hold, at up to 64 kinks and beyond the last."""
     count = len(path.kinks)
     if count == 0:
         return
+    columns = followed.set
     looked = np.unique(np.linspace(0, count - 1, 64).astype(int))
     z = np.concatenate([path.values[looked], path.values[-1:] + path.kinks[-1] * path.slopes[-1:]])
     mu = np.append(path.kinks[looked], 2.0 * path.kinks[-1])[:, None]
     fit = z @ columns.rows
-    omega = mu * linear - fit @ columns.rows.T
-    bound = 1.0 + decay * mu
+    omega = mu * followed.linear - fit @ columns.rows.T
+    bound = 1.0 + followed.decay * mu
     known = NOISE * np.linalg.norm(fit, axis=1) + SUMS * (np.abs(z) @ columns.lengths)
     slack = CERTIFIED * bound + known[:, None] * columns.lengths
     nonzero = np.concatenate([path.active[looked], path.active[-1:]])
-    low = omega - bound <= slack if positive else np.abs(omega) - bound <= slack
+    low = (omega if followed.positive else np.abs(omega)) - bound <= slack
     tight = np.abs(omega - np.where(nonzero, np.sign(z), 0.0) * bound) <= slack
-    optimal = not exhausted and np.all(low) and np.all(tight | ~nonzero | (z == 0.0))
+    optimal = not followed.exhausted and np.all(low & (tight | ~nonzero | (z == 0.0)))
     raise_unless_successful(Result.SUCCESSFUL if optimal else Result.MAX_STEPS, "lasso path")

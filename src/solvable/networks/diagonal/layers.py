@@ -11,10 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from scipy.integrate import solve_ivp
 
+from solvable.lab.declare import Result, batched_map, recorded
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.precision import batched_map
-from solvable.numerics.recording import recorded
-from solvable.numerics.results import Result
 
 RTOL, ATOL = 1e-12, 1e-10
 Solved = tuple[np.ndarray, np.ndarray, np.ndarray]  # x (R, K, d), averages (R, K, d), `Result` codes (R,)
@@ -117,7 +115,7 @@ def train_layers(problem: Quadratic, layers: Layers, speed: float, times: np.nda
         found = solve_ivp(velocity, (0.0, max(float(stops[-1]), 1e-300)), start, "DOP853", stops, rtol=RTOL, atol=ATOL)
     if not found.success or found.y.shape[1] != len(times):
         lost = np.full((len(times), dim), np.nan)
-        return lost, lost.copy(), int(Result.NONFINITE)
+        return lost, lost, int(Result.NONFINITE)
     first, second, integral = np.split(found.y, 3)
     solution = (np.exp(2.0 * first) - np.exp(2.0 * second)).T
     whole = stops[:, None] > 0.0

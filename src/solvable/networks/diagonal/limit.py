@@ -23,8 +23,7 @@ class LimitPath(eqx.Module):
     """The limit x(s) of a diagonal network's iterate at the rescaled time s, as its initialisation vanishes.
 
     jumps (J,): increasing times; plateaux (J, d): x on [jumps[k], jumps[k+1]), the last of which never ends; duals
-    (J, d): omega = s r - M int_0^s x at the jumps, which lies between -(1 + weight_decay s) and 1 + weight_decay s;
-    first_jumps (d,): the time at which each coordinate first becomes nonzero, inf for never.
+    (J, d): omega = s r - M int_0^s x at the jumps, which lies between -(1 + weight_decay s) and 1 + weight_decay s.
 
     Called with s, a number or an array (...,), it returns x(s) (..., d), zero before the first jump; `average(s)` is
     (1/s) int_0^s x. Raises: ValueError for an s < 0, and for `average` an s that is not above 0.
@@ -78,23 +77,16 @@ def limit_path(
     its optimality conditions.
     """
     factor, linear, decay = parts(problem, weight_decay, positive)
-    keeps = False
-    if positive and check_assumptions:
-        failing = _failing(problem, factor)
-        keeps = not failing
-        if failing:
-            warnings.warn(
-                f"{failing}, so coordinates may leave again; the general algorithm is used",
-                UserWarning,
-                stacklevel=2,
-            )
-    flow = _Flow(factor, linear, decay, bool(positive), keeps)
+    failing = _failing(problem, factor) if positive and check_assumptions else ""
+    if failing:
+        warnings.warn(f"{failing}, so coordinates may leave again; the general algorithm is used", stacklevel=2)
+    flow = _Flow(factor, linear, decay, positive, keeps=positive and check_assumptions and not failing)
     with one_blas_thread():
-        jumps, rows = flow.run()
-        plateaux = spread(rows, 1, len(linear))
+        rows = flow.run()
+        jumps, plateaux = np.array(list(rows)), spread(rows, 1, len(linear))
         duals = jumps[:, None] * linear - (_integrals(jumps, plateaux) @ flow.set.rows) @ flow.set.rows.T
         path = LimitPath(jumps, plateaux, duals)
-        _certify(path, flow, linear, decay, bool(positive))
+        _certify(path, flow)
     return path
 
 
@@ -129,17 +121,15 @@ class _Flow:
         self.x, self.signs = np.zeros(size), np.zeros(size)
         self.a, self.omega = linear.copy(), np.zeros(len(linear))
         self.floor = np.zeros(len(linear))  # rates up to this are rounding
-        self.barred = np.zeros(len(linear), dtype=bool)  # columns that depend on the active ones
         self.exhausted = False
 
-    def run(self) -> tuple[np.ndarray, list[tuple[np.ndarray, ...]]]:
-        """The jumps, and for each the index and the values of those who are active from there on."""
-        jumps: list[float] = []
-        rows: list[tuple[np.ndarray, ...]] = []
+    def run(self) -> dict[float, tuple[np.ndarray, ...]]:
+        """For each jump the index and the values of those who are active from there on."""
+        rows: dict[float, tuple[np.ndarray, ...]] = {}
         s, tied = 0.0, False
-        while len(jumps) < 200 + 50 * (self.set.dim + self.set.rank):
+        while len(rows) < 200 + 50 * (self.set.dim + self.set.rank):
             rate = (self.a if self.positive else np.abs(self.a)) - self.decay
-            hit = (rate > self.floor) & ~self.set.active & ~self.barred
+            hit = (rate > self.floor) & ~self.set.active & ~self.set.barred
             if self.set.count == self.set.rank or not hit.any():  # at full rank the others depend on the active ones
                 break
             bound = 1.0 + self.decay * s
@@ -160,22 +150,16 @@ class _Flow:
             elif not self.settle(bound):
                 break
             holders = np.flatnonzero(self.signs * self.x > 0.0)  # those at zero are there by a tie
-            row = (self.set.index[holders], self.x[holders])
-            if jumps and jumps[-1] == s:
-                rows[-1] = row
-            else:
-                jumps.append(s)
-                rows.append(row)
+            rows[s] = (self.set.index[holders], self.x[holders])
         else:
             self.exhausted = True
         if tied:
             warnings.warn(
                 "several coordinates reach the bound together, so the limit may depend on the layers at the start; "
                 "this is one of the limits",
-                UserWarning,
                 stacklevel=3,
             )
-        return np.array(jumps), rows
+        return rows
 
     def settle(self, bound: float) -> bool:
         """Minimise over the coordinates at the bound, with their signs, by the active-set method of Lawson and Hanson
@@ -185,7 +169,7 @@ class _Flow:
             if self.set.count == self.set.rank:
                 return True
             rate = np.copysign(self.a, self.a * self.omega) - self.decay
-            gains = np.where(at_bound & ~self.set.active & ~self.barred & (rate > self.floor), rate, 0.0)
+            gains = np.where(at_bound & ~self.set.active & ~self.set.barred & (rate > self.floor), rate, 0.0)
             best = int(gains.argmax())
             if gains[best] == 0.0:
                 return True
@@ -198,7 +182,6 @@ class _Flow:
         self.x, self.signs = self.set.grown(self.x, self.signs)
         entered = self.set.enter(coordinate)
         if entered is None:
-            self.barred[coordinate] = True
             return
         slot, direction, square, _ = entered
         sign = float(np.copysign(1.0, self.omega[coordinate]))
@@ -215,29 +198,28 @@ class _Flow:
             for gone in np.flatnonzero(shares <= share * (1.0 + TIE)):
                 self.set.leave(int(gone))
                 self.x[gone] = self.signs[gone] = 0.0
-            self.barred[:] = False
             rate = self.linear[self.set.index] * self.set.held - self.set.columns @ (self.x @ self.set.columns)
             direction = self.set.inverse @ (rate - self.decay * self.signs)
         self.x, self.a = self.set.refined(self.x + direction, self.linear, self.decay * self.signs)
         self.floor = self.set.precision(self.x, self.linear, self.a) * self.set.lengths
 
 
-def _certify(path: LimitPath, flow: _Flow, linear: np.ndarray, decay: float, positive: bool) -> None:
+def _certify(path: LimitPath, flow: _Flow) -> None:
     """Raise SolveError unless the optimality conditions hold at up to 64 plateaux, the last among them."""
     if len(path.jumps) == 0:
         raise_unless_successful(Result.MAX_STEPS if flow.exhausted else Result.SUCCESSFUL, "limit path")
         return
     looked = np.unique(np.linspace(0, len(path.jumps) - 1, 64).astype(int))
-    x, omega, bound = path.plateaux[looked], path.duals[looked], 1.0 + decay * path.jumps[looked, None]
+    x, omega, bound = path.plateaux[looked], path.duals[looked], 1.0 + flow.decay * path.jumps[looked, None]
     fit = x @ flow.set.rows
-    rate = linear - fit @ flow.set.rows.T
+    rate = flow.linear - fit @ flow.set.rows.T
     signs = np.sign(omega)
     sums = SUMS * (np.abs(x) @ flow.set.lengths)
     slack = (CERTIFIED * np.linalg.norm(fit, axis=1) + sums)[:, None] * flow.set.lengths
-    size = omega if positive else np.abs(omega)
+    size = omega if flow.positive else np.abs(omega)
     known = CERTIFIED * bound + (path.jumps[looked] * sums)[:, None] * flow.set.lengths
-    tight = (size >= bound - known) & (x * signs > 0.0) & (np.abs(rate - decay * signs) <= slack)
-    still = (signs * rate - decay <= slack) | (size < bound * (1.0 - 0.1 * TIE))
+    tight = (size >= bound - known) & (x * signs > 0.0) & (np.abs(rate - flow.decay * signs) <= slack)
+    still = (signs * rate - flow.decay <= slack) | (size < bound * (1.0 - 0.1 * TIE))
     inside = size <= bound + known
     optimal = not flow.exhausted and bool(np.all(inside & still & (tight | (x == 0.0))))
     raise_unless_successful(Result.SUCCESSFUL if optimal else Result.MAX_STEPS, "limit path")

@@ -6,12 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from solvable.lab.declare import float64, instance
 from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientDescent, GradientFlow, Run, Runs
 from solvable.networks.diagonal.lasso import LassoPath, lasso_objective, lasso_path
 from solvable.networks.diagonal.limit import LimitPath, limit_path
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.precision import float64
-from solvable.numerics.validation import instance
 
 ACTIVE = 1e-3  # of max |r| / max M_ii, the unit of x: coordinates below it do not count as active
 
@@ -85,10 +84,9 @@ def limit_of(problem: Quadratic, algorithm: DiagonalNetwork) -> LimitPath:
 
 def half_height_times(limit: LimitPath, times: np.ndarray, solution: np.ndarray) -> np.ndarray:
     """The first times (d,) at which |x_i| is half the height of its first jump in the limit; inf for never."""
-    found = np.full(solution.shape[1], np.inf)
-    heights = 0.5 * np.abs(limit(limit.first_jumps[np.isfinite(limit.first_jumps)]))
-    for place, i in enumerate(np.flatnonzero(np.isfinite(limit.first_jumps))):
-        size, half = np.abs(solution[:, i]), heights[place, i]
+    jumps, found = limit.first_jumps, np.full(solution.shape[1], np.inf)
+    for i in np.flatnonzero(np.isfinite(jumps)):
+        size, half = np.abs(solution[:, i]), 0.5 * abs(limit(jumps[i])[i])
         above = np.flatnonzero(size >= half)
         if above.size == 0 or half == 0.0:
             continue

@@ -7,80 +7,71 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvable.numerics.estimate import over_replicates
+from solvable.lab.declare.drawing import COLORS, GREY, chosen, extra_dims, legend, moments, note, ticks
 
 if TYPE_CHECKING:
     import xarray
     from matplotlib.axes import Axes
 
-COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
-INK, GREY = "#222222", "#8a8a8a"
+INK = "#222222"
 SMALLEST = 1e-8  # below it a gap is what the solvers leave
-SMALL: dict[str, Any] = {"frameon": False, "fontsize": "small"}
+DASHED, DOTTED = (0, (4, 2)), (0, (1, 1.5))
+BAND: dict[str, Any] = {"lw": 2.6, "alpha": 0.35}
+EDGE: dict[str, Any] = {"mec": "white", "mew": 0.4}
 
 
 def draw_lasso_path(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """One kind of path, the coefficients of its first problem; or the gaps of these problems, over the times."""
     if not {"path", "log_scale"} <= set(map(str, dataset.coords)) or "average" not in dataset:
         return False
-    if extra_dims(dataset["average"]) - {"path", "log_scale", "coordinate"}:
-        return blank(axes, panel, "give one value of each other parameter")
+    if extra_dims(dataset["average"], "path", "log_scale", "coordinate"):
+        return note(axes, panel, "give one value of each other parameter")
     if panel == "gaps":
         return _draw_gaps(axes, dataset)
     if panel not in np.atleast_1d(dataset["path"].values):
         axes.set_axis_off()
         return True
     one = chosen(dataset, path=panel).isel(replicate=0)
-    scales = np.sort(np.atleast_1d(one["log_scale"].values))[::-1]
-    first = chosen(one, log_scale=scales[0])
-    times = first["at"].values
-    for i, coordinate in enumerate(first["coordinate"].values):
-        color = COLORS[i % len(COLORS)]
-        picked = first.sel(coordinate=coordinate)
-        if "lasso_given_average" in first:
-            axes.plot(times, picked["lasso_given_average"].values, color=color, lw=2.6, alpha=0.35)
-        if "limit_given_average" in first and panel != "monotone":
-            axes.plot(times, picked["limit_given_average"].values, color=color, lw=0.9, ls=(0, (1, 1.5)))
-        for place, scale in enumerate(scales):
-            values = chosen(one, log_scale=scale).sel(coordinate=coordinate)["average"].values
-            if place == 0:
-                axes.plot(times, values, color=color, lw=1.1)
-            else:
-                axes.plot(times[::3], values[::3], "os^"[(place - 1) % 3], color=color, ms=3.2, mec="white", mew=0.3)
-    axes.plot([], [], color=INK, lw=2.6, alpha=0.35, label="lasso path")
+    scales, times = scales_of(one), one["at"].values
+    theories: list[Any] = [("lasso_given_average", "lasso path", BAND)]
     if panel != "monotone":
-        axes.plot([], [], color=INK, lw=0.9, ls=(0, (1, 1.5)), label="average, scale to 0")
+        theories.append(("limit_given_average", "average, scale to 0", {"lw": 0.9, "ls": DOTTED}))
+    lines = [(chosen(one, log_scale=scales[0])[name], 1, *look) for name, *look in theories if name in one]
     for place, scale in enumerate(scales):
-        style: dict[str, Any] = (
-            {"lw": 1.1} if place == 0 else {"ls": "none", "marker": "os^"[(place - 1) % 3], "ms": 3.2}
-        )
-        axes.plot([], [], color=INK, label=f"average, scale {power(scale)}", **style)
+        points = {"ls": "none", "marker": "os^"[(place - 1) % 3], "ms": 3.2, "mec": "white", "mew": 0.3}
+        every, style = (3, points) if place else (1, {"lw": 1.1})
+        lines.append((chosen(one["average"], log_scale=scale), every, f"average, scale {power(scale)}", style))
+    for i, coordinate in enumerate(one["coordinate"].values):
+        for array, every, _, style in lines:
+            values = array.sel(coordinate=coordinate).values
+            axes.plot(times[::every], values[::every], color=COLORS[i % len(COLORS)], **style)
+    for *_, label, style in lines:
+        axes.plot([], [], color=INK, label=label, **style)
     axes.set(xscale="log", xlabel="inverse penalty s, in first kinks", ylabel="coefficients")
     axes.set_title(f"{panel} path", fontsize="medium")
-    axes.legend(**SMALL)
+    legend(axes)
     plain_ticks(axes, times)
     return True
 
 
 def _draw_gaps(axes: Axes, dataset: xarray.Dataset) -> bool:
     if "gap" not in dataset:
-        return blank(axes, "gaps", "the gap was not measured")
+        return note(axes, "gaps", "the gap was not measured")
     times = dataset["at"].values
-    for i, kind in enumerate(np.atleast_1d(dataset["path"].values)):
+    for color, kind in zip(COLORS, np.atleast_1d(dataset["path"].values), strict=False):
         one = chosen(dataset, path=kind).isel(replicate=0)
-        scales = np.sort(np.atleast_1d(one["log_scale"].values))[::-1]
+        scales = scales_of(one)
         for place, scale in enumerate(scales):
-            values = np.maximum(chosen(one, log_scale=scale)["gap"].values, SMALLEST)
+            values = np.maximum(chosen(one["gap"], log_scale=scale).values, SMALLEST)
             style = ("-", (0, (4, 1.5)), (0, (1, 1)))[place % 3]
-            axes.plot(times, values, color=COLORS[i], ls=style, lw=1.2, label=f"{kind}, {power(scale)}")
-        limit = one.get("limit_given_gap")
-        if limit is not None:
-            values = chosen(limit.to_dataset(name="gap"), log_scale=scales[0])["gap"].values
+            axes.plot(times, values, color=color, ls=style, lw=1.2, label=f"{kind}, {power(scale)}")
+        if "limit_given_gap" in one:
+            values = chosen(one["limit_given_gap"], log_scale=scales[0]).values
             if values.max() > SMALLEST:
                 shown = np.where(values > SMALLEST, values, np.nan)
-                axes.plot(times, shown, color=COLORS[i], lw=3.0, alpha=0.25, label=f"{kind}, scale to 0")
+                axes.plot(times, shown, color=color, lw=3.0, alpha=0.25, label=f"{kind}, scale to 0")
     axes.set(xscale="log", yscale="log", xlabel="inverse penalty s, in first kinks", ylabel="relative lasso gap")
-    axes.legend(**SMALL)
+    legend(axes)
     axes.set_ylim(bottom=SMALLEST)
     plain_ticks(axes, times)
     return True
@@ -91,161 +82,124 @@ def draw_gap(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     array = dataset.get("largest_gap")
     if array is None or "log_scale" not in array.dims or "path" not in dataset.coords:
         return False
-    if extra_dims(array) - {"path", "log_scale"}:
-        return blank(axes, "", "give one value of each other parameter")
+    if extra_dims(array, "path", "log_scale"):
+        return note(axes, "", "give one value of each other parameter")
     where = -array["log_scale"].values
     for i, kind in enumerate(np.atleast_1d(dataset["path"].values)):
         one = chosen(dataset, path=kind)
         mean, error = moments(one["largest_gap"])
-        style = {"ls": "none", "marker": "os^"[i % 3], "ms": 4, "color": COLORS[i], "mec": "white", "mew": 0.4}
+        style = {"ls": "none", "marker": "os^"[i % 3], "ms": 4, "color": COLORS[i], **EDGE}
         axes.errorbar(where, mean, error, label=f"{kind} paths", **style)
         limit = one.get("limit_given_largest_gap")
         if limit is not None and float(limit.mean()) > SMALLEST:
             axes.plot(where, moments(limit)[0], color=COLORS[i], lw=1.2, label=f"{kind}, scale to 0")
         elif mean[-1] > 0.0:
             anchor = len(where) // 2
-            axes.plot(
-                where,
-                mean[anchor] * (where / where[anchor]) ** -2.0,
-                color=GREY,
-                lw=0.8,
-                ls=(0, (4, 2)),
-                label="slope -2",
-            )
+            slope = mean[anchor] * (where / where[anchor]) ** -2.0
+            axes.plot(where, slope, color=GREY, lw=0.8, ls=DASHED, label="slope -2")
     axes.set(xscale="log", yscale="log", xlabel="log(1/eps)", ylabel="largest relative lasso gap")
-    axes.set_xticks(where, [f"{value:g}" for value in where])
-    axes.set_xticks([], minor=True)
-    axes.legend(**SMALL)
+    ticks(axes, where)
+    legend(axes)
     return True
 
 
 def draw_share(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The share of monotone paths against the samples, a curve a dimension, with its lower bound."""
-    array = dataset.get("monotone")
-    if array is None or "samples" not in array.dims or extra_dims(array) - {"samples", "dim"}:
+    if not varies(dataset, "monotone", "samples", "dim"):
         return False
-    where = array["samples"].values
+    where = dataset["samples"].values
     for i, dim in enumerate(np.atleast_1d(dataset["dim"].values)):
         one = chosen(dataset, dim=dim)
-        color = COLORS[i % len(COLORS)]
-        mean, error = moments(one["monotone"])
-        axes.errorbar(where, mean, error, color=color, marker="os^"[i % 3], ms=4, lw=1.0, label=f"d = {dim}")
-        bound = one.get("theory_given_monotone", one.get("given_monotone"))
-        if bound is not None:
-            axes.plot(where, moments(bound)[0], color=color, lw=0.9, ls=(0, (4, 2)))
-    axes.plot([], [], color=GREY, lw=0.9, ls=(0, (4, 2)), label="must be (lower bound)")
+        look: dict[str, Any] = {"color": COLORS[i % len(COLORS)], "marker": "os^"[i % 3], "ms": 4, "lw": 1.0}
+        axes.errorbar(where, *moments(one["monotone"]), label=f"d = {dim}", **look)
+        if "theory_given_monotone" in one:
+            axes.plot(where, moments(one["theory_given_monotone"])[0], color=look["color"], lw=0.9, ls=DASHED)
+    axes.plot([], [], color=GREY, lw=0.9, ls=DASHED, label="must be (lower bound)")
     axes.set(xscale="log", ylim=(-0.02, 1.02), xlabel="samples n", ylabel="share of monotone paths")
-    axes.set_xticks(where, [f"{value:g}" for value in where])
-    axes.set_xticks([], minor=True)
-    axes.legend(**SMALL)
+    ticks(axes, where)
+    legend(axes)
     return True
 
 
 def draw_incremental(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """Coefficients or loss over time at all scales over their limit, or the jump times against the limit's."""
     array = dataset.get(panel)
-    if array is None or "log_scale" not in dataset.coords or extra_dims(array) - {"log_scale", "coordinate"}:
+    if array is None or "log_scale" not in dataset.coords or extra_dims(array, "log_scale", "coordinate"):
         return False
-    scales = np.sort(np.atleast_1d(dataset["log_scale"].values))[::-1]
-    styles = ((0, (1, 1)), (0, (4, 1.5)), "-")
+    scales = scales_of(dataset)
+    runs = [chosen(array, log_scale=scale).isel(replicate=0).values for scale in scales]
+    limit = chosen(dataset, log_scale=scales[0]).get(f"limit_{panel}")
     if panel == "jump_times":
-        limit = chosen(dataset, log_scale=scales[0]).get("limit_jump_times")
         if limit is None:
             return False
-        for place, scale in enumerate(scales):
-            times = chosen(dataset, log_scale=scale)["jump_times"].isel(replicate=0).values
+        for place, (scale, times) in enumerate(zip(scales, runs, strict=True)):
             axes.plot(limit.values, times, "os^"[place % 3], ms=4, color=COLORS[place % 6], label=power(scale))
         span = [0.0, 1.05 * float(np.max(limit.values[np.isfinite(limit.values)]))]
         axes.plot(span, span, color=GREY, lw=0.8)
         axes.set(xlabel="jump time in the limit", ylabel="time of half height")
-        axes.legend(title="scale", title_fontsize="small", **SMALL)
+        legend(axes, title="scale", title_fontsize="small")
         return True
-    times = array["at"].values
-    axes.set(xlabel="rescaled time s", ylabel="coefficients x_i" if panel == "solution" else "loss")
-    for place, scale in enumerate(scales):
-        one, style = chosen(dataset, log_scale=scale), styles[place % 3]
-        values = one[panel].isel(replicate=0).values
-        if panel == "loss":
-            axes.plot(times, values, color=COLORS[0], ls=style, lw=1.0, label=f"scale {power(scale)}")
-        else:
-            for i in range(values.shape[1]):
-                axes.plot(times, values[:, i], color=COLORS[i % len(COLORS)], ls=style, lw=1.0)
-    limit = chosen(dataset, log_scale=scales[0]).get(f"limit_{panel}")
+    is_loss, times = panel == "loss", array["at"].values
+    for place, (scale, values) in enumerate(zip(scales, runs, strict=True)):
+        style = ((0, (1, 1)), (0, (4, 1.5)), "-")[place % 3]
+        label = f"scale {power(scale)}" if is_loss else None
+        for i, line in enumerate(values.reshape(len(times), -1).T):
+            axes.plot(times, line, color=COLORS[i % len(COLORS)], ls=style, lw=1.0, label=label)
     if limit is not None:
-        values = limit.values.reshape(len(times), -1)
-        for i in range(values.shape[1]):
-            color = GREY if panel == "loss" else COLORS[i % len(COLORS)]
-            axes.plot(times, values[:, i], color=color, lw=2.6, alpha=0.35, drawstyle="steps-post")
-        axes.plot([], [], color=GREY, lw=2.6, alpha=0.35, label="scale to 0")
-    if panel == "loss":
-        axes.legend(**SMALL)
+        for i, line in enumerate(limit.values.reshape(len(times), -1).T):
+            color = GREY if is_loss else COLORS[i % len(COLORS)]
+            axes.plot(times, line, color=color, drawstyle="steps-post", **BAND)
+        axes.plot([], [], color=GREY, label="scale to 0", **BAND)
+    axes.set(xlabel="rescaled time s", ylabel="loss" if is_loss else "coefficients x_i")
+    if is_loss:
+        legend(axes)
     return True
 
 
 def draw_weight_decay(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The largest gap against the weight decay, a curve a scale, with the limit."""
-    array = dataset.get("largest_gap")
-    if array is None or "weight_decay" not in array.dims or extra_dims(array) - {"weight_decay", "log_scale"}:
+    if not varies(dataset, "largest_gap", "weight_decay", "log_scale"):
         return False
-    where = array["weight_decay"].values
-    scales = np.sort(np.atleast_1d(dataset["log_scale"].values))[::-1]
+    where, scales = dataset["weight_decay"].values, scales_of(dataset)
     for place, scale in enumerate(scales):
-        one = chosen(dataset, log_scale=scale)
-        mean, error = moments(one["largest_gap"])
         style = {"marker": "os^"[place % 3], "ms": 4, "lw": 1.0, "color": COLORS[place % len(COLORS)]}
-        axes.errorbar(where, mean, error, label=f"scale {power(scale)}", **style)
+        found = moments(chosen(dataset["largest_gap"], log_scale=scale))
+        axes.errorbar(where, *found, label=f"scale {power(scale)}", **style)
     limit = chosen(dataset, log_scale=scales[0]).get("limit_given_largest_gap")
     if limit is not None:
         axes.plot(where, moments(limit)[0], color=GREY, lw=1.2, label="scale to 0")
     axes.set(xlabel="weight decay", ylabel="largest relative lasso gap")
     axes.set_ylim(bottom=0.0)
-    axes.legend(**SMALL)
+    legend(axes)
     return True
 
 
 def draw_descent(panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
     """The largest difference between the averages of descent and flow against the learning rate."""
-    array, flow = dataset.get("average"), dataset.get("flow_given_average")
-    if array is None or flow is None or "learning_rate" not in array.dims:
+    if not varies(dataset, "average", "learning_rate", "coordinate") or "flow_given_average" not in dataset:
         return False
-    if extra_dims(array) - {"learning_rate", "coordinate"}:
-        return False
-    where = array["learning_rate"].values
-    apart = abs(array - flow).transpose("replicate", "learning_rate", "at", "coordinate")
-    errors = apart.values.max(axis=(2, 3))
+    where = dataset["learning_rate"].values
+    apart = abs(dataset["average"] - dataset["flow_given_average"])
+    errors = apart.transpose("replicate", "learning_rate", "at", "coordinate").values.max(axis=(2, 3))
     for row in errors:
         axes.plot(where, row, color=COLORS[0], lw=0.6, alpha=0.5, marker="o", ms=3)
     mean = np.exp(np.log(errors).mean(axis=0))
-    axes.plot(where, mean[0] * where / where[0], color=GREY, ls=(0, (4, 2)), lw=1.0, label="slope 1")
+    axes.plot(where, mean[0] * where / where[0], color=GREY, ls=DASHED, lw=1.0, label="slope 1")
     axes.plot([], [], color=COLORS[0], lw=0.6, marker="o", ms=3, label="one problem")
     axes.set(xscale="log", yscale="log", xlabel="learning rate", ylabel="largest |average - flow's|")
-    axes.set_xticks(where, [f"{value:g}" for value in where])
-    axes.set_xticks([], minor=True)
-    axes.legend(**SMALL)
+    ticks(axes, where)
+    legend(axes)
     return True
 
 
-def chosen(dataset: xarray.Dataset, **wanted: Any) -> xarray.Dataset:
-    """The dataset at these values of the parameters that are dims of it."""
-    return dataset.sel({name: value for name, value in wanted.items() if name in dataset.dims})
+def varies(dataset: xarray.Dataset, name: str, along: str, *others: str) -> bool:
+    """Whether an observable is there along a dim, and along no others than these and those of one curve a replicate."""
+    return name in dataset and along in dataset[name].dims and not extra_dims(dataset[name], along, *others)
 
 
-def moments(array: xarray.DataArray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard error over the replicates."""
-    mean, error = over_replicates(array)
-    return mean.values, np.nan_to_num(error.values)
-
-
-def extra_dims(array: xarray.DataArray) -> set[str]:
-    """Dims other than those of one curve a replicate."""
-    return {str(dim) for dim in array.dims} - {"replicate", "at"}
-
-
-def blank(axes: Axes, title: str, words: str) -> bool:
-    """An empty panel that says why."""
-    axes.text(0.5, 0.5, words, ha="center", transform=axes.transAxes)
-    axes.set_title(title, fontsize="medium")
-    return True
+def scales_of(dataset: xarray.Dataset) -> np.ndarray:
+    """The logarithms of the scales, the largest first."""
+    return np.sort(np.atleast_1d(dataset["log_scale"].values))[::-1]
 
 
 def power(log_scale: float) -> str:
@@ -255,7 +209,5 @@ def power(log_scale: float) -> str:
 
 
 def plain_ticks(axes: Axes, times: np.ndarray) -> None:
-    """Ticks at 1, 2, 5, ... in plain numbers."""
-    ticks = [value for value in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0) if times[0] <= value <= times[-1]]
-    axes.set_xticks(ticks, [f"{value:g}" for value in ticks])
-    axes.set_xticks([], minor=True)
+    """Ticks at 1, 2, 5, ... among the times."""
+    ticks(axes, [value for value in (0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0) if times[0] <= value <= times[-1]])

@@ -79,7 +79,6 @@ class Quadratic(Checked):
 
     def sample(self, key: jax.Array | None = None) -> Quadratic:
         """Itself: a problem is the task that always draws itself."""
-        del key
         return self
 
     @float64

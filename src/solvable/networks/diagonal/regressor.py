@@ -25,8 +25,7 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
         min over x of |y - X x|^2 / (2 n) + alpha |x|_1,
 
     though nothing is penalised: where the lasso path up to s is monotone (`monotone_`), its objective tends to the
-    lasso's as the initialisation vanishes (Theorems 2.1 and 2.2 of arXiv:2509.18766); otherwise a gap can stay. In
-    the monotone case the coefficients were seen to differ from the lasso's by a share of order 1/|log_scale|. Where
+    lasso's as the initialisation vanishes (Theorems 2.1 and 2.2 of arXiv:2509.18766); otherwise a gap can stay. Where
     columns depend on each other the lasso can have many solutions, of which the network need not pick scikit-learn's:
     it shares the weight of equal columns equally.
 
@@ -42,9 +41,8 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
         coef_ (d,), intercept_: the averaged network. Unlike the lasso's, its small coefficients are not set to zero, so
             that `gap_` is that of the network: take `support_` or `sparse_coef_` where zeros are wanted.
         support_ (d,): whether |coef_i| > c L^(-3/2), L = |log_scale|. As |x_i| <= c e^(-L b) when its dual is b below
-            the bound 1, a coordinate whose dual stayed 3 log(L) / (2 L) below it (.07 at -100, .32 at -11.5) is never
-            in the support (derived); a lasso coefficient below the threshold (c / 1000 at -100) can be missed. Both
-            tolerances vanish with the initialisation. The power 3/2 is chosen by trial.
+            the bound 1, a coordinate whose dual stayed 3 log(L) / (2 L) below it is never in the support (derived); a
+            lasso coefficient below the threshold can be missed. Both tolerances vanish with the initialisation.
         sparse_coef_: `coef_` as a sparse row (1, d) that holds the support only.
         time_: s. gap_: (objective of coef_ - objective of the lasso) / objective of the lasso, on the centred data.
         monotone_: whether no coordinate of mu x(mu), x the lasso with inverse penalty mu, turns back before s.

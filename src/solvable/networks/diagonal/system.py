@@ -8,14 +8,12 @@ from typing import Any, Literal
 import jax
 import numpy as np
 
-from solvable.lab.declare import Example, Given, Outcome, System
+from solvable.lab.declare import Example, Given, Outcome, Result, System, recorded_times
 from solvable.networks.diagonal.algorithms import MULTIPLES, GradientDescent, GradientFlow, Run, Runs, times_of
 from solvable.networks.diagonal.measures import measured
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.networks.diagonal.task import Anticorrelated, RandomRegression
 from solvable.networks.diagonal.theories import observables, theories
-from solvable.numerics.recording import recorded_times
-from solvable.numerics.results import Result
 from solvable.numerics.validation import instance, truth
 
 Unit = Literal["one", "first_kink"]

@@ -10,12 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvable.lab.declare import Checked, SolveError, flag, float64, on_the_host, real, whole
 from solvable.networks.diagonal.lasso import lasso_path
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.fields import Checked, flag, real, whole
-from solvable.numerics.precision import float64
-from solvable.numerics.results import SolveError
-from solvable.numerics.validation import on_the_host
 
 DRAWS = 32  # problems drawn at once when some are rejected
 MOST_DRAWS = 100_000
@@ -43,10 +40,7 @@ class RandomRegression(Checked):
 
     @float64
     def sample(self, key: jax.Array) -> Quadratic:
-        """Draw one problem.
-
-        Raises: RuntimeError when none of 100 000 draws has the path asked for.
-        """
+        """Draw one problem. Raises: RuntimeError when none of 100 000 draws has the path asked for."""
         draws = 1 if self.monotone is None else DRAWS
         for first in range(0, MOST_DRAWS, draws):
             for drawn in _normals(key, range(first, first + draws), (self.samples, self.dim + 1)):

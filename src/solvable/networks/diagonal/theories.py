@@ -39,7 +39,7 @@ def lasso(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
 
     times = times_of(runs.problems, algorithm, at, unit)
     paths = [lasso_path(problem, float(algorithm.weight_decay), algorithm.positive) for problem in runs.problems]
-    found = {"average": np.stack([_from_zero(path, row) for path, row in zip(paths, times, strict=True)])}
+    found = {"average": _along(paths, times)}
     if all(nonnegative(problem) for problem in runs.problems):
         found |= {"gap": np.zeros_like(times), "largest_gap": np.zeros(len(times))}
     return found
@@ -52,16 +52,16 @@ def limit(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
 
     times = times_of(runs.problems, algorithm, at, unit)
     paths = [limit_of(problem, algorithm) for problem in runs.problems]
-    solution = np.stack([path(row) for path, row in zip(paths, times, strict=True)])
-    average = np.stack([_from_zero(path.average, row) for path, row in zip(paths, times, strict=True)])
+    solution, average = _along(paths, times), _along([path.average for path in paths], times)
     found = measured(Runs(runs.problems, runs.result, times, solution, average), algorithm)
     return found | {"active": solution != 0.0, "jump_times": np.stack([path.first_jumps for path in paths])}
 
 
-def _from_zero(path: Any, times: np.ndarray) -> np.ndarray:
-    """What a path says at times (K,), 0 at the time 0, for which there is no penalty."""
+def _along(paths: Any, times: np.ndarray) -> np.ndarray:
+    """What each path says at its times (R, K); 0 at the time 0, for which there is no penalty."""
     late = times > 0.0
-    return np.where(late[:, None], path(np.where(late, times, 1.0)), 0.0)
+    found = [path(row) for path, row in zip(paths, np.where(late, times, 1.0), strict=True)]
+    return np.where(late[..., None], np.stack(found), 0.0)
 
 
 def _each(claim: Any) -> dict[str, Status]:
