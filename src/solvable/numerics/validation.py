@@ -29,9 +29,9 @@ def number(
     accepted = _range_text(above, below, at_least, at_most)
     try:
         scalar = np.float64("" if value is None else value)  # NumPy takes None for NaN
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}={value!r} is not a number; accepted: {accepted}") from None
-    if isinstance(value, bool | str) or scalar.ndim != 0:
+    if isinstance(value, bool | str | bytes | np.bool_ | np.datetime64) or scalar.ndim != 0:
         raise ValueError(f"{name}={value!r} is not a single number; accepted: {accepted}")
     inside = (
         bool(np.isfinite(scalar))
@@ -88,11 +88,13 @@ def floating(name: str, value: Any, dtype: Any = None) -> Any:
 def replicate_numbers(replicates: Any) -> range:
     """The numbers of the replicates: those of a range, or 0 to count - 1.
 
-    Raises: ValueError for a count below 1 or an empty range.
+    Raises: ValueError for a count below 1, an empty range, or numbers that are not in [0, 2^32).
     """
     numbers = replicates if isinstance(replicates, range) else range(integer("replicates", replicates, at_least=1))
     if len(numbers) == 0:
         raise ValueError(f"replicates={replicates!r} is empty; accepted: a count >= 1 or a range that is not empty")
+    if min(numbers[0], numbers[-1]) < 0 or max(numbers[0], numbers[-1]) >= 2**32:
+        raise ValueError(f"replicates={replicates!r} is out of range; accepted: numbers >= 0 and < 2**32")
     return numbers
 
 
@@ -112,9 +114,10 @@ def instance(name: str, value: Any, accepted: tuple[type, ...]) -> Any:
     Raises: TypeError naming them.
     """
     if not isinstance(value, accepted):
+        what = f"the class {value.__name__}" if isinstance(value, type) else type(value).__name__
         names = [one.__name__ for one in accepted]
         words = " or ".join([", ".join(names[:-1]), names[-1]] if names[1:] else names)
-        raise TypeError(f"{name}={type(value).__name__} is not accepted; accepted: {words}")
+        raise TypeError(f"{name}={what} is not accepted; accepted: {words}")
     return value
 
 

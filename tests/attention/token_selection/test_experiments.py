@@ -85,3 +85,10 @@ def test_problems_without_a_solution_are_dropped_from_the_rank_unless_asked():
     assert np.isnan(honest.frobenius_rank[missing]).all()
     assert np.all(published.frobenius_rank[missing] == 1.0)
     np.testing.assert_array_equal(published.frobenius_rank[~missing], honest.frobenius_rank[~missing])
+
+
+def test_runs_that_select_no_token_still_give_a_figure(tmp_path):
+    dataset = lab.run("token-selection/direction", {"p": [2.0], "steps": [10]}, replicates=2, out=tmp_path)
+    figure, _ = lab.figure("token-selection/direction", dataset)
+    figure.draw_without_rendering()
+    assert "no run has a limit to go to" in [text.get_text() for axes in figure.axes for text in axes.texts]

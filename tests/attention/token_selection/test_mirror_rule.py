@@ -177,7 +177,11 @@ def test_unconditional_theories():
         (ALGORITHM, {"theory": "limit"}, "theory='limit' is unknown"),
         (ALGORITHM, {"theory": "polyak"}, "theory='polyak' does not speak of step='normalized'"),
         (ALGORITHM, {"theory": "excess_loss", "given": {"selected": [[0] * 6]}}, "given=dict lacks 'problem'"),
-        (ALGORITHM, {"given": {"attention": 1}}, "lacks 'selected'"),
+        (
+            ALGORITHM,
+            {"given": {"attention": 1}},
+            "given has 'attention', which no theory reads; accepted: 'problem', 'selected'",
+        ),
         (ts.MirrorDescent(step="fixed"), {"theory": "rate"}, "has no power law in the steps"),
         (ts.MirrorDescent(step="polyak"), {"theory": "growth"}, "given=None is not accepted with theory='growth'"),
         (ts.MirrorDescent(parameterization="factored"), {"theory": "rate"}, "speaks of W trained alone"),

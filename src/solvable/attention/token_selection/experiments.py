@@ -231,7 +231,7 @@ class Rates(SelectionExperiment):
         Observable("divergence", "divergence from the max margin", log=True, dims=AT),
         Observable("decay", "-log of attention off the selection", log=True, dims=AT),
         Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.075)),
-        Observable("gap_slope", "fall of log attention a step", allowance=_one_percent),
+        Observable("gap_slope", "slope of log attention a step", allowance=_one_percent),
         Observable("growth", "norm over its law", allowance=allow(0.0125)),
         Observable("scaled_excess", "excess loss over its law", allowance=allow(0.0125)),
         Observable("offset", "alignment minus log(eta k)", allowance=allow(0.05)),

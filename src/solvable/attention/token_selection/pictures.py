@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from solvable.lab.declare.drawing import note
 from solvable.numerics.estimate import over_replicates
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ def draw_directions(place: int, axes: Axes, dataset: xarray.Dataset) -> bool:
     p = float(values[place])
     chosen = dataset.sel(p=p) if "p" in dataset.dims else dataset
     limits = chosen.get("theory_given_final_divergence")
+    known = chosen["divergence"] if limits is None else chosen["divergence"].where(limits.notnull())
+    if not known.notnull().any():
+        return note(axes, f"trained with p = {p:g}", "no run has a limit to go to")
     for reference, color in zip(dataset.reference.values, COLORS, strict=False):
         curve, level = chosen["divergence"].sel(reference=reference).transpose("replicate", "at"), 0.0
         if limits is not None:  # the runs of which a limit is predicted

@@ -44,7 +44,7 @@ class TokenSelection(System):
         Observable("decoder_divergence", "directional divergence of v_k from its max-margin solution", dims=STEPS),
         Observable("direction", "W/|W|_p at the end", dims=("row", "column")),
         Observable("divergence_slope", "slope of log divergence over log k in the last decade"),
-        Observable("gap_slope", "fall of log_unselected a step in the second half"),
+        Observable("gap_slope", "slope of log_unselected a step, over the second half"),
         Observable("locally_optimal", "1 where the selected tokens are better than their support tokens, else 0"),
         Observable("globally_optimal", "1 where the selected tokens are better than all tokens, else 0"),
     )

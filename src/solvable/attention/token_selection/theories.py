@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -25,8 +26,12 @@ def max_margin(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) 
         )
     weights, ones = runs.limit.weights, np.ones(len(at))
     size = np.linalg.norm(weights.reshape(len(weights), -1), algorithm.p, axis=1)
+    # stated for W trained alone
+    alone = algorithm.parameterization == "matrix" and not algorithm.train_decoder
+    status: dict[str, Status] = {} if alone else dict.fromkeys(("direction", "divergence"), _RECONSTRUCTED)
     return _said(
         runs,
+        status,
         direction=weights / size[:, None, None],
         divergence=0.0 * ones,
         # the margin is measured in the entrywise norm, in which the nuclear solution's is not the largest
@@ -90,7 +95,7 @@ def polyak(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarra
     return _said(runs, gap_slope=-1.0 / float(algorithm.polyak_constant))
 
 
-_STATED, _DERIVED = Status("asymptotic", "stated"), Status("asymptotic", "derived")
+_STATED, _DERIVED, _RECONSTRUCTED = (Status("asymptotic", one) for one in ("stated", "derived", "reconstruction"))
 
 theories: dict[str, Theory] = {
     "max_margin": Theory(
@@ -100,7 +105,7 @@ theories: dict[str, Theory] = {
             "direction": _STATED,
             "divergence": _STATED,
             "margin_ratio": _DERIVED,
-            "decoder_divergence": Status("asymptotic", "reconstruction"),
+            "decoder_divergence": _RECONSTRUCTED,
         },
         max_margin,
         GIVEN,
@@ -158,5 +163,7 @@ def offset(algorithm: MirrorDescent, problem: SelectionProblem, solution: MaxMar
     return float(weights @ (log_beta[support] - np.log(weights)) / solution.norm**2)
 
 
-def _said(runs: Runs | None, **values: Any) -> Predicted:
-    return Predicted(values) if runs is None else Predicted(values, runs.solved, {"gap": runs.limit.gap})
+def _said(runs: Runs | None, status: Mapping[str, Status] | None = None, **values: Any) -> Predicted:
+    if runs is None:
+        return Predicted(values)
+    return Predicted(values, runs.solved, {"gap": runs.limit.gap}, status=status or {})

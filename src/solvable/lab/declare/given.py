@@ -12,6 +12,8 @@ import numpy as np
 from solvable.lab.declare.outcome import Outcome
 from solvable.numerics.results import Result, is_traced
 
+ABOUT = ("result", "at", "unit")  # what a mapping may hold of the runs besides what theories read
+
 
 class Given:
     """What was read, by name, each with the replicate axis first; `result` (R,), None where no codes were given.
@@ -40,26 +42,44 @@ class Given:
             raise ValueError(f"given={self.what} lacks {name!r}; accepted: {words}")
         return self.fields[name]
 
-    def codes(self, count: int) -> Any:
-        """The result codes (R,), all of them successes where none were given."""
+    def codes(self, count: int | None = None) -> Any:
+        """The result codes (R,), all of them successes where none were given; `count` None is what the fields say.
+
+        Raises: ValueError where the codes are as many as something else.
+        """
+        if count is None:
+            leaves = jax.tree_util.tree_leaves({n: x for n, x in self.fields.items() if n not in ABOUT})
+            count = int(next((np.shape(leaf)[0] for leaf in leaves if np.ndim(leaf)), 1))
         if self.result is None:
             return np.full(count, int(Result.SUCCESSFUL))
-        return jnp.ravel(self.result) if is_traced(self.result) else np.array(self.result, int).reshape(count)
+        if is_traced(self.result):
+            return jnp.ravel(self.result)
+        codes = np.ravel(np.array(self.result, int))
+        if codes.size != count:
+            raise ValueError(f"given has {codes.size} result codes and {count} runs; accepted: one code a run")
+        return codes
 
 
-def read(given: Any, names: Sequence[str], runs: tuple[type, ...], bare: Mapping[type, str]) -> Given:
+def read(
+    given: Any, names: Sequence[str], runs: tuple[type, ...], bare: Mapping[type, str], known: Sequence[str]
+) -> Given:
     """Read what a theory declares under `names`.
 
     `runs` are the classes of a trained run, which counts as one replicate; `bare` maps a class of which an object is
-    accepted by itself to the name that it stands for.
+    accepted by itself to the name that it stands for; `known` is all that a mapping may hold.
 
-    Raises: TypeError for an object that is none of these, and for an outcome that holds nothing of what is read.
+    Raises: TypeError for an object that is none of these, and for an outcome that holds nothing of what is read;
+    ValueError for a mapping with a name that is not known.
     """
     what = type(given).__name__
     for kind, name in bare.items():
         if isinstance(given, kind):
             return Given({name: given}, what)
     if isinstance(given, Mapping):
+        for name in given:
+            if name not in (*known, *ABOUT):
+                accepted = ", ".join(map(repr, dict.fromkeys([*names, *ABOUT])))
+                raise ValueError(f"given has {name!r}, which no theory reads; accepted: {accepted}")
         return Given(given, what, given.get("result"), given.get("at"), given.get("unit"))
     fields = {name: getattr(given, name) for name in names if hasattr(given, name)}
     if isinstance(given, Outcome) and fields.keys() - {"result", "at"}:
@@ -72,7 +92,7 @@ def read(given: Any, names: Sequence[str], runs: tuple[type, ...], bare: Mapping
     accepted = ["an outcome of simulate", *(["a run"] if runs else []), *(f"{kind.__name__}" for kind in bare)]
     raise TypeError(
         f"given={what} is not accepted; accepted: {', '.join(accepted)}, or a mapping with "
-        f"{', '.join(name for name in names if name not in ('result', 'at'))}"
+        f"{', '.join(name for name in names if name not in ABOUT)}"
     )
 
 

@@ -96,6 +96,8 @@ class System(abc.ABC):
 
         Without anything given: what the task alone stands for, else None.
         """
+        if given is not None:
+            given.result = given.codes()
         return given
 
     def samples_problems(self, algorithm: Any, *args: Any, **sizes: Any) -> bool:
@@ -174,7 +176,11 @@ class System(abc.ABC):
             readers = [one for one, theory in self.theories.items() if theory.given]
             words = " or ".join(["given=None", *(f"theory={one!r}" for one in readers)])
             raise ValueError(f"given is not read by theory={name!r}; accepted: {words}")
-        found = None if given is None else read(given, said.given, self.run_types, self.bare)
+        known = [
+            *(one for theory in self.theories.values() for one in theory.given),
+            *(one.name for one in self.observables),
+        ]
+        found = None if given is None else read(given, said.given, self.run_types, self.bare, known)
         if found is not None:
             at, unit = found.at if at is None else at, found.unit if unit is None else unit
         unit = self._unit(unit, at)
@@ -199,7 +205,7 @@ class System(abc.ABC):
         replicated = found is not None and found.replicated
         if not replicated and np.ndim(result):
             result = result[0]
-        status = said.status
+        status = {**said.status, **answer.status}
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
         return self._outcome(
@@ -248,6 +254,8 @@ class System(abc.ABC):
         return choice("theory", names[0] if theory is None else theory, names)
 
     def _unit(self, unit: str | None, at: Any) -> str:
+        if len(self.units) == 1:
+            absent("unit", unit or None, "`at` has one unit here")
         return choice("unit", self.default_unit(at) if unit is None else unit, self.units)
 
     def _outcome(self, task: Any, algorithm: Any, values: Mapping[str, Any], result: Any, **about: Any) -> Outcome:

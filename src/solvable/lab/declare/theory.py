@@ -66,13 +66,15 @@ class Predicted:
     """Observables of a theory that has no state to be measured, how its solve ended, and how they were obtained.
 
     `result` is a code, or one a replicate; `stats["standard_error"]` maps an observable to the standard error of its
-    quadrature; `detail` joins the sentence of a solve that fails.
+    quadrature; `detail` joins the sentence of a solve that fails; `status` is that of observables of which the theory
+    claims something else in this setting.
     """
 
     values: Mapping[str, Any]
     result: Any = None
     stats: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     detail: str = ""
+    status: Mapping[str, Status] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

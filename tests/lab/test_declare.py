@@ -1,0 +1,123 @@
+"""What the base class of systems does with what a prediction is given, on a system of a few lines."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from solvable.lab.declare import Checked, Example, Observable, Predicted, Status, System, Theory, code, real
+from solvable.numerics.results import Result
+
+STATED = Status("exact", "stated")
+
+
+class CoinResult(Result):
+    """The end of a coin that falls on its edge."""
+
+    EDGE = code(9001, "the coin stands on its edge; toss it again")
+
+
+class Coin(Checked):
+    """A coin of a bias."""
+
+    bias: float = real(0.5, at_least=0.0, at_most=1.0)
+
+
+class Toss(Checked):
+    """One toss."""
+
+
+class Runs(eqx.Module):
+    """Tosses (R,)."""
+
+    heads: jax.Array
+    result: jax.Array
+
+
+class Tosses(System):
+    """Whether a toss shows heads; every fourth coin ends on its edge."""
+
+    tasks, algorithms = (Coin,), (Toss,)
+    observables = (Observable("heads", "1 for heads"),)
+    theories = {
+        "mean": Theory("the mean", {"heads": STATED}, lambda task, algorithm, runs, at: {"heads": task.bias}),
+        "seen": Theory(
+            "what is seen is what there is",
+            {"heads": STATED},
+            lambda task, algorithm, runs, at: Predicted(
+                {"heads": runs.need("heads")}, status={"heads": Status("heuristic", "derived")}
+            ),
+            given=("heads",),
+            needs_given=True,
+        ),
+    }
+
+    def train(self, task, algorithm, keys, at, unit):
+        heads = jax.vmap(lambda key: jax.random.bernoulli(key, task.bias))(keys)
+        edge = jax.vmap(lambda key: jax.random.randint(key, (), 0, 4))(keys) == 0
+        return Runs(jnp.where(heads, 1.0, 0.0), jnp.where(edge, int(CoinResult.EDGE), 0))
+
+    def measure(self, task, algorithm, runs, at):
+        return {"heads": runs.heads}
+
+    def example(self):
+        return Example(Coin(), Toss(), None)
+
+
+SYSTEM = Tosses()
+
+
+def test_a_theory_that_needs_a_run_reads_an_outcome_or_a_mapping_with_or_without_codes():
+    seen = SYSTEM.simulate(Coin(), Toss(), replicates=12)
+    assert 0 < np.sum(seen.result != 0) < 12
+    for given in (seen, {"heads": seen.heads, "result": seen.result}):
+        predicted = SYSTEM.predict(Coin(), Toss(), given=given)
+        np.testing.assert_array_equal(predicted.heads, seen.heads)
+        np.testing.assert_array_equal(predicted.result, seen.result)
+    without = SYSTEM.predict(Coin(), Toss(), theory="seen", given={"heads": np.array([1.0, 0.0, 1.0])})
+    np.testing.assert_array_equal(without.heads, [1.0, 0.0, 1.0])
+    np.testing.assert_array_equal(without.result, 0)
+
+
+def test_a_theory_may_claim_less_in_a_setting():
+    assert SYSTEM.predict(Coin(), Toss()).status["heads"] == STATED
+    given = {"heads": np.ones(2)}
+    assert SYSTEM.predict(Coin(), Toss(), given=given).status["heads"] == Status("heuristic", "derived")
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"heads": np.ones(3), "reslut": np.zeros(3)}, "given has 'reslut', which no theory reads; accepted: 'heads'"),
+        ({"heads": np.ones(3), "result": [0, 0]}, "given has 2 result codes and 3 runs; accepted: one code a run"),
+        ({"result": [0]}, "lacks 'heads'"),
+    ],
+)
+def test_what_no_theory_reads_is_not_ignored(given, message):
+    with pytest.raises(ValueError, match=message):
+        SYSTEM.predict(Coin(), Toss(), theory="seen", given=given)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"replicates": range(-1, 2)}, r"replicates=range\(-1, 2\) is out of range; accepted: numbers >= 0"),
+        ({"replicates": range(2**32, 2**32 + 1)}, "is out of range"),
+        ({"unit": "rounds"}, "unit is given, and `at` has one unit here; accepted: unit=None"),
+    ],
+)
+def test_what_simulate_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        SYSTEM.simulate(Coin(), Toss(), **options)
+
+
+def test_a_class_in_place_of_an_object_is_named():
+    with pytest.raises(TypeError, match="task=the class Coin is not accepted; accepted: Coin"):
+        SYSTEM.simulate(Coin, Toss())
+
+
+@pytest.mark.parametrize("value", [b"1", np.bool_(True), np.datetime64("2020-01-01"), 10**400])
+def test_what_looks_like_a_number_is_none(value):
+    with pytest.raises(ValueError, match=r"bias=.* is not a (single )?number"):
+        Coin(bias=value)
