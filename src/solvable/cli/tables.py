@@ -65,11 +65,14 @@ def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
 
 
 def summary(rows: Sequence[Row]) -> list[Text]:
-    """How many comparisons agree, in one line; none where none came to a verdict."""
+    """How many comparisons agree and how many lack replicates, in one line; none where there is nothing to say."""
     count = tally(rows)
     agreeing = f"{count.tested - count.differing} of {count.tested} comparisons agree" if count.tested else ""
-    words = ", ".join(filter(None, [agreeing, count.equal_words]))
-    return [Text(words, style="bold red" if count.differing else "green")] if words else []
+    lost = [row.comparison for row in rows if row.comparison.missing]
+    most = max((one.missing / (one.missing + one.replicates) for one in lost), default=0.0)
+    missing = f"{len(lost)} of {len(rows)} comparisons lack replicates, up to {most:.0%} of them" if lost else ""
+    words = ", ".join(filter(None, [agreeing, count.equal_words, missing]))
+    return [Text(words, style="bold red" if count.differing else "yellow" if lost else "green")] if words else []
 
 
 def failure_parts(failures: Sequence[tuple[Experiment, Failure]], cells: Sequence[CellResult]) -> list[Text]:

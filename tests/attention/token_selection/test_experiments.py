@@ -7,6 +7,7 @@ import pytest
 from solvable import lab
 from solvable.attention import token_selection as ts
 from solvable.attention.token_selection import experiments, figures
+from solvable.cli import tables
 from solvable.numerics.recording import pick
 from solvable.numerics.results import Result
 
@@ -87,8 +88,10 @@ def test_problems_without_a_solution_are_dropped_from_the_rank_unless_asked():
     np.testing.assert_array_equal(published.frobenius_rank[~missing], honest.frobenius_rank[~missing])
 
 
-def test_runs_that_select_no_token_still_give_a_figure(tmp_path):
+def test_runs_that_select_no_token_still_give_a_figure_and_are_counted(tmp_path):
     dataset = lab.run("token-selection/direction", {"p": [2.0], "steps": [10]}, replicates=2, out=tmp_path)
     figure, _ = lab.figure("token-selection/direction", dataset)
     figure.draw_without_rendering()
     assert "no run has a limit to go to" in [text.get_text() for axes in figure.axes for text in axes.texts]
+    (words,) = tables.summary(lab.compare(tmp_path, "token-selection/direction"))
+    assert words.plain == "3 of 3 comparisons lack replicates, up to 100% of them"
