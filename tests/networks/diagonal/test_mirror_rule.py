@@ -216,6 +216,11 @@ def test_times_count_first_kinks_unless_they_are_said() -> None:
         (
             lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given={"problem": 3}),
             ValueError,
+            "given has 'problem', which no theory reads; accepted: 'problems'",
+        ),
+        (
+            lambda: dn.predict(dn.RandomRegression(), dn.GradientFlow(), given={}),
+            ValueError,
             "given=dict is not accepted with task=RandomRegression, of whose problems the theories speak",
         ),
         (
