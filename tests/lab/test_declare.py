@@ -117,7 +117,37 @@ def test_a_class_in_place_of_an_object_is_named():
         SYSTEM.simulate(Coin, Toss())
 
 
-@pytest.mark.parametrize("value", [b"1", np.bool_(True), np.datetime64("2020-01-01"), 10**400])
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"1",
+        np.bool_(True),
+        np.array(True),
+        np.datetime64("2020-01-01"),
+        np.timedelta64(0, "s"),
+        np.complex128(0),
+        10**400,
+    ],
+)
 def test_what_looks_like_a_number_is_none(value):
     with pytest.raises(ValueError, match=r"bias=.* is not a (single )?number"):
         Coin(bias=value)
+
+
+def test_a_span_of_time_is_no_count():
+    with pytest.raises(ValueError, match=r"replicates=.* is not a whole number"):
+        SYSTEM.simulate(Coin(), Toss(), replicates=np.timedelta64(3, "s"))
+
+
+class Timed(Tosses):
+    """The same, of which `at` has one unit with a name."""
+
+    units = ("steps",)
+
+
+def test_a_unit_that_has_a_name_may_be_said():
+    seen = Timed().simulate(Coin(), Toss(), replicates=3, unit="steps")
+    assert seen.unit == "steps"
+    np.testing.assert_array_equal(Timed().predict(Coin(), Toss(), given=seen).heads, seen.heads)
+    with pytest.raises(ValueError, match="unit='rounds' is unknown; accepted: 'steps'"):
+        Timed().simulate(Coin(), Toss(), unit="rounds")

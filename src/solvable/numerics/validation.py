@@ -28,10 +28,12 @@ def number(
         return value
     accepted = _range_text(above, below, at_least, at_most)
     try:
-        scalar = np.float64("" if value is None else value)  # NumPy takes None for NaN
+        kind = np.asarray(value).dtype.kind
+        # NumPy takes None for NaN, and drops an imaginary part with a warning
+        scalar = np.float64("" if value is None or kind == "c" else value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}={value!r} is not a number; accepted: {accepted}") from None
-    if isinstance(value, bool | str | bytes | np.bool_ | np.datetime64) or scalar.ndim != 0:
+    if kind in "bSUMm" or scalar.ndim != 0:  # flags, texts and times
         raise ValueError(f"{name}={value!r} is not a single number; accepted: {accepted}")
     inside = (
         bool(np.isfinite(scalar))
@@ -54,7 +56,7 @@ def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int 
     whole = isinstance(value, int | np.integer) or (
         isinstance(value, float | np.floating) and float(value).is_integer()
     )
-    if isinstance(value, bool) or not whole:
+    if isinstance(value, bool | np.timedelta64) or not whole:  # NumPy calls a span of time an integer
         raise ValueError(f"{name}={value!r} is not a whole number; accepted: {accepted}")
     if (at_least is not None and value < at_least) or (at_most is not None and value > at_most):
         raise ValueError(f"{name}={int(value)} is out of range; accepted: {accepted}")

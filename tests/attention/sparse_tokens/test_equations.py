@@ -264,9 +264,9 @@ def test_jit_and_vmap_outside_double_precision():
     def error(ratio, loss):
         return st.predict(TASK, st.FixedQueryAttention(0.8, 1.0, loss), ratio=ratio, quadrature=FEW).test_error
 
-    plain = [error(ratio, "square") for ratio in ratios]
+    plain = [error(ratio, "hinge") for ratio in ratios]
     assert plain[0].dtype == np.float64
-    mapped = jax.jit(jax.vmap(lambda ratio: error(ratio, "square")))(jnp.asarray(ratios))
+    mapped = jax.jit(jax.vmap(lambda ratio: error(ratio, "hinge")))(jnp.asarray(ratios))
     np.testing.assert_allclose(mapped, plain, rtol=1e-6)  # the argument was float32
 
     def of_all(strength, cosine, ridge, seen):
@@ -279,6 +279,8 @@ def test_jit_and_vmap_outside_double_precision():
 
     everything = (4.0, 0.5, 0.0625, np.array([0.25, 0.75]))  # exact in float32
     np.testing.assert_allclose(jax.jit(of_all)(*map(jnp.asarray, everything)), of_all(*everything), rtol=1e-6)
+    alone = jax.jit(lambda ratio: error(ratio, "square"))(jnp.asarray(2.0))
+    np.testing.assert_allclose(alone, error(2.0, "square"), rtol=1e-6)
     # a warning of JAX's about precision would be an error here
     gradient = jax.grad(lambda ratio: error(ratio, "hinge"))(2.0)
     assert gradient == pytest.approx((error(2.01, "hinge") - error(1.99, "hinge")) / 0.02, rel=1e-3)

@@ -260,7 +260,8 @@ def test_no_ridge_below_capacity_is_nan_with_its_reason(loss):
     with jax.enable_x64(True):
         both = jax.jit(jax.vmap(jax.value_and_grad(error, has_aux=True), (0, None)))
         (values, codes), slopes = both(np.array([0.0, 0.1]), ratio)
-    assert np.isnan([values[0], slopes[0]]).all()
+        by_ratio = jax.grad(lambda ratio: error(0.0, ratio)[0])(ratio)
+    assert np.isnan([values[0], slopes[0], by_ratio]).all()
     assert np.isfinite([values[1], slopes[1]]).all()
     assert codes.tolist() == [Result.NO_MINIMISER, Result.SUCCESSFUL]
     if loss != "square":  # the realised queries of a run say it too

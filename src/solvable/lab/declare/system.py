@@ -254,7 +254,7 @@ class System(abc.ABC):
         return choice("theory", names[0] if theory is None else theory, names)
 
     def _unit(self, unit: str | None, at: Any) -> str:
-        if len(self.units) == 1:
+        if self.units == ("",):
             absent("unit", unit or None, "`at` has one unit here")
         return choice("unit", self.default_unit(at) if unit is None else unit, self.units)
 
