@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from solvable.lab.chunk import Chunk
     from solvable.lab.declare.experiment import Experiment
-    from solvable.lab.runner import Plan
-    from solvable.lab.values import CellResult
+    from solvable.lab.store import Stored
+    from solvable.lab.values import CellResult, Failure
+
+
+@dataclasses.dataclass
+class Plan:
+    """One cell: the chunks that are finished and those to compute; then what came of the latter."""
+
+    cell: Experiment
+    finished: list[str]
+    missing: list[Chunk]
+    computed: list[Stored] = dataclasses.field(default_factory=list)
+    failures: list[Failure] = dataclasses.field(default_factory=list)
+    left: int = 0
 
 
 class Progress:

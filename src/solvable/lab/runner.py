@@ -12,7 +12,7 @@ from solvable.lab import grid as grids
 from solvable.lab.chunk import BLOCK, Chunk, blocks, cell_hash, compute
 from solvable.lab.declare import Experiment
 from solvable.lab.engines import Engine, engine_of
-from solvable.lab.progress import Progress
+from solvable.lab.progress import Plan, Progress
 from solvable.lab.store import Store, Stored
 from solvable.lab.values import SIMULATION, CellResult, Failure, Values, concatenate
 from solvable.numerics.validation import integer
@@ -33,18 +33,6 @@ class Run:
     def failures(self) -> list[tuple[Experiment, Failure]]:
         """Every failure with its cell."""
         return [(result.cell, failure) for result in self.results for failure in result.failures]
-
-
-@dataclasses.dataclass
-class Plan:
-    """One cell: the chunks that are finished and those to compute; then what came of the latter."""
-
-    cell: Experiment
-    finished: list[str]
-    missing: list[Chunk]
-    computed: list[Stored] = dataclasses.field(default_factory=list)
-    failures: list[Failure] = dataclasses.field(default_factory=list)
-    left: int = 0
 
 
 def execute(

@@ -14,7 +14,7 @@ from solvable.bags.diagnosis.intervals import Interval, of_mixture, of_pooled, u
 from solvable.bags.diagnosis.measured import Curves, measure, training_sizes
 from solvable.bags.diagnosis.misfit import Misfit, examine
 from solvable.bags.diagnosis.pooled import negatives_of, squared_difference
-from solvable.bags.diagnosis.predicted import Halving, Theory, halving, predict_curves
+from solvable.bags.diagnosis.predicted import Halving, Theory, halving, predict_curves, sparsity
 from solvable.bags.diagnosis.preparation import Sample, prepare
 from solvable.numerics.validation import integer, number
 
@@ -183,11 +183,6 @@ def _prediction(
     if strength.identifiable:
         return predicted, halving(theories[0], count, predicted)
     return predicted, None
-
-
-def sparsity(share: float, length: int) -> int:
-    """The whole number of signal tokens nearest to share x length, from 1 to length - 1 as the theory needs."""
-    return min(max(round(share * length), 1), length - 1)
 
 
 def _tokens(found: Any, identified: bool) -> Tokens:

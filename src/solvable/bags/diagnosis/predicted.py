@@ -11,6 +11,11 @@ from solvable.bags.diagnosis.measured import HEAD_RATE, RIDGES, SHARPNESSES, Cur
 DOUBLINGS = 10  # the search for half the error ends at 1024 times the bags
 
 
+def sparsity(share: float, length: int) -> int:
+    """The whole number of signal tokens nearest to share x length, from 1 to length - 1 as the theory needs."""
+    return min(max(round(share * length), 1), length - 1)
+
+
 @dataclass(frozen=True)
 class Halving:
     """How many bags would halve the error of the `model` that is predicted to be better with all bags.

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from solvable.bags.diagnosis.intervals import DENSE, Interval
+from solvable.bags.diagnosis.predicted import sparsity
 
 if TYPE_CHECKING:
     from solvable.bags.diagnosis.diagnose import Diagnosis
@@ -131,8 +132,6 @@ def _caveats(found: Diagnosis) -> list[str]:
     if found.predicted is not None and not found.equal_lengths:
         notes.append(f"The prediction is for bags of {max(round(found.mean_length), 2)} tokens, the mean length.")
     if found.predicted is not None and found.share.identifiable and found.sparsity.identifiable:
-        from solvable.bags.diagnosis.diagnose import sparsity
-
         length = max(round(found.mean_length), 2)
         whole = sparsity(found.share.estimate, length)
         if not found.sparsity.low <= whole <= found.sparsity.high:
