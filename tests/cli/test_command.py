@@ -26,11 +26,11 @@ def command(tmp_path_factory):
     (about / "entry_points.txt").write_text("[solvable.experiments]\ntoy = tests.lab.toy\n")
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(site), str(ROOT)])}
 
-    def call(*arguments, start=False, **settings):
+    def call(*arguments, start=False, stdout=subprocess.PIPE, **settings):
         line = [sys.executable, "-c", "from solvable.cli.main import main; main()", *map(str, arguments)]
         options = {"env": environment | settings, "text": True, "cwd": site}
         if start:
-            return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options)
+            return subprocess.Popen(line, stdout=stdout, stderr=subprocess.PIPE, **options)
         return subprocess.run(line, capture_output=True, check=False, timeout=120, **options)
 
     call.each = lambda lines: sample.run_each(environment, lines, cwd=site)
@@ -66,6 +66,26 @@ def test_list_and_show_find_a_third_partys_experiment(command):
     assert shown[0] == 0
     for words in ("samples n", "4, 8, 16", "a whole number", "sample mean", "a textbook, Fig. 0", "exact"):
         assert words in shown[1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no device that is always full")
+def test_a_full_stdout_is_one_sentence_and_its_own_code(command):
+    lines = [["--help"], ["list", "--json"], ["show", "toy/mean"], ["nothing", "--json"]]
+    with open("/dev/full", "w") as full:
+        started = [command(*line, start=True, stdout=full) for line in lines]
+        errors = [process.communicate(timeout=60)[1].splitlines() for process in started]
+    assert [process.returncode for process in started] == [4] * 4
+    assert {error[-1] for error in errors} == {"error: stdout cannot be written (No space left on device)"}
+    assert [len(error) for error in errors] == [1, 1, 1, 2]
+
+
+def test_a_reader_that_has_seen_enough_ends_it_without_a_word(command):
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = command("list", start=True, stdout=writing)
+    os.close(writing)
+    assert process.communicate(timeout=60)[1] == ""
+    assert process.returncode == 141
 
 
 def test_a_run_stores_compares_draws_and_resumes(command, tmp_path):

@@ -97,6 +97,9 @@ def test_workers_of_a_killed_driver_go_away_and_the_next_run_resumes(installed, 
     wait_for(tmp_path, 12, process)
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
+    family = [psutil.Process(process.pid), *children]
+    listening = {each.laddr.ip for one in family for each in one.net_connections("inet") if each.status == "LISTEN"}
+    assert listening <= {"127.0.0.1"}  # nothing that other machines can reach
     process.kill()
     process.communicate(timeout=10)
     seen = finished(tmp_path)

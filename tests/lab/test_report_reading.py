@@ -1,6 +1,7 @@
 """The report over what cannot all be read: damage, experiments of nowhere, sweeps, and how often a file is read."""
 
 import json
+import os
 
 import pytest
 
@@ -134,7 +135,8 @@ def test_symbols_stand_beside_the_names_of_parameters(tmp_path, monkeypatch):
         ("good/file/x", 2, "lies in no folder that exists"),
         ("good/new/x", 2, "lies in no folder that exists"),
         ("good", 2, "is a folder; accepted: the name of a file"),
-        ("", 2, "out='' is a folder; accepted: the name of a file"),
+        ("", 2, "out='' is empty; accepted: the name of a file"),
+        (os.devnull, 2, "is a device; accepted: the name of a file"),
         ("good/file", 2, "is a file; accepted for DIR: a folder of stored results"),
     ],
 )

@@ -180,6 +180,34 @@ def test_a_replicate_that_is_nan_without_a_reason_is_a_failure(tmp_path):
     assert len(list(tmp_path.rglob("*.failed.json"))) == 1
 
 
+def test_an_observable_that_is_nan_in_one_place_is_a_failure(tmp_path):
+    class Partly(SampleMean):
+        name = "toy/partly"
+
+        def simulate(self, key, replicates):
+            outcome = super().simulate(key, replicates)
+            broken = np.where((np.asarray(replicates)[:, None] == 1) & [False, True], np.nan, outcome.moments)
+            return equinox.tree_at(lambda one: one.moments, outcome, broken)
+
+    done = runner.execute(Partly, {"samples": 4}, replicates=3, out=tmp_path)
+    ((_, failure),) = done.failures
+    assert failure.message == "moments is NaN in 1 of 3 replicates, although the run reports success"
+    opened = lab.open(tmp_path, Partly)
+    assert opened["moments"].isnull().sum() == 1  # the number that is there is kept
+    assert opened["reason"].values.tolist() == ["", "moments is NaN", ""]
+
+
+def test_one_replicate_has_no_error_bar_and_is_not_tested(tmp_path):
+    done = lab.run(SampleMean, {"samples": [4, 8]}, replicates=1, out=tmp_path)
+    assert done.sizes["replicate"] == 1
+    rows = lab.compare(tmp_path, SampleMean)
+    random = [row for row in rows if row.observable != "scale"]
+    assert {row.comparison.verdict for row in random} == {"not tested: 1 valid replicate"}
+    assert all(np.isnan(row.comparison.standard_error) for row in random)
+    figure, _ = lab.figure(SampleMean, done)
+    assert all(axes.has_data() for axes in figure.axes if axes.axison)
+
+
 def test_an_executor_of_ones_own_gives_the_same_numbers(tmp_path):
     with ThreadPoolExecutor(2) as pool:
         threaded = lab.run(SampleMean, replicates=20, engine=pool, out=tmp_path / "threads")

@@ -1,6 +1,11 @@
 """The store: tidy files that other tools read, whole or absent, and never lost when damaged."""
 
 import json
+import os
+import re
+import shutil
+import socket
+from pathlib import Path
 
 import duckdb
 import numpy as np
@@ -41,6 +46,23 @@ def test_duckdb_and_pandas_read_the_folder(tmp_path):
     law = frame[(frame["source"] == "theory") & (frame["observable"] == "mean") & (frame["kind"] == "plain")]
     assert law["replicate"].isna().all()
     assert law["value"].tolist() == [0.25, 0.25]
+
+
+def test_overlapping_blocks_of_two_runs_are_counted_once(tmp_path):
+    for folder, replicates in (("one", 5), ("two", 8)):
+        run(tmp_path / folder, replicates=replicates)
+    whole = lab.open(tmp_path / "two", SampleMean)
+    for path in data_files(tmp_path / "one"):
+        shutil.copy(path, tmp_path / "two" / "toy_mean")
+    assert len(list((tmp_path / "two" / "toy_mean").glob("*-0-5.parquet"))) == 2  # beside 0-8
+    assert lab.open(tmp_path / "two", SampleMean).equals(whole)
+    documented = (Path(__file__).parents[2] / "docs" / "sweeps.md").read_text()
+    query = re.search("```sql\n(.*?)```", documented, re.DOTALL)[1]
+    query = query.replace("results/sparse-tokens_error", f"{tmp_path}/two/toy_mean").replace("model, ratio", "samples")
+    query = query.replace("test_error", "mean").replace("avg(value)", "avg(value), count(*)")
+    rows = duckdb.sql(f"{query} order by samples").fetchall()
+    assert [(samples, count) for samples, _, count in rows] == [(4, 8), (8, 8)]
+    np.testing.assert_allclose([mean for _, mean, _ in rows], whole["mean"].mean("replicate"), rtol=1e-14)
 
 
 def test_missing_values_carry_their_reason(tmp_path):
@@ -131,6 +153,57 @@ def test_a_crash_while_writing_leaves_no_half_file(tmp_path, monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         run(tmp_path)
     assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_all_is_said(tmp_path, monkeypatch):
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def synced(descriptor):
+        done.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")).name)
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "replace", lambda old, new: done.append("renamed") or replace(old, new))
+    files.write_whole(tmp_path / "new" / "file", b"content")
+    (first, *rest) = done
+    assert re.fullmatch(r"_file\.[0-9a-f]{12}\.tmp", first)
+    assert rest == ["renamed", "new"]
+    assert (tmp_path / "new" / "file").read_bytes() == b"content"
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("folder", "a folder"), ("pipe", "a pipe"), ("socket", "a socket"), ("device", "a device"), ("stdout", "system")],
+)
+def test_what_is_no_file_is_not_replaced_by_one(tmp_path, monkeypatch, kind, words):
+    path = tmp_path / "out"
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        monkeypatch.chdir(tmp_path)  # the name of a socket is short
+        with socket.socket(socket.AF_UNIX) as bound:
+            bound.bind("out")
+    elif kind == "device":
+        path.symlink_to(os.devnull)  # as root a true one would be lost
+    else:
+        path = Path("/proc/self/fd/1")
+    before = os.lstat(path)
+    with pytest.raises(files.WriteError, match=rf"(out|/1) is .*{words}.* and is kept; accepted: the name of a file"):
+        files.write_whole(path, b"content")
+    after = os.lstat(path)
+    assert (before.st_ino, before.st_mode, before.st_mtime) == (after.st_ino, after.st_mode, after.st_mtime)
+
+
+def test_a_link_is_replaced_and_not_followed(tmp_path):
+    victim, link = tmp_path / "victim", tmp_path / "link"
+    victim.write_text("precious")
+    link.symlink_to(victim)
+    files.write_whole(link, b"content")
+    assert victim.read_text() == "precious"
+    assert (link.is_symlink(), link.read_bytes()) == (False, b"content")
 
 
 def test_raised_numbers_are_not_mixed_with_old_ones(tmp_path, monkeypatch):

@@ -14,7 +14,7 @@ from typing import Any
 
 from solvable.cli.interrupt import end_on_interrupt
 
-BAD_INPUT, NOT_CONVERGED, BAD_DATA, UNEXPECTED = 2, 3, 4, 70
+BAD_INPUT, NOT_CONVERGED, BAD_DATA, UNEXPECTED, BROKEN_PIPE = 2, 3, 4, 70, 141
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +47,14 @@ def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: st
         if code == UNEXPECTED:
             sentence = f"unexpected {type(error).__name__}: {sentence}; --debug shows where"
         return refuse(sentence, as_json, code)
+    try:
+        _show(answer, as_json)
+    except OSError as error:
+        return unprintable(error)
+    return answer.code
+
+
+def _show(answer: Answer, as_json: bool) -> None:
     if as_json:
         print(strict_json(answer.document))
     else:
@@ -55,16 +63,34 @@ def call(work: Callable[[], Answer], as_json: bool, debug: bool, interrupted: st
         console = Console(soft_wrap=False)
         if not console.is_terminal:
             console = Console(width=160)
+        console.on_broken_pipe = _reraise  # it would end with 1, the code of a disagreement
         for part in answer.parts:
             console.print(part, highlight=False)
-    return answer.code
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _reraise() -> None:
+    raise
+
+
+def unprintable(error: OSError) -> int:
+    """Say that stdout cannot be written, unless its reader (`head`, say) has seen enough; the exit code."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes it once more at its end
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    print(f"error: stdout cannot be written ({error.strerror})", file=sys.stderr)
+    return BAD_DATA
 
 
 def refuse(sentence: str, as_json: bool, code: int) -> int:
     """Print one sentence on stderr (and, for --json, a document on stdout) and return the code."""
     print(f"error: {sentence}", file=sys.stderr)
     if as_json:
-        print(strict_json({"error": sentence, "exit_code": code}))
+        try:
+            print(strict_json({"error": sentence, "exit_code": code}), flush=True)
+        except OSError as error:
+            return unprintable(error)
     return code
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
 from rich.text import Text
 
 from solvable.cli import tables
@@ -76,17 +77,22 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
 
 
 def _figures(experiment: type[Experiment], done: runner.Run, extrapolated: Sequence[Row]) -> list[Path]:
-    """Draw what the run asked for; a folder that can only be read keeps no one from the numbers."""
+    """Draw what the run asked for; a figure that cannot be drawn or written keeps no one from the numbers."""
     data = dataset.to_dataset(experiment, done.results)
     named = done.folder / safe(experiment.name)
-    made = {f"{named}.png": plots.figure(experiment, data) if data.data_vars else None}
-    made[f"{named}-sizes.png"] = size_plots.figure(experiment, extrapolated)
+    draw: dict[str, Callable[[], Figure | None]] = {
+        f"{named}.png": lambda: plots.figure(experiment, data) if data.data_vars else None,
+        f"{named}-sizes.png": lambda: size_plots.figure(experiment, extrapolated),
+    }
     written: list[Path] = []
-    try:
-        for path, figure in made.items():
+    for path, drawn in draw.items():
+        try:
+            figure = drawn()
             written += style.save(figure, path) if figure is not None else []
-    except WriteError as error:
-        warnings.warn(f"no figure: {error}", stacklevel=2)
+        except WriteError as error:
+            warnings.warn(f"no figure: {error}", stacklevel=2)
+        except Exception as error:
+            warnings.warn(f"no figure: {type(error).__name__} while drawing {Path(path).name}: {error}", stacklevel=2)
     return written
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from solvable.cli.call import call, refuse
+from solvable.cli.call import call, refuse, unprintable
 
 app = typer.Typer(
     name="solvable",
@@ -195,3 +195,5 @@ def run_one(as_json: bool) -> int:
     except _USAGE_ERROR as error:
         sentence = error.format_message()
         return refuse(sentence, as_json, 2) if sentence else 2  # none: the help is printed already
+    except OSError as error:  # of printing the help: the verbs answer for their own
+        return unprintable(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from pathlib import Path
 
 # The temporary files of this process, for who ends it in the middle of a write.
@@ -33,8 +34,13 @@ class WriteError(OSError):
 def write_whole(path: Path, data: bytes) -> None:
     """Write to a temporary name, flush it to the disk, then rename: a crash leaves the old file or the new one.
 
-    Raises: WriteError with one sentence that names the folder and the reason.
+    A link at `path` is replaced and not followed.
+
+    Raises: WriteError with one sentence that names the folder and the reason, or what is no file and is kept.
     """
+    other = not_a_file(path)
+    if other:
+        raise WriteError(f"{path} is {other} and is kept; accepted: the name of a file, or one that is free")
     temporary = path.with_name(f"_{path.name.removeprefix('_')}.{secrets.token_hex(6)}.tmp")
     unfinished.add(temporary)
     try:
@@ -57,6 +63,31 @@ def write_whole(path: Path, data: bytes) -> None:
             os.close(descriptor)
     except OSError as error:
         raise unwritable(path.parent, error.strerror or str(error)) from error
+
+
+def not_a_file(path: Path) -> str:
+    """What is at `path`, or where its link leads, if a file must not take its place; empty where one may.
+
+    In /dev and /proc names stand for something else: /dev/stdout is a link, to a file where it was redirected.
+    """
+    try:
+        mode = path.stat().st_mode
+    except OSError:  # free, or a link that leads nowhere
+        mode = stat.S_IFREG
+    for kind, words in _OTHER.items():
+        if kind(mode):
+            return words
+    parent = path.parent.resolve()
+    return "in a folder of the system" if parent == Path("/dev") or parent.is_relative_to("/proc") else ""
+
+
+_OTHER = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+}
 
 
 def unwritable(folder: Path, reason: str) -> WriteError:

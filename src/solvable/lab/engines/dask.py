@@ -37,7 +37,7 @@ class _Session:
                     n_workers=workers,
                     threads_per_worker=1,
                     processes=True,
-                    dashboard_address=":0",
+                    dashboard_address="127.0.0.1:0",  # ":0" would listen to every network
                     env=WORKER,
                     preload=[__name__],
                     silence_logs=logging.ERROR,

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from solvable.lab import agreement, calibration, dataset, registry, sizes
 from solvable.lab.declare import Experiment
-from solvable.lab.files import StoreError, WriteError, write_whole
+from solvable.lab.files import StoreError, WriteError, not_a_file, write_whole
 from solvable.lab.page.chapter import Chapter, counted, verdict
 from solvable.lab.page.figures import Graphs, figure_block, figures, over_sizes
 from solvable.lab.page.markup import Markup, inline_json, join, tag
@@ -91,6 +91,8 @@ def write(
     try:
         write_whole(path, page(folder, chapters, notes).encode())
     except WriteError as error:
+        if error.__cause__ is None:  # what is there is no file
+            raise
         reason = getattr(error.__cause__, "strerror", None) or "the reason is unknown"
         raise WriteError(f"{path} cannot be written ({reason}); --out names another file") from error
     count = agreement.tally(row for chapter in chapters for row in chapter.every)
@@ -216,8 +218,9 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
 
 def _accepted(out: str | os.PathLike[str]) -> Path:
     path = Path(out)
-    if not os.fspath(out) or os.path.isdir(path):
-        raise ValueError(f"out={os.fspath(out)!r} is a folder; accepted: the name of a file")
+    other = "empty" if not os.fspath(out) else not_a_file(path)
+    if other:
+        raise ValueError(f"out={os.fspath(out)!r} is {other}; accepted: the name of a file, or one that is free")
     if not os.path.isdir(path.parent):
         raise ValueError(f"out={os.fspath(out)!r} lies in no folder that exists; accepted: a file in one that does")
     return path
