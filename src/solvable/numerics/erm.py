@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.numerics.interior_point import hinge_interior_point
@@ -20,7 +21,7 @@ from solvable.numerics.newton import backtrack
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.proximal_gradient import dual_hinge_fista, minimize_fista
 from solvable.numerics.results import Result, raise_unless_successful
-from solvable.numerics.validation import choice
+from solvable.numerics.validation import choice, floating, number, truth
 
 METHODS = ("auto", "direct", "lbfgs", "newton", "proximal_gradient")
 
@@ -76,8 +77,15 @@ def ridge_erm(
     Raises: ValueError for a method that does not fit the loss; SolveError when the certificate misses its tolerance.
     """
     loss = get_loss(loss)
-    features, labels, ridge = as_float64(features), as_float64(labels), as_float64(ridge)
+    features = as_float64(floating("features", features, np.float64))
+    labels = as_float64(floating("labels", labels, np.float64))
+    ridge = as_float64(number("ridge", ridge, at_least=0.0))
     choice("method", method, METHODS)
+    intercept = truth("intercept", intercept)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features has shape {features.shape}; accepted: (n, p) with n, p >= 1")
+    if labels.shape != features.shape[:1]:
+        raise ValueError(f"labels has shape {labels.shape}; accepted: {features.shape[:1]}, one for each row")
     method = _automatic(loss, features.shape) if method == "auto" else method
     if method == "direct" and not isinstance(loss, Square):
         raise ValueError(
@@ -88,10 +96,12 @@ def ridge_erm(
     if tolerance is None:
         bound = 1e-7 * ridge if isinstance(loss, Hinge) else as_float64(1e-8)
     else:
-        bound = as_float64(tolerance)
-    offset = jnp.zeros(labels.shape, features.dtype) if offset is None else as_float64(offset)
-    solution = _solved(loss, (features, labels, offset, ridge), bound, method, intercept, max_steps)
-    if throw:
+        bound = as_float64(number("tolerance", tolerance, above=0.0))
+    shift = as_float64(np.zeros(labels.shape) if offset is None else floating("offset", offset, np.float64))
+    if shift.shape != labels.shape:
+        raise ValueError(f"offset has shape {shift.shape}; accepted: {labels.shape}, one for each row")
+    solution = _solved(loss, (features, labels, shift, ridge), bound, method, intercept, max_steps)
+    if truth("throw", throw):
         raise_unless_successful(
             solution.result, f"ridge_erm(method={method!r})", f" (certificate {solution.certificate})"
         )

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import choice, floating, integer, number, truth
+from solvable.numerics.validation import choice, floating, integer, number, real_array, truth
 
 REQUIRED: Any = dataclasses.MISSING
 Check = Callable[[str, Any, "dict[str, Any]"], Any]
@@ -64,6 +64,18 @@ def flag(default: Any = False) -> Any:
 def converted(convert: Callable[[Any], Any], default: Any = REQUIRED, *, static: bool = False) -> Any:
     """What `convert(value)` makes of a value; it raises for what it refuses."""
     return _field(lambda name, value, _: convert(value), default, static)
+
+
+def numbers(default: Any = REQUIRED) -> Any:
+    """A real number or an array of real numbers of any shape; whole numbers become float64, to be differentiated."""
+
+    def check(name: str, value: Any, _: Any) -> Any:
+        if not isinstance(value, bool | int | float | list | tuple) and is_traced(value):
+            return value
+        found = real_array(name, value)
+        return found.astype(np.float64)[()] if found.dtype.kind in "biu" else found[()]
+
+    return _field(check, default)
 
 
 def array(
@@ -156,9 +168,11 @@ class _Traced:
 
 
 def _plain(value: Any) -> Any:
-    """A scalar array as a number of Python: Equinox warns of arrays in static fields before they are checked."""
+    """An array as numbers of Python: Equinox warns of arrays in static fields before they are checked."""
     if is_traced(value):
         return _Traced()
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim:
+        return value.tolist()
     return value.item() if isinstance(value, np.generic | np.ndarray | jax.Array) and value.ndim == 0 else value
 
 

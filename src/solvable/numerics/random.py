@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.numerics.validation import replicate_numbers
@@ -26,16 +27,29 @@ def uniform(key: jax.Array, shape: tuple[int, ...], dtype: Any = float) -> Float
     return jax.random.uniform(key, (math.prod(shape),), dtype).reshape(shape)
 
 
+def a_key(key: Any) -> Any:
+    """`key`, that of seed 0 for None.
+
+    Raises: TypeError for what is no key, also where nothing would be drawn with it.
+    """
+    if key is None:
+        return jax.random.key(0)
+    if isinstance(key, jax.Array | np.ndarray) and (
+        jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32
+    ):
+        return key
+    raise TypeError(f"key={key!r} is not accepted; accepted: a key, as jax.random.key(0) makes it")
+
+
 def replicate_keys(key: jax.Array | None, replicates: int | range) -> jax.Array:
     """One key a replicate (R,), its number folded into `key` (None: seed 0): it depends on the two alone.
 
     Raises: ValueError for a count below 1 or an empty range; TypeError for what is no key.
     """
     numbers = jnp.asarray(replicate_numbers(replicates))
-    key = jax.random.key(0) if key is None else key
     try:
-        return _folded(key, numbers)
-    except (TypeError, ValueError):
+        return _folded(a_key(key), numbers)
+    except (TypeError, ValueError):  # several keys, or words of another length
         raise TypeError(f"key={key!r} is not accepted; accepted: a key, as jax.random.key(0) makes it") from None
 
 

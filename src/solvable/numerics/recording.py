@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from solvable.numerics.validation import floating
+from solvable.numerics.validation import floating, real_array
 
 State = TypeVar("State")
 
@@ -21,7 +21,7 @@ def recorded_steps(at: Any, steps: int, default: Any = None) -> Int[np.ndarray, 
     Raises: ValueError for others.
     """
     try:
-        found = np.atleast_1d(np.asarray(default if at is None else at))
+        found = np.atleast_1d(np.asarray(real_array("at", default if at is None else at)))
         whole = (
             found.dtype.kind in "iuf" and found.ndim == 1 and found.size > 0 and bool(np.all(found == found.round()))
         )

@@ -7,6 +7,8 @@ import dataclasses
 import numpy as np
 from scipy.optimize import nnls
 
+from solvable.numerics.validation import floating
+
 # A residual above this (of a target of norm 1) certifies a separating hyperplane; see `is_separable`.
 RESIDUAL_FLOOR = 1e-9
 
@@ -32,9 +34,14 @@ def is_separable(features: np.ndarray, labels: np.ndarray) -> Separability:
     so a residual above rounding is a separating hyperplane, and a zero residual is the multiplier. The hyperplane is
     checked on the rows before it is returned; `margin` is its smallest y_i (<w, x_i> + b) over ||w||, else 0.
 
-    Raises: RuntimeError when rounding leaves the question open (a margin below 1e-9 of the rows' norm).
+    Raises: ValueError for rows or labels that are not accepted; RuntimeError when rounding leaves the question open (a
+    margin below 1e-9 of the rows' norm).
     """
-    features, labels = np.asarray(features, np.float64), np.asarray(labels, np.float64)
+    features, labels = floating("features", features, np.float64), floating("labels", labels, np.float64)
+    if features.ndim != 2 or 0 in features.shape:
+        raise ValueError(f"features has shape {features.shape}; accepted: (n, p) with n, p >= 1")
+    if labels.shape != features.shape[:1] or np.any(np.abs(labels) != 1.0):
+        raise ValueError(f"labels of shape {labels.shape} are not {len(features)} signs; accepted: -1 or +1 a row")
     rows = labels[:, None] * np.hstack([features, np.ones((features.shape[0], 1))])
     scale = np.sqrt(np.mean(np.sum(rows**2, axis=1)))
     system = np.vstack([rows.T / scale, np.ones(rows.shape[0])])

@@ -29,11 +29,11 @@ def number(
     accepted = _range_text(above, below, at_least, at_most)
     try:
         kind = np.asarray(value).dtype.kind
-        # NumPy takes None for NaN, and drops an imaginary part with a warning
-        scalar = np.float64("" if value is None or kind == "c" else value)
+        # NumPy takes None and what a mask hides for NaN, and drops an imaginary part with a warning
+        scalar = np.float64("" if value is None or kind == "c" or _hidden(value) else value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}={value!r} is not a number; accepted: {accepted}") from None
-    if kind in "bSUMm" or scalar.ndim != 0:  # flags, texts and times
+    if kind in "bSUMmV" or scalar.ndim != 0:  # flags, texts, times and records
         raise ValueError(f"{name}={value!r} is not a single number; accepted: {accepted}")
     inside = (
         bool(np.isfinite(scalar))
@@ -63,6 +63,45 @@ def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int 
     return int(value)
 
 
+def unmasked(name: str, value: Any) -> Any:
+    """`value` unless it is a masked array that hides something: every conversion drops the mask.
+
+    Raises: ValueError saying how many entries are hidden.
+    """
+    hidden = _hidden(value)
+    if hidden:
+        raise ValueError(f"{name} is a masked array that hides {hidden} of its entries; accepted: all of them numbers")
+    return value
+
+
+def real_array(name: str, value: Any) -> Any:
+    """`value` as an array of real numbers, of NumPy or of JAX: the one place that knows what is none.
+
+    Raises: ValueError for hidden entries of a masked array, ragged lists, and complex numbers, texts, times, records
+    and objects.
+    """
+    unmasked(name, value)
+    if not isinstance(value, jax.Array):
+        kind = type(value).__name__
+        try:
+            value = jnp.asarray(value) if is_traced(value) else np.asarray(value)
+        except (TypeError, ValueError):
+            raise ValueError(f"{name} is a ragged {kind}; accepted: one rectangular array of numbers") from None
+        if value.dtype == object and value.ndim == 0:
+            raise ValueError(f"{name} is {kind}; accepted: an array of numbers")
+    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
+        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
+    return value
+
+
+def _hidden(value: Any) -> int:
+    """How many entries the masks of a masked array, or of those in a list, hide."""
+    if isinstance(value, np.ma.MaskedArray):
+        return int(np.ma.count_masked(value))
+    nested = isinstance(value, list | tuple) and not set(map(type, value)) <= {float, int}
+    return sum(map(_hidden, value)) if nested else 0
+
+
 def floating(name: str, value: Any, dtype: Any = None) -> Any:
     """`value` as a finite floating array (of `dtype` where that is given); whole numbers become float64.
 
@@ -70,13 +109,9 @@ def floating(name: str, value: Any, dtype: Any = None) -> Any:
     """
     if is_traced(value) and dtype == np.float64:
         dtype = None  # double precision is switched on later, where the value is used
-    if not isinstance(value, jax.Array) or (dtype == np.float64 and not is_traced(value)):
-        try:
-            value = np.asarray(value)
-        except ValueError:
-            raise ValueError(f"{name} is a ragged list; accepted: one rectangular array") from None
-    if value.dtype.kind not in "biuf" and not jnp.issubdtype(value.dtype, jnp.floating):
-        raise ValueError(f"{name} has dtype {value.dtype}; accepted: real numbers")
+    if dtype == np.float64 and isinstance(value, jax.Array) and not is_traced(value):
+        value = np.asarray(value)
+    value = real_array(name, value)
     if dtype is not None or value.dtype.kind in "biu":
         value = value.astype(np.float64 if dtype is None else dtype)
     elif isinstance(value, np.ndarray):

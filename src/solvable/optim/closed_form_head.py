@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import number
+from solvable.numerics.validation import number, real_array
 
 ROUNDING = 100.0  # of exactly dependent features up to 79 was measured, in float32, at 2e5 rows
 
@@ -177,9 +177,7 @@ def _wide(dtype: Any) -> Any:
 
 
 def _real(name: str, value: Any) -> Array:
-    array = jnp.asarray(value)
-    if jnp.issubdtype(array.dtype, jnp.complexfloating):
-        raise ValueError(f"{name} has dtype {array.dtype}; accepted: real numbers")
+    array = jnp.asarray(real_array(name, value))
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 

@@ -11,7 +11,7 @@ import optax
 from jaxtyping import Array, Float
 
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import number
+from solvable.numerics.validation import number, truth
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_exponent, mirror_map, power
 
 
@@ -56,7 +56,7 @@ def mirror_descent(learning_rate: Any, p: Any, normalize: bool = False) -> optax
             f"p={p!r} is traced; accepted: a finite number > 1 known before compilation "
             "(optax.inject_hyperparams takes it in static_args)"
         )
-    p = float(number("p", p, above=1.0))
+    p, normalize = float(number("p", p, above=1.0)), truth("normalize", normalize)
     if not callable(learning_rate):
         number("learning_rate", learning_rate, at_least=0.0)
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Shaped
 
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import number
+from solvable.numerics.validation import number, real_array
 
 
 def mirror_map(weights: Shaped[ArrayLike, "..."], p: Any) -> Shaped[Array, "..."]:
@@ -53,9 +53,7 @@ def mirror_exponent(p: Any) -> Any:
 
 def _real(name: str, values: Any) -> Array:
     """`values` as an array of real floating point, the default one for whole numbers."""
-    array = jnp.asarray(values)
-    if jnp.iscomplexobj(array):
-        raise ValueError(f"{name} has dtype {array.dtype}; accepted: real numbers")
+    array = jnp.asarray(real_array(name, values))
     return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
 
 
@@ -83,6 +81,8 @@ def power(size: Shaped[Array, "..."], exponent: Any) -> Shaped[Array, "..."]:
         root = cube_root(size)
         rest = root if thirds == 1 else root * root
     else:
+        if not is_traced(exponent):
+            exponent = min(exponent, float(jnp.finfo(size.dtype).max))  # a larger one means the same, and warns
         return jnp.power(size, jnp.asarray(exponent, size.dtype))
     if rest is None:
         return jax.lax.integer_pow(size, whole)

@@ -258,7 +258,11 @@ def test_times_count_first_kinks_unless_they_are_said() -> None:
             ValueError,
             "init is given, and training starts from the layers of the algorithm; accepted: init=None",
         ),
-        (lambda: dn.lasso_path(dn.Quadratic([[1.0]], [1.0]))("a"), ValueError, "mu='a' is not an array of numbers"),
+        (
+            lambda: dn.lasso_path(dn.Quadratic([[1.0]], [1.0]))("a"),
+            ValueError,
+            "mu has dtype <U1; accepted: real numbers",
+        ),
         (lambda: dn.limit_path(dn.Quadratic([[1.0]], [1.0]), 0.1), ValueError, "positive=0.1 is not accepted"),
     ],
 )

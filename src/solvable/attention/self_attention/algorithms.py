@@ -23,7 +23,9 @@ from solvable.attention.self_attention.streaming import attended, loss_and_gradi
 from solvable.attention.self_attention.task import LinearMap, RegressionProblem, gaussian
 from solvable.lab.declare import Checked, flag, instance, log_spaced, pick, real, recorded, recorded_steps, whole, word
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.random import a_key
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
+from solvable.numerics.validation import truth
 from solvable.optim.closed_form_head import closed_form_head, closed_form_head_from_moments
 
 RECORDED = 30
@@ -187,9 +189,9 @@ class PreconditionedDescent(Checked):
         else:
             gaussian(problem)
         start = None if init is None else start_of(problem, init)
-        key = instance("key", jax.random.key(0) if key is None else key, (jax.Array,))
+        key = a_key(key)
         run = _train(self, problem, start, key, jnp.asarray(self.stops(at)))
-        if throw:
+        if truth("throw", throw):
             raise_unless_successful(run.result, f"PreconditionedDescent over {self.steps} steps")
         return run
 

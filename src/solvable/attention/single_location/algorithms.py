@@ -17,12 +17,20 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.single_location.risk import Overlaps, closed_form_value, law, risk
-from solvable.attention.single_location.task import Directions, LocatedTokens, SingleLocation, is_foreign, unit_vector
+from solvable.attention.single_location.task import (
+    LEAST_TEMPERATURE,
+    Directions,
+    LocatedTokens,
+    SingleLocation,
+    is_foreign,
+    unit_vector,
+)
 from solvable.numerics.fields import Checked, real, whole, word
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.random import a_key
 from solvable.numerics.recording import recorded, recorded_steps
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import instance
+from solvable.numerics.validation import floating, instance, truth
 from solvable.optim.closed_form_head import closed_form_head_from_moments
 
 Problem = SingleLocation | LocatedTokens
@@ -48,7 +56,7 @@ class ProjectedDescent(Checked):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    inverse_temperature: Any = real(0.1, above=0.0)
+    inverse_temperature: Any = real(0.1, at_least=LEAST_TEMPERATURE, at_most=1.0 / LEAST_TEMPERATURE)
     learning_rate: Any = real(4e-3, above=0.0)
     steps: int = whole(20000, at_least=1)
     init: str = word("sphere", "manifold")
@@ -116,7 +124,7 @@ class ProjectedDescent(Checked):
         """
         at = self.recorded(at)
         instance("problem", problem, (SingleLocation, LocatedTokens))
-        directions_key, start_key, key = jax.random.split(jax.random.key(0) if key is None else key, 3)
+        directions_key, start_key, key = jax.random.split(a_key(key), 3)
         is_law = isinstance(problem, SingleLocation)
         directions = problem.directions(directions_key) if is_law else problem.directions
         start, path = self.vectors(problem, directions, start_key, key, init, at)
@@ -125,7 +133,7 @@ class ProjectedDescent(Checked):
         query, value = (vectors[-1] for vectors in path)
         finite = jnp.all(jnp.isfinite(query)) & jnp.all(jnp.isfinite(value))
         result = jnp.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE))
-        if throw:
+        if truth("throw", throw):
             raise_unless_successful(result, "ProjectedDescent.train")
         first, every = (None if directions is None else Overlaps.of(*pair, directions) for pair in (start, path))
         return SingleLocationRun(query, value, self.inverse_temperatures(at)[-1], every, at, result, first)
@@ -200,7 +208,7 @@ class SingleLocationRun(eqx.Module):
     @float64
     def attention(self, tokens: Any) -> Float[Array, "n L"]:
         """erf(lam X_l.k), the weight of every token. Raises: ValueError for tokens of another shape."""
-        tokens = jnp.asarray(tokens)
+        tokens = jnp.asarray(floating("tokens", tokens))
         if tokens.ndim != 3 or tokens.shape[2:] != np.shape(self.query):
             raise ValueError(f"tokens has shape {tokens.shape}; accepted: (n, L, {np.shape(self.query)[0]})")
         return jax.scipy.special.erf(as_float64(self.inverse_temperature) * (tokens @ jnp.asarray(self.query)))
@@ -213,8 +221,8 @@ class SingleLocationRun(eqx.Module):
     @float64
     def hidden(self, tokens: Any) -> Float[Array, "n d"]:
         """sum_l erf(lam X_l.k) X_l, what the head writes into the probe token."""
-        tokens = jnp.asarray(tokens)
-        return jnp.einsum("nl,nld->nd", self.attention(tokens), tokens)
+        attention = self.attention(tokens)
+        return jnp.einsum("nl,nld->nd", attention, jnp.asarray(tokens))
 
 
 class Population(eqx.Module):

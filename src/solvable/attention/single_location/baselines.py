@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import erf
 
-from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk
+from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, inverse_temperature_of, law, risk
 from solvable.attention.single_location.task import SingleLocation
 from solvable.numerics.bisection import bisect
 from solvable.numerics.error_function import ROOT_PI, mean_squared_erf
 from solvable.numerics.estimate import Estimate, mean_and_error
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.random import replicate_keys
-from solvable.numerics.validation import choice, integer, number
+from solvable.numerics.validation import choice, instance, integer
 
 LOG_RANGE = (-12.0, 6.0)  # natural logarithms of the inverse temperatures searched
 CHUNK = 20_000
@@ -102,7 +102,7 @@ def bayes_risk(task: SingleLocation, draws: int = 200_000, key: jax.Array | None
 
     Raises: ValueError for draws < 2.
     """
-    draws = integer("draws", draws, at_least=2)
+    draws, task = integer("draws", draws, at_least=2), instance("task", task, (SingleLocation,))
     generator = host_generator(jax.random.key(0) if key is None else key)
     g2, s = float(task.label_variance), float(task.signal)
     variances = []
@@ -166,7 +166,7 @@ def swap_point(task: SingleLocation, inverse_temperature: Any) -> tuple[Overlaps
     Its mirror image has both signs turned.
     """
     s, g2, _ = numbers = law(task)
-    lam = as_float64(number("inverse_temperature", inverse_temperature, above=0.0))
+    lam = inverse_temperature_of(inverse_temperature)
     square = mean_squared_erf(jnp.zeros_like(lam), lam * jnp.sqrt(g2))
     theta = jnp.minimum(2.0 * g2 * lam / (s * ROOT_PI * jnp.sqrt(1.0 + 2.0 * lam * lam * g2) * square), 1.0)
     zero, one = jnp.zeros_like(lam), jnp.ones_like(lam)
@@ -181,10 +181,11 @@ def free_value(
     """The best value for a query with these overlaps, |v| free, as overlaps, and the reduced excess risk (derived).
 
     R*(kappa, eta) = gamma^2 - b.H^-1 b: the population form of the closed-form last layer (arXiv:2510.04606).
-    Raises: ValueError for lam <= 0 or kappa^2 + eta^2 > 1.
+    Raises: ValueError for lam outside [1e-100, 1e100] or kappa^2 + eta^2 > 1.
     """
-    lam = as_float64(number("inverse_temperature", inverse_temperature, above=0.0))
-    kappa, eta = jnp.broadcast_arrays(as_float64(query_alignment), as_float64(query_leak))
-    Overlaps(query_alignment, 0.0, 0.0, query_leak, 0.0, 1.0).check()
+    lam = inverse_temperature_of(inverse_temperature)
+    point = Overlaps(query_alignment, 0.0, 0.0, query_leak, 0.0, 1.0)
+    point.check()
+    kappa, eta = jnp.broadcast_arrays(as_float64(point.query_alignment), as_float64(point.query_leak))
     point = closed_form_value(law(task), kappa, eta, lam)
     return point, risk(law(task), point, lam)

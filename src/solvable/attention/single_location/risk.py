@@ -14,19 +14,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from solvable.attention.single_location.task import Directions, SingleLocation
+from solvable.attention.single_location.task import LEAST_TEMPERATURE, Directions, SingleLocation
 from solvable.numerics.error_function import mean_erf_derivatives, mean_squared_erf, squared_erf_derivatives
-from solvable.numerics.fields import Checked, converted
+from solvable.numerics.fields import Checked, numbers
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import number
+from solvable.numerics.validation import instance, number
 
 FEASIBLE = 1e-9
-
-
-def _floating(value: Any) -> Any:
-    """Whole numbers and lists as float64, so that they can be differentiated; everything else as it is."""
-    return np.asarray(value, np.float64)[()] if isinstance(value, bool | int | float | list | tuple) else value
 
 
 class Overlaps(Checked):
@@ -36,12 +31,12 @@ class Overlaps(Checked):
     `value_norm` is |v|: 1 in projected descent, free for a closed-form value. Numbers or arrays of one shape.
     """
 
-    query_alignment: Any = converted(_floating)
-    value_alignment: Any = converted(_floating)
-    value_leak: Any = converted(_floating)
-    query_leak: Any = converted(_floating)
-    coupling: Any = converted(_floating)
-    value_norm: Any = converted(_floating, 1.0)
+    query_alignment: Any = numbers()
+    value_alignment: Any = numbers()
+    value_leak: Any = numbers()
+    query_leak: Any = numbers()
+    coupling: Any = numbers()
+    value_norm: Any = numbers(1.0)
 
     @classmethod
     def of(cls, query: Any, value: Any, directions: Directions) -> Overlaps:
@@ -70,11 +65,12 @@ class Overlaps(Checked):
         norm = np.asarray(self.value_norm, np.float64)
         ok = np.isfinite(kappa + nu + theta + eta + rho + norm)
         # the Gram matrix of (k*, v*, k, v) has no negative eigenvalue: its Schur complement over k*, v* has none
-        left, right = 1.0 - kappa**2 - eta**2, norm**2 - theta**2 - nu**2
-        cross = rho - kappa * theta - eta * nu
-        allowed = FEASIBLE * np.maximum(1.0, norm**2)
-        ok &= (left >= -allowed) & (right >= -allowed)
-        ok &= cross**2 <= np.maximum(left, 0.0) * np.maximum(right, 0.0) + allowed
+        with np.errstate(over="ignore", invalid="ignore"):
+            left, right = 1.0 - kappa**2 - eta**2, norm**2 - theta**2 - nu**2
+            cross = rho - kappa * theta - eta * nu
+            allowed = FEASIBLE * np.maximum(1.0, norm**2)
+            ok &= (left >= -allowed) & (right >= -allowed)
+            ok &= cross**2 <= np.maximum(left, 0.0) * np.maximum(right, 0.0) + allowed
         if not np.all(ok):
             raise ValueError(
                 f"overlaps={self!r} belong to no pair of vectors; accepted: inner products of a unit query and a value "
@@ -90,8 +86,15 @@ class Law(NamedTuple):
     noise_tokens: Any
 
 
+def inverse_temperature_of(value: Any) -> Any:
+    """lam in float64. Raises: ValueError outside [1e-100, 1e100]."""
+    bounds = {"at_least": LEAST_TEMPERATURE, "at_most": 1.0 / LEAST_TEMPERATURE}
+    return as_float64(number("inverse_temperature", value, **bounds))
+
+
 def law(task: SingleLocation) -> Law:
     """The numbers of a task, for traced code."""
+    instance("task", task, (SingleLocation,))
     return Law(as_float64(task.signal), as_float64(task.label_variance), as_float64(task.length - 1))
 
 
@@ -102,10 +105,10 @@ def excess_risk(task: SingleLocation, overlaps: Overlaps, inverse_temperature: A
     Differentiable in the overlaps, the inverse temperature lam and the task's numbers. Overlaps may be arrays. A query
     of another length |k| is the unit query at lam |k|. Source: Theorem 1 of arXiv:2410.01537; this form is derived.
 
-    Raises: ValueError for lam <= 0, and for overlaps that belong to no pair of vectors.
+    Raises: ValueError for lam outside [1e-100, 1e100], and for overlaps that belong to no pair of vectors.
     """
-    overlaps.check()
-    lam = as_float64(number("inverse_temperature", inverse_temperature, above=0.0))
+    instance("overlaps", overlaps, (Overlaps,)).check()
+    lam = inverse_temperature_of(inverse_temperature)
     return risk(law(task), jax.tree_util.tree_map(as_float64, overlaps), lam)
 
 

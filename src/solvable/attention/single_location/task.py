@@ -13,22 +13,24 @@ from jaxtyping import Array, Float, Int
 
 from solvable.lab.declare import Checked, array, converted, float64, instance, real, whole
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import integer
+from solvable.numerics.validation import floating, integer, real_array
 
 ORTHOGONAL = 1e-8
+LEAST_TEMPERATURE = 1e-100  # and its inverse is the largest: cubes of it stay numbers
 SAME_MEAN_SQUARE = math.sqrt(0.5)
 
 
 def unit_vector(name: str, vector: Any) -> Any:
     """A vector (d,) divided by its length. Raises: ValueError unless it is finite and not zero."""
+    vector = floating(name, vector, np.float64)
     if np.ndim(vector) != 1:
         raise ValueError(f"{name} has shape {np.shape(vector)}; accepted: one vector (d,)")
     if is_traced(vector):
         return vector / jnp.linalg.norm(vector)
-    norm = np.linalg.norm(np.asarray(vector, np.float64))
+    norm = np.linalg.norm(vector)
     if not np.isfinite(norm) or norm == 0.0:
         raise ValueError(f"{name} has the length {norm:g}; accepted: a finite vector that is not zero")
-    return np.asarray(vector, np.float64) / norm
+    return vector / norm
 
 
 class Directions(Checked):
@@ -51,6 +53,15 @@ class Directions(Checked):
                 raise ValueError(f"query and value have the cosine {cosine:.3g}; accepted: orthogonal directions")
 
 
+def _whole_numbers(value: Any) -> Any:
+    value = real_array("locations", value)
+    if is_traced(value) or value.dtype.kind in "iu":
+        return value
+    if not np.array_equal(floating("locations", value), np.round(value)):
+        raise ValueError("locations holds fractions; accepted: whole numbers")
+    return np.asarray(value).astype(np.int64)
+
+
 class LocatedTokens(Checked):
     """n sequences of L tokens with their labels: what the law draws, or one's own data of that shape.
 
@@ -61,13 +72,17 @@ class LocatedTokens(Checked):
 
     tokens: Float[Array, "n L d"] = array("n L d", dtype=np.float64)
     labels: Float[Array, "n"] = array("n", dtype=np.float64)
-    locations: Int[Array, "n"] | None = None
+    locations: Int[Array, "n"] | None = converted(lambda value: None if value is None else _whole_numbers(value), None)
     directions: Directions | None = converted(lambda pair: Directions(*pair) if isinstance(pair, tuple) else pair, None)
 
     def __check_init__(self) -> None:
         if self.locations is not None and np.shape(self.locations) != np.shape(self.labels):
             shapes = f"{np.shape(self.locations)}; accepted: {np.shape(self.labels)}"
             raise ValueError(f"locations has shape {shapes}, one a sequence")
+        if self.locations is not None and not is_traced(self.locations):
+            known, length = np.asarray(self.locations), self.tokens.shape[1]
+            if np.any((known < 0) | (known >= length)):
+                raise ValueError(f"locations holds {known.min()} to {known.max()}; accepted: 0 to {length - 1}")
         if self.directions is not None:
             shape = instance("directions", self.directions, (Directions,)).query.shape
             if shape != self.tokens.shape[2:]:
@@ -117,7 +132,7 @@ class SingleLocation(Checked):
         Raises: ValueError for samples < 1 or directions of another dimension.
         """
         samples = integer("samples", samples, at_least=1)
-        if directions is not None and np.shape(directions.query) != (self.dim,):
+        if directions is not None and np.shape(instance("directions", directions, (Directions,)).query) != (self.dim,):
             raise ValueError(f"directions have shape {np.shape(directions.query)}; accepted: ({self.dim},)")
         place_key, key = jax.random.split(key)
         size = samples * self.length * self.dim

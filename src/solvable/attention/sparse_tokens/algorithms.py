@@ -180,10 +180,10 @@ def alignment(task: SparseTokens, algorithm: TwoStepAttention, query_ratio: Any)
     this form is derived here. With `sharpness` set the norm is that sharpness. Warns (UserWarning) when the cosine is
     not positive: attention then does worse than pooling.
 
-    Raises: ValueError for query_ratio <= 0; or a loss without gradient (the query stays at zero; NaN where traced).
+    Raises: ValueError for query_ratio < 1e-100; or a loss without gradient (the query stays at zero; NaN where traced).
     """
     _accept(task, algorithm)
-    cosine, sharpness = limit_query(task, algorithm, number("query_ratio", query_ratio, above=0.0))
+    cosine, sharpness = limit_query(task, algorithm, number("query_ratio", query_ratio, at_least=1e-100))
     return Alignment(_moved(cosine), sharpness)
 
 
@@ -221,7 +221,12 @@ def sampled_queries(
 ) -> Query:
     """The two steps alone, on query_ratio * dim bags, from their exact law, (R,)."""
     keys, dim = replicate_keys(key, replicates), integer("dim", dim, at_least=3)
-    samples = integer("samples (round(query_ratio * dim))", round(float(query_ratio) * dim), at_least=1)
+    samples = integer(
+        "samples (round(query_ratio * dim))",
+        round(min(float(query_ratio) * dim, 2.0**31)),
+        at_least=1,
+        at_most=2**31 - 1,
+    )
     return _queries(task, algorithm, keys, jnp.asarray(samples), padded(samples), dim)
 
 

@@ -30,7 +30,8 @@ from solvable.lab.declare import Checked, Result, absent, converted, float64, in
 from solvable.numerics.erm import ERMSolution, ridge_erm
 from solvable.numerics.gaussian import normal_cdf
 from solvable.numerics.losses import get_loss
-from solvable.numerics.random import normal
+from solvable.numerics.random import a_key, normal
+from solvable.numerics.validation import truth
 
 POSITION_SETS = 2000
 
@@ -83,6 +84,7 @@ class Classifier(Checked):
         absent("init", init, "the fit is convex and the query starts at zero")
         absent("at", at, "two steps and a convex fit have no path")
         on_the_host("train", self, problem)
+        a_key(key)
         tokens, labels = jnp.asarray(problem.tokens), jnp.asarray(problem.labels).astype(jnp.float64)
         if self.trains_query and key is not None:
             order = jax.random.permutation(key, labels.shape[0])
@@ -91,7 +93,7 @@ class Classifier(Checked):
         self.check_bags(tokens, labels, count)
         signal = None if problem.signal is None else jnp.asarray(problem.signal)
         vector, query = _query(self, key, tokens[:count], labels[:count], signal)
-        if throw and int(query.result) != Result.SUCCESSFUL:
+        if truth("throw", throw) and int(query.result) != Result.SUCCESSFUL:
             raise ValueError(
                 "tokens leave the query at zero, so that its direction is undefined; accepted: bags of at least two "
                 "tokens that differ, and a loss with a gradient"

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from solvable.attention.sparse_tokens.features import Classifier
-from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
+from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature, a_quadrature
 from solvable.attention.sparse_tokens.separability import accept
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.estimate import Estimate, mean_and_error
@@ -38,7 +38,7 @@ def limit_error(task: SparseTokens, algorithm: Classifier, quadrature: Quadratur
         law = algorithm.law(task)
         if not isinstance(algorithm.loss, Square):
             raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
-        values = _population_errors(law, law.rules(quadrature or Quadrature()))
+        values = _population_errors(law, law.rules(a_quadrature(quadrature)))
         return Estimate(*mean_and_standard_error(values), scramblings=np.asarray(values))
 
 
@@ -143,7 +143,7 @@ def bayes_error(task: SparseTokens, quadrature: Quadrature | None = None) -> Est
 
 def _scores(task: SparseTokens, quadrature: Quadrature | None, score: Any) -> tuple[Any, Any]:
     """The scores (S, N) of positives and of negatives, which depend on the projections <token l, xi> (N, L)."""
-    return _mapped(task, (quadrature or Quadrature()).bags(task.length)[0], score)
+    return _mapped(task, a_quadrature(quadrature).bags(task.length)[0], score)
 
 
 @eqx.filter_jit

@@ -22,6 +22,7 @@ from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.numerics.fields import Checked, whole
 from solvable.numerics.gaussian import scrambled_points, stratified_shifts
 from solvable.numerics.precision import as_float64
+from solvable.numerics.validation import instance
 
 MIXTURE_POINTS = 256
 
@@ -48,6 +49,13 @@ class Quadrature(Checked):
     def shifts(self) -> tuple[Float[Array, "S N"]]:
         """Shifts for the two-point mixture of the linear baselines, whose only average is over one Gaussian."""
         return (stratified_shifts(MIXTURE_POINTS, self.scramblings),)
+
+
+def a_quadrature(quadrature: Any, default: Quadrature | None = None) -> Quadrature:
+    """`quadrature`, or the default for None. Raises: TypeError for what is no `Quadrature`."""
+    if quadrature is None:
+        return default or Quadrature()
+    return instance("quadrature", quadrature, (Quadrature,))
 
 
 class Nodes(eqx.Module):

@@ -13,7 +13,7 @@ from jaxtyping import Array, Float
 from solvable.attention.sparse_tokens.algorithms import ALGORITHMS
 from solvable.attention.sparse_tokens.equations import separation
 from solvable.attention.sparse_tokens.features import Classifier
-from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature
+from solvable.attention.sparse_tokens.nodes import Law, Nodes, Quadrature, a_quadrature
 from solvable.attention.sparse_tokens.task import SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
 from solvable.lab.declare import batched_map, replicate_keys
@@ -49,7 +49,7 @@ def capacity(task: SparseTokens, algorithm: Classifier, quadrature: Quadrature =
     accept(task, algorithm)
     on_the_host("capacity", task, algorithm)
     with jax.enable_x64(True):
-        return _capacity(algorithm.law(task), quadrature)
+        return _capacity(algorithm.law(task), a_quadrature(quadrature, CAPACITY_QUADRATURE))
 
 
 def _capacity(law: Law, quadrature: Quadrature = CAPACITY_QUADRATURE) -> Estimate:
@@ -140,7 +140,7 @@ def separable_draws(
         raise ValueError(f"task={type(task).__name__} draws by a sample of its own; accepted: SparseTokens")
     ratio = float(number("ratio", ratio, above=0.0))
     dim = integer("dim", dim, at_least=3)
-    samples = integer("samples (round(ratio * dim))", round(ratio * dim), at_least=1)
+    samples = integer("samples (round(ratio * dim))", round(min(ratio * dim, 2.0**31)), at_least=1, at_most=2**31 - 1)
     with jax.enable_x64(True):
         algorithm.law(task)
         draws = [_draw(task, algorithm, key, samples, dim) for key in replicate_keys(key, replicates)]

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens import equations as eq
 from solvable.attention.sparse_tokens.features import Classifier
-from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law, Quadrature
+from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law, Quadrature, a_quadrature
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
 from solvable.lab.declare import Predicted
@@ -33,7 +33,7 @@ def in_the_limit(task: SparseTokens, algorithm: Classifier, ratio: Any, quadratu
     """A head on the features of the limit."""
     task, algorithm, ratio = _double((task, algorithm, ratio))
     law, code = algorithm.limit(task, ratio)
-    values, result, stats = _of_law(law, *_head(algorithm, ratio), law.rules(quadrature or Quadrature()))
+    values, result, stats = _of_law(law, *_head(algorithm, ratio), law.rules(a_quadrature(quadrature)))
     return _predicted(values, jnp.where(code == int(Result.SUCCESSFUL), result, code), stats)
 
 
@@ -41,7 +41,7 @@ def under_queries(
     task: SparseTokens, algorithm: Classifier, queries: Query, ratio: Any, quadrature: Quadrature | None
 ) -> Predicted:
     """A head under each of several queries, zero in place of those that failed."""
-    quadrature = quadrature or CONDITIONAL
+    quadrature = a_quadrature(quadrature, CONDITIONAL)
     if not algorithm.trains_query:
         # Nothing in these runs is random but the data of the head.
         return in_the_limit(task, algorithm, ratio, quadrature)

@@ -103,9 +103,10 @@ def bag_counts(algorithm: Classifier, *, ratio: Any, dim: Any) -> tuple[int, int
     Raises: ValueError for a ratio, a dim or a share that leaves too few.
     """
     ratio = float(number("ratio", ratio, above=0.0))
-    samples = round(ratio * integer("dim", dim, at_least=3))
-    if samples < 2:
-        raise ValueError(f"ratio={ratio:g} at dim={dim} makes {samples} bags; accepted: at least 2")
+    wanted = ratio * integer("dim", dim, at_least=3)
+    samples = round(min(wanted, 2.0**31))
+    if not 2 <= samples < 2**31:
+        raise ValueError(f"ratio={ratio:g} at dim={dim} makes {wanted:.0f} bags; accepted: 2 to 2**31 - 1")
     query_samples, head_samples = algorithm.split(samples)
     if algorithm.trains_query and not 1 <= query_samples < samples:
         raise ValueError(
@@ -226,7 +227,7 @@ def predict(
     when the equations are not solved. Equations: see `equations`; arXiv:2509.25153, Theorems 3 to 5, derived here.
     """
     ratio = number("ratio", ratio, above=0.0)
-    if throw:
+    if truth("throw", throw):
         require_minimiser(task, algorithm, ratio)
     shared = {"ratio": ratio, "quadrature": quadrature}
     return SYSTEM.predict(task, algorithm, theory=theory, given=given, throw=throw, **shared)

@@ -26,10 +26,10 @@ from solvable.attention.token_selection.task import AnyArray, Selected, Selectio
 from solvable.numerics.fields import Checked, converted, flag, real, whole, word
 from solvable.numerics.losses import get_decreasing_loss
 from solvable.numerics.precision import float64
-from solvable.numerics.random import normal
+from solvable.numerics.random import a_key, normal
 from solvable.numerics.recording import log_spaced, recorded, recorded_steps
-from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import instance, number
+from solvable.numerics.results import Result, raise_unless_successful
+from solvable.numerics.validation import floating, instance, number, truth
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
@@ -180,9 +180,10 @@ class MirrorDescent(Checked):
         throw=False, for weights that are not finite or a start where every gradient is zero.
         """
         instance("problem", problem, (SelectionProblem,))
+        a_key(key)
         stops = recorded_steps(at, self.steps, np.union1d([0], log_spaced(1, self.steps, 60)))
         run = trained(self.rule, problem, self.start(problem, key, init), jnp.asarray(stops))
-        if throw:
+        if truth("throw", throw):
             raise_unless_successful(run.result, f"MirrorDescent(p={self.p:g}) over {self.steps} steps")
         return run
 
@@ -281,8 +282,7 @@ def trained(rule: MirrorDescent, problem: SelectionProblem, start: Parameters, s
 
 
 def _tensor(name: str, value: Any, shape: tuple[int, ...], dtype: Any) -> Any:
-    if np.shape(value) != shape:
-        raise ValueError(f"init has {name} of shape {np.shape(value)}; accepted: {shape}")
-    if not is_traced(value) and not np.all(np.isfinite(np.asarray(value))):
-        raise ValueError(f"init has {name} that are not finite; accepted: finite numbers")
+    value = floating(f"init, its {name},", value)
+    if value.shape != shape:
+        raise ValueError(f"init has {name} of shape {value.shape}; accepted: {shape}")
     return jnp.asarray(value).astype(dtype)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from solvable.numerics.precision import as_float64, float64
-from solvable.numerics.validation import number
+from solvable.numerics.validation import floating, number
 from solvable.optim.mirror_map import mirror_map, power
 
 
@@ -32,7 +32,7 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
     Raises: ValueError for p <= 1 or infinite, or shapes that do not fit.
     """
     p = float(number("p", p, above=1.0))
-    a, b = as_float64(reference), as_float64(weights)
+    a, b = (as_float64(floating(*one)) for one in (("reference", reference), ("weights", weights)))
     if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
         raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")
     return divergence_of(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from solvable.attention.token_selection.task import Norm, SelectionProblem
 from solvable.lab.declare import Result, instance, on_the_host
 from solvable.numerics.minimum_norm import MinimumNorm, minimum_norm, minimum_nuclear_norm
+from solvable.numerics.validation import floating, real_array, truth
 
 SUPPORT = 1e-6
 
@@ -60,14 +61,14 @@ def max_margin(
     winners = tokens[np.arange(n)[:, None], place]  # (n, m, d)
     differences = winners[:, :, None, :] - tokens[:, None, :, :]  # (n, m, T, d)
     copies = others & ~differences.any(axis=-1)
-    if throw and copies.any():
+    if truth("throw", throw) and copies.any():
         i, _, t = np.argwhere(copies)[0]
         raise ValueError(
             f"selected token {place[i, 0]} of sequence {i} equals its token {t}, so nothing separates them; accepted: "
             "a selection of tokens without a copy"
         )
     rows = (differences[..., :, None] * queries[:, :, None, None, :])[others]  # (rows, d, d)
-    mask = np.zeros(n, bool) if relaxed is None else np.asarray(relaxed)
+    mask = np.zeros(n, bool) if relaxed is None else np.asarray(real_array("relaxed", relaxed))
     if mask.shape != (n,) or mask.dtype != bool or mask.all():
         raise ValueError(f"relaxed={relaxed!r} is not accepted; accepted: {n} truth values, not all of them true")
     targets = np.broadcast_to(np.where(mask, 0.0, 1.0)[:, None, None], others.shape)[others]
@@ -112,6 +113,7 @@ def locally_optimal(problem: SelectionProblem, solution: MaxMargin, decoder: Any
     The scores gamma_it = y_i v^T x_it are those of the problem's decoder, or of `decoder`. It is for locally optimal
     selections that the source states convergence to the max-margin direction; False for an infeasible one.
     """
+    instance("problem", problem, (SelectionProblem,))
     instance("solution", solution, (MaxMargin,))
     if solution.result == Result.INFEASIBLE:
         return False
@@ -126,8 +128,10 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
 
     min over i and t of (x_i,selected - x_it)^T W z_i, times |solution| / |W|, over the sequences that are not relaxed.
     """
-    instance("solution", solution, (MaxMargin,))
-    p = solution.p
+    dim = instance("problem", problem, (SelectionProblem,)).tokens.shape[-1]
+    weights, p = floating("weights", weights, np.float64), instance("solution", solution, (MaxMargin,)).p
+    if weights.shape[-2:] != (dim, dim):
+        raise ValueError(f"weights has shape {weights.shape}; accepted: (..., {dim}, {dim})")
     if isinstance(p, str):
         raise ValueError(f"solution.p={p!r} is not accepted; accepted: a solution in an entrywise norm")
 
@@ -136,7 +140,7 @@ def margin_ratio(problem: SelectionProblem, solution: MaxMargin, weights: Any) -
         size = np.linalg.norm(one.ravel(), p)
         return gaps[others & ~solution.relaxed[:, None, None]].min() * solution.norm / size if size > 0 else 0.0
 
-    return np.vectorize(ratio, signature="(d,e)->()")(np.asarray(weights, np.float64))
+    return np.vectorize(ratio, signature="(d,e)->()")(weights)
 
 
 def selection(problem: SelectionProblem, selected: Any) -> Int[np.ndarray, "n"] | Int[np.ndarray, "n m"]:
@@ -148,7 +152,7 @@ def selection(problem: SelectionProblem, selected: Any) -> Int[np.ndarray, "n"] 
     instance("problem", problem, (SelectionProblem,))
     on_the_host("a max-margin program", problem, selected)
     (n, m, _), length = problem.query_sets.shape, problem.tokens.shape[1]
-    chosen = np.asarray(selected)
+    chosen = np.asarray(real_array("selected", selected))
     if chosen.shape not in ((n,), (n, m)) or chosen.dtype.kind not in "iu":
         shapes = f"({n},)" + (f" or ({n}, {m})" if problem.queries.ndim == 3 else "")
         found = f"shape {chosen.shape} and dtype {chosen.dtype}"

@@ -17,7 +17,7 @@ from solvable.attention.token_selection.max_margin import max_margin
 from solvable.attention.token_selection.task import SelectionProblem
 from solvable.lab.declare import Result, float64, instance, raise_unless_successful
 from solvable.numerics.losses import DecreasingLoss, get_decreasing_loss
-from solvable.numerics.validation import number
+from solvable.numerics.validation import floating, number, truth
 from solvable.optim.mirror_descent import normalized
 from solvable.optim.mirror_map import inverse_mirror_map, mirror_map
 
@@ -65,8 +65,8 @@ def regularization_path(
     """
     instance("problem", problem, (SelectionProblem,))
     p = float(number("p", p, above=1.0))
-    found = np.atleast_1d(np.asarray(radii, np.float64))
-    if found.ndim != 1 or not found.size or not np.all(np.isfinite(found)) or np.any(np.diff(found, prepend=0) <= 0):
+    found = np.atleast_1d(floating("radii", radii, np.float64))
+    if found.ndim != 1 or not found.size or np.any(np.diff(found, prepend=0) <= 0):
         raise ValueError(f"radii={radii!r} is not accepted; accepted: increasing numbers > 0")
     start = np.zeros((problem.tokens.shape[-1],) * 2)
     if selected is not None:
@@ -75,7 +75,7 @@ def regularization_path(
             raise ValueError("selected holds tokens that nothing separates from the rest; accepted: another selection")
         start = solution.weights * (found[0] / solution.norm)
     path = traced_path(p, get_decreasing_loss(loss), problem, jnp.asarray(found), jnp.asarray(start))
-    if throw:
+    if truth("throw", throw):
         raise_unless_successful(path.result, "regularization_path")
     return path
 

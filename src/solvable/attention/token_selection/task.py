@@ -49,6 +49,8 @@ class SelectionProblem(Checked):
     def scores(self, decoder: Any = None) -> Float[Array, "n T"]:
         """gamma_it = y_i v^T x_it, for the problem's decoder or another one."""
         vector = self.decoder if decoder is None else floating("decoder", decoder, self.tokens.dtype)
+        if vector.shape != self.decoder.shape:
+            raise ValueError(f"decoder has shape {vector.shape}; accepted: {self.decoder.shape}")
         # a sum of products, not a matrix product: it works alike on NumPy, JAX and traced arrays
         return self.labels[:, None] * (self.tokens * vector[None, None, :]).sum(-1)
 

@@ -17,7 +17,7 @@ from solvable.lab.declare.theory import Observable, Predicted, Status, Theory
 from solvable.numerics.precision import float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
-from solvable.numerics.validation import absent, choice, instance, on_the_host
+from solvable.numerics.validation import absent, choice, instance, on_the_host, truth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,7 +198,7 @@ class System(abc.ABC):
         success = int(Result.SUCCESSFUL)
         own = success if answer.result is None else answer.result
         drawn = success if runs is None else runs.result
-        if throw:
+        if truth("throw", throw):
             # a run that failed has nothing to be predicted: it is missing, and says why
             raise_unless_successful(_choose(drawn, own, success), f"predict, {name!r}", answer.detail)
         result = _choose(drawn, own, drawn)

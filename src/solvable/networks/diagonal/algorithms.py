@@ -16,7 +16,9 @@ from solvable.networks.diagonal.flow import flows
 from solvable.networks.diagonal.layers import Layers, Solved, descents, solved, train_layers
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.random import a_key
 from solvable.numerics.results import is_traced, raise_unless_successful
+from solvable.numerics.validation import truth
 
 MOST_STEPS = 10**9  # of gradient descent, half an hour
 MULTIPLES = np.geomspace(0.5, 30.0, 61)  # the times of `at=None`
@@ -139,11 +141,12 @@ class DiagonalNetwork(_Scaled):
         SolveError, unless throw=False, when the run fails.
         """
         instance("problem", problem, (Quadratic,))
+        a_key(key)
         absent("init", init, "training starts from the layers of the algorithm")
         on_the_host("train", self, problem, at)
         times = times_of([problem], self, recorded_times(at, MULTIPLES), "first_kink" if at is None else "one")
         solution, average, result = pick(self.run_many([problem], times), 0)
-        if throw:
+        if truth("throw", throw):
             raise_unless_successful(result, f"{type(self).__name__}.train")
         return Run(times[0], solution, average, result, problem)
 
@@ -201,8 +204,11 @@ def first_kink(problem: Quadratic, positive: bool = False) -> float:
     """The inverse penalty at which the lasso without weight decay lets the first coordinate go: 1 / max |r_i|.
 
     1 / max r_i for the positive lasso; 1 where the largest is not above 0.
+
+    Raises: TypeError for what is no `Quadratic`.
     """
-    largest = float(np.max(problem.linear if positive else np.abs(problem.linear)))
+    linear = instance("problem", problem, (Quadratic,)).linear
+    largest = float(np.max(linear if truth("positive", positive) else np.abs(linear)))
     return 1.0 / largest if largest > 0.0 else 1.0
 
 

@@ -14,7 +14,7 @@ from solvable.networks.diagonal.inverse import NOISE, SUMS, ActiveSet, spread
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.threads import one_blas_thread
-from solvable.numerics.validation import instance, number, on_the_host, truth
+from solvable.numerics.validation import floating, instance, number, on_the_host, real_array, truth
 
 TIE = 1e-9  # times that agree to this share are one event
 MONOTONE = 1e-9  # a slope below this share of the coordinate's largest has no sign
@@ -23,6 +23,7 @@ DRIFTED = 1e-10  # how much of omega, in units of the penalty, may be lost until
 REFRESH = 25  # events after which everything but the inverse is computed anew
 MOST = 12  # coordinates, of whose subsets each is looked at
 SINGULAR = 1e-10  # eigenvalues below this share of the largest make a submatrix singular
+SMALLEST = 1.0 / np.finfo(np.float64).max  # of numbers whose inverse is finite
 
 
 class LassoPath(eqx.Module):
@@ -112,12 +113,17 @@ def lasso_objective(problem: Quadratic, x: Any, at: Any, weight_decay: Any = 0.0
     Raises: TypeError for what is no `Quadratic`; ValueError for an x whose last axis is not d, and an `at` not above 0.
     """
     factor, linear, decay = parts(problem, weight_decay)
-    x, at = np.asarray(x, dtype=np.float64), above_zero("at", at)
+    x, at = floating("x", x, np.float64), above_zero("at", at)
     if x.shape[-1:] != linear.shape:
         raise ValueError(f"x has shape {x.shape}; accepted: (..., {len(linear)})")
+    return objective(factor, linear, float(np.asarray(problem.constant)), x, decay + 1.0 / at)
+
+
+def objective(factor: np.ndarray, linear: np.ndarray, constant: float, x: np.ndarray, penalty: Any) -> Any:
+    """|F x|^2 / 2 - r.x + constant + penalty |x|_1 (...), NaN where x (..., d) is that of a run that failed."""
     inner = x @ factor.T
-    loss = 0.5 * np.sum(inner * inner, axis=-1) - x @ linear + float(np.asarray(problem.constant))
-    return loss + (decay + 1.0 / at) * np.sum(np.abs(x), axis=-1)
+    loss = 0.5 * np.sum(inner * inner, axis=-1) - x @ linear + constant
+    return loss + penalty * np.sum(np.abs(x), axis=-1)
 
 
 def monotonicity_bound(
@@ -194,18 +200,16 @@ def mean_slope(knots: np.ndarray, values: np.ndarray, slopes: np.ndarray, at: np
 
 
 def above_zero(name: str, value: Any, or_zero: bool = False) -> np.ndarray:
-    """`value` as an array of numbers above 0 (or 0 too).
+    """`value` as an array of numbers above 0 whose inverse is a number (or 0 too).
 
     Raises: ValueError naming the argument, the first wrong value and what is accepted.
     """
-    try:
-        value = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name}={value!r} is not an array of numbers; accepted: numbers > 0") from None
-    right = value >= 0.0 if or_zero else value > 0.0
+    value = np.asarray(real_array(name, value), dtype=np.float64)
+    right = value >= 0.0 if or_zero else value > SMALLEST
     if not right.all():
-        accepted = ">= 0" if or_zero else "> 0"
-        raise ValueError(f"{name} holds {value[~right].ravel()[0]:g}; accepted: numbers {accepted}")
+        wrong = value[~right].ravel()[0]
+        accepted = ">= 0" if or_zero else f"> {SMALLEST:.1g}" if wrong > 0.0 else "> 0"
+        raise ValueError(f"{name} holds {wrong:g}; accepted: numbers {accepted}")
     return value
 
 

@@ -14,6 +14,7 @@ from solvable.networks.diagonal.lasso import CERTIFIED, TIE, above_zero, mean_sl
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.results import Result, raise_unless_successful
 from solvable.numerics.threads import one_blas_thread
+from solvable.numerics.validation import truth
 
 OFF_DIAGONAL = 1e-12  # entries of M below this share of its largest count as no correlation
 DEFINITE = 1e-12  # the least eigenvalue of a positive definite M, as a share of the largest
@@ -77,10 +78,11 @@ def limit_path(
     its optimality conditions.
     """
     factor, linear, decay = parts(problem, weight_decay, positive)
-    failing = _failing(problem, factor) if positive and check_assumptions else ""
+    checked = truth("check_assumptions", check_assumptions) and positive
+    failing = _failing(problem, factor) if checked else ""
     if failing:
         warnings.warn(f"{failing}, so coordinates may leave again; the general algorithm is used", stacklevel=2)
-    flow = _Flow(factor, linear, decay, positive, keeps=positive and check_assumptions and not failing)
+    flow = _Flow(factor, linear, decay, positive, keeps=checked and not failing)
     with one_blas_thread():
         rows = flow.run()
         jumps, plateaux = np.array(list(rows)), spread(rows, 1, len(linear))

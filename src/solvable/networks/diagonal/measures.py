@@ -8,7 +8,7 @@ import numpy as np
 
 from solvable.lab.declare import float64, instance
 from solvable.networks.diagonal.algorithms import DiagonalNetwork, GradientDescent, GradientFlow, Run, Runs
-from solvable.networks.diagonal.lasso import LassoPath, lasso_objective, lasso_path
+from solvable.networks.diagonal.lasso import LassoPath, lasso_path, objective
 from solvable.networks.diagonal.limit import LimitPath, limit_path
 from solvable.networks.diagonal.quadratic import Quadratic
 
@@ -49,8 +49,8 @@ def relative_gap(
 ) -> np.ndarray:
     """(Lasso(average, s) - Lasso_*(s)) / Lasso_*(s) (K,) of points (K, d) at times (K,); a time 0 has gap 0."""
     inside = np.where(times > 0.0, times, 1.0)
-    least = lasso_objective(problem, path(inside), inside, weight_decay)
-    value = lasso_objective(problem, average, inside, weight_decay)
+    quadratic = (np.asarray(problem.factor), np.asarray(problem.linear), float(np.asarray(problem.constant)))
+    least, value = (objective(*quadratic, x, weight_decay + 1.0 / inside) for x in (path(inside), average))
     scale = np.where(least > 0.0, least, 1.0)
     return np.where(times > 0.0, (value - least) / scale, 0.0)
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from solvable.numerics.fields import Checked, array, real
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.results import is_traced
-from solvable.numerics.validation import floating
+from solvable.numerics.validation import floating, real_array
 
 RANK = 1e-12  # eigenvalues below this share of the largest are zero
 SPAN = 1e-8  # how far, relative to its length, the linear term may lie outside the span of the matrix
@@ -84,7 +84,7 @@ class Quadratic(Checked):
     @float64
     def loss(self, x: Any) -> Any:
         """l(x) of one x (d,), or of many (..., d)."""
-        x = as_float64(x)
+        x = as_float64(real_array("x", x))
         if x.shape[-1:] != (self.dim,):
             raise ValueError(f"x has shape {x.shape}; accepted: (..., {self.dim})")
         inner = x @ as_float64(self.factor).T

@@ -14,7 +14,7 @@ from solvable.networks.diagonal.algorithms import GradientFlow
 from solvable.networks.diagonal.lasso import LassoPath, lasso_path
 from solvable.networks.diagonal.measures import relative_gap
 from solvable.networks.diagonal.quadratic import Quadratic
-from solvable.numerics.validation import floating, number
+from solvable.numerics.validation import floating, number, real_array, unmasked
 
 
 class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
@@ -94,7 +94,8 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """X @ coef_ + intercept_ (n,)."""
         check_is_fitted(self)
-        return validate_data(self, X, reset=False, dtype=np.float64) @ self.coef_ + self.intercept_
+        X = validate_data(self, _without_masks_or_texts("X", X), reset=False, dtype=np.float64)
+        return X @ self.coef_ + self.intercept_
 
     @property
     def sparse_coef_(self) -> csr_array:
@@ -103,6 +104,8 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
         return csr_array(np.where(self.support_, self.coef_, 0.0)[None])
 
     def _centred(self, X: Any, y: Any, sample_weight: Any) -> _Data:
+        for name, value in (("X", X), ("y", y), ("sample_weight", sample_weight)):
+            _without_masks_or_texts(name, value)
         X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
         y = np.asarray(y, dtype=np.float64)
         weights = _check_sample_weight(sample_weight, X, dtype=np.float64, ensure_non_negative=True)
@@ -123,6 +126,13 @@ class DiagonalLassoRegressor(RegressorMixin, BaseEstimator):
         first = np.sqrt(data.problem.unit) * (1.0 if self.positive else 2.0)
         network = GradientFlow(log_scale, "square" if self.positive else "product", first_layer=first)
         return np.asarray(network.train(data.problem, at=1.0 / (data.samples * alphas)).average)
+
+
+def _without_masks_or_texts(name: str, value: Any) -> Any:
+    """What scikit-learn takes for numbers without a word is refused; all else is left to its own checks."""
+    if np.asarray(unmasked(name, value)).dtype.kind in "SUmMV":
+        real_array(name, value)
+    return value
 
 
 class _Data(NamedTuple):

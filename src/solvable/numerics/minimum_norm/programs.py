@@ -17,7 +17,7 @@ from solvable.numerics.minimum_norm.linear import solve_linear
 from solvable.numerics.minimum_norm.nuclear import nuclear_norm, solve_nuclear
 from solvable.numerics.minimum_norm.p_norm import solve_p_norm
 from solvable.numerics.results import Result, raise_unless_successful
-from solvable.numerics.validation import number
+from solvable.numerics.validation import number, real_array, truth
 
 # Steps allowed: about ten suffice for 1.1 <= p <= 5, and about fifty for the nuclear norm.
 P_NORM_STEPS, NUCLEAR_STEPS = 200, 400
@@ -85,7 +85,7 @@ def minimum_norm(
 
     power = p if 1.0 < p < np.inf else 1.0
     found = _certified(flat, targets, solve, lambda w: p_norm(w, p), lambda u: p_norm(u, dual), power, tolerance)
-    if throw:
+    if truth("throw", throw):
         _raise_unless_answered(found, f"minimum_norm(p={p:g})", tolerance)
     return found
 
@@ -120,7 +120,7 @@ def minimum_nuclear_norm(
         tolerance,
     )
     found = dataclasses.replace(found, weights=found.weights.reshape(high, wide))
-    if throw:
+    if truth("throw", throw):
         _raise_unless_answered(found, "minimum_nuclear_norm", tolerance)
     return found
 
@@ -202,7 +202,8 @@ def _exponent(p: Any) -> float:
     """`p` as a float in [1, inf]."""
     accepted = "accepted: a number >= 1 or inf"
     try:
-        value = float("nan" if isinstance(p, str | bool) or np.ndim(p) else p)
+        number_like = isinstance(p, int) or (np.asarray(p).dtype.kind in "iuf" and not np.ma.is_masked(p))
+        value = float(p) if number_like and not isinstance(p, bool) and not np.ndim(p) else np.nan
     except OverflowError:  # a whole number that no float holds
         raise ValueError(f"p is a number beyond the largest float; {accepted}") from None
     except (TypeError, ValueError):
@@ -235,7 +236,4 @@ def _checked(rows: ArrayLike, targets: ArrayLike | None, axes: int) -> tuple[np.
 
 
 def _real(name: str, values: ArrayLike) -> np.ndarray:
-    found = np.asarray(values)
-    if np.iscomplexobj(found):
-        raise ValueError(f"{name} holds complex numbers; accepted: real numbers")
-    return found.astype(np.float64)
+    return np.array(real_array(name, values), np.float64)
