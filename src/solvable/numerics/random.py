@@ -38,7 +38,7 @@ def a_key(key: Any) -> Any:
         jnp.issubdtype(key.dtype, jax.dtypes.prng_key) or key.dtype == np.uint32
     ):
         return key
-    raise TypeError(f"key={key!r} is not accepted; accepted: a key, as jax.random.key(0) makes it")
+    raise TypeError(f"key={type(key).__name__} is not accepted; accepted: a key, as jax.random.key(0) makes it")
 
 
 def replicate_keys(key: jax.Array | None, replicates: int | range) -> jax.Array:

@@ -286,7 +286,7 @@ def test_bad_problems_are_named(change, words):
     ("call", "words"),
     [
         (lambda a, q: a.train(q, init=np.zeros((3, 3))), r"init has weights of shape \(3, 3\)"),
-        (lambda a, q: a.train(q, init=np.full((10, 10), np.inf)), "init has weights that are not finite"),
+        (lambda a, q: a.train(q, init=np.full((10, 10), np.inf)), "init, its weights, holds inf"),
         (lambda a, q: a.train(q, at=[5, 5]), "at="),
         (lambda a, q: a.train(q, at=[10**6]), "at="),
         (lambda a, q: ts.MirrorDescent(train_decoder=True).train(q, init=np.zeros((10, 10))), "init is no pair"),
