@@ -296,7 +296,7 @@ LABELS = np.arange(40) % 2
         ({"labels": LABELS[:, None]}, r"labels has shape \(40, 1\); accepted: \(n,\)"),
         ({"labels": np.arange(40) % 3}, r"labels takes 3 different values \(0, 1, 2\); accepted: two"),
         ({"labels": np.zeros(40)}, r"labels takes 1 different values \(0.0\); accepted: two"),
-        ({"labels": np.where(np.arange(40) == 5, np.nan, LABELS)}, r"labels\[5\] is nan; accepted: a label for every"),
+        ({"labels": np.where(np.arange(40) == 5, np.nan, LABELS)}, r"labels\[5\] is nan; accepted: labels without"),
         ({"labels": [None, *LABELS[1:]]}, r"labels\[0\] is None"),
         ({"labels": np.array(["a", 1] * 20, dtype=object)}, r"labels holds values of kinds that cannot be sorted"),
         (

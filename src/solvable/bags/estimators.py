@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from solvable.bags.arrays import column, given, is_dask, real
 from solvable.bags.container import Bags, as_bags
 from solvable.bags.sources import Memory, SlicedArray, batch_parts, is_stream, on_disk, source_of
 from solvable.bags.training import POOLINGS, Fit, Recipe, fit, require_two_classes
@@ -56,6 +57,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         raise NotImplementedError
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, recipe: Recipe) -> None:
+        X = given(X)
         source = source_of(X, y, sample_weight, self._checked_targets)
         held = source is None
         if source is None:
@@ -63,9 +65,9 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
             labels = self._checked_targets(labels)
             if len(labels) != len(bags):
                 raise ValueError(f"y has {len(labels)} labels and X {len(bags)} bags; accepted: one label a bag")
-            weights = np.ones(len(bags)) if sample_weight is None else None
-            if weights is None:
-                weights = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
+            given_weight = sample_weight is not None and not np.isscalar(sample_weight)
+            weights = real("sample_weight", sample_weight) if given_weight else sample_weight
+            weights = _check_sample_weight(weights, labels, dtype=np.float64, ensure_non_negative=True)
             source = Memory(bags, labels, weights)
         self._restored(fit(source, recipe))
         # scikit-learn's names, which its own checks of two-dimensional frames set as well; a stream has read them now
@@ -122,6 +124,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
 
     def _mapped(self, X: Any, work: Callable[[Bags], np.ndarray]) -> np.ndarray:
         """work(bags) for all bags, a block at a time; an array on disk is read in slices, batches one by one."""
+        X = given(X)
         if is_stream(X):
             return np.concatenate([self._mapped(batch_parts(batch)[0], work) for batch in X])
         bags = self._bags(X)
@@ -168,7 +171,7 @@ class _Classifier(ClassifierMixin, _BagEstimator):
         return self.classes_[positive.astype(int)]
 
     def _checked_targets(self, y: Any) -> np.ndarray:
-        labels = column_or_1d(y, warn=True)
+        labels = column_or_1d(column("y", y), warn=True)
         check_classification_targets(labels)
         require_two_classes(np.unique(labels))
         return labels
@@ -179,7 +182,7 @@ class _Attention:
 
     def attention(self, X: Any) -> list[np.ndarray]:
         """The weight of each token in its bag: one array a bag, (L_i,), or (L_i, queries) with several queries."""
-        bags = self._bags(X)  # pyright: ignore[reportAttributeAccessIssue]
+        bags = self._bags(given(X))  # pyright: ignore[reportAttributeAccessIssue]
         weights = self._mapped(bags, self._fitted().pooling.attention)  # pyright: ignore[reportAttributeAccessIssue]
         weights = weights[:, 0] if weights.shape[1] == 1 else weights
         return np.split(weights, bags.offsets[1:-1])
@@ -333,7 +336,7 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
         return _recipe(self, queries=self.queries, sharpness=self.sharpness, regression=True)
 
     def _checked_targets(self, y: Any) -> np.ndarray:
-        targets = column_or_1d(y, warn=True)
+        targets = column_or_1d(column("y", y, nan=True), warn=True)
         try:
             targets = np.asarray(targets, dtype=np.float64)
         except (TypeError, ValueError):
@@ -389,7 +392,7 @@ def _two_dimensional(X: Any) -> bool:
     if isinstance(X, Bags) or (isinstance(X, Iterable) and hasattr(X, "toarray")):
         return hasattr(X, "toarray")
     if isinstance(X, list | tuple):
-        return bool(len(X)) and all(not hasattr(row, "__dask_graph__") and np.ndim(row) <= 1 for row in X)
+        return bool(len(X)) and all(not is_dask(row) and np.ndim(row) <= 1 for row in X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         return False
     return getattr(X, "ndim", 2) <= 2

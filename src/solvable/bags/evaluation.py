@@ -9,6 +9,7 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
+from solvable.bags.arrays import column
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
 from solvable.bags.scores import Evaluation, Scores
 from solvable.numerics.validation import choice, integer
@@ -150,12 +151,9 @@ def _settings(estimator: Any, grid: Any) -> list[dict[str, Any]]:
 def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if labels is None:
         raise ValueError("labels=None, and the bags hold none; accepted: (n,), one label a bag")
-    y = np.asarray(labels)
+    y = column("labels", labels)
     if y.ndim != 1:
         raise ValueError(f"labels has shape {y.shape}; accepted: (n,), one label a bag")
-    missing = [i for i, label in enumerate(y) if label is None or label != label]
-    if missing:
-        raise ValueError(f"labels[{missing[0]}] is {y[missing[0]]}; accepted: a label for every bag")
     try:
         classes, counts = np.unique(y, return_counts=True)
     except TypeError:
@@ -171,7 +169,7 @@ def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _groups(groups: Any, count: int, folds: int) -> np.ndarray | None:
     if groups is None:
         return None
-    array = np.asarray(groups)
+    array = column("groups", groups, dates=True)
     if array.shape != (count,):
         raise ValueError(f"groups has shape {array.shape}; accepted: ({count},), one a bag")
     different = len(np.unique(array))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from solvable.bags.arrays import column, is_dask, real
 from solvable.bags.container import Bags, as_bags, concatenate, require_finite, unchecked
 from solvable.bags.passes import Block
 from solvable.numerics.threads import blas, one_blas_thread
@@ -77,8 +78,7 @@ class SlicedArray:
             tokens = np.array(tokens)
             _release(self.array)
         length = self.array.shape[1]
-        values = tokens.reshape(-1, self.shape[1])
-        values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+        values = real("X", tokens.reshape(-1, self.shape[1]))
         offsets = np.arange(len(tokens) + 1) * length
         require_finite(values, offsets, "X", part.start)
         return unchecked(values, offsets)
@@ -149,6 +149,8 @@ class Stream(_Local):
     def _batch(self, batch: Any, number: int, start: int, aligned: tuple[np.ndarray, ...]) -> Any:
         parts = batch_parts(batch)
         bags = as_bags(parts[0], f"batch {number} of X")
+        if self.dim is not None and bags.feature_names != self.feature_names:
+            raise ValueError(f"batch {number} of X has features of other names than the first; accepted: the same ones")
         self.feature_names = bags.feature_names
         if self.dim is not None and bags.shape[1] != self.dim:
             raise ValueError(f"batch {number} of X has {bags.shape[1]} features and the first {self.dim}")
@@ -172,7 +174,8 @@ class Stream(_Local):
             held = parts[2] if len(parts) > 2 else None
             weights = held if self.weights is None else self.weights[start:stop]
             weights = np.ones(len(bags)) if weights is None else weights
-        targets, weights = np.asarray(targets), _weights(f"the weights of batch {number} of X", weights)
+        targets = column(f"the labels of batch {number} of X", targets, nan=True)
+        weights = _weights(f"the weights of batch {number} of X", weights)
         for name, values in (("labels", targets), ("weights", weights)):
             if values.shape != (len(bags),):
                 raise ValueError(
@@ -242,6 +245,8 @@ class Partitions:
             dims = {answer[3] for answer in found}
             if len(dims) > 1:
                 raise ValueError(f"the partitions of X have {sorted(dims)} features; accepted: one number")
+            if len({answer[4] for answer in found}) > 1:
+                raise ValueError("the partitions of X have features of different names; accepted: the same ones")
         return [answer[0] for answer in found]
 
 
@@ -311,8 +316,8 @@ def _release(array: np.memmap) -> None:
 
 def source_of(X: Any, y: Any, sample_weight: Any, checked: Callable[[Any], np.ndarray]) -> Any:
     """The source of bags that are not in memory, None for those that are; `checked` returns labels or raises."""
-    array: Any = X if hasattr(X, "__dask_graph__") and getattr(X, "ndim", 0) == 3 else None
-    delayed = isinstance(X, list | tuple) and len(X) > 0 and all(hasattr(part, "__dask_graph__") for part in X)
+    array: Any = X if is_dask(X) and getattr(X, "ndim", 0) == 3 else None
+    delayed = isinstance(X, list | tuple) and len(X) > 0 and all(map(is_dask, X))
     if not (array is not None or delayed or on_disk(X) or is_stream(X)):
         return None
     labels = None if y is None else checked(y)
@@ -355,7 +360,7 @@ def on_disk(X: Any) -> bool:
 
 
 def _weights(name: str, values: Any) -> np.ndarray:
-    weights = np.asarray(values, dtype=np.float64)
+    weights = real(name, values).astype(np.float64)
     if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0.0):
         raise ValueError(f"{name} has shape {weights.shape} or a value that is negative or not finite; accepted: >= 0")
     return weights
