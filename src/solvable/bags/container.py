@@ -64,10 +64,13 @@ class Bags:
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str], **columns: Any) -> Bags:
-        """Read the bags of a Parquet file or folder; see `solvable.bags.reading.read_parquet` for the columns."""
-        from solvable.bags.reading import read_parquet
+        """All bags of a Parquet file or folder at once; see `ParquetBags` for the columns.
 
-        return read_parquet(path, **columns)
+        The tokens of a bag may lie anywhere; bags are in the order in which they first appear.
+        """
+        from solvable.bags.reading import ParquetBags
+
+        return ParquetBags(path, **columns).read()
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str]) -> Bags:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from solvable.bags.container import Bags
+from solvable.bags.reading import ParquetBags
 from solvable.cli.call import Answer
 
 FIGURES = (".png", ".pdf", ".svg")
 
 
-def examine(file: str, out: str | None, curves: bool, bag: str, label: str | None) -> Answer:
+def examine(file: str, out: str | None, curves: bool, bag: str, label: str | None, ignore: Sequence[str]) -> Answer:
     """The diagnosis of the bags in a file, in words and as a document; `out` is where the figure goes."""
     if out is not None and Path(out).suffix.lower() not in FIGURES:
         raise ValueError(f"--out {out} is no figure; accepted: a name that ends in {', '.join(FIGURES)}")
-    bags = Bags.from_npz(file) if _is_npz(file) else Bags.from_parquet(file, id=bag, label=label)
+    source = None if _is_npz(file) else ParquetBags(file, id=bag, label=label, ignore=ignore)
+    bags = Bags.from_npz(file) if source is None else source.read()
     if bags.labels is None:
         missing = "an array labels" if _is_npz(file) else "a column label"
         raise ValueError(
@@ -27,13 +30,28 @@ def examine(file: str, out: str | None, curves: bool, bag: str, label: str | Non
 
     with Console(stderr=True).status("diagnosing"):  # shown on a terminal only
         found = diagnose(bags, bags.labels, curves=curves)
-    parts = [Text(str(found))]
-    document = found.document() | {"file": file, "figure": out}
+    taken = {"features": bags.feature_names, "coordinates": bags.coordinate_names}
+    taken |= {"unused": None if source is None else source.unused}
+    parts = [Text(_said(bags.shape[1], **taken)), Text(str(found))]
+    document = found.document() | taken | {"file": file, "figure": out}
     if out is not None:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
         found.figure().savefig(out, dpi=150)
         parts.append(Text(f"figure              {out}", overflow="fold"))
     return Answer(document, parts)
+
+
+def _said(
+    count: int, features: Sequence[str] | None, coordinates: Sequence[str] | None, unused: Sequence[str] | None
+) -> str:
+    """One line: which columns were taken for what."""
+    line = f"features            {count}" + (f": {_shortened(features)}" if features else ", without names")
+    line += f"; coordinates: {_shortened(coordinates)}" if coordinates else ""
+    return line + (f"; unused: {_shortened(unused)}" if unused else "")
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
 
 
 def _is_npz(file: str) -> bool:
