@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from dask.delayed import delayed
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.exceptions import NotFittedError
@@ -78,6 +79,33 @@ def test_bags_of_one_token_are_the_head_alone():
     assert all(w.tolist() == [1.0] for w in model.attention(flat))
     pooled = PooledClassifier().fit(tokens, labels)
     np.testing.assert_allclose(model.decision_function(flat), pooled.decision_function(tokens), atol=1e-10)
+
+
+@pytest.mark.parametrize("how", ["memory", "batches", "partitions", "file"])
+@pytest.mark.parametrize("estimator", [AttentionClassifier(), PooledClassifier()], ids=repr)
+def test_one_slide_is_not_a_bag_a_row(estimator, how, tmp_path):
+    """An (N, d) array is N bags of one token, which is said where bags of more were learned."""
+    tokens, labels, _ = sparse_tokens(count=30)
+    halves = [(tokens[:15], labels[:15]), (tokens[15:], labels[15:])]
+    if how == "memory":
+        model = clone(estimator).fit(tokens, labels)
+    else:
+        model = clone(estimator).fit([delayed(half) for half in halves] if how == "partitions" else halves)
+    if how == "file":
+        model.save(tmp_path / "model.npz")
+        model = load(tmp_path / "model.npz")
+    sentence = (
+        r"X of shape \(6, 8\) is taken as 6 bags of one token, and .* learned bags of up to 6; \[X\] is one bag of 6"
+    )
+    calls = [model.predict, model.transform, *([model.attention] if hasattr(model, "attention") else [])]
+    for call in calls:
+        with pytest.warns(UserWarning, match=sentence) as said:
+            rows = call(tokens[0])
+        assert len(said) == 1
+        np.testing.assert_array_equal(rows, call(tokens[0][:, None]))  # without a word: warnings are errors
+        assert len(call([tokens[0]])) == 1
+    flat = clone(estimator).fit(tokens[:, 0], labels)
+    assert flat.predict(tokens[0]).shape == (6,)  # as it learned
 
 
 @pytest.mark.parametrize("estimator", ESTIMATORS, ids=repr)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -24,6 +25,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
     """What the estimators share: bags in, a `Fit` kept, features and attention out."""
 
     _fit: Fit
+    _longest: int  # tokens of the longest bag that was learned
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -69,16 +71,16 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
             weights = real("sample_weight", sample_weight) if given_weight else sample_weight
             weights = _check_sample_weight(weights, labels, dtype=np.float64, ensure_non_negative=True)
             source = Memory(bags, labels, weights)
-        self._restored(fit(source, recipe))
+        self._restored(fit(source, recipe), source.longest)
         # scikit-learn's names, which its own checks of two-dimensional frames set as well; a stream has read them now
         if source.feature_names is not None:
             self.feature_names_in_ = np.asarray(source.feature_names, dtype=object)
         elif not (held and _two_dimensional(X)) and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
 
-    def _restored(self, fitted: Fit) -> Any:
+    def _restored(self, fitted: Fit, longest: int) -> Any:
         """The estimator itself, with what was learned before."""
-        self._fit = fitted
+        self._fit, self._longest = fitted, longest
         self.n_features_in_ = len(fitted.pooling.mean)
         if fitted.classes is not None:
             self.classes_ = fitted.classes
@@ -105,6 +107,14 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         if isinstance(X, SlicedArray):
             return X
         if _two_dimensional(X):
+            if self._longest > 1:
+                count = np.shape(X)[0]
+                warnings.warn(
+                    f"X of shape {np.shape(X)} is taken as {count} bags of one token, and {type(self).__name__} "
+                    f"learned bags of up to {self._longest}; [X] is one bag of {count} tokens, X[:, None] says "
+                    "that bags have one token",
+                    stacklevel=4,
+                )
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         bags = SlicedArray(X) if on_disk(X) else as_bags(X)
         if len(bags) == 0:

@@ -35,6 +35,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         "clip": pooling.clip,
         "head": {"bias": head.bias, "slope": head.slope, "shift": head.shift},
         "feature_names": None if names is None else [str(name) for name in names],
+        "longest": estimator._longest,
         "target": [fitted.target_mean, fitted.target_deviation],
     }
     arrays = {name: getattr(pooling, name) for name in _POOLING} | {"weights": head.weights}
@@ -91,7 +92,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         if "has format" in str(error):
             raise
         raise ValueError(f"path={str(path)!r} is damaged or no estimator; {accepted}") from None
-    estimator = kind(**parameters)._restored(fitted)
+    estimator = kind(**parameters)._restored(fitted, text["longest"])
     if text["feature_names"] is not None:
         estimator.feature_names_in_ = np.asarray(text["feature_names"], dtype=object)
     return estimator

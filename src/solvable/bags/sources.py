@@ -29,7 +29,9 @@ Work = Callable[[Block], Any]
 
 
 class _Local:
-    """A source whose blocks are worked on in this process."""
+    """A source whose blocks are worked on in this process; `longest` is the number of tokens of its longest bag."""
+
+    longest: int
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block in order; `aligned` (targets, weights) stand for the own ones when given."""
@@ -46,6 +48,7 @@ class Memory(_Local):
     def __init__(self, bags: Any, targets: Any, weights: Any) -> None:
         self.bags, self.targets, self.weights = bags, targets, weights
         self.feature_names: tuple[str, ...] | None = bags.feature_names
+        self.longest = int(np.diff(bags.offsets).max(initial=0))
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block in order."""
@@ -106,6 +109,7 @@ class Stream(_Local):
         self.batches, self.targets, self.weights, self.checked = batches, labels, weights, checked
         self.own = labels is None  # the labels are those that the batches hold
         self.dim: int | None = None
+        self.longest = 0
         self.count: int | None = None
         self.feature_names: tuple[str, ...] | None = None
 
@@ -154,7 +158,7 @@ class Stream(_Local):
         self.feature_names = bags.feature_names
         if self.dim is not None and bags.shape[1] != self.dim:
             raise ValueError(f"batch {number} of X has {bags.shape[1]} features and the first {self.dim}")
-        self.dim = bags.shape[1]
+        self.dim, self.longest = bags.shape[1], max(self.longest, int(bags.lengths.max()))
         stop = start + len(bags)
         for name, values in (("y", self.targets), ("sample_weight", self.weights)):
             if values is not None and stop > len(values):
@@ -179,7 +183,8 @@ class Stream(_Local):
         for name, values in (("labels", targets), ("weights", weights)):
             if values.shape != (len(bags),):
                 raise ValueError(
-                    f"batch {number} of X has {len(bags)} bags and {name} of shape {values.shape}; accepted: one a bag"
+                    f"batch {number} of X has {len(bags)} bags and {name} of shape {values.shape}; accepted: one a "
+                    "bag, and ([slide], [label]) for a batch of one bag"
                 )
         return bags, targets, weights
 
@@ -209,6 +214,7 @@ class Partitions:
         self.parts, self.targets, self.weights, self.checked = list(parts), labels, weights, checked
         self.feature_names: tuple[str, ...] | None = None
         self.counts: list[int] | None = None
+        self.longest = 0
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block of every partition, in order."""
@@ -241,6 +247,7 @@ class Partitions:
         if not aligned:
             targets, self.weights = (np.concatenate([answer[i] for answer in found]) for i in (1, 2))
             self.targets, self.feature_names = self.checked(targets), found[0][4]
+            self.longest = max(answer[5] for answer in found)
             self.counts = [len(answer[1]) for answer in found]
             dims = {answer[3] for answer in found}
             if len(dims) > 1:
@@ -250,11 +257,11 @@ class Partitions:
         return [answer[0] for answer in found]
 
 
-def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[list[Any], Any, Any, int, Any]:
+def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[Any, ...]:
     source = Stream([part], *own)
     results = [source.total(work)] if summed else list(source.each(work))
     assert source.dim is not None
-    return results, source.targets, source.weights, source.dim, source.feature_names
+    return results, source.targets, source.weights, source.dim, source.feature_names, source.longest
 
 
 def _count(part: Any) -> int:
