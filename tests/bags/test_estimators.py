@@ -5,7 +5,6 @@ import pytest
 from dask.delayed import delayed
 from sklearn.base import clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
@@ -311,27 +310,6 @@ def test_saved_and_loaded(tmp_path, labels):
     regressor = SingleLocationRegressor().fit(bags, numbers.astype(float))
     regressor.save(tmp_path / "model.npz")
     np.testing.assert_array_equal(load(tmp_path / "model.npz").predict(bags), regressor.predict(bags))
-
-
-def test_what_cannot_be_saved_or_loaded(tmp_path):
-    bags, labels = ragged()
-    with pytest.raises(NotFittedError):
-        AttentionClassifier().save(tmp_path / "model.npz")
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        load(tmp_path / "model.npz")
-    np.savez(tmp_path / "other.npz", values=np.ones(3))
-    with pytest.raises(ValueError, match="damaged or no estimator"):
-        load(tmp_path / "other.npz")
-    AttentionClassifier().fit(bags, labels).save(tmp_path / "model.npz")
-    whole = (tmp_path / "model.npz").read_bytes()
-    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match="damaged or no estimator"):
-        load(tmp_path / "cut.npz")
-    model = AttentionClassifier().fit(bags, labels).set_params(class_weight=lambda: None)
-    with pytest.raises(ValueError, match=r"class_weight=.* cannot be saved"):
-        model.save(tmp_path / "model.npz")
-    assert (tmp_path / "model.npz").read_bytes() == whole  # nothing is lost
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.npz", "model.npz", "other.npz"]
 
 
 @pytest.mark.parametrize(
