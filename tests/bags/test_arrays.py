@@ -164,3 +164,17 @@ def test_what_is_right_stays():
     assert column("y", pd.Categorical.from_codes(LABELS, ["a", "b"])).tolist()[:2] == ["a", "b"]
     assert real("values", np.array([[1, 2.5]], dtype=object)).tolist() == [[1.0, 2.5]]
     assert AttentionClassifier().fit(TOKENS, LABELS, sample_weight=2.0).classes_.tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("given", [iter(BAGS), {1, 2}, object()])
+def test_bags_that_are_needed_in_memory(given):
+    with pytest.raises(TypeError, match=r"bags is a \w+; accepted: bags in memory: .* ParquetBags\(path\).read\(\)"):
+        diagnose(given, LABELS)
+
+
+def test_a_frame_is_looked_through():
+    frame = pd.DataFrame(TOKENS.reshape(-1, 2), columns=["f", "g"]).assign(age=np.repeat(np.arange(40) % 7, 3))
+    words = r"'values' has the features age \(constant within every bag\) and index \(growing from row to row\)"
+    with pytest.warns(UserWarning, match=words):
+        Bags(frame.reset_index(), np.arange(41) * 3)
+    assert Bags(frame[["f", "g"]], np.arange(41) * 3).feature_names == ("f", "g")

@@ -290,7 +290,12 @@ LABELS = np.arange(40) % 2
         ({"repeats": 0}, r"repeats=0 is out of range"),
         ({"folds": 1}, r"folds=1 is out of range"),
         ({"random_state": -1}, r"random_state=-1 is out of range"),
-        ({"bags": iter([])}, r"cannot be sliced into folds; accepted: Bags, an array or a list, in memory"),
+        ({"bags": dict.fromkeys(range(40))}, "bags is a dict, which is not sliced into folds"),
+        ({"bags": np.ma.masked_array(np.ones((40, 2)), True)}, "bags is a masked array"),
+        (
+            {"bags": iter([])},
+            r"bags is a list_iterator, which is not sliced into folds; accepted: Bags, an array or a list, in memory",
+        ),
         ({"labels": None}, r"labels=None, and the bags hold none; accepted: \(n,\), one label a bag"),
         ({"labels": LABELS[:39]}, r"there are 40 bags and 39 labels; accepted: one label a bag"),
         ({"labels": LABELS[:, None]}, r"labels has shape \(40, 1\); accepted: \(n,\)"),

@@ -256,6 +256,7 @@ def test_tensors_are_lists(tmp_path):
         ([[1.0, 2.0]] * 9 + [[3.0, None]], "has missing values in its lists"),
         ([None] + [[1.0, 2.0]] * 9, "has 1 missing values"),
         ([["a"]] * 10, "no numeric column"),
+        (pyarrow.array([[]] * 10, pyarrow.list_(pyarrow.float32())), "holds empty lists"),
     ],
 )
 def test_lists_that_are_no_embeddings(lists, sentence, tmp_path):
@@ -307,11 +308,13 @@ def test_a_missing_id_or_label_is_refused(column, tmp_path):
         ({"coordinates": ["row"]}, r"coordinates=\['row'\] are not all columns"),
         ({"coordinates": ["stain"]}, "column 'stain' of .* holds (large_)?string"),
         ({"ignore": "nothing"}, r"ignore=\['nothing'\] are not all columns of .*; accepted: f0, "),
+        ({"features": 3}, r"features=\[3\] are not all columns"),
+        ({"label": "pair"}, "column 'pair' of .* holds struct<.*>; accepted: numbers, words, flags or dates"),
         ({"label": "bag"}, "column 'bag' of .* is named 2 times"),
     ],
 )
 def test_one_sentence_for_columns(given, sentence, tmp_path):
-    noise().assign(stain="red").to_parquet(tmp_path / "noise.parquet")
+    noise().assign(stain="red", pair=[{"a": 1}] * 240).to_parquet(tmp_path / "noise.parquet")
     with pytest.raises(ValueError, match=sentence):
         ParquetBags(tmp_path / "noise.parquet", **given)
 
@@ -361,3 +364,24 @@ def test_batches_with_other_names_are_refused():
         AttentionClassifier().fit([one, other])
     with pytest.raises(ValueError, match="partitions of X have features of different names"):
         AttentionClassifier().fit([dask.delayed(one), dask.delayed(other)])
+
+
+def test_files_that_do_not_fit_together(tmp_path):
+    noise().to_parquet(tmp_path / "0.parquet")
+    noise().assign(f1="many").to_parquet(tmp_path / "1.parquet")
+    for read in (Bags.from_parquet, lambda path: list(ParquetBags(path))):
+        with pytest.raises(
+            ValueError, match=r"cannot be read: .* accepted: Parquet, the files of a folder of one schema"
+        ):
+            read(tmp_path)
+    wide = {f"f{i}": [1.0] for i in range(500)}
+    pyarrow.parquet.write_table(pyarrow.table(wide), tmp_path / "wide.parquet")
+    with pytest.raises(ValueError, match=r"which has f0, .*, f17, ..., f499; accepted") as error:
+        ParquetBags(tmp_path / "wide.parquet")
+    assert len(str(error.value)) < 400
+
+
+def test_a_label_may_be_ignored(tmp_path):
+    noise().to_parquet(tmp_path / "noise.parquet")
+    source = ParquetBags(tmp_path / "noise.parquet", ignore=["label"])
+    assert (source.read().labels, source.unused) == (None, ("label",))

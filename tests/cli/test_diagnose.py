@@ -100,7 +100,9 @@ def test_bad_input_is_one_sentence(files):
     lines = [["diagnose", files / name, "--no-curves"] for name in cases]
     lines += [["diagnose", files / "bags.parquet", "--bag", "slide"]]
     lines += [["diagnose", files / "bags.npz", "--out", "figure.xyz"]]
+    lines += [["diagnose", files / "bags.npz", "--ignore", "x0"]]
     words = [*cases.values(), "lacks a column label", "--out figure.xyz is no figure; accepted: a name that ends in"]
+    words += ["bags.npz has no columns for --label and --ignore"]
     for line, (code, out, error), word in zip(lines, sample.run_each(ENVIRONMENT, lines), words, strict=True):
         assert (code, out) == (2, ""), line
         assert error.startswith("error: ")

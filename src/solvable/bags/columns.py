@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,6 @@ import numpy as np
 # The rows' numbers, as pandas and Dask write them beside the columns.
 INDEX = re.compile(r"__(index_level_\d+|null_dask_index)__|Unnamed: \d+")
 PLACES = ("x", "y", "z")
-ROWS = 20  # as many numbers grow by chance in one column of 20! = 2e18
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,7 +45,7 @@ def choose(
 
     Raises: ValueError naming the argument, the column and what is accepted.
     """
-    there = ", ".join(schema.names) or "none"
+    there = _shown(schema)
     if id not in schema.names:
         raise ValueError(
             f"id={id!r} is no column of {path!r}, which has {there}; accepted: the column that names the bag of each "
@@ -56,9 +54,14 @@ def choose(
     for name, column in (("label", label), ("token_label", token_label)):
         if column is not None and column not in schema.names:
             raise ValueError(f"{name}={column!r} is no column of {path!r}; accepted: {there}")
-    label = label or ("label" if "label" in schema.names else None)
-    token_label = token_label or ("token_label" if "token_label" in schema.names else None)
-    chosen, left = _listed("features", features, schema, path), _listed("ignore", ignore, schema, path) or ()
+    left = _listed("ignore", ignore, schema, path) or []
+    usual = {name: name if name in schema.names and name not in left else None for name in ("label", "token_label")}
+    label, token_label = label or usual["label"], token_label or usual["token_label"]
+    for name in filter(None, (id, label, token_label)):
+        kind = schema.field(name).type
+        if kind.num_fields:
+            raise ValueError(f"column {name!r} of {path!r} holds {kind}; accepted: numbers, words, flags or dates")
+    chosen = _listed("features", features, schema, path)
     places = _listed("coordinates", coordinates, schema, path)
     taken = [name for name in (id, label, token_label, *left, *(chosen or ()), *(places or ())) if name]
     for name in taken:
@@ -90,10 +93,15 @@ def choose(
 def _listed(name: str, given: Any, schema: Any, path: str) -> list[str] | None:
     if given is None:
         return None
-    found = [given] if isinstance(given, str) else list(given)
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
     if any(column not in schema.names for column in found) or (name == "features" and not found):
-        raise ValueError(f"{name}={found!r} are not all columns of {path!r}; accepted: {', '.join(schema.names)}")
+        raise ValueError(f"{name}={found!r} are not all columns of {path!r}; accepted: {_shown(schema)}")
     return found
+
+
+def _shown(schema: Any) -> str:
+    names = schema.names
+    return ", ".join(names if len(names) <= 20 else [*names[:18], "...", names[-1]]) or "none"
 
 
 def _index(schema: Any) -> set[str]:
@@ -160,6 +168,8 @@ def matrix(table: Any, name: str, path: str, size: int | None, holes: bool = Fal
             raise ValueError(
                 f"column {name!r} of {path!r} holds lists of {size} and of {other} numbers; accepted: one length"
             )
+        if size == 0:
+            raise ValueError(f"column {name!r} of {path!r} holds empty lists; accepted: lists of one length above 0")
         chunks = [chunk.flatten() for chunk in chunks]
         if any(chunk.null_count for chunk in chunks):
             raise ValueError(f"column {name!r} of {path!r} has missing values in its lists; accepted: numbers")
@@ -177,51 +187,3 @@ def _lengths(chunk: Any) -> Any:
     import pyarrow.compute as compute
 
     return compute.list_value_length(chunk)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-class Watch:
-    """Looks for columns that tell bags or rows apart rather than tokens, a batch of whole bags at a time.
-
-    Such are ids, counters and labels by another name: what is constant within every bag but differs between bags, and
-    what grows from each row to the next.
-    """
-
-    def __init__(self) -> None:
-        self.rows = 0
-        self.repeated = False  # whether a bag had more than one token
-        self.constant = self.growing = np.zeros(0, dtype=int)
-        self.first = np.zeros(0)
-        self.varies = np.zeros(0, dtype=bool)
-
-    def see(self, tokens: np.ndarray, offsets: np.ndarray) -> None:
-        """Bags, their rows in the order of the file."""
-        if self.rows == 0:
-            self.constant = self.growing = np.arange(tokens.shape[1])
-            self.first, self.varies = tokens[0].copy(), np.zeros(tokens.shape[1], dtype=bool)
-        self.rows += len(tokens)
-        inside = np.ones(len(tokens), dtype=bool)
-        inside[offsets[:-1]] = False
-        self.repeated |= bool(inside.any())
-        for start in range(0, len(tokens), 1024):
-            if not len(self.constant) and not len(self.growing):  # as with the first rows, mostly
-                break
-            part = slice(max(start - 1, 0), start + 1024)
-            steps = np.diff(tokens[part][:, self.constant], axis=0)
-            self.constant = self.constant[~(steps[inside[part][1:]] != 0.0).any(axis=0)]
-            self.growing = self.growing[(np.diff(tokens[part][:, self.growing], axis=0) > 0.0).all(axis=0)]
-        self.varies[self.constant] |= (tokens[offsets[:-1]][:, self.constant] != self.first[self.constant]).any(axis=0)
-
-    def warn(self, names: Sequence[str] | None, path: str, remedy: str) -> None:
-        """Warn of what was found, by name."""
-        constant = self.constant[self.varies[self.constant]] if self.repeated else self.constant[:0]
-        growing = self.growing if self.rows >= ROWS else self.growing[:0]
-        found = []
-        for numbers, what in ((constant, "constant within every bag"), (growing, "growing from row to row")):
-            if len(numbers):
-                listed = [f"feature {i}" if names is None else names[int(i)] for i in numbers[:6]]
-                found.append(f"{', '.join(listed)}{', ...' if len(numbers) > 6 else ''} ({what})")
-        if found:
-            warnings.warn(
-                f"{path!r} has the features {' and '.join(found)}: ids, counters and labels would be learned; {remedy}",
-                stacklevel=4,
-            )

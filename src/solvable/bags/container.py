@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from solvable.bags.arrays import column, given, real, unmasked
+from solvable.bags.watching import watched
 
 # What bags carry along beside their tokens: a value a bag, a value (or row) a token, the names of columns.
 PER_BAG = ("ids", "labels")
@@ -30,6 +31,7 @@ class Bags:
 
     Raises: ValueError naming the argument, the bag and what is accepted: masked arrays, complex numbers, texts, dates
     and records are no tokens; a missing id or label is refused.
+    Warns: of the columns of a data frame that are constant within every bag, or grow from row to row.
     """
 
     def __init__(
@@ -61,6 +63,8 @@ class Bags:
         self.feature_names = _names("feature_names", names, self.shape[1], "a feature")
         self.coordinate_names = _names("coordinate_names", coordinate_names, places, "a coordinate")
         require_finite(self.values, self.offsets)
+        if names_of(values) is not None:  # a table of a user's, in which more may stand than features
+            watched(self, "values")
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str], **columns: Any) -> Bags:
@@ -152,6 +156,11 @@ def as_bags(X: Any, name: str = "X") -> Bags:
         if len({np.shape(bag) for bag in X}) > 1:
             i = next(i for i, bag in enumerate(X) if np.ndim(bag) != 2)
             raise ValueError(f"{name}[{i}] has shape {np.shape(X[i])}; accepted: (L, d), one row a token")
+    if not hasattr(X, "shape") and not hasattr(X, "__array__"):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}; accepted: bags in memory: (n, L, d), a list of (L, d) arrays, or Bags "
+            "(Bags.from_parquet(path), ParquetBags(path).read())"
+        )
     array = real(name, X)
     if array.ndim == 1:
         raise ValueError(
@@ -254,7 +263,7 @@ def _aligned(name: str, values: Any, count: int, what: str, **kinds: bool) -> np
 def _names(name: str, names: Any, count: int, what: str) -> tuple[str, ...] | None:
     if names is None:
         return None
-    found = (names,) if isinstance(names, str) else tuple(str(one) for one in names)
+    found = tuple(map(str, np.ravel(names).tolist()))
     if len(found) != count:
         raise ValueError(f"{name} has {len(found)} names; accepted: {count}, one {what}")
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
-from solvable.bags.arrays import column
+from solvable.bags.arrays import column, unmasked
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
 from solvable.bags.scores import Evaluation, Scores
 from solvable.numerics.validation import choice, integer
@@ -60,8 +61,12 @@ def evaluate(
     settings = _settings(estimator, grid)
     bags = list(bags) if isinstance(bags, tuple) else bags
     y, classes, counts = _two_classes(getattr(bags, "labels", None) if labels is None else labels)
-    if not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
-        raise ValueError(f"bags={bags!r} cannot be sliced into folds; accepted: Bags, an array or a list, in memory")
+    unmasked("bags", bags)
+    if isinstance(bags, Mapping) or not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
+        kind = type(bags).__name__
+        raise ValueError(
+            f"bags is a {kind}, which is not sliced into folds; accepted: Bags, an array or a list, in memory"
+        )
     count = bags.shape[0] if hasattr(bags, "shape") else len(bags)
     if count != len(y):
         raise ValueError(f"there are {count} bags and {len(y)} labels; accepted: one label a bag")

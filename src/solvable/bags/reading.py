@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from typing import Any
 import numpy as np
 
 from solvable.bags import columns
-from solvable.bags.columns import Watch
 from solvable.bags.container import NAMES, PER_BAG, PER_TOKEN, Bags, concatenate
+from solvable.bags.watching import Watch, watched
 from solvable.numerics.validation import integer
 
 ARRAYS = ("values", "offsets", *PER_BAG, *PER_TOKEN, *NAMES)
@@ -38,11 +39,7 @@ def read_npz(path: str | os.PathLike[str]) -> Bags:
             f"path={str(found)!r} lacks {' and '.join(missing)} and holds {', '.join(held) or 'nothing'}; accepted: "
             f"values (N, d), offsets (n+1,), and if known {', '.join(ARRAYS[2:])}"
         )
-    bags = Bags(arrays.pop("values"), arrays.pop("offsets"), **arrays)
-    seen = Watch()
-    seen.see(bags.values, bags.offsets)
-    seen.warn(bags.feature_names, str(found), "leave them out")
-    return bags
+    return watched(Bags(arrays.pop("values"), arrays.pop("offsets"), **arrays), str(found))
 
 
 class ParquetBags:
@@ -74,14 +71,11 @@ class ParquetBags:
         ignore: Sequence[str] | str = (),
         batch_tokens: int = 2**15,
     ) -> None:
-        import pyarrow
         import pyarrow.dataset
 
         self.path = _existing(path)
-        try:
+        with _readable(self.path):
             self.dataset = pyarrow.dataset.dataset(self.path, format="parquet")
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise ValueError(f"path={str(path)!r} cannot be read: {_brief(error)}; accepted: Parquet") from None
         self.batch_tokens = integer("batch_tokens", batch_tokens, at_least=1)
         parts = (id, label, token_label, features, coordinates, ignore)
         self.taken = columns.choose(self.dataset.schema, str(path), *parts)
@@ -111,7 +105,8 @@ class ParquetBags:
 
     def read(self) -> Bags:
         """All bags at once; the tokens of a bag may lie anywhere, bags are in the order of their first ones."""
-        table = self.dataset.to_table(columns=self.taken.names)
+        with _readable(self.path):
+            table = self.dataset.to_table(columns=self.taken.names)
         ids = columns.values(table, self.taken.id)
         if len(ids) == 0:
             raise ValueError(f"path={str(self.path)!r} holds no token; accepted: at least one row")
@@ -134,7 +129,7 @@ class ParquetBags:
         pending: Bags | None = None
         seen: set[Any] = set()
         watch = Watch()
-        for record in self.dataset.to_batches(columns=self.taken.names, batch_size=self.batch_tokens):
+        for record in self._records():
             if record.num_rows == 0:
                 continue
             bags = self.bags(record, slice(None), _runs(columns.values(record, self.taken.id)))
@@ -146,6 +141,10 @@ class ParquetBags:
         if pending is not None:
             yield from self._new(pending, seen, watch)
             self._warn(watch)
+
+    def _records(self) -> Iterator[Any]:
+        with _readable(self.path):
+            yield from self.dataset.to_batches(columns=self.taken.names, batch_size=self.batch_tokens)
 
     def bags(self, table: Any, order: Any, rank: np.ndarray) -> Bags:
         """The bags of a table's rows in a given order, in which row i belongs to bag rank[i]."""
@@ -220,5 +219,15 @@ def _numbered(name: str, size: int | None) -> list[str]:
     return [name] if size is None else [f"{name}[{i}]" for i in range(size)]
 
 
-def _brief(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """Raises: ValueError in place of what Arrow raises of a file."""
+    import pyarrow
+
+    try:
+        yield
+    except (pyarrow.ArrowException, OSError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"path={str(path)!r} cannot be read: {reason}; accepted: Parquet, the files of a folder of one schema"
+        ) from None

@@ -19,6 +19,8 @@ def examine(file: str, out: str | None, curves: bool, bag: str, label: str | Non
     """The diagnosis of the bags in a file, in words and as a document; `out` is where the figure goes."""
     if out is not None and Path(out).suffix.lower() not in FIGURES:
         raise ValueError(f"--out {out} is no figure; accepted: a name that ends in {', '.join(FIGURES)}")
+    if _is_npz(file) and (label is not None or ignore):
+        raise ValueError(f"{file} has no columns for --label and --ignore; accepted: them with Parquet")
     source = None if _is_npz(file) else ParquetBags(file, id=bag, label=label, ignore=ignore)
     bags = Bags.from_npz(file) if source is None else source.read()
     if bags.labels is None:
