@@ -125,8 +125,10 @@ NOT_ONE_VALUE_EACH = {
     "not a time": (np.array(["NaT"] + 39 * ["2020-01-01"], "M8[D]"), r"{}(\[0\] is NaT| has dtype datetime64)"),
     "not available": (pd.array([pd.NA, *LABELS[1:]], dtype="Int64"), r"{}\[0\] is (nan|<NA>)"),
 }
+FITTED = AttentionClassifier().fit(TOKENS, LABELS)
 TAKERS = {
     "y": lambda y: AttentionClassifier().fit(TOKENS, y),
+    "y of score": lambda y: FITTED.score(TOKENS, y),
     "labels": lambda y: evaluate(PooledClassifier(), TOKENS, y, repeats=1, folds=2),
     "groups": lambda groups: evaluate(PooledClassifier(), TOKENS, LABELS, groups=groups, repeats=1, folds=2),
     "labels of diagnose": lambda y: diagnose(TOKENS, y, curves=False, bootstrap=50),
@@ -153,8 +155,22 @@ def test_labels_and_groups_that_are_refused(taker, kind):
 def test_weights_that_are_refused(weights):
     with pytest.raises(ValueError, match=r"sample_weight (is a masked array|has dtype)|Complex data not supported"):
         AttentionClassifier().fit(TOKENS, LABELS, sample_weight=weights)
+    with pytest.raises(ValueError, match=r"sample_weight (is a masked array|has dtype)|Complex data not supported"):
+        FITTED.score(TOKENS, LABELS, sample_weight=weights)
     with pytest.raises(ValueError, match=r"weights of batch 0 of X (is a masked array|has dtype)|Complex data not"):
         AttentionClassifier().fit([(TOKENS, LABELS, weights)])
+
+
+@pytest.mark.parametrize(
+    "kind", [np.ma.masked_less, lambda y, _: y.astype(str), lambda y, _: y.astype(str).astype(object)]
+)
+def test_targets_that_are_refused(kind):
+    targets = kind(TOKENS[:, 0, 0].copy(), 0.0)
+    for call in (SingleLocationRegressor().fit, SingleLocationRegressor().fit(TOKENS, LABELS).score):
+        with pytest.raises(ValueError, match=r"y (is a masked array|has dtype <U32|holds values of the kind str)"):
+            call(TOKENS, targets)
+    with pytest.raises(ValueError, match=r"is a masked array|has dtype <U32|holds values of the kind str"):
+        SingleLocationRegressor().fit([(TOKENS, targets)])
 
 
 def test_what_is_right_stays():

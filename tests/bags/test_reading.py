@@ -385,3 +385,23 @@ def test_a_label_may_be_ignored(tmp_path):
     noise().to_parquet(tmp_path / "noise.parquet")
     source = ParquetBags(tmp_path / "noise.parquet", ignore=["label"])
     assert (source.read().labels, source.unused) == (None, ("label",))
+
+
+def test_folders_by_bag(tmp_path):
+    """As pandas writes with partition_cols: the bag is in the folder's name, and so is no feature that could be one."""
+    frame = noise().assign(fold=lambda held: held["bag"] % 2)
+    frame.to_parquet(tmp_path / "run=7", partition_cols=["fold", "bag"])
+    source = ParquetBags(tmp_path / "run=7")
+    assert (source.feature_names, source.unused) == (("f0", "f1", "f2"), ("fold",))
+    bags = source.read()
+    assert (len(bags), bags.labels.sum(), set(bags.ids.tolist())) == (60, 30, set(range(60)))
+    part = next(tmp_path.rglob("*.parquet"))
+    with pytest.raises(ValueError, match="id='bag' is no column"):  # one file alone does not know its folder's name
+        ParquetBags(part)
+    assert ParquetBags(part, id="label").unused == ()
+
+
+def test_a_list_of_any_length_is_measured_by_its_first_row(tmp_path):
+    path, _ = embedded("list", tmp_path)
+    assert ParquetBags(path).widths == {"embedding": 3}
+    assert ParquetBags(path, features=["x"]).widths == {"x": None}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ class Columns:
 
 def choose(
     schema: Any,
+    held: set[str],
     path: str,
     id: str,
     label: str | None,
@@ -41,7 +42,9 @@ def choose(
     coordinates: Sequence[str] | str | None,
     ignore: Sequence[str] | str,
 ) -> Columns:
-    """The columns of an Arrow schema; see `ParquetBags` for what is chosen by default.
+    """The columns of an Arrow schema, of which those that the files themselves hold may be features by default.
+
+    See `ParquetBags` for what is chosen by default.
 
     Raises: ValueError naming the argument, the column and what is accepted.
     """
@@ -55,7 +58,9 @@ def choose(
         if column is not None and column not in schema.names:
             raise ValueError(f"{name}={column!r} is no column of {path!r}; accepted: {there}")
     left = _listed("ignore", ignore, schema, path) or []
-    usual = {name: name if name in schema.names and name not in left else None for name in ("label", "token_label")}
+    usual = {
+        name: name if name in schema.names and name not in (id, *left) else None for name in ("label", "token_label")
+    }
     label, token_label = label or usual["label"], token_label or usual["token_label"]
     for name in filter(None, (id, label, token_label)):
         kind = schema.field(name).type
@@ -72,9 +77,9 @@ def choose(
             )
     free = [name for name in schema.names if name not in taken]
     if chosen is None:
-        index = _index(schema)
+        own = held - _index(schema)  # the names of folders tell bags or cohorts apart
         lists = [name for name in free if _is_list(schema.field(name).type)]
-        chosen = lists or [name for name in free if is_number(schema.field(name).type) and name not in index]
+        chosen = lists or [name for name in free if is_number(schema.field(name).type) and name in own]
         if not chosen or len(lists) > 1:
             raise ValueError(
                 f"{path!r} has {'several columns of lists' if lists else 'no numeric column'} beside the ids and "
@@ -129,12 +134,12 @@ def _is_list(kind: Any) -> bool:
     return lists and is_number(kind.value_type)
 
 
-def width(table: Any, name: str) -> int | None:
-    """How many numbers the first row of a column of lists holds; None for a column of numbers."""
-    column = table.column(name)
-    if is_number(column.type):
+def width(kind: Any, first: Callable[[], int]) -> int | None:
+    """How many numbers a column of lists holds in a row, that of the `first` where any may be; None for numbers."""
+    if is_number(kind):
         return None
-    return len(column[0].as_py() or ()) if len(column) else 0
+    kind = getattr(kind, "storage_type", kind)
+    return kind.list_size if hasattr(kind, "list_size") else first()
 
 
 def values(table: Any, name: str) -> np.ndarray:

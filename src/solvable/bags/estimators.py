@@ -67,9 +67,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
             labels = self._checked_targets(labels)
             if len(labels) != len(bags):
                 raise ValueError(f"y has {len(labels)} labels and X {len(bags)} bags; accepted: one label a bag")
-            given_weight = sample_weight is not None and not np.isscalar(sample_weight)
-            weights = real("sample_weight", sample_weight) if given_weight else sample_weight
-            weights = _check_sample_weight(weights, labels, dtype=np.float64, ensure_non_negative=True)
+            weights = _check_sample_weight(_weights(sample_weight), labels, dtype=np.float64, ensure_non_negative=True)
             source = Memory(bags, labels, weights)
         self._restored(fit(source, recipe), source.longest)
         # scikit-learn's names, which its own checks of two-dimensional frames set as well; a stream has read them now
@@ -179,6 +177,10 @@ class _Classifier(ClassifierMixin, _BagEstimator):
         """The class of each bag by the sign of its score, (n,)."""
         positive = self.decision_function(X) > 0.0
         return self.classes_[positive.astype(int)]
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of bags (or of their weights) whose class is predicted."""
+        return super().score(X, column("y", y), _weights(sample_weight))
 
     def _checked_targets(self, y: Any) -> np.ndarray:
         labels = column_or_1d(column("y", y), warn=True)
@@ -342,20 +344,26 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
         fitted = self._fitted()
         return fitted.target_mean + fitted.target_deviation * self._scores(X)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2: the share of the variance of y that the prediction explains."""
+        return super().score(X, real("y", y), _weights(sample_weight))
+
     def _recipe(self) -> Recipe:
         return _recipe(self, queries=self.queries, sharpness=self.sharpness, regression=True)
 
     def _checked_targets(self, y: Any) -> np.ndarray:
-        targets = column_or_1d(column("y", y, nan=True), warn=True)
-        try:
-            targets = np.asarray(targets, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"y has dtype {targets.dtype}; accepted: numbers") from None
+        targets = real("y", column_or_1d(column("y", y, nan=True), warn=True)).astype(np.float64)
         if not np.isfinite(targets).all():
             bag = int(np.argmin(np.isfinite(targets)))
             kind = "NaN" if np.isnan(targets[bag]) else "infinity"
             raise ValueError(f"Input y contains {kind}, in bag {bag}; accepted: finite numbers")
         return targets
+
+
+def _weights(sample_weight: Any) -> Any:
+    return (
+        sample_weight if sample_weight is None or np.isscalar(sample_weight) else real("sample_weight", sample_weight)
+    )
 
 
 def _recipe(estimator: Any, *, regression: bool = False, **parameters: Any) -> Recipe:

@@ -48,11 +48,11 @@ class ParquetBags:
     Every row is a token. Columns: `id` names the bag of the row, `label` its bag's label and `token_label` the token's
     own (by default the columns of these names, if there are any). `features` are columns of numbers, or of lists of
     numbers of one length (embeddings); by default the one column of lists where there is one, else every other column
-    of numbers that is not the index of a pandas frame. `coordinates` say where a token lies; they are kept beside the
-    features, by default columns x, y and z that are no features. `ignore` names columns that are nothing of these.
-    `feature_names`, `coordinate_names` and `unused` say what was taken and what was not; "embedding[3]" is the fourth
-    number of a list. The rows of a bag must lie together. About `batch_tokens` rows are in memory at once (and the rest
-    of their last bag).
+    of numbers in the files that is not the index of a pandas frame. `coordinates` say where a token lies; they are kept
+    beside the features, by default columns x, y and z that are no features. `ignore` names columns that are nothing of
+    these. `feature_names`, `coordinate_names` and `unused` say what was taken and what was not; "embedding[3]" is the
+    fourth number of a list. The rows of a bag must lie together. About `batch_tokens` rows are in memory at once (and
+    the rest of their last bag).
 
     Yields: `Bags`, with `ids`, and `labels`, `token_labels` and `coordinates` where the columns exist.
     Warns: of features that are constant within every bag, or grow from row to row: ids, counters and labels.
@@ -75,10 +75,13 @@ class ParquetBags:
 
         self.path = _existing(path)
         with _readable(self.path):
-            self.dataset = pyarrow.dataset.dataset(self.path, format="parquet")
+            folders = "hive" if self.path.is_dir() else None
+            self.dataset = pyarrow.dataset.dataset(self.path, format="parquet", partitioning=folders)
+            first = next(iter(self.dataset.get_fragments()), None)
+            held = first.physical_schema.names if first else []
         self.batch_tokens = integer("batch_tokens", batch_tokens, at_least=1)
         parts = (id, label, token_label, features, coordinates, ignore)
-        self.taken = columns.choose(self.dataset.schema, str(path), *parts)
+        self.taken = columns.choose(self.dataset.schema, set(held), str(path), *parts)
         self._warned = False
 
     @property
@@ -94,8 +97,14 @@ class ParquetBags:
     @cached_property
     def widths(self) -> dict[str, int | None]:
         """How many numbers each feature column of lists holds in a row, None for columns of numbers."""
-        head = self.dataset.head(1, columns=list(self.taken.features))
-        return {name: columns.width(head, name) for name in self.taken.features}
+        kinds = {name: self.dataset.schema.field(name).type for name in self.taken.features}
+        return {name: columns.width(kind, lambda n=name: self._first(n)) for name, kind in kinds.items()}
+
+    def _first(self, name: str) -> int:
+        """The numbers in the first list of a column."""
+        scanner = self.dataset.scanner(columns=[name], batch_size=1, batch_readahead=0, fragment_readahead=1)
+        rows = scanner.head(1).column(name)
+        return len(rows[0].as_py() or ()) if len(rows) else 0
 
     @cached_property
     def feature_names(self) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+BLOCK = 1024  # rows that are looked at together
 ROWS = 20  # as many numbers grow by chance in one column of 20! = 2e18
 
 
@@ -22,7 +23,7 @@ class Watch:
         self.rows = 0
         self.repeated = False  # whether a bag had more than one token
         self.constant = self.growing = np.zeros(0, dtype=int)
-        self.first = np.zeros(0)
+        self.first = self.last = np.zeros(0)
         self.varies = np.zeros(0, dtype=bool)
 
     def see(self, tokens: np.ndarray, offsets: np.ndarray) -> None:
@@ -30,14 +31,16 @@ class Watch:
         if self.rows == 0:
             self.constant = self.growing = np.arange(tokens.shape[1])
             self.first, self.varies = tokens[0].copy(), np.zeros(tokens.shape[1], dtype=bool)
-        self.rows += len(tokens)
+        else:
+            self.growing = self.growing[tokens[0, self.growing] > self.last[self.growing]]
+        self.rows, self.last = self.rows + len(tokens), tokens[-1].copy()
         inside = np.ones(len(tokens), dtype=bool)
         inside[offsets[:-1]] = False
         self.repeated |= bool(inside.any())
-        for start in range(0, len(tokens), 1024):
+        for start in range(0, len(tokens), BLOCK):
             if not len(self.constant) and not len(self.growing):  # as with the first rows, mostly
                 break
-            part = slice(max(start - 1, 0), start + 1024)
+            part = slice(max(start - 1, 0), start + BLOCK)
             steps = np.diff(tokens[part][:, self.constant], axis=0)
             self.constant = self.constant[~(steps[inside[part][1:]] != 0.0).any(axis=0)]
             self.growing = self.growing[(np.diff(tokens[part][:, self.growing], axis=0) > 0.0).all(axis=0)]
