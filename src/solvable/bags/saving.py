@@ -60,7 +60,9 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     try:
         write_whole(Path(path), content.getvalue())
     except WriteError as error:
-        reason = getattr(error.__cause__, "strerror", None) or error
+        reason = getattr(error.__cause__, "strerror", None)
+        if reason is None:  # its sentence is about the path itself
+            raise
         raise OSError(f"path={str(path)!r} cannot be written ({reason}); accepted: a place for a file") from error
 
 
