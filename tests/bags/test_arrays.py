@@ -56,9 +56,9 @@ def test_an_array_of_two_axes_that_has_dims_is_one_token_a_bag():
 
 RECORDS = np.zeros((40, 3), dtype=[("a", float)])
 BAD = {
-    "masked": (MASKED, "X is a masked array; accepted: an array without a mask"),
-    "masked, one token": (MASKED[:, 0], "X is a masked array"),
-    "masked in a list": (list(MASKED), r"X\[0\] is a masked array"),
+    "masked": (MASKED, "X has masked values; accepted: an array in which nothing is"),
+    "masked, one token": (MASKED[:, 0], "X has masked values"),
+    "masked in a list": (list(MASKED), r"X\[0\] has masked values"),
     "complex": (TOKENS + 0j, "Complex data not supported: X has dtype complex128"),
     "text": (TOKENS.astype(str), "X has dtype <U32; accepted: real numbers"),
     "text, one token": (TOKENS[:, 0].astype(str), "X has dtype <U32"),
@@ -115,7 +115,7 @@ def test_bags_know_the_columns_of_a_frame():
 
 
 NOT_ONE_VALUE_EACH = {
-    "masked": (np.ma.masked_array(LABELS, LABELS > 0), "{} is a masked array"),
+    "masked": (np.ma.masked_array(LABELS, LABELS > 0), "{} has masked values"),
     "complex": (LABELS + 0j, "Complex data not supported: {} has dtype complex128; accepted: numbers, words or flags"),
     "records": (RECORDS[:, 0], r"{} has dtype \[\('a', '<f8'\)\]"),
     "none": ([None, *LABELS[1:].tolist()], r"{}\[0\] is None; accepted: {} without missing values"),
@@ -153,11 +153,11 @@ def test_labels_and_groups_that_are_refused(taker, kind):
     "weights", [np.ma.masked_array(np.ones(40), LABELS > 0), np.ones(40) + 0j, np.ones(40).astype(str)]
 )
 def test_weights_that_are_refused(weights):
-    with pytest.raises(ValueError, match=r"sample_weight (is a masked array|has dtype)|Complex data not supported"):
+    with pytest.raises(ValueError, match=r"sample_weight (has masked values|has dtype)|Complex data not supported"):
         AttentionClassifier().fit(TOKENS, LABELS, sample_weight=weights)
-    with pytest.raises(ValueError, match=r"sample_weight (is a masked array|has dtype)|Complex data not supported"):
+    with pytest.raises(ValueError, match=r"sample_weight (has masked values|has dtype)|Complex data not supported"):
         FITTED.score(TOKENS, LABELS, sample_weight=weights)
-    with pytest.raises(ValueError, match=r"weights of batch 0 of X (is a masked array|has dtype)|Complex data not"):
+    with pytest.raises(ValueError, match=r"weights of batch 0 of X (has masked values|has dtype)|Complex data not"):
         AttentionClassifier().fit([(TOKENS, LABELS, weights)])
 
 
@@ -167,10 +167,39 @@ def test_weights_that_are_refused(weights):
 def test_targets_that_are_refused(kind):
     targets = kind(TOKENS[:, 0, 0].copy(), 0.0)
     for call in (SingleLocationRegressor().fit, SingleLocationRegressor().fit(TOKENS, LABELS).score):
-        with pytest.raises(ValueError, match=r"y (is a masked array|has dtype <U32|holds values of the kind str)"):
+        with pytest.raises(ValueError, match=r"y (has masked values|has dtype <U32|holds values of the kind str)"):
             call(TOKENS, targets)
-    with pytest.raises(ValueError, match=r"is a masked array|has dtype <U32|holds values of the kind str"):
+    with pytest.raises(ValueError, match=r"has masked values|has dtype <U32|holds values of the kind str"):
         SingleLocationRegressor().fit([(TOKENS, targets)])
+
+
+class Masking:
+    """Slices of an array on disk as netCDF4 gives them."""
+
+    def __init__(self, held):
+        self.held, self.shape, self.dtype = held, held.shape, held.dtype
+
+    def __getitem__(self, part):
+        return np.ma.masked_array(self.held[part], self.held[part] > 2.5)
+
+
+def test_what_masks_in_its_slices():
+    for array in (Masking(TOKENS), dask.array.ma.masked_greater(dask.array.from_array(TOKENS), 2.5)):
+        with pytest.raises(ValueError, match="X has masked values"):
+            FITTED.predict(array)
+        with pytest.raises(ValueError, match="X has masked values"):
+            AttentionClassifier().fit(array, LABELS)
+    few = Masking(np.minimum(TOKENS, 2.0))
+    np.testing.assert_array_equal(FITTED.predict(few), FITTED.predict(few.held))
+
+
+def test_a_mask_that_hides_nothing_is_none():
+    masked = np.ma.masked_array(TOKENS, np.zeros(TOKENS.shape, dtype=bool))
+    expected = FITTED.decision_function(TOKENS)
+    for form in (masked, list(masked), np.ma.masked_array(TOKENS)):
+        model = AttentionClassifier().fit(form, np.ma.masked_array(LABELS))
+        np.testing.assert_array_equal(model.decision_function(form), expected)
+    assert type(Bags(masked.reshape(-1, 2), np.arange(41) * 3).values) is np.ndarray
 
 
 def test_what_is_right_stays():

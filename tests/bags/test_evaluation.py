@@ -291,7 +291,7 @@ LABELS = np.arange(40) % 2
         ({"folds": 1}, r"folds=1 is out of range"),
         ({"random_state": -1}, r"random_state=-1 is out of range"),
         ({"bags": dict.fromkeys(range(40))}, "bags is a dict, which is not sliced into folds"),
-        ({"bags": np.ma.masked_array(np.ones((40, 2)), True)}, "bags is a masked array"),
+        ({"bags": np.ma.masked_array(np.ones((40, 2)), True)}, "bags has masked values"),
         (
             {"bags": iter([])},
             r"bags is a list_iterator, which is not sliced into folds; accepted: Bags, an array or a list, in memory",

@@ -85,9 +85,9 @@ def _is_data_array(X: Any) -> bool:
 
 
 def unmasked(name: str, values: Any) -> None:
-    """Raises: ValueError for a masked array, whose masked numbers would be used."""
-    if isinstance(values, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array; accepted: an array without a mask, what is masked left out")
+    """Raises: ValueError for a masked array in which something is masked: the number below the mask would be used."""
+    if isinstance(values, np.ma.MaskedArray) and values.dtype.names is None and np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked values; accepted: an array in which nothing is masked")
 
 
 def require_real(name: str, dtype: np.dtype) -> None:
@@ -101,7 +101,7 @@ def require_real(name: str, dtype: np.dtype) -> None:
 def real(name: str, values: Any) -> np.ndarray:
     """Real numbers as a float array: float32 and float64 stay, the rest becomes float64.
 
-    Raises: ValueError for a masked array, complex numbers, texts, dates and records; TypeError for other objects.
+    Raises: ValueError for masked values, complex numbers, texts, dates and records; TypeError for other objects.
     """
     unmasked(name, values)
     try:

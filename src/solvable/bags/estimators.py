@@ -413,4 +413,4 @@ def _two_dimensional(X: Any) -> bool:
         return bool(len(X)) and all(not is_dask(row) and np.ndim(row) <= 1 for row in X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         return False
-    return getattr(X, "ndim", 2) <= 2
+    return len(getattr(X, "shape", (0, 0))) <= 2

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from solvable.bags.arrays import column, is_dask, real
+from solvable.bags.arrays import column, is_dask, real, unmasked
 from solvable.bags.container import Bags, as_bags, concatenate, require_finite, unchecked
 from solvable.bags.passes import Block
 from solvable.numerics.threads import blas, one_blas_thread
@@ -76,7 +76,10 @@ class SlicedArray:
 
     def __getitem__(self, part: slice) -> Bags:
         """The bags of a slice."""
-        tokens = np.asarray(self.array[part])
+        held = self.array[part]
+        held = held.compute() if is_dask(held) else held
+        unmasked("X", held)
+        tokens = np.asarray(held)
         if isinstance(self.array, np.memmap):
             tokens = np.array(tokens)
             _release(self.array)
