@@ -257,7 +257,10 @@ def test_the_seed_decides():
         ({"labels": np.arange(40) % 3}, "labels holds 3 classes \\(0, 1, 2\\); accepted: two"),
         ({"labels": np.arange(40) < 9}, "class True has 9 bags; accepted: at least 10"),
         ({"labels": np.arange(39) % 2}, "labels has shape \\(39,\\)"),
-        ({"labels": np.where(np.arange(40) == 3, np.nan, np.arange(40) % 2)}, "labels holds missing values"),
+        (
+            {"labels": np.where(np.arange(40) == 3, np.nan, np.arange(40) % 2)},
+            r"labels\[3\] is nan; accepted: labels without missing values",
+        ),
         ({"bags": np.zeros((40, 3, 2))}, "no feature varies within the negative bags"),
         ({"bags": np.random.default_rng(0).normal(size=(40, 3))}, "every bag has one token"),
         ({"bags": np.full((40, 3, 2), np.nan)}, "contains NaN, in bag 0"),

@@ -1,7 +1,11 @@
 """Bags from .npz and Parquet files: real files, whole and in batches, damaged and strange."""
 
+import decimal
+import warnings
+
 import dask
 import numpy as np
+import pandas as pd
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -40,6 +44,8 @@ def test_parquet_whole(path):
     bags = Bags.from_parquet(path)
     same(bags)
     assert bags.values.dtype == np.float32
+    assert bags.feature_names in (("x", "y"), ("embedding[0]", "embedding[1]"))
+    assert ParquetBags(path).feature_names == bags.feature_names
 
 
 @pytest.mark.parametrize("batch_tokens", [1, 2, 4, 100])
@@ -144,3 +150,258 @@ def test_a_fit_on_a_file_keeps_the_names_of_its_features(tmp_path):
         assert model.feature_names_in_.tolist() == ["x", "y"]
         with pytest.raises(ValueError, match="X has the features y, x"):
             model.predict(there)
+
+
+def noise(count=60, length=4, dim=3, seed=2):
+    """A frame of bags of pure noise, sorted by their label as cohorts are."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.normal(size=(count * length, dim)), columns=[f"f{i}" for i in range(dim)])
+    frame["bag"] = np.repeat(np.arange(count), length)
+    frame["label"] = np.repeat(np.arange(count) >= count // 2, length)
+    return frame
+
+
+@pytest.mark.parametrize("index", [None, "token", ["slide", "token"]])
+def test_the_index_of_a_frame_is_no_feature(index, tmp_path):
+    frame = noise()
+    if isinstance(index, list):
+        frame.index = pd.MultiIndex.from_arrays([frame["bag"], np.arange(240)], names=index)
+    else:
+        frame.index.name = index
+    frame = frame[frame["f0"] > -1.5]  # after which pandas writes the index as a column
+    frame.to_parquet(tmp_path / "filtered.parquet")
+    index = ["__index_level_0__"] if index is None else [index] if isinstance(index, str) else index
+    assert set(index) < set(pyarrow.parquet.read_schema(tmp_path / "filtered.parquet").names)
+    source = ParquetBags(tmp_path / "filtered.parquet")
+    assert source.feature_names == ("f0", "f1", "f2")
+    assert source.unused == tuple(index)
+    bags = Bags.from_parquet(tmp_path / "filtered.parquet")
+    np.testing.assert_array_equal(bags.values, frame[["f0", "f1", "f2"]])
+    # an index may be asked for
+    if "slide" in index:
+        assert ParquetBags(tmp_path / "filtered.parquet", id="slide", ignore="bag").unused == ("bag", "token")
+    # and the rows' numbers are known by their names where what pandas noted is lost
+    table = pyarrow.parquet.read_table(tmp_path / "filtered.parquet").replace_schema_metadata(None)
+    pyarrow.parquet.write_table(table.rename_columns({index[-1]: "Unnamed: 0"}), tmp_path / "bare.parquet")
+    bare = ParquetBags(tmp_path / "bare.parquet", ignore=index[:-1])
+    assert bare.feature_names == ("f0", "f1", "f2")
+
+
+KINDS = {
+    "list": pyarrow.list_(pyarrow.float32()),
+    "large list": pyarrow.large_list(pyarrow.float64()),
+    "list of fixed size": pyarrow.list_(pyarrow.float32(), 3),
+    "list of whole numbers": pyarrow.list_(pyarrow.int16()),
+    "list of decimals": pyarrow.list_(pyarrow.decimal128(5, 2)),
+}
+
+
+def embedded(kind, tmp_path, **more):
+    """A file of embeddings of three numbers with coordinates beside them; the embeddings."""
+    rows = np.arange(30).reshape(10, 3)
+    held = {"bag": IDS, "x": np.arange(10), "y": -np.arange(10.0), "size": np.ones(10)}
+    given = [[decimal.Decimal(int(n)) for n in row] for row in rows] if "decimals" in kind else rows.tolist()
+    held["embedding"] = pyarrow.array(given, KINDS[kind])
+    pyarrow.parquet.write_table(pyarrow.table(held | more), tmp_path / "embedded.parquet", row_group_size=4)
+    return tmp_path / "embedded.parquet", rows
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("batch_tokens", [None, 3])
+def test_lists_of_numbers_are_the_features(kind, batch_tokens, tmp_path):
+    from solvable.bags.container import concatenate
+
+    path, rows = embedded(kind, tmp_path)
+    names = ("embedding[0]", "embedding[1]", "embedding[2]")
+    for features in (None, ["embedding"], "embedding"):
+        source = ParquetBags(path, features=features, batch_tokens=batch_tokens or 100)
+        assert (source.feature_names, source.coordinate_names, source.unused) == (names, ("x", "y"), ("size",))
+        bags = source.read() if batch_tokens is None else concatenate(list(source))
+        np.testing.assert_array_equal(bags.values, rows)
+        np.testing.assert_array_equal(bags.coordinates, np.stack([np.arange(10.0), -np.arange(10.0)], axis=1))
+        assert (bags.feature_names, bags.coordinate_names) == (names, ("x", "y"))
+        np.testing.assert_array_equal(bags[[3, 1]].coordinates, bags.coordinates[[8, 9, 3]])
+    both = ParquetBags(path, features=["size", "embedding"], coordinates=["y"], ignore="x")
+    assert both.feature_names == ("size", *names)
+    assert (both.coordinate_names, both.unused) == (("y",), ("x",))
+
+
+def test_what_pandas_writes_for_embeddings(tmp_path):
+    """The embedding holds the signal, the coordinates none."""
+    rng = np.random.default_rng(3)
+    tokens = rng.normal(size=(300, 6))
+    frame = pd.DataFrame({"bag": np.repeat(np.arange(60), 5), "label": np.repeat(np.arange(60) % 2, 5)})
+    tokens[(frame["label"] == 1) & (np.arange(300) % 5 == 0), 0] += 5.0
+    frame["x"], frame["y"] = rng.normal(size=(2, 300))
+    frame["embedding"] = list(tokens)
+    frame.to_parquet(tmp_path / "patches.parquet")
+    bags = Bags.from_parquet(tmp_path / "patches.parquet")
+    np.testing.assert_array_equal(bags.values, tokens)
+    model = AttentionClassifier().fit(bags[:40])
+    assert model.score(bags[40:], bags[40:].labels) > 0.9
+    assert model.get_feature_names_out()[0] == "attention_embedding[0]"
+
+
+def test_tensors_are_lists(tmp_path):
+    rows = np.arange(40.0).reshape(10, 2, 2)
+    held = {"bag": IDS, "tensor": pyarrow.FixedShapeTensorArray.from_numpy_ndarray(rows)}
+    pyarrow.parquet.write_table(pyarrow.table(held), tmp_path / "tensors.parquet")
+    np.testing.assert_array_equal(Bags.from_parquet(tmp_path / "tensors.parquet").values, rows.reshape(10, 4))
+
+
+@pytest.mark.parametrize(
+    ("lists", "sentence"),
+    [
+        ([[1.0, 2.0]] * 9 + [[3.0]], "holds lists of 2 and of 1 numbers; accepted: one length"),
+        ([[1.0, 2.0]] * 9 + [[3.0, None]], "has missing values in its lists"),
+        ([None] + [[1.0, 2.0]] * 9, "has 1 missing values"),
+        ([["a"]] * 10, "no numeric column"),
+        (pyarrow.array([[]] * 10, pyarrow.list_(pyarrow.float32())), "holds empty lists"),
+    ],
+)
+def test_lists_that_are_no_embeddings(lists, sentence, tmp_path):
+    pyarrow.parquet.write_table(pyarrow.table({"bag": IDS, "embedding": lists}), tmp_path / "bad.parquet")
+    with pytest.raises(ValueError, match=sentence):
+        Bags.from_parquet(tmp_path / "bad.parquet")
+
+
+def test_columns_of_other_kinds(tmp_path):
+    """Decimals and flags are numbers, categories are labels and ids, and a place may be unknown."""
+    held = {
+        "bag": pyarrow.array(IDS).dictionary_encode(),
+        "label": pyarrow.array(np.where(LABELS, "ill", "well")).dictionary_encode(),
+        "price": pyarrow.array([decimal.Decimal(i) / 4 for i in range(10)], pyarrow.decimal128(6, 2)),
+        "flag": np.arange(10) % 3 == 0,
+        "half": VALUES[:, 0].astype(np.float16),
+        "day": np.arange(10).astype("M8[D]"),
+        "row": pyarrow.array([None, *range(9)], pyarrow.int32()),
+    }
+    pyarrow.parquet.write_table(pyarrow.table(held), tmp_path / "kinds.parquet")
+    source = ParquetBags(tmp_path / "kinds.parquet", coordinates="row")
+    bags = source.read()
+    assert bags.labels.tolist() == ["ill", "well", "ill", "well"]
+    assert (bags.feature_names, source.unused) == (("price", "flag", "half"), ("day",))
+    np.testing.assert_array_equal(bags.values[:, 0], np.arange(10) / 4)
+    np.testing.assert_array_equal(bags.coordinates[:, 0], [np.nan, *range(9)])
+
+
+@pytest.mark.parametrize("column", ["bag", "label"])
+def test_a_missing_id_or_label_is_refused(column, tmp_path):
+    held = {"bag": np.repeat(np.arange(4.0), LENGTHS), "label": LABELS.astype(float), "f": VALUES[:, 0]}
+    held[column] = np.where(np.arange(10) < 2, np.nan, held[column])  # two bags without a name would be one
+    pyarrow.parquet.write_table(pyarrow.table(held), tmp_path / "nameless.parquet")
+    for read in (Bags.from_parquet, lambda path: list(ParquetBags(path))):
+        with pytest.raises(ValueError, match=rf"column '{column}' has 2 missing values; accepted: a value in every"):
+            read(tmp_path / "nameless.parquet")
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (
+            {"features": ["f0", "stain"]},
+            "column 'stain' of .* holds (large_)?string; accepted: numbers, and lists of them",
+        ),
+        ({"features": ["f0", "label"]}, "column 'label' of .* is named 2 times; accepted: one part for each column"),
+        ({"features": ["f0", "f0"]}, "column 'f0' of .* is named 2 times"),
+        ({"features": []}, r"features=\[\] are not all columns"),
+        ({"coordinates": ["row"]}, r"coordinates=\['row'\] are not all columns"),
+        ({"coordinates": ["stain"]}, "column 'stain' of .* holds (large_)?string"),
+        ({"ignore": "nothing"}, r"ignore=\['nothing'\] are not all columns of .*; accepted: f0, "),
+        ({"features": 3}, r"features=\[3\] are not all columns"),
+        ({"label": "pair"}, "column 'pair' of .* holds struct<.*>; accepted: numbers, words, flags or dates"),
+        ({"label": "bag"}, "column 'bag' of .* is named 2 times"),
+    ],
+)
+def test_one_sentence_for_columns(given, sentence, tmp_path):
+    noise().assign(stain="red", pair=[{"a": 1}] * 240).to_parquet(tmp_path / "noise.parquet")
+    with pytest.raises(ValueError, match=sentence):
+        ParquetBags(tmp_path / "noise.parquet", **given)
+
+
+def test_a_label_by_another_name_is_warned_of(tmp_path):
+    frame = noise().rename(columns={"bag": "slide_id", "label": "tumour"})
+    frame["patch"] = np.arange(240) * 2
+    path = tmp_path / "cohorts.parquet"
+    frame.to_parquet(path)
+    words = (
+        r"has the features tumour \(constant within every bag\) and patch \(growing from row to row\): ids, counters"
+    )
+    with pytest.warns(UserWarning, match=words):
+        bags = Bags.from_parquet(path, id="slide_id")
+    assert bags.feature_names == ("f0", "f1", "f2", "tumour", "patch")
+    source = ParquetBags(path, id="slide_id", batch_tokens=7)
+    with pytest.warns(UserWarning, match=words) as said:
+        AttentionClassifier().fit(source, bags.values[::4, 3])
+    assert len(said) == 1  # however often it is read
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        named = ParquetBags(path, id="slide_id", label="tumour", ignore=["patch"], batch_tokens=7)
+        assert [len(batch.feature_names) for batch in named][:1] == [3]
+        ParquetBags(path, id="slide_id", features=["f0", "f1", "f2"]).read()
+        frame.assign(tumour=1.0, patch=0).to_parquet(path)  # constant everywhere: nothing can be learned from it
+        Bags.from_parquet(path, id="slide_id")
+        frame.iloc[::4].assign(patch=0).to_parquet(path)  # bags of one token have nothing to vary in
+        Bags.from_parquet(path, id="slide_id")
+
+
+def test_an_npz_file_holds_all_that_bags_carry(tmp_path):
+    held = {"labels": [0, 1], "ids": ["a", "b"], "coordinates": np.ones((4, 2)), "coordinate_names": ["x", "y"]}
+    held |= {"values": [[1.0, 7.0], [2.0, 7.0], [1.0, 8.0], [3.0, 8.0]], "offsets": [0, 2, 4]}
+    np.savez(tmp_path / "bags.npz", feature_names=["mass", "cohort"], **held)
+    with pytest.warns(UserWarning, match=r"cohort \(constant within every bag\)"):
+        bags = Bags.from_npz(tmp_path / "bags.npz")
+    assert (bags.feature_names, bags.coordinate_names) == (("mass", "cohort"), ("x", "y"))
+    np.savez(tmp_path / "bags.npz", **held)
+    with pytest.warns(UserWarning, match=r"feature 1 \(constant within every bag\)"):
+        Bags.from_npz(tmp_path / "bags.npz")
+
+
+def test_batches_with_other_names_are_refused():
+    one = Bags(VALUES, [0, 5, 10], labels=[0, 1], feature_names=["a", "b"])
+    other = Bags(VALUES, [0, 5, 10], labels=[0, 1], feature_names=["b", "a"])
+    with pytest.raises(ValueError, match="batch 1 of X has features of other names than the first"):
+        AttentionClassifier().fit([one, other])
+    with pytest.raises(ValueError, match="partitions of X have features of different names"):
+        AttentionClassifier().fit([dask.delayed(one), dask.delayed(other)])
+
+
+def test_files_that_do_not_fit_together(tmp_path):
+    noise().to_parquet(tmp_path / "0.parquet")
+    noise().assign(f1="many").to_parquet(tmp_path / "1.parquet")
+    for read in (Bags.from_parquet, lambda path: list(ParquetBags(path))):
+        with pytest.raises(
+            ValueError, match=r"cannot be read: .* accepted: Parquet, the files of a folder of one schema"
+        ):
+            read(tmp_path)
+    wide = {f"f{i}": [1.0] for i in range(500)}
+    pyarrow.parquet.write_table(pyarrow.table(wide), tmp_path / "wide.parquet")
+    with pytest.raises(ValueError, match=r"which has f0, .*, f17, ..., f499; accepted") as error:
+        ParquetBags(tmp_path / "wide.parquet")
+    assert len(str(error.value)) < 400
+
+
+def test_a_label_may_be_ignored(tmp_path):
+    noise().to_parquet(tmp_path / "noise.parquet")
+    source = ParquetBags(tmp_path / "noise.parquet", ignore=["label"])
+    assert (source.read().labels, source.unused) == (None, ("label",))
+
+
+def test_folders_by_bag(tmp_path):
+    """As pandas writes with partition_cols: the bag is in the folder's name, and so is no feature that could be one."""
+    frame = noise().assign(fold=lambda held: held["bag"] % 2)
+    frame.to_parquet(tmp_path / "run=7", partition_cols=["fold", "bag"])
+    source = ParquetBags(tmp_path / "run=7")
+    assert (source.feature_names, source.unused) == (("f0", "f1", "f2"), ("fold",))
+    bags = source.read()
+    assert (len(bags), bags.labels.sum(), set(bags.ids.tolist())) == (60, 30, set(range(60)))
+    part = next(tmp_path.rglob("*.parquet"))
+    with pytest.raises(ValueError, match="id='bag' is no column"):  # one file alone does not know its folder's name
+        ParquetBags(part)
+    assert ParquetBags(part, id="label").unused == ()
+
+
+def test_a_list_of_any_length_is_measured_by_its_first_row(tmp_path):
+    path, _ = embedded("list", tmp_path)
+    assert ParquetBags(path).widths == {"embedding": 3}
+    assert ParquetBags(path, features=["x"]).widths == {"x": None}

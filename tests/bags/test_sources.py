@@ -167,7 +167,7 @@ def test_labels_are_checked_wherever_they_are(tmp_path):
         AttentionClassifier().fit(mapped, np.linspace(0.0, 1.0, 20))
     with pytest.raises(ValueError, match="NaN, in bag 3"):
         SingleLocationRegressor().fit([(tokens, np.where(np.arange(20) == 3, np.nan, 1.0))])
-    with pytest.raises(ValueError, match="y has dtype <U1; accepted: numbers"):
+    with pytest.raises(ValueError, match="y has dtype <U1; accepted: real numbers"):
         SingleLocationRegressor().fit([(tokens, ["a", "b"] * 10)])
     with pytest.raises(ValueError, match="numbers and others that are not"):
         AttentionClassifier().fit([(tokens, [0, 1] * 10), (tokens, ["a", "b"] * 10)])

@@ -23,15 +23,22 @@ def files(tmp_path_factory):
     tokens, labels = draw(bags=120, dim=8, strength=4.0)
     names = np.where(labels, "ill", "healthy")
     flat, offsets = tokens.reshape(-1, 8), np.arange(121) * 10
-    np.savez(folder / "bags.npz", values=flat, offsets=offsets, labels=names)
+    features = [f"x{i}" for i in range(8)]
+    np.savez(folder / "bags.npz", values=flat, offsets=offsets, labels=names, feature_names=features)
     np.savez(folder / "unlabelled.npz", values=flat, offsets=offsets)
     np.savez(folder / "one.npz", values=flat, offsets=offsets, labels=np.zeros(120))
     np.savez(folder / "few.npz", values=flat[:120], offsets=offsets[:13], labels=names[:12])
     np.savez(folder / "nan.npz", values=np.where(flat > 5, np.nan, flat), offsets=offsets, labels=names)
     (folder / "torn.npz").write_bytes((folder / "bags.npz").read_bytes()[:500])
-    columns = {f"x{i}": flat[:, i] for i in range(8)} | {"slide": np.repeat(np.arange(120), 10)}
+    columns = dict(zip(features, flat.T, strict=True)) | {"slide": np.repeat(np.arange(120), 10)}
     columns |= {"outcome": np.repeat(names, 10)}
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / "bags.parquet")
+    columns = {name: columns[name] for name in ("slide", "outcome")} | {"x": flat[:, 0], "y": flat[:, 1]}
+    columns |= {"embedding": list(flat), "stain": np.ones(1200)}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "embedded.parquet")
+    columns = dict(zip(features, flat.T, strict=True)) | {"bag": np.repeat(np.arange(120), 10)}
+    columns |= {"label": np.repeat(names, 10), "age": np.repeat(np.arange(120) % 7, 10)}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "aged.parquet")
     return folder
 
 
@@ -39,7 +46,8 @@ def test_a_diagnosis_in_words_with_a_figure(files, tmp_path):
     code, out, error = sample.run(ENVIRONMENT, "diagnose", files / "bags.npz", "--out", tmp_path / "new" / "x.png")
     assert (code, error) == (0, "")
     lines = out.splitlines()
-    assert lines[0].split()[-2:] == ["ill", "(positive)"]
+    assert lines[0] == "features            8: x0, x1, x2, ..., x7"
+    assert lines[1].split()[-2:] == ["ill", "(positive)"]
     heads = [line.split(":")[0] for line in lines if line.startswith(("Model", "Sparse", "Attention", "More bags"))]
     assert heads == ["Model", "Sparse", "Attention", "More bags"]
     assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
@@ -58,9 +66,25 @@ def test_both_formats_give_one_diagnosis(files):
     assert first["classes"] == ["healthy", "ill"]
     assert first["strength"]["low"] < 4.0 < first["strength"]["high"]
     assert first["measured"] is None
-    assert {name: value for name, value in first.items() if name != "file"} == {
-        name: value for name, value in second.items() if name != "file"
+    differ = ("file", "unused")
+    assert {name: value for name, value in first.items() if name not in differ} == {
+        name: value for name, value in second.items() if name not in differ
     }
+
+
+def test_the_columns_that_were_taken_are_said(files):
+    lines = [
+        ["diagnose", files / "embedded.parquet", "--no-curves", "--bag", "slide", "--label", "outcome"],
+        ["diagnose", files / "aged.parquet", "--no-curves", "--ignore", "x0", "--ignore", "x3", "--json"],
+    ]
+    (code, out, error), (other_code, document, warned) = sample.run_each(ENVIRONMENT, lines)
+    assert (code, other_code, error) == (0, 0, "")
+    named = "8: embedding[0], embedding[1], embedding[2], ..., embedding[7]; coordinates: x, y; unused: stain"
+    assert out.splitlines()[0] == f"features            {named}"
+    assert json.loads(document)["features"] == ["x1", "x2", "x4", "x5", "x6", "x7", "age"]
+    assert json.loads(document)["unused"] == ["x0", "x3"]
+    assert warned.count("\n") == 1
+    assert "has the features age (constant within every bag)" in warned
 
 
 def test_bad_input_is_one_sentence(files):
@@ -76,7 +100,9 @@ def test_bad_input_is_one_sentence(files):
     lines = [["diagnose", files / name, "--no-curves"] for name in cases]
     lines += [["diagnose", files / "bags.parquet", "--bag", "slide"]]
     lines += [["diagnose", files / "bags.npz", "--out", "figure.xyz"]]
+    lines += [["diagnose", files / "bags.npz", "--ignore", "x0"]]
     words = [*cases.values(), "lacks a column label", "--out figure.xyz is no figure; accepted: a name that ends in"]
+    words += ["bags.npz has no columns for --label and --ignore"]
     for line, (code, out, error), word in zip(lines, sample.run_each(ENVIRONMENT, lines), words, strict=True):
         assert (code, out) == (2, ""), line
         assert error.startswith("error: ")

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+
+from solvable.bags.arrays import column, given, real, unmasked
+from solvable.bags.watching import watched
+
+# What bags carry along beside their tokens: a value a bag, a value (or row) a token, the names of columns.
+PER_BAG = ("ids", "labels")
+PER_TOKEN = ("token_labels", "coordinates")
+NAMES = ("feature_names", "coordinate_names")
 
 
 class Bags:
     """n bags of tokens: `values` (N, d) holds their tokens in a row, bag i is values[offsets[i]:offsets[i+1]].
 
     Arguments: values (N, d), real and finite; offsets (n+1,), whole numbers that begin at 0, end at N and increase, so
-    that no bag is empty; optionally `ids` (n,), `labels` (n,), `token_labels` (N,) and `feature_names` (d names), which
-    are carried along; estimators compare the names in what they predict with those in what they learned. `len` is n,
-    `shape` is (n, d). bags[i] is the (L_i, d) array of one bag, bags[slice, index array or mask] are Bags, so that
-    scikit-learn's splitters and searches take them. The token axis comes before the feature axis. Nothing is copied
-    that need not be: integers become float64, floats keep their precision.
+    that no bag is empty; optionally `ids` (n,), `labels` (n,), `token_labels` (N,), `coordinates` (N, k), where in its
+    slide or record a token lies, `feature_names` (d names, by default those of a data frame) and `coordinate_names` (k
+    names), which are carried along; estimators learn from the values alone, and compare the names in what they predict
+    with those in what they learned. `len` is n, `shape` is (n, d). bags[i] is the (L_i, d) array of one bag,
+    bags[slice, index array or mask] are Bags, so that scikit-learn's splitters and searches take them. The token axis
+    comes before the feature axis. Nothing is copied that need not be: integers become float64, floats keep their
+    precision.
 
-    Raises: ValueError naming the argument, the bag and what is accepted.
+    Raises: ValueError naming the argument, the bag and what is accepted: masked arrays, complex numbers, texts, dates
+    and records are no tokens; a missing id or label is refused.
+    Warns: of the columns of a data frame that are constant within every bag, or grow from row to row.
     """
 
     def __init__(
@@ -30,32 +42,43 @@ class Bags:
         ids: Any = None,
         labels: Any = None,
         token_labels: Any = None,
+        coordinates: Any = None,
         feature_names: Sequence[str] | None = None,
+        coordinate_names: Sequence[str] | None = None,
     ) -> None:
-        self.values = _real("values", values)
+        self.values = real("values", values)
         if self.values.ndim != 2:
             raise ValueError(f"values has shape {self.values.shape}; accepted: (N, d), one row a token")
         self.offsets = _offsets(offsets, len(self.values))
-        self.ids = _aligned("ids", ids, len(self), "a bag")
+        self.ids = _aligned("ids", ids, len(self), "a bag", dates=True)
         self.labels = _aligned("labels", labels, len(self), "a bag")
-        self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token")
-        self.feature_names = None if feature_names is None else tuple(feature_names)
-        if self.feature_names is not None and len(self.feature_names) != self.shape[1]:
+        self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token", nan=True)
+        self.coordinates = None if coordinates is None else real("coordinates", coordinates)
+        if self.coordinates is not None and (self.coordinates.ndim != 2 or len(self.coordinates) != len(self.values)):
             raise ValueError(
-                f"feature_names has {len(self.feature_names)} names; accepted: {self.shape[1]}, one a feature"
+                f"coordinates has shape {self.coordinates.shape}; accepted: ({len(self.values)}, k), one row a token"
             )
+        places = 0 if self.coordinates is None else self.coordinates.shape[1]
+        names = names_of(values) if feature_names is None else feature_names
+        self.feature_names = _names("feature_names", names, self.shape[1], "a feature")
+        self.coordinate_names = _names("coordinate_names", coordinate_names, places, "a coordinate")
         require_finite(self.values, self.offsets)
+        if names_of(values) is not None:  # a table of a user's, in which more may stand than features
+            watched(self, "values")
 
     @classmethod
     def from_parquet(cls, path: str | os.PathLike[str], **columns: Any) -> Bags:
-        """Read the bags of a Parquet file or folder; see `solvable.bags.reading.read_parquet` for the columns."""
-        from solvable.bags.reading import read_parquet
+        """All bags of a Parquet file or folder at once; see `ParquetBags` for the columns.
 
-        return read_parquet(path, **columns)
+        The tokens of a bag may lie anywhere; bags are in the order in which they first appear.
+        """
+        from solvable.bags.reading import ParquetBags
+
+        return ParquetBags(path, **columns).read()
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str]) -> Bags:
-        """Read bags from a .npz file that holds `values` and `offsets`, and `ids`, `labels`, `token_labels` if known.
+        """Read bags from a .npz file that holds `values` and `offsets`, and what else `Bags` takes, by its name.
 
         Pickled objects are refused. Raises: ValueError naming the file and what is missing; FileNotFoundError.
         """
@@ -95,13 +118,13 @@ class Bags:
             tokens: Any = slice(self.offsets[chosen[0]], self.offsets[chosen[-1] + 1])
         else:
             tokens = token_rows(self.offsets, chosen)
+        held = {name: (tokens, getattr(self, name)) for name in PER_TOKEN}
+        held |= {name: (chosen, getattr(self, name)) for name in PER_BAG}
         return unchecked(
             self.values[tokens],
             np.concatenate([[0], np.cumsum(self.lengths[chosen])]),
-            None if self.ids is None else self.ids[chosen],
-            None if self.labels is None else self.labels[chosen],
-            None if self.token_labels is None else self.token_labels[tokens],
-            self.feature_names,
+            **{name: None if array is None else array[rows] for name, (rows, array) in held.items()},
+            **{name: getattr(self, name) for name in NAMES},
         )
 
     def __iter__(self) -> Any:
@@ -124,23 +147,21 @@ def as_bags(X: Any, name: str = "X") -> Bags:
         return X
     if hasattr(X, "toarray"):
         raise TypeError(f"{name} is a sparse matrix, which bags are not made of; accepted: a dense array (X.toarray())")
-    if isinstance(X, np.ma.MaskedArray):
-        raise ValueError(f"{name} is a masked array; accepted: bags without masks, a list of (L, d) arrays if ragged")
-    if isinstance(X, Mapping):
-        raise ValueError(
-            f"{name} is a {type(X).__name__}; accepted: a list of (L, d) arrays, such as list({name}.values())"
-        )
-    if getattr(X, "ndim", 0) == 1 and hasattr(X, "to_numpy"):
-        X = X.to_numpy()
-    if isinstance(X, list | tuple) or (isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1):
+    X = given(X, name)
+    if isinstance(X, list | tuple):
         if len(X) == 0:
             raise ValueError(f"{name} holds no bag; accepted: at least one")
         if len(X) and all(np.ndim(bag) == 2 for bag in X):
-            return _from_list([_real(f"{name}[{i}]", bag) for i, bag in enumerate(X)], name)
+            return _from_list(X, name)
         if len({np.shape(bag) for bag in X}) > 1:
             i = next(i for i, bag in enumerate(X) if np.ndim(bag) != 2)
             raise ValueError(f"{name}[{i}] has shape {np.shape(X[i])}; accepted: (L, d), one row a token")
-    array = _real(name, X)
+    if not hasattr(X, "shape") and not hasattr(X, "__array__"):
+        raise TypeError(
+            f"{name} is a {type(X).__name__}; accepted: bags in memory: (n, L, d), a list of (L, d) arrays, or Bags "
+            "(Bags.from_parquet(path), ParquetBags(path).read())"
+        )
+    array = real(name, X)
     if array.ndim == 1:
         raise ValueError(
             f"Expected 2D array or more, got 1D array instead: {name} has shape {array.shape}; accepted: (n, L, d), "
@@ -180,58 +201,43 @@ def concatenate(parts: Sequence[Bags]) -> Bags:
         return None if any(item is None for item in held) else np.concatenate(held)
 
     values = np.concatenate([part.values for part in parts])
-    names = parts[0].feature_names
-    return unchecked(values, offsets, joined("ids"), joined("labels"), joined("token_labels"), names)
+    held = {name: joined(name) for name in PER_BAG + PER_TOKEN}
+    return unchecked(values, offsets, **held, **{name: getattr(parts[0], name) for name in NAMES})
 
 
-def unchecked(
-    values: Any,
-    offsets: Any,
-    ids: Any = None,
-    labels: Any = None,
-    token_labels: Any = None,
-    feature_names: tuple[str, ...] | None = None,
-) -> Bags:
-    """Bags of what has been checked before."""
+def unchecked(values: Any, offsets: Any, **held: Any) -> Bags:
+    """Bags of what has been checked before; what is not named is None."""
     bags = object.__new__(Bags)
-    bags.values, bags.offsets, bags.feature_names = values, offsets, feature_names
-    bags.ids, bags.labels, bags.token_labels = ids, labels, token_labels
+    bags.values, bags.offsets = values, offsets
+    for name in PER_BAG + PER_TOKEN + NAMES:
+        setattr(bags, name, held.get(name))
     return bags
 
 
-def _from_list(arrays: list[np.ndarray], name: str) -> Bags:
-    dim = arrays[0].shape[1]
+def names_of(frame: Any) -> tuple[str, ...] | None:
+    """The names of the columns of a data frame, where they are words; None for what has no such names."""
+    names = getattr(frame, "columns", None)
+    return tuple(names) if names is not None and all(isinstance(name, str) for name in names) else None
+
+
+def _from_list(X: Sequence[Any], name: str) -> Bags:
+    arrays = [real(f"{name}[{i}]", bag) for i, bag in enumerate(X)]
+    dim, names = arrays[0].shape[1], names_of(X[0])
     for i, bag in enumerate(arrays):
         if len(bag) == 0:
             raise ValueError(f"{name}[{i}] is an empty bag; accepted: at least one token a bag")
         if bag.shape[1] != dim:
             raise ValueError(f"{name}[{i}] has {bag.shape[1]} features and {name}[0] has {dim}; accepted: one number")
+        if names_of(X[i]) != names:
+            raise ValueError(f"{name}[{i}] has other columns than {name}[0]; accepted: the same ones in the same order")
     offsets = np.cumsum([0, *(len(bag) for bag in arrays)])
-    bags = unchecked(np.concatenate(arrays), offsets)
+    bags = unchecked(np.concatenate(arrays), offsets, feature_names=names)
     require_finite(bags.values, bags.offsets, name)
     return bags
 
 
-def _real(name: str, values: Any) -> np.ndarray:
-    """A float array: float32 and float64 stay, the rest becomes float64."""
-    array = values if isinstance(values, np.ndarray) else np.asarray(values)
-    if array.dtype.kind == "c":
-        raise ValueError(f"Complex data not supported: {name} has dtype {array.dtype}; accepted: real numbers")
-    if array.dtype == object or array.dtype.kind in "biuf":
-        if array.dtype in (np.float32, np.float64):
-            return array
-        try:
-            return array.astype(np.float64)
-        except (TypeError, ValueError) as error:
-            # scikit-learn's checks ask for a TypeError that says what float() does of a dict in an array of objects
-            raise (TypeError if isinstance(error, TypeError) else ValueError)(
-                f"{name} holds what is no number ({error}); accepted: real numbers, argument must be a string or a "
-                "real number"
-            ) from None
-    raise ValueError(f"{name} has dtype {array.dtype}; accepted: real numbers")
-
-
 def _offsets(offsets: Any, tokens: int) -> np.ndarray:
+    unmasked("offsets", offsets)
     array = np.asarray(offsets)
     if array.ndim != 1 or len(array) == 0 or array.dtype.kind not in "iu":
         raise ValueError(f"offsets has shape {array.shape} and dtype {array.dtype}; accepted: whole numbers, (n+1,)")
@@ -245,13 +251,22 @@ def _offsets(offsets: Any, tokens: int) -> np.ndarray:
     return array
 
 
-def _aligned(name: str, values: Any, count: int, what: str) -> np.ndarray | None:
+def _aligned(name: str, values: Any, count: int, what: str, **kinds: bool) -> np.ndarray | None:
     if values is None:
         return None
-    array = np.asarray(values)
-    if array.shape[:1] != (count,) or array.ndim != 1:
+    array = column(name, values, **kinds)
+    if array.shape != (count,):
         raise ValueError(f"{name} has shape {array.shape}; accepted: ({count},), one {what}")
     return array
+
+
+def _names(name: str, names: Any, count: int, what: str) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    found = tuple(map(str, np.ravel(names).tolist()))
+    if len(found) != count:
+        raise ValueError(f"{name} has {len(found)} names; accepted: {count}, one {what}")
+    return found
 
 
 def require_finite(values: np.ndarray, offsets: np.ndarray, name: str = "values", first: int = 0) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -11,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, Transfo
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from solvable.bags.arrays import column, given, is_dask, real
 from solvable.bags.container import Bags, as_bags
 from solvable.bags.sources import Memory, SlicedArray, batch_parts, is_stream, on_disk, source_of
 from solvable.bags.training import POOLINGS, Fit, Recipe, fit, require_two_classes
@@ -23,6 +25,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
     """What the estimators share: bags in, a `Fit` kept, features and attention out."""
 
     _fit: Fit
+    _longest: int  # tokens of the longest bag that was learned
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -56,6 +59,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         raise NotImplementedError
 
     def _learn(self, X: Any, y: Any, sample_weight: Any, recipe: Recipe) -> None:
+        X = given(X)
         source = source_of(X, y, sample_weight, self._checked_targets)
         held = source is None
         if source is None:
@@ -63,20 +67,18 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
             labels = self._checked_targets(labels)
             if len(labels) != len(bags):
                 raise ValueError(f"y has {len(labels)} labels and X {len(bags)} bags; accepted: one label a bag")
-            weights = np.ones(len(bags)) if sample_weight is None else None
-            if weights is None:
-                weights = _check_sample_weight(sample_weight, labels, dtype=np.float64, ensure_non_negative=True)
+            weights = _check_sample_weight(_weights(sample_weight), labels, dtype=np.float64, ensure_non_negative=True)
             source = Memory(bags, labels, weights)
-        self._restored(fit(source, recipe))
+        self._restored(fit(source, recipe), source.longest)
         # scikit-learn's names, which its own checks of two-dimensional frames set as well; a stream has read them now
         if source.feature_names is not None:
             self.feature_names_in_ = np.asarray(source.feature_names, dtype=object)
         elif not (held and _two_dimensional(X)) and hasattr(self, "feature_names_in_"):
             del self.feature_names_in_
 
-    def _restored(self, fitted: Fit) -> Any:
+    def _restored(self, fitted: Fit, longest: int) -> Any:
         """The estimator itself, with what was learned before."""
-        self._fit = fitted
+        self._fit, self._longest = fitted, longest
         self.n_features_in_ = len(fitted.pooling.mean)
         if fitted.classes is not None:
             self.classes_ = fitted.classes
@@ -103,6 +105,14 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         if isinstance(X, SlicedArray):
             return X
         if _two_dimensional(X):
+            if self._longest > 1:
+                count = np.shape(X)[0]
+                warnings.warn(
+                    f"X of shape {np.shape(X)} is taken as {count} bags of one token, and {type(self).__name__} "
+                    f"learned bags of up to {self._longest}; [X] is one bag of {count} tokens, X[:, None] says "
+                    "that bags have one token",
+                    stacklevel=4,
+                )
             X = validate_data(self, X, reset=False, dtype=[np.float64, np.float32])
         bags = SlicedArray(X) if on_disk(X) else as_bags(X)
         if len(bags) == 0:
@@ -122,6 +132,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
 
     def _mapped(self, X: Any, work: Callable[[Bags], np.ndarray]) -> np.ndarray:
         """work(bags) for all bags, a block at a time; an array on disk is read in slices, batches one by one."""
+        X = given(X)
         if is_stream(X):
             return np.concatenate([self._mapped(batch_parts(batch)[0], work) for batch in X])
         bags = self._bags(X)
@@ -167,8 +178,12 @@ class _Classifier(ClassifierMixin, _BagEstimator):
         positive = self.decision_function(X) > 0.0
         return self.classes_[positive.astype(int)]
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """The share of bags (or of their weights) whose class is predicted."""
+        return super().score(X, column("y", y), _weights(sample_weight))
+
     def _checked_targets(self, y: Any) -> np.ndarray:
-        labels = column_or_1d(y, warn=True)
+        labels = column_or_1d(column("y", y), warn=True)
         check_classification_targets(labels)
         require_two_classes(np.unique(labels))
         return labels
@@ -179,7 +194,7 @@ class _Attention:
 
     def attention(self, X: Any) -> list[np.ndarray]:
         """The weight of each token in its bag: one array a bag, (L_i,), or (L_i, queries) with several queries."""
-        bags = self._bags(X)  # pyright: ignore[reportAttributeAccessIssue]
+        bags = self._bags(given(X))  # pyright: ignore[reportAttributeAccessIssue]
         weights = self._mapped(bags, self._fitted().pooling.attention)  # pyright: ignore[reportAttributeAccessIssue]
         weights = weights[:, 0] if weights.shape[1] == 1 else weights
         return np.split(weights, bags.offsets[1:-1])
@@ -329,20 +344,26 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
         fitted = self._fitted()
         return fitted.target_mean + fitted.target_deviation * self._scores(X)
 
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """R^2: the share of the variance of y that the prediction explains."""
+        return super().score(X, real("y", y), _weights(sample_weight))
+
     def _recipe(self) -> Recipe:
         return _recipe(self, queries=self.queries, sharpness=self.sharpness, regression=True)
 
     def _checked_targets(self, y: Any) -> np.ndarray:
-        targets = column_or_1d(y, warn=True)
-        try:
-            targets = np.asarray(targets, dtype=np.float64)
-        except (TypeError, ValueError):
-            raise ValueError(f"y has dtype {targets.dtype}; accepted: numbers") from None
+        targets = real("y", column_or_1d(column("y", y, nan=True), warn=True)).astype(np.float64)
         if not np.isfinite(targets).all():
             bag = int(np.argmin(np.isfinite(targets)))
             kind = "NaN" if np.isnan(targets[bag]) else "infinity"
             raise ValueError(f"Input y contains {kind}, in bag {bag}; accepted: finite numbers")
         return targets
+
+
+def _weights(sample_weight: Any) -> Any:
+    return (
+        sample_weight if sample_weight is None or np.isscalar(sample_weight) else real("sample_weight", sample_weight)
+    )
 
 
 def _recipe(estimator: Any, *, regression: bool = False, **parameters: Any) -> Recipe:
@@ -389,7 +410,7 @@ def _two_dimensional(X: Any) -> bool:
     if isinstance(X, Bags) or (isinstance(X, Iterable) and hasattr(X, "toarray")):
         return hasattr(X, "toarray")
     if isinstance(X, list | tuple):
-        return bool(len(X)) and all(not hasattr(row, "__dask_graph__") and np.ndim(row) <= 1 for row in X)
+        return bool(len(X)) and all(not is_dask(row) and np.ndim(row) <= 1 for row in X)
     if isinstance(X, np.ndarray) and X.dtype == object and X.ndim == 1:
         return False
-    return getattr(X, "ndim", 2) <= 2
+    return len(getattr(X, "shape", (0, 0))) <= 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
+from solvable.bags.arrays import column, unmasked
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
 from solvable.bags.scores import Evaluation, Scores
 from solvable.numerics.validation import choice, integer
@@ -59,8 +61,12 @@ def evaluate(
     settings = _settings(estimator, grid)
     bags = list(bags) if isinstance(bags, tuple) else bags
     y, classes, counts = _two_classes(getattr(bags, "labels", None) if labels is None else labels)
-    if not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
-        raise ValueError(f"bags={bags!r} cannot be sliced into folds; accepted: Bags, an array or a list, in memory")
+    unmasked("bags", bags)
+    if isinstance(bags, Mapping) or not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
+        kind = type(bags).__name__
+        raise ValueError(
+            f"bags is a {kind}, which is not sliced into folds; accepted: Bags, an array or a list, in memory"
+        )
     count = bags.shape[0] if hasattr(bags, "shape") else len(bags)
     if count != len(y):
         raise ValueError(f"there are {count} bags and {len(y)} labels; accepted: one label a bag")
@@ -150,12 +156,9 @@ def _settings(estimator: Any, grid: Any) -> list[dict[str, Any]]:
 def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     if labels is None:
         raise ValueError("labels=None, and the bags hold none; accepted: (n,), one label a bag")
-    y = np.asarray(labels)
+    y = column("labels", labels)
     if y.ndim != 1:
         raise ValueError(f"labels has shape {y.shape}; accepted: (n,), one label a bag")
-    missing = [i for i, label in enumerate(y) if label is None or label != label]
-    if missing:
-        raise ValueError(f"labels[{missing[0]}] is {y[missing[0]]}; accepted: a label for every bag")
     try:
         classes, counts = np.unique(y, return_counts=True)
     except TypeError:
@@ -171,7 +174,7 @@ def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _groups(groups: Any, count: int, folds: int) -> np.ndarray | None:
     if groups is None:
         return None
-    array = np.asarray(groups)
+    array = column("groups", groups, dates=True)
     if array.shape != (count,):
         raise ValueError(f"groups has shape {array.shape}; accepted: ({count},), one a bag")
     different = len(np.unique(array))

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from solvable.bags.arrays import column, is_dask, real, unmasked
 from solvable.bags.container import Bags, as_bags, concatenate, require_finite, unchecked
 from solvable.bags.passes import Block
 from solvable.numerics.threads import blas, one_blas_thread
@@ -28,7 +29,9 @@ Work = Callable[[Block], Any]
 
 
 class _Local:
-    """A source whose blocks are worked on in this process."""
+    """A source whose blocks are worked on in this process; `longest` is the number of tokens of its longest bag."""
+
+    longest: int
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block in order; `aligned` (targets, weights) stand for the own ones when given."""
@@ -45,6 +48,7 @@ class Memory(_Local):
     def __init__(self, bags: Any, targets: Any, weights: Any) -> None:
         self.bags, self.targets, self.weights = bags, targets, weights
         self.feature_names: tuple[str, ...] | None = bags.feature_names
+        self.longest = int(np.diff(bags.offsets).max(initial=0))
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block in order."""
@@ -72,13 +76,15 @@ class SlicedArray:
 
     def __getitem__(self, part: slice) -> Bags:
         """The bags of a slice."""
-        tokens = np.asarray(self.array[part])
+        held = self.array[part]
+        held = held.compute() if is_dask(held) else held
+        unmasked("X", held)
+        tokens = np.asarray(held)
         if isinstance(self.array, np.memmap):
             tokens = np.array(tokens)
             _release(self.array)
         length = self.array.shape[1]
-        values = tokens.reshape(-1, self.shape[1])
-        values = values if values.dtype in (np.float32, np.float64) else values.astype(np.float64)
+        values = real("X", tokens.reshape(-1, self.shape[1]))
         offsets = np.arange(len(tokens) + 1) * length
         require_finite(values, offsets, "X", part.start)
         return unchecked(values, offsets)
@@ -106,6 +112,7 @@ class Stream(_Local):
         self.batches, self.targets, self.weights, self.checked = batches, labels, weights, checked
         self.own = labels is None  # the labels are those that the batches hold
         self.dim: int | None = None
+        self.longest = 0
         self.count: int | None = None
         self.feature_names: tuple[str, ...] | None = None
 
@@ -149,10 +156,12 @@ class Stream(_Local):
     def _batch(self, batch: Any, number: int, start: int, aligned: tuple[np.ndarray, ...]) -> Any:
         parts = batch_parts(batch)
         bags = as_bags(parts[0], f"batch {number} of X")
+        if self.dim is not None and bags.feature_names != self.feature_names:
+            raise ValueError(f"batch {number} of X has features of other names than the first; accepted: the same ones")
         self.feature_names = bags.feature_names
         if self.dim is not None and bags.shape[1] != self.dim:
             raise ValueError(f"batch {number} of X has {bags.shape[1]} features and the first {self.dim}")
-        self.dim = bags.shape[1]
+        self.dim, self.longest = bags.shape[1], max(self.longest, int(bags.lengths.max()))
         stop = start + len(bags)
         for name, values in (("y", self.targets), ("sample_weight", self.weights)):
             if values is not None and stop > len(values):
@@ -172,11 +181,13 @@ class Stream(_Local):
             held = parts[2] if len(parts) > 2 else None
             weights = held if self.weights is None else self.weights[start:stop]
             weights = np.ones(len(bags)) if weights is None else weights
-        targets, weights = np.asarray(targets), _weights(f"the weights of batch {number} of X", weights)
+        targets = column(f"the labels of batch {number} of X", targets, nan=True)
+        weights = _weights(f"the weights of batch {number} of X", weights)
         for name, values in (("labels", targets), ("weights", weights)):
             if values.shape != (len(bags),):
                 raise ValueError(
-                    f"batch {number} of X has {len(bags)} bags and {name} of shape {values.shape}; accepted: one a bag"
+                    f"batch {number} of X has {len(bags)} bags and {name} of shape {values.shape}; accepted: one a "
+                    "bag, and ([slide], [label]) for a batch of one bag"
                 )
         return bags, targets, weights
 
@@ -206,6 +217,7 @@ class Partitions:
         self.parts, self.targets, self.weights, self.checked = list(parts), labels, weights, checked
         self.feature_names: tuple[str, ...] | None = None
         self.counts: list[int] | None = None
+        self.longest = 0
 
     def each(self, work: Work, *aligned: np.ndarray) -> Iterator[Any]:
         """work(block) for every block of every partition, in order."""
@@ -238,18 +250,21 @@ class Partitions:
         if not aligned:
             targets, self.weights = (np.concatenate([answer[i] for answer in found]) for i in (1, 2))
             self.targets, self.feature_names = self.checked(targets), found[0][4]
+            self.longest = max(answer[5] for answer in found)
             self.counts = [len(answer[1]) for answer in found]
             dims = {answer[3] for answer in found}
             if len(dims) > 1:
                 raise ValueError(f"the partitions of X have {sorted(dims)} features; accepted: one number")
+            if len({answer[4] for answer in found}) > 1:
+                raise ValueError("the partitions of X have features of different names; accepted: the same ones")
         return [answer[0] for answer in found]
 
 
-def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[list[Any], Any, Any, int, Any]:
+def _on_partition(part: Any, work: Work, own: tuple[Any, Any], summed: bool) -> tuple[Any, ...]:
     source = Stream([part], *own)
     results = [source.total(work)] if summed else list(source.each(work))
     assert source.dim is not None
-    return results, source.targets, source.weights, source.dim, source.feature_names
+    return results, source.targets, source.weights, source.dim, source.feature_names, source.longest
 
 
 def _count(part: Any) -> int:
@@ -311,8 +326,8 @@ def _release(array: np.memmap) -> None:
 
 def source_of(X: Any, y: Any, sample_weight: Any, checked: Callable[[Any], np.ndarray]) -> Any:
     """The source of bags that are not in memory, None for those that are; `checked` returns labels or raises."""
-    array: Any = X if hasattr(X, "__dask_graph__") and getattr(X, "ndim", 0) == 3 else None
-    delayed = isinstance(X, list | tuple) and len(X) > 0 and all(hasattr(part, "__dask_graph__") for part in X)
+    array: Any = X if is_dask(X) and getattr(X, "ndim", 0) == 3 else None
+    delayed = isinstance(X, list | tuple) and len(X) > 0 and all(map(is_dask, X))
     if not (array is not None or delayed or on_disk(X) or is_stream(X)):
         return None
     labels = None if y is None else checked(y)
@@ -355,7 +370,7 @@ def on_disk(X: Any) -> bool:
 
 
 def _weights(name: str, values: Any) -> np.ndarray:
-    weights = np.asarray(values, dtype=np.float64)
+    weights = real(name, values).astype(np.float64)
     if weights.ndim != 1 or not np.all(np.isfinite(weights)) or np.any(weights < 0.0):
         raise ValueError(f"{name} has shape {weights.shape} or a value that is negative or not finite; accepted: >= 0")
     return weights

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
 
 from solvable.bags.container import Bags
+from solvable.bags.reading import ParquetBags
 from solvable.cli.call import Answer
 from solvable.lab.files import not_a_file, write_whole
 
 FIGURES = (".png", ".pdf", ".svg")
 
 
-def examine(file: str, out: str | None, curves: bool, bag: str, label: str | None) -> Answer:
+def examine(file: str, out: str | None, curves: bool, bag: str, label: str | None, ignore: Sequence[str]) -> Answer:
     """The diagnosis of the bags in a file, in words and as a document; `out` is where the figure goes."""
     if out is not None and Path(out).suffix.lower() not in FIGURES:
         raise ValueError(f"--out {out} is no figure; accepted: a name that ends in {', '.join(FIGURES)}")
     if out is not None and (other := not_a_file(Path(out))):
         raise ValueError(f"--out {out} is {other}; accepted: the name of a file, or one that is free")
-    bags = Bags.from_npz(file) if _is_npz(file) else Bags.from_parquet(file, id=bag, label=label)
+    if _is_npz(file) and (label is not None or ignore):
+        raise ValueError(f"{file} has no columns for --label and --ignore; accepted: them with Parquet")
+    source = None if _is_npz(file) else ParquetBags(file, id=bag, label=label, ignore=ignore)
+    bags = Bags.from_npz(file) if source is None else source.read()
     if bags.labels is None:
         missing = "an array labels" if _is_npz(file) else "a column label"
         raise ValueError(
@@ -31,14 +36,29 @@ def examine(file: str, out: str | None, curves: bool, bag: str, label: str | Non
 
     with Console(stderr=True).status("diagnosing"):  # shown on a terminal only
         found = diagnose(bags, bags.labels, curves=curves)
-    parts = [Text(str(found))]
-    document = found.document() | {"file": file, "figure": out}
+    taken = {"features": bags.feature_names, "coordinates": bags.coordinate_names}
+    taken |= {"unused": None if source is None else source.unused}
+    parts = [Text(_said(bags.shape[1], **taken)), Text(str(found))]
+    document = found.document() | taken | {"file": file, "figure": out}
     if out is not None:
         buffer = io.BytesIO()
         found.figure().savefig(buffer, format=Path(out).suffix[1:].lower(), dpi=150)
         write_whole(Path(out), buffer.getvalue())
         parts.append(Text(f"figure              {out}", overflow="fold"))
     return Answer(document, parts)
+
+
+def _said(
+    count: int, features: Sequence[str] | None, coordinates: Sequence[str] | None, unused: Sequence[str] | None
+) -> str:
+    """One line: which columns were taken for what."""
+    line = f"features            {count}" + (f": {_shortened(features)}" if features else ", without names")
+    line += f"; coordinates: {_shortened(coordinates)}" if coordinates else ""
+    return line + (f"; unused: {_shortened(unused)}" if unused else "")
+
+
+def _shortened(names: Sequence[str]) -> str:
+    return ", ".join(names if len(names) <= 6 else [*names[:3], "...", names[-1]])
 
 
 def _is_npz(file: str) -> bool:

@@ -135,6 +135,9 @@ def diagnose(
     label: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Parquet: the column of the bag's label; label by default.")
     ] = None,
+    ignore: Annotated[
+        list[str] | None, typer.Option(metavar="COLUMN", help="Parquet: a column that is no feature; repeatable.")
+    ] = None,
     json: _Json = False,
     debug: _Debug = False,
 ) -> int:
@@ -146,7 +149,7 @@ def diagnose(
     def work():
         from solvable.cli import diagnosing
 
-        return diagnosing.examine(file, out, curves, bag, label)
+        return diagnosing.examine(file, out, curves, bag, label, ignore or [])
 
     return call(work, json, debug)
 

@@ -46,7 +46,7 @@ def write_whole(path: Path, data: bytes) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(temporary, "wb") as file:
+            with open(temporary, "xb") as file:  # follows no link
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())

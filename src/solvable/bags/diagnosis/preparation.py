@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from solvable.bags.arrays import column
 from solvable.bags.container import Bags, as_bags
 from solvable.bags.passes import token_means
 
@@ -52,13 +53,9 @@ def prepare(bags: Any, labels: Any) -> tuple[Sample, tuple[Any, Any]]:
         labels = bags.labels
         if labels is None:
             raise ValueError("labels=None and the bags hold none; accepted: one of two labels a bag")
-    labels = np.asarray(labels)
+    labels = column("labels", labels)
     if labels.shape != (len(bags),):
         raise ValueError(f"labels has shape {labels.shape}; accepted: ({len(bags)},), one label a bag")
-    if (labels.dtype.kind == "f" and np.isnan(labels).any()) or (
-        labels.dtype == object and any(label is None or label != label for label in labels)
-    ):
-        raise ValueError("labels holds missing values; accepted: one of two labels a bag")
     classes = np.unique(labels)
     if len(classes) != 2:
         shown = ", ".join(map(str, classes[:4])) + (", ..." if len(classes) > 4 else "")
