@@ -62,6 +62,14 @@ def written(path, text, arrays):
     return path
 
 
+def test_files_of_the_first_format_are_read(saved, tmp_path):
+    text, arrays = saved["rbf"]
+    first = {name: value for name, value in text.items() if name != "longest"} | {"format": 1}
+    model = load(written(tmp_path / "old.npz", first, arrays))
+    again = load(written(tmp_path / "new.npz", text, arrays))
+    np.testing.assert_array_equal(model.predict_proba(BAGS), again.predict_proba(BAGS))
+
+
 def put(*keys_and_value):
     """The edit that puts a value into the text."""
     *keys, last, value = keys_and_value
@@ -142,7 +150,7 @@ EDITS = {
     "another array": ("rbf", lambda text, arrays: arrays.update(more=np.ones(2)), "the file holds more"),
     "another key": ("rbf", put("more", 1), "the text holds more"),
     "a missing key": ("rbf", drop("clip"), "the text lacks clip"),
-    "an older format": ("rbf", put("format", 1), "it has format 1, which is not 2"),
+    "an older format": ("rbf", put("format", 0), "it has format 0, which is not 2"),
     "a newer format": ("rbf", put("format", 3), "it has format 3, which is not 2"),
     "a format in words": ("rbf", put("format", "2"), "it has format '2'"),
     "another class of ours": ("rbf", put("estimator", "_BagEstimator"), "estimator='_BagEstimator' is unknown"),

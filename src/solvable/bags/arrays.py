@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from solvable.numerics.validation import unmasked
+
 LISTED = "a list of (L, d) arrays"
 
 
@@ -49,7 +51,8 @@ def _listed(X: list[Any] | tuple[Any, ...], name: str) -> Any:
     for i, part in enumerate(parts):
         if part is None:
             raise ValueError(f"{name}[{i}] is None; accepted: an array in every place, (L, d)")
-        unmasked(f"{name}[{i}]", part)
+        if not isinstance(part, tuple):  # a batch, whose parts have names of their own
+            unmasked(f"{name}[{i}]", part)
         if isinstance(part, list | tuple) and len(part) and isinstance(part[0], str | bytes):
             raise ValueError(f"{name}[{i}] holds texts; accepted: real numbers")
         shape: Any = getattr(part, "shape", ())  # that of a delayed object is delayed
@@ -82,12 +85,6 @@ def is_dask(X: Any) -> bool:
 
 def _is_data_array(X: Any) -> bool:
     return type(X).__module__.startswith("xarray.") and hasattr(X, "dims") and hasattr(X, "data")
-
-
-def unmasked(name: str, values: Any) -> None:
-    """Raises: ValueError for a masked array in which something is masked: the number below the mask would be used."""
-    if isinstance(values, np.ma.MaskedArray) and values.dtype.names is None and np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked values; accepted: an array in which nothing is masked")
 
 
 def require_real(name: str, dtype: np.dtype) -> None:

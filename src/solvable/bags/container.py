@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from solvable.bags.arrays import column, given, real, unmasked
+from solvable.bags.arrays import column, given, real
 from solvable.bags.watching import watched
+from solvable.numerics.validation import unmasked
 
 # What bags carry along beside their tokens: a value a bag, a value (or row) a token, the names of columns.
 PER_BAG = ("ids", "labels")

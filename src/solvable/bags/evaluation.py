@@ -10,10 +10,10 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
-from solvable.bags.arrays import column, unmasked
+from solvable.bags.arrays import column
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
 from solvable.bags.scores import Evaluation, Scores
-from solvable.numerics.validation import choice, integer
+from solvable.numerics.validation import choice, integer, unmasked
 
 PROTOCOLS = ("nested", "test_fold")
 

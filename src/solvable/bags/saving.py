@@ -121,6 +121,8 @@ def _rebuilt(text: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     """
     from solvable.bags import estimators
 
+    if isinstance(text, Mapping) and text.get("format") == 1:  # which did not say how long the bags were
+        text = {"longest": 1, **text, "format": FORMAT}
     _keys("the text", text, TEXT)
     if type(text["format"]) is not int or text["format"] != FORMAT:
         raise ValueError(f"it has format {text['format']!r}, which is not {FORMAT}")

@@ -17,10 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from solvable.bags.arrays import column, is_dask, real, unmasked
+from solvable.bags.arrays import column, is_dask, real
 from solvable.bags.container import Bags, as_bags, concatenate, require_finite, unchecked
 from solvable.bags.passes import Block
 from solvable.numerics.threads import blas, one_blas_thread
+from solvable.numerics.validation import unmasked
 
 # A block of float64 tokens of this many numbers (4 MB) is worked on in the processor's caches.
 BLOCK_VALUES = 2**19

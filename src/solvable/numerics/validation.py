@@ -30,7 +30,7 @@ def number(
     try:
         kind = np.asarray(value).dtype.kind
         # NumPy takes None and what a mask hides for NaN, and drops an imaginary part with a warning
-        scalar = np.float64("" if value is None or kind == "c" or _hidden(value) else value)
+        scalar = np.float64("" if value is None or kind == "c" or _hides(value) else value)
     except (TypeError, ValueError, OverflowError):
         raise ValueError(f"{name}={value!r} is not a number; accepted: {accepted}") from None
     if kind in "bSUMmV" or scalar.ndim != 0:  # flags, texts, times and records
@@ -64,13 +64,12 @@ def integer(name: str, value: Any, *, at_least: int | None = None, at_most: int 
 
 
 def unmasked(name: str, value: Any) -> Any:
-    """`value` unless it is a masked array that hides something: every conversion drops the mask.
+    """`value` unless it is a masked array that hides something: every conversion takes the number below the mask.
 
-    Raises: ValueError saying how many entries are hidden.
+    Raises: ValueError.
     """
-    hidden = _hidden(value)
-    if hidden:
-        raise ValueError(f"{name} is a masked array that hides {hidden} of its entries; accepted: all of them numbers")
+    if _hides(value):
+        raise ValueError(f"{name} has masked values; accepted: an array in which nothing is masked")
     return value
 
 
@@ -94,12 +93,11 @@ def real_array(name: str, value: Any) -> Any:
     return value
 
 
-def _hidden(value: Any) -> int:
-    """How many entries the masks of a masked array, or of those in a list, hide."""
+def _hides(value: Any) -> bool:
+    """Whether a masked array, or one in a list, hides an entry."""
     if isinstance(value, np.ma.MaskedArray):
-        return int(np.ma.count_masked(value))
-    nested = isinstance(value, list | tuple) and not set(map(type, value)) <= {float, int}
-    return sum(map(_hidden, value)) if nested else 0
+        return value.dtype.names is None and np.ma.is_masked(value)
+    return isinstance(value, list | tuple) and not set(map(type, value)) <= {float, int} and any(map(_hides, value))
 
 
 def floating(name: str, value: Any, dtype: Any = None) -> Any:
