@@ -1,0 +1,13 @@
+"""How predictions of self-attention end, beyond the general result codes."""
+
+from solvable.numerics.results import Result, code
+
+
+class AttentionResult(Result):
+    """The result codes of self-attention, besides the general ones."""
+
+    PEAKED = code(
+        100,
+        "the attention rests on so few tokens that the law in 1/n has not set in (order 1/n^2 exceeds a fifth of order "
+        "1/n, or |Bt|_2^2 >= 1/2); take more tokens, or a smaller score",
+    )
