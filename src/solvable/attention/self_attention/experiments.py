@@ -168,6 +168,7 @@ class Floor(LinearMapExperiment, Measured):
     name = "self-attention/floor"
     source = f"{SOURCE}, error of order 1/n (setting: reconstruction; constants derived here)"
     replicates = 32
+    numbers = 2  # a context too short for the law in 1/n has no prediction
 
     smallest: int = parameter(250, "fewest tokens", symbol="n", log=True)
     doublings: int = parameter(3, "how often their number is doubled")

@@ -209,6 +209,7 @@ class Rates(SelectionExperiment):
     name = "token-selection/rates"
     source = f"{RATES} and {MIRROR} (setting and laws: reconstruction and derived here)"
     replicates = 30
+    numbers = 2  # steps that oscillate have no growth
 
     rule: Literal["fixed", "normalized", "growing", "polyak"] = axis(
         ["fixed", "normalized", "growing", "polyak"], "step rule"

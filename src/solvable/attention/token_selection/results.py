@@ -21,3 +21,8 @@ class SelectionResult(Result):
         "the Polyak steps aimed at the loss of the optimal tokens while the attention was on others, and blew up; use "
         "normalized steps, or start where the optimal tokens are selected",
     )
+    OSCILLATING = code(
+        200,
+        "the steps are so large that the weights oscillate between support tokens and their norm falls behind its law; "
+        "take smaller steps, or with p < 2 and a constant rate many more",
+    )

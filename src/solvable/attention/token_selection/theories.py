@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -46,17 +47,67 @@ def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarra
             "theory='growth' speaks of W trained alone by normalized or polyak steps; accepted: "
             "parameterization='matrix', no decoder, and theory='excess_loss' for fixed steps"
         )
-    ones, speed = np.ones(len(at)), algorithm.speed
     if algorithm.step == "normalized":
-        slopes = None if runs is None or speed is None else -speed / runs.limit.norm
-        norm = algorithm.summed_rates(at) ** (1.0 / (algorithm.p - 1.0))
-        return _said(runs, norm=norm, growth=ones, gap_slope=slopes)
+        return _normalized_growth(algorithm, runs, at)
     if runs is None:
         raise ValueError(
             f"given=None is not accepted with theory='growth' and step={algorithm.step!r}, whose growth depends on the "
             "max-margin norm; accepted: an outcome of simulate"
         )
-    return _said(runs, norm=at * runs.limit.norm[:, None] / float(algorithm.polyak_constant), growth=ones)
+    constant, found = float(algorithm.polyak_constant), _oscillations(algorithm, runs)
+    stable = np.array([one is not None and one.near * constant > 1.0 for one in found])
+    norm = at * runs.limit.norm[:, None] / constant
+    return _grown(runs, np.broadcast_to(stable[:, None], norm.shape), norm=norm, growth=np.ones(len(at)))
+
+
+def _normalized_growth(algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
+    """Without runs the law of small steps, which only steps that gain less and less are sure to reach."""
+    from solvable.attention.token_selection.growth import growth_laws
+
+    p, speed, constant = algorithm.p, algorithm.speed, not callable(algorithm.learning_rate)
+    summed = algorithm.summed_rates(at)
+    if runs is None:
+        if constant and p < 2.0:
+            raise ValueError(
+                f"given=None is not accepted with theory='growth' and p={p:g} at a constant rate, whose steps come to "
+                "oscillate between support tokens; accepted: an outcome of simulate, or linear_growth"
+            )
+        unsure: Any = {} if constant and p > 2.0 else dict.fromkeys(("norm", "growth"), _UNSURE)
+        return Predicted({"norm": summed ** (1.0 / (p - 1.0)), "growth": np.ones(len(at))}, status=unsure)
+    laws, lasting = np.full((len(runs.result), len(at)), np.nan), constant and p < 2.0
+    slopes, every = np.full(len(runs.result), np.nan), algorithm.summed_rates(np.arange(1, at[-1] + 1))
+    # before its steps oscillate a constant rate at p < 2 follows a law that does not last
+    unsure = lasting
+    for r, of in enumerate(_oscillations(algorithm, runs)):
+        if of is not None:
+            norm = float(runs.limit.norm[r])
+            laws[r] = np.append(1.0, growth_laws(every, p, norm, of, lasting))[at]
+            if speed is not None:
+                slopes[r] = -speed / norm if speed < of.near * norm else np.nan
+                unsure |= speed >= of.stable * norm
+    status = dict.fromkeys(("norm", "growth", "gap_slope"), _UNSURE) if unsure and np.any(laws == 1.0) else {}
+    values = {"norm": (laws * summed) ** (1.0 / (p - 1.0)), "growth": laws}
+    return _grown(runs, ~np.isnan(laws), status, **values, gap_slope=None if speed is None else slopes)
+
+
+def _oscillations(algorithm: MirrorDescent, runs: Runs) -> list[Any]:
+    """Of every run with a max-margin solution, when its steps start to oscillate."""
+    from solvable.attention.token_selection.growth import oscillation
+    from solvable.numerics.recording import pick
+
+    there = (runs.result == 0) & (runs.solved == 0)
+    return [
+        oscillation(*pick((runs.problem, runs.limit), r), algorithm.p) if ok else None for r, ok in enumerate(there)
+    ]
+
+
+def _grown(runs: Runs, close: np.ndarray, status: Mapping[str, Status] | None = None, **values: Any) -> Predicted:
+    """With a code at the steps where no law of the norm is close."""
+    from solvable.attention.token_selection.results import SelectionResult
+
+    said, solved = _said(runs, status, **values), runs.solved[:, None]
+    codes = np.where(close, int(SelectionResult.SUCCESSFUL), int(SelectionResult.OSCILLATING))
+    return dataclasses.replace(said, result=np.where(solved == 0, codes, solved))
 
 
 def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
@@ -96,6 +147,7 @@ def polyak(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarra
 
 
 _STATED, _DERIVED, _RECONSTRUCTED = (Status("asymptotic", one) for one in ("stated", "derived", "reconstruction"))
+_UNSURE = Status("heuristic", "derived")
 
 theories: dict[str, Theory] = {
     "max_margin": Theory(
@@ -112,8 +164,10 @@ theories: dict[str, Theory] = {
         needs_given=True,
     ),
     "growth": Theory(
-        "the norm over steps, (sum of learning rates)^(1/(p-1)) for normalised steps; given the tokens selected also "
-        "the fall of log(1 - attention) a step, and the norm of Polyak steps",
+        "the norm over steps, (sum of learning rates)^(1/(p-1)) for normalised steps too small to oscillate "
+        "(heuristic without given, unless the rate is constant and p > 2); given the tokens selected also the "
+        "fall of log(1 - attention) a step, the norm of Polyak steps, and at p < 2 and a constant rate the law of "
+        "oscillating steps, whose sum counts by the share |A^T lambda|_q / sum_j lambda_j |a_j|_q",
         {"norm": _DERIVED, "growth": _DERIVED, "gap_slope": _DERIVED},
         growth,
         GIVEN,

@@ -200,7 +200,11 @@ class System(abc.ABC):
         drawn = success if runs is None else runs.result
         values, lost = answer.values, None
         if np.ndim(own) == 2:  # a code a step: the others are kept
-            values = {one: np.where(own == success, value, np.nan) for one, value in values.items()}
+            fails = own != success
+            values = {
+                one: np.where(fails, np.nan, value) if np.shape(value) == fails.shape else value
+                for one, value in values.items()
+            }
             own, lost = own.max(axis=1), drawn
         if throw:
             # a run that failed has nothing to be predicted: it is missing, and says why
