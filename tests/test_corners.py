@@ -70,6 +70,12 @@ def test_a_theory_at_a_corner(row: Corner) -> None:
     claims = {name: theory.status[name].claim == "heuristic" for name in names}
     assert all(one == (row.expected == "heuristic") for one in claims.values()), claims
     found = comparisons(row, simulation, theory)
+    # a comparison without power agrees with everything
+    for name, each in found.items():
+        for one in each:
+            least = 0.5 * abs(one.predicted) if name in row.share else 0.0
+            assert row.differs or 4.0 * one.standard_error <= max(8.0 * one.allowance, least), (name, one)
+            assert one.missing <= row.replicates / 2, (name, one)
     agrees = {name: [one.agrees for one in each] for name, each in found.items()}
     if row.differs:
         assert row.expected == "heuristic"

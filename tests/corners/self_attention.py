@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from solvable.attention import self_attention as sa
+from solvable.numerics.results import Result
 from tests.corner import Corner
 
 row = functools.partial(Corner, "solvable.attention.self_attention")
@@ -13,6 +14,8 @@ ONE = sa.LinearMap.conditioned(dim=1, strength=0.2)
 SKEW = sa.LinearMap.conditioned(dim=4, condition=1e6, spread=1.0)
 FLAT = sa.LinearMap(np.eye(2), np.eye(2), 0.1)
 LOUD = sa.LinearMap.conditioned(dim=3, noise=100.0)
+SIX = sa.LinearMap(np.eye(6), np.eye(6), 0.1)
+SILENT = sa.LinearMap.conditioned(dim=3, strength=100.0, noise=0.0)
 STRONG = sa.LinearMap.conditioned(dim=3, strength=100.0)
 ONE_OUTPUT = sa.LinearMap.conditioned(dim=6, outputs=1, strength=0.5)
 
@@ -48,118 +51,102 @@ def layer(square, length, expected, words, task=FLAT, own=False, **options):
 
 
 PATH = {"excess_risk": 1e-7, "score_norm": 1e-7, "imbalance": 1e-6}
-PEAKED = {"code": int(sa.AttentionResult.PEAKED)}
-RANDOM = {"init": "random"}
+PEAKED, SHORT = ({"code": int(one)} for one in (sa.AttentionResult.PEAKED, sa.AttentionResult.SHORT))
+RANDOM = full(1.5, 20, init="random")
+SCALED = sa.PreconditionedDescent("scaled", 0.5, 100, init="random", damping=0.5)
+
+
+def path(words, task, algorithm, **options):
+    """The population's path from the start of every run, exact."""
+    places = [0, algorithm.steps // 5, algorithm.steps]
+    return row("population", words, task, algorithm, "agrees", given=True, at=places, share=PATH, **options)
+
+
+def rate(words, task, algorithm, expected="agrees", **options):
+    """The last ratio of the excess risks of a run on the population."""
+    options = {"share": {"rate": 0.03}, "given": True, "at": [algorithm.steps], **options}
+    return row("local_rate", words, task, algorithm, expected, **options)
+
+
+def start(words, task, length, expected="agrees", share=0.2, **options):
+    """The spectral start on a sequence."""
+    options = {
+        "shared": {"context_length": length},
+        "share": {"start_excess_risk": share},
+        "replicates": 400,
+        **options,
+    }
+    return row("spectral_start", words, task, full(0.5), expected, at=[0], **options)
+
 
 ROWS = [
+    path("one dimension, a start of size 1e-6", ONE, full(1.0, 200, init="random", init_scale=1e-6)),
+    path("condition number 1e6, no preconditioner", SKEW, sa.PreconditionedDescent("none", 1.0, 200, init="random")),
+    path("a signal of 100, rate 1e-3", STRONG, full(1e-3, 50, init="random")),
     row(
         "population",
-        "one dimension, start of size 1e-6",
-        ONE,
-        full(1.0, 200, init="random", init_scale=1e-6),
-        "agrees",
-        given=True,
-        at=[0, 20, 200],
-        share={"excess_risk": 1e-6, "score_norm": 1e-6},
-    ),
-    row(
-        "population",
-        "condition number 1e6, no preconditioner",
-        SKEW,
-        sa.PreconditionedDescent("none", 1.0, 200, init="random"),
-        "agrees",
-        given=True,
-        at=[0, 20, 200],
-        share=PATH,
-    ),
-    row(
-        "population",
-        "signal 100 times the tokens, one step of rate 1e-3",
-        STRONG,
-        full(1e-3, 50, init="random"),
-        "agrees",
-        given=True,
-        at=[0, 10, 50],
-        share=PATH,
-    ),
-    row(
-        "population",
-        "one token more than dimensions",
+        "12 tokens in five dimensions, after training",
         DEFAULT,
-        full(1.5, 20, init="random"),
-        "agrees",
-        shared={"context_length": 6},
+        full(0.3, 60, init="random"),
+        "heuristic",
+        shared={"context_length": 12},
+        given=True,
+        at=[60],
+        share={"train_loss": 0.1},
+        differs=True,
+    ),
+    row(
+        "population",
+        "random starts of size 1000",
+        DEFAULT,
+        full(1.0, 20, init="random", init_scale=1000.0),
+        "code",
         given=True,
         at=[20],
         share={"excess_risk": 0.5},
+        code=int(Result.NONFINITE),
     ),
     row(
-        "local_rate",
-        "one output in six dimensions",
-        ONE_OUTPUT,
-        full(0.5, 60, init="random"),
-        "agrees",
-        given=True,
-        at=[60],
-        share={"rate": 0.01},
-    ),
-    row(
-        "local_rate",
-        "rate at 0.95 of where the loss diverges",
+        "population",
+        "20 (d + 1) tokens, while it trains",
         DEFAULT,
-        full(0.95 / 0.2, 400, balance=0.1, init="random"),
+        RANDOM,
         "agrees",
+        shared={"context_length": 120},
         given=True,
-        at=[400],
-        share={"rate": 0.01},
+        at=[0, 5],
+        share={"excess_risk": 0.2, "train_loss": 0.2},
+        replicates=100,
     ),
-    row(
-        "local_rate",
-        "scaled steps of 1/2",
-        DEFAULT,
-        sa.PreconditionedDescent("scaled", 0.5, 40, init="random"),
-        "agrees",
-        given=True,
-        at=[40],
-        within={"rate": 0.01},
+    rate("one output in six dimensions", ONE_OUTPUT, full(0.3, 60, init="random")),
+    rate("rate at 0.95 of where the loss diverges", DEFAULT, full(4.75, 400, balance=0.1, init="random")),
+    rate("scaled steps of 1/2, damped by 1/2", DEFAULT, SCALED),
+    rate(
+        "three steps, far from the solution", DEFAULT, full(1.0, 3, init="random"), "code", code=int(Result.MAX_STEPS)
     ),
-    row(
-        "spectral_start",
-        "noise 1000 times the signal",
-        LOUD,
-        full(0.5),
-        "agrees",
-        shared={"context_length": 200},
-        at=[0],
-        share={"start_excess_risk": 0.05},
-        replicates=400,
-    ),
-    row(
-        "spectral_start",
-        "one token more than dimensions",
-        DEFAULT,
-        full(0.5),
-        "agrees",
-        shared={"context_length": 6},
-        at=[0],
-        share={"start_excess_risk": 0.5},
-        replicates=400,
-    ),
-    row(
-        "spectral_start",
-        "two tokens in one dimension",
-        ONE,
-        full(0.5),
-        "agrees",
-        shared={"context_length": 2},
-        at=[0],
-        share={"start_excess_risk": 0.5},
-        replicates=400,
-    ),
+    start("noise 1000 times the signal", LOUD, 200),
+    start("a signal of 100 without noise", SILENT, 200),
+    start("one token more than dimensions", DEFAULT, 6, "code", **SHORT),
+    start("two tokens in one dimension", ONE, 2, "code", **SHORT),
+    start("20 (d + 1) tokens", DEFAULT, 120),
     layer(0.25, 100, "code", "squared score norm 1/4 at 100 tokens", **PEAKED),
     layer(0.49, 100, "code", "squared score norm 0.49 at 100 tokens", **PEAKED),
     layer(4.0, 100, "code", "squared score norm 4", **PEAKED),
     layer(1e-6, 6, "agrees", "six tokens, score 0.001"),
     layer(0.1, 30, "agrees", "squared score norm 0.1 at 30 tokens"),
     layer(0.2, 400, "agrees", "squared score norm 0.2 at 400 tokens"),
+    layer(0.05, 100, "agrees", "squared score norm 0.05, own sequence of 100 tokens", own=True),
+    layer(0.1, 100, "code", "squared score norm 0.1, own sequence of 100 tokens", task=SIX, own=True, **PEAKED),
+    row(
+        "context",
+        "without given, at the spectral start",
+        DEFAULT,
+        sa.PreconditionedDescent(steps=1, renormalize=True),
+        "heuristic",
+        shared={"context_length": 400},
+        at=[0],
+        share={"fresh_excess_risk": 0.05, "train_loss": 0.02},
+        differs=True,
+        replicates=100,
+    ),
 ]

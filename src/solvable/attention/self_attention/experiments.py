@@ -221,7 +221,7 @@ class Floor(LinearMapExperiment, Measured):
     def predicted(self, runs: Sweep) -> Predicted:
         """The spectral start's error, that of a fresh context at the parameters reached, and the slope -1 of both."""
         task, algorithm, sizes = self.task(), self.algorithm(), self.coordinates()["samples"]
-        begun = [sa.predict(task, algorithm, context_length=n, theory="spectral_start") for n in sizes]
+        begun = [sa.predict(task, algorithm, context_length=n, theory="spectral_start", throw=False) for n in sizes]
         reached = [
             sa.predict(task, algorithm, context_length=n, theory="context", given=one, throw=False)
             for n, one in zip(sizes, runs.outcomes, strict=True)

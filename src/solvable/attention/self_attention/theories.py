@@ -10,12 +10,15 @@ import numpy as np
 from solvable.lab.declare.theory import Predicted, Status, Theory
 
 NEXT = 0.2  # the largest share of order 1/n^2 in order 1/n: measured errors of the law stay below it
+ARRIVED = 1e-3  # of the excess risk of the zero map: nearer to the solution steps are linear
+FAR = " (the excess risk at the end exceeds 1e-3 of that of the zero map, where steps are not linear yet)"
 ALONE = " (fresh_context_length alone leaves out the own sequence, on which the law sets in later)"
 
 
-def population(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
+def population(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
     """The whole path, from the start of each run; without runs from the spectral start."""
     from solvable.attention.self_attention.factors import trajectories
+    from solvable.numerics.results import Result
 
     if runs is None and algorithm.init == "random":
         raise ValueError(
@@ -27,12 +30,20 @@ def population(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) ->
     # a spectral start is a solution already and has no speed
     once = {} if runs is None else {name: found[name] for name in ("rate", "iterations")}
     path = {name: np.asarray(found[name])[:, at] for name in ("excess_risk", "score_norm", "imbalance")}
-    return {**path, "train_loss": path["excess_risk"] + _noise(task), **once}
+    values = {**path, "train_loss": path["excess_risk"] + _noise(task), **once}
+    length = lengths["context_length"]
+    unsure = dict.fromkeys(values, Status("heuristic", "reconstruction")) if length and _short(task, length) else {}
+    finite = np.isfinite(np.asarray(found["excess_risk"])[:, : at[-1] + 1]).all(axis=1)
+    return Predicted(values, np.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE)), status=unsure)
 
 
-def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
+def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
     """The rate near the state at the end; without runs near the spectral start."""
+    import jax
+
     from solvable.attention.self_attention.factors import local_rates
+    from solvable.attention.self_attention.population import excess_of
+    from solvable.numerics.results import Result
 
     if algorithm.value == "closed_form":
         what = "value='closed_form', which solves the population's problem in one step"
@@ -42,11 +53,16 @@ def local_rate(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) ->
         accepted = "balance=0, or preconditioner='full'"
         raise _silent("local_rate", f"{what}, whose steps mix error and imbalance", accepted)
     ends = _solution(task, algorithm) if runs is None else runs.need("parameters")
-    return {"rate": local_rates(dataclasses.replace(algorithm, steps=1), task, ends)}
+    excess = jax.vmap(excess_of, (0, 0, None, None))(ends.value, ends.score, task.matrix, task.covariance)
+    far = np.asarray(excess) > ARRIVED * 0.5 * np.sum((task.matrix @ task.covariance) * task.matrix)
+    codes = np.where(far, int(Result.MAX_STEPS), int(Result.SUCCESSFUL))
+    return Predicted({"rate": local_rates(dataclasses.replace(algorithm, steps=1), task, ends)}, codes, detail=FAR)
 
 
-def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> dict[str, Any]:
+def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
     """The excess risk of the spectral start on `context_length` tokens."""
+    from solvable.attention.self_attention.results import AttentionResult
+
     if algorithm.init != "spectral" or algorithm.value != "descent":
         what = f"init={algorithm.init!r} with value={algorithm.value!r}"
         raise _silent("spectral_start", what, "init='spectral', value='descent'")
@@ -59,7 +75,8 @@ def spectral_start(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any
     outputs, dim = task.matrix.shape
     # At^T At = Bt^T Bt = diag(s)
     found = task.noise**2 * outputs * dim + values.sum() ** 2 + values @ values
-    return {"start_excess_risk": found / (2.0 * length)}
+    code = AttentionResult.SHORT if _short(task, length) else AttentionResult.SUCCESSFUL
+    return Predicted({"start_excess_risk": found / (2.0 * length)}, int(code))
 
 
 def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Predicted:
@@ -90,6 +107,11 @@ def context(task: Any, algorithm: Any, runs: Any, at: Any, **lengths: Any) -> Pr
     # training starts at the spectral start of a sequence, which has an excess risk of order 1/n too
     status = dict.fromkeys(values, Status("heuristic", "derived")) if runs is None else {}
     return Predicted(values, result, detail=ALONE if "train_loss" in values else "", status=status)
+
+
+def _short(task: Any, length: int) -> bool:
+    """Whether the next order of what is estimated on n tokens, 4 (d + 1)/n of the first (measured), exceeds a fifth."""
+    return 4.0 * (task.matrix.shape[1] + 1) > NEXT * length
 
 
 def _silent(theory: str, what: str, accepted: str) -> ValueError:
