@@ -29,14 +29,14 @@ def balanced(square, dim=2, stretch=1.0):
     return sa.Parameters(stretch * square**-0.5 * np.eye(dim), square**0.5 * np.eye(dim))
 
 
-def layer(square, length, expected, words, task=FLAT, own=False, **options):
+def layer(square, length, expected, corner, task=FLAT, own=False, **options):
     """A fixed layer on contexts of `length` tokens; with `own` on its own sequence too."""
     state = balanced(square, len(task.matrix))
     lengths = {"context_length": length} if own else {"fresh_context_length": length}
     names = ("fresh_excess_risk", "effective_share", *(("train_loss",) if own else ()))
     return row(
         "context",
-        words,
+        corner,
         task,
         full(0.5),
         expected,
@@ -56,19 +56,19 @@ RANDOM = full(1.5, 20, init="random")
 SCALED = sa.PreconditionedDescent("scaled", 0.5, 100, init="random", damping=0.5)
 
 
-def path(words, task, algorithm, **options):
+def path(corner, task, algorithm, **options):
     """The population's path from the start of every run, exact."""
     places = [0, algorithm.steps // 5, algorithm.steps]
-    return row("population", words, task, algorithm, "agrees", given=True, at=places, share=PATH, **options)
+    return row("population", corner, task, algorithm, "agrees", given=True, at=places, share=PATH, **options)
 
 
-def rate(words, task, algorithm, expected="agrees", **options):
+def rate(corner, task, algorithm, expected="agrees", **options):
     """The last ratio of the excess risks of a run on the population."""
     options = {"share": {"rate": 0.03}, "given": True, "at": [algorithm.steps], **options}
-    return row("local_rate", words, task, algorithm, expected, **options)
+    return row("local_rate", corner, task, algorithm, expected, **options)
 
 
-def start(words, task, length, expected="agrees", share=0.2, **options):
+def start(corner, task, length, expected="agrees", share=0.2, **options):
     """The spectral start on a sequence."""
     options = {
         "shared": {"context_length": length},
@@ -76,7 +76,7 @@ def start(words, task, length, expected="agrees", share=0.2, **options):
         "replicates": 400,
         **options,
     }
-    return row("spectral_start", words, task, full(0.5), expected, at=[0], **options)
+    return row("spectral_start", corner, task, full(0.5), expected, at=[0], **options)
 
 
 ROWS = [

@@ -161,6 +161,48 @@ def test_steps_are_answered_for_while_they_are_stable(rate, step):
     assert np.isnan(predicted.norm[code]).all()
 
 
+def test_fixed_steps_that_overshoot_have_no_law():
+    """At rate 1e4 the first step gains 100 units of margin, of which 4000 steps would gain 17."""
+    task, at = ts.EqualScores(), [400, 4000]
+    for rate, code in ((1e4, ts.SelectionResult.OVERSHOT), (20.0, Result.SUCCESSFUL)):
+        algorithm = ts.MirrorDescent(2.0, rate, 4000, "fixed")
+        outcome = ts.simulate(task, algorithm, key=jax.random.key(1), replicates=4, init_scale=0.1, at=at)
+        for theory, name in (("excess_loss", "scaled_excess"), ("max_margin", "divergence")):
+            predicted = ts.predict(task, algorithm, theory=theory, given=outcome, throw=False)
+            assert np.all(predicted.result == code)
+            assert np.isnan(predicted.present()[name]).all() == (code != 0)
+        away = np.abs(outcome.scaled_excess[:, -1] - 1.0)
+        assert np.all(away > 0.2) if code else np.all(away < 0.1)
+
+
+def test_polyak_steps_that_oscillate_saturate_more_slowly():
+    task, algorithm = ts.EqualScores(), ts.MirrorDescent(step="polyak", steps=4000, polyak_constant=0.1)
+    outcome = ts.simulate(task, algorithm, key=jax.random.key(0), replicates=10, init_scale=1.0)
+    assert np.all(outcome.gap_slope > -5.0)
+    predicted = ts.predict(task, algorithm, theory="polyak", given=outcome, throw=False)
+    assert np.all(predicted.result == ts.SelectionResult.OSCILLATING)
+    assert np.isnan(predicted.gap_slope).all()
+    assert ts.predict(task, algorithm, theory="polyak").status["gap_slope"].claim == "heuristic"
+
+
+def test_between_the_two_laws_the_direction_has_no_rate():
+    algorithm, outcome = run(1.5, 2000, replicates=12)
+    predicted = ts.predict(TASK, algorithm, theory="rate", given=outcome, throw=False)
+    assert np.all(predicted.result == ts.SelectionResult.OSCILLATING)
+    assert np.isnan(predicted.divergence_slope).all()
+    assert ts.predict(TASK, algorithm, theory="rate").status["divergence_slope"].claim == "heuristic"
+    algorithm, outcome = run(1.5, 2000, 10.0, replicates=12)
+    predicted = ts.predict(TASK, algorithm, theory="rate", given=outcome)
+    assert predicted.status["divergence_slope"].claim == "asymptotic"
+    np.testing.assert_allclose(np.median(outcome.divergence_slope), -2.0, atol=0.15)
+
+
+def test_a_direction_that_is_met_from_the_start_has_no_slope():
+    outcome = ts.simulate(ts.RandomSelection(1, 2, 5), ts.MirrorDescent(steps=400), replicates=2)
+    assert np.isnan(outcome.divergence_slope).all()
+    assert np.all(outcome.divergence[:, -1] < 1e-20)
+
+
 def test_what_is_claimed_of_the_growth_without_a_run():
     def claim(algorithm):
         return ts.predict(TASK, algorithm, theory="growth").status["norm"].claim

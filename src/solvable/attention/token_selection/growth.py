@@ -13,11 +13,16 @@ c = |A^T lambda|_q / sum_j lambda_j |a_j|_q (derived here).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
+from solvable.attention.token_selection.geometry import power_norm
+from solvable.attention.token_selection.gradients import stable_gradients
 from solvable.attention.token_selection.max_margin import MaxMargin
 from solvable.attention.token_selection.task import SelectionProblem
 
@@ -66,3 +71,20 @@ def growth_laws(
     lacks, exceeds = (np.cumsum(rates * part) * (1.0 - of.share) * power for part in (~small, added))
     laws = np.where(small & (lacks <= NEAR * summed), 1.0, np.nan)
     return np.where(exceeds <= NEAR * of.share * summed, of.share, laws) if lasting else laws
+
+
+def first_gains(algorithm: Any, runs: Any) -> Float[np.ndarray, "R"]:
+    """The units of margin that a fixed step gains from W = 0: (eta |G|_q)^(1/(p-1)) / |W_mm|_p."""
+    p, rate = algorithm.p, float(algorithm.summed_rates(np.array([1]))[0])
+    sizes = np.asarray(_sizes(algorithm.loss, p / (p - 1.0), runs.problem), np.float64)
+    return (rate * sizes) ** (1.0 / (p - 1.0)) / runs.limit.norm
+
+
+@eqx.filter_jit
+def _sizes(loss: Any, q: float, problems: Any) -> Any:
+    def one(problem: Any) -> Any:
+        zero = jnp.zeros((problem.tokens.shape[-1],) * 2, problem.tokens.dtype)
+        gradient, log_scale = stable_gradients(problem, zero, problem.decoder, loss).weights
+        return jnp.exp(log_scale) * power_norm(gradient, q)
+
+    return jax.vmap(one)(jax.tree_util.tree_map(jnp.asarray, problems))
