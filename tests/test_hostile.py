@@ -20,6 +20,7 @@ from solvable.attention import self_attention as sa
 from solvable.attention import single_location as sl
 from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
+from solvable.bags import AttentionClassifier, Bags, PooledClassifier, SingleLocationRegressor
 from solvable.networks import diagonal as dn
 from solvable.numerics.minimum_norm import minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result, SolveError
@@ -62,6 +63,7 @@ def shared() -> dict[str, Any]:
         "batch": batch,
         "pooled": st.PooledLinear("square", 0.1),
         "fitted": st.PooledLinear("square", 0.1).train(batch),
+        "classifier": AttentionClassifier(head="linear").fit(TOKENS, SIGNS),
         "random": ts.RandomSelection(6, 8, 10).sample(key),
     }
 
@@ -79,9 +81,14 @@ def case(function: Callable[..., Any], *positional: str, taken: Any = None, scik
     return made
 
 
-ALSO = {"problem": ("task",), "init": ("weights",)}  # by what other word a sentence may name an argument
+ALSO = {
+    "values": ("offsets",),
+    "problem": ("task",),
+    "init": ("weights",),
+}  # by what other word a sentence may name an argument
 ONE_AXIS = ("one axis more",)  # any shape is taken
 ANY_SHAPE = (*ONE_AXIS, "empty")
+WORDS_OR_DATES = ("text", "dates", "spans")
 TO_THE_END = (*ANY_SHAPE, "infinity")
 NUMBER_OR_ARRAY = ("list", "flag")
 ENTRYWISE = (*ANY_SHAPE, "NaN", "infinity")  # a map of entries, which keeps what is not finite
@@ -102,6 +109,31 @@ CASES: dict[str, Callable[[], Call]] = {
     "mirror_map": case(optim.mirror_map, weights=X, p=2.5, taken={"weights": ENTRYWISE}),
     "inverse_mirror_map": case(optim.inverse_mirror_map, dual=X, p=2.5, taken={"dual": ENTRYWISE}),
     "mirror_descent": case(optim.mirror_descent, learning_rate=0.1, p=2.0, normalize=True),
+    # bags
+    "Bags": case(
+        Bags,
+        values=X,
+        offsets=np.array([0, 3, 12]),
+        ids=np.array([3, 4]),
+        labels=np.array([0, 1]),
+        token_labels=np.arange(12) % 2,
+        taken={"ids": WORDS_OR_DATES, "labels": ("text",), "token_labels": ("text", "NaN")},
+    ),
+    "AttentionClassifier.fit": case(
+        AttentionClassifier(head="linear").fit,
+        X=TOKENS,
+        y=SIGNS,
+        sample_weight=np.ones(12),
+        taken={"y": ("text",)},
+        scikit=("sample_weight",),
+    ),
+    "PooledClassifier.fit": case(PooledClassifier().fit, X=TOKENS, y=SIGNS, taken={"y": ("text",)}),
+    "SingleLocationRegressor.fit": case(SingleLocationRegressor().fit, X=TOKENS, y=Y),
+    "AttentionClassifier.predict": case(lambda **given: shared()["classifier"].predict(**given), X=TOKENS),
+    "AttentionClassifier.attention": case(lambda **given: shared()["classifier"].attention(**given), X=TOKENS),
+    "AttentionClassifier.score": case(
+        lambda **given: shared()["classifier"].score(**given), X=TOKENS, y=SIGNS, taken={"y": ("text",)}, scikit=("y",)
+    ),
     # self-attention
     "RegressionProblem": case(sa.RegressionProblem, tokens=X, targets=X),
     "LinearMap": case(sa.LinearMap, matrix=np.eye(2, 3), covariance=np.eye(3), noise=0.1),

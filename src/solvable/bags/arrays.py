@@ -34,6 +34,8 @@ def given(X: Any, name: str = "X") -> Any:
         X = list(X)
     if isinstance(X, list | tuple):
         return _listed(X, name)
+    if not hasattr(X, "shape") and not hasattr(X, "__iter__"):
+        raise ValueError(f"{name} is {type(X).__name__}; accepted: {LISTED}")
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype):
         unmasked(name, X)
@@ -140,6 +142,8 @@ def column(name: str, values: Any, *, dates: bool = False, nan: bool = False) ->
         gone = [i for i, value in enumerate(array) if _is_missing(value)]
         if gone:
             raise ValueError(f"{name}[{gone[0]}] is {array[gone[0]]}; accepted: {name} without missing values")
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        raise ValueError(f"{name} holds an infinite number; accepted: numbers, words or flags")
     return array
 
 
