@@ -18,7 +18,7 @@ def given(X: Any, name: str = "X") -> Any:
     An xarray.DataArray becomes its array (its dims in their order), a pandas.Series of arrays a list. Refused is what
     would be taken for other numbers than it stands for, or fail far from here.
 
-    Raises: ValueError naming the argument, what it is and what is accepted.
+    Raises: ValueError, or TypeError for what is no array and no list, naming the argument and what is accepted.
     """
     if hasattr(X, "toarray"):  # sparse matrices, which are mappings at times, are refused where bags are made
         return X
@@ -35,7 +35,7 @@ def given(X: Any, name: str = "X") -> Any:
     if isinstance(X, list | tuple):
         return _listed(X, name)
     if not hasattr(X, "shape") and not hasattr(X, "__iter__"):
-        raise ValueError(f"{name} is {type(X).__name__}; accepted: {LISTED}")
+        raise TypeError(f"{name} is a {type(X).__name__}; accepted: {LISTED}")
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype):
         unmasked(name, X)
