@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from solvable import lab
+from solvable.cli import running
 from solvable.lab import style
+from tests.lab import hostile
 from tests.lab.toy import Ceiling, Decay, SampleMean, TheoryOnly
 
 
@@ -146,3 +148,22 @@ def test_saved_files_and_no_pyplot(data, tmp_path, monkeypatch):
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert paths[1].read_bytes().startswith(b"%PDF")
     assert "matplotlib.pyplot" not in sys.modules
+
+
+class Undrawable(SampleMean):
+    """An experiment whose picture fails."""
+
+    name = "toy/undrawable"
+
+    @classmethod
+    def draw(cls, panel, axes, dataset):
+        raise ZeroDivisionError("no pen")
+
+
+def test_a_drawing_that_fails_is_a_warning_and_the_numbers_are_answered(tmp_path, monkeypatch):
+    hostile.install(monkeypatch, __name__)
+    with pytest.warns(UserWarning, match="no figure: ZeroDivisionError while drawing toy_undrawable.png: no pen"):
+        answer = running.run("toy/undrawable", ["samples=4"], None, str(tmp_path), replicates=4)
+    assert (answer.code, answer.document["figures"]) == (0, [])
+    assert answer.document["comparisons"]
+    assert lab.open(tmp_path, Undrawable).sizes["replicate"] == 4
