@@ -40,7 +40,7 @@ class Hostile(toy.SampleMean):
 def install(monkeypatch: pytest.MonkeyPatch, *modules: str) -> None:
     """The experiments of these modules are the installed ones."""
     points = [SimpleNamespace(value=module) for module in modules]
-    monkeypatch.setattr(registry, "entry_points", lambda group: points)
+    monkeypatch.setattr(registry, "entry_points", lambda group, name=None: points)
 
 
 def written(factory: pytest.TempPathFactory) -> document.Report:
