@@ -34,7 +34,7 @@ def given(X: Any, name: str = "X") -> Any:
         X = list(X)
     if isinstance(X, list | tuple):
         return _listed(X, name)
-    if not hasattr(X, "shape") and not hasattr(X, "__iter__"):
+    if not any(hasattr(X, name) for name in ("shape", "__iter__", "__array__")):
         raise TypeError(f"{name} is a {type(X).__name__}; accepted: {LISTED}")
     dtype = getattr(X, "dtype", None)
     if isinstance(dtype, np.dtype):
