@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
@@ -128,10 +129,6 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         nothing = np.empty(len(bags))
         return np.concatenate(list(Memory(bags, nothing, nothing).each(lambda block: work(block.bags))))
 
-    def _scores(self, X: Any) -> np.ndarray:
-        fitted = self._fitted()
-        return self._mapped(X, lambda bags: fitted.head.scores(fitted.pooling.features(bags)))
-
     def _fitted(self) -> Fit:
         check_is_fitted(self, "_fit")
         return self._fit
@@ -154,16 +151,17 @@ class _Classifier(ClassifierMixin, _BagEstimator):
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The score of each bag, (n,): positive for `classes_[1]`."""
-        return self._scores(X)
+        """The log odds of `classes_[1]`, (n,): positive where its probability is above one half."""
+        fitted = self._fitted()
+        return self._mapped(X, lambda bags: fitted.head.log_odds(fitted.pooling.features(bags)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of `classes_`, (n, 2)."""
-        positive = self._fitted().head.probabilities(self.decision_function(X))
+        positive = expit(self.decision_function(X))
         return np.stack([1.0 - positive, positive], axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each bag by the sign of its score, (n,)."""
+        """The more probable class of each bag, (n,)."""
         positive = self.decision_function(X) > 0.0
         return self.classes_[positive.astype(int)]
 
@@ -196,9 +194,9 @@ class AttentionClassifier(_Attention, _Classifier):
     tokens. The features of all `pooling`s are standardised, clipped at `clip`, and given to a ridge-penalised head. The
     two steps are those of arXiv:2509.25153; the balance, the scale, the other poolings and the head are ours.
 
-    `predict` goes by the sign of `decision_function`, as a support vector machine does; with rare positives the
-    probabilities, Platt's of leave-one-out scores for the square loss, cross one half elsewhere. `class_weight` and
-    `sample_weight` count bags as that many copies, in the probabilities too.
+    `decision_function` are the log odds of `predict_proba`, Platt's of leave-one-out scores (a linear head with the
+    logistic loss has its own), and `predict` is the more probable class. `class_weight` and `sample_weight` count bags
+    as that many copies, in the probabilities too: "balanced" answers as where both classes are equally frequent.
 
     Arguments
         pooling: poolings side by side, of "attention", "min", "max", "mean".
@@ -327,7 +325,8 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The target of each bag, (n,)."""
         fitted = self._fitted()
-        return fitted.target_mean + fitted.target_deviation * self._scores(X)
+        scores = self._mapped(X, lambda bags: fitted.head.scores(fitted.pooling.features(bags)))
+        return fitted.target_mean + fitted.target_deviation * scores
 
     def _recipe(self) -> Recipe:
         return _recipe(self, queries=self.queries, sharpness=self.sharpness, regression=True)

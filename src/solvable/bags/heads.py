@@ -19,13 +19,14 @@ from scipy.special import expit
 MAX_STEPS = 100
 TOLERANCE = 1e-10
 MAX_KERNEL_BAGS = 20_000
+SLIGHT = 1e-6  # the slope, a deviation of the scores, where held-out scores give no reason for one
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
     """A fitted head: f(x) = k(x, anchors) weights + bias, or <x, weights> + bias where `anchors` is None.
 
-    `slope` and `shift` map f to a probability, expit(slope f + shift); `widths` are the varying features of each block.
+    `slope` and `shift` map f to log odds, slope f + shift; `widths` are the varying features of each block.
     """
 
     anchors: np.ndarray | None
@@ -47,9 +48,9 @@ class Head:
         ]
         return np.concatenate(parts) + self.bias
 
-    def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """The probability of the positive class for scores f, (n,)."""
-        return expit(self.slope * scores + self.shift)
+    def log_odds(self, features: np.ndarray) -> np.ndarray:
+        """log p/(1 - p), p the probability of the positive class, (n,)."""
+        return self.slope * self.scores(features) + self.shift
 
 
 def fit_head(
@@ -66,8 +67,9 @@ def fit_head(
 ) -> Head:
     """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) in equal blocks.
 
-    Probabilities: for the logistic loss expit(f); for the square loss Platt's sigmoid of the leave-one-out scores,
-    which have a closed form; `held_out` (n,) is the share of each bag's weight that is left out, all by default.
+    Probabilities: expit(f) for a linear head with the logistic loss; else Platt's sigmoid of the leave-one-out scores,
+    which have a closed form, as the RBF head passes near every training bag whatever the weights; `held_out` (n,) is
+    the share of each bag's weight that is left out, all by default.
 
     Raises: ValueError when the n x n kernel of "rbf" would be too large.
     """
@@ -92,7 +94,8 @@ def fit_head(
         root = np.sqrt(sum(widths))
         solution, bias, scores = solve_primal(features / root, targets, C * weights, loss, left_out)
         solution = solution / root
-    slope, shift = sigmoid(scores, targets, weights) if calibrated and loss == "square" else (1.0, 0.0)
+    calibrated = calibrated and (loss == "square" or kind == "rbf")
+    slope, shift = sigmoid(scores, targets, weights) if calibrated else (1.0, 0.0)
     return Head(anchors, solution, float(bias), slope, shift, widths)
 
 
@@ -118,17 +121,17 @@ def solve_dual(
     """(coefficients, bias, leave-one-out scores) of the minimiser in the span of the kernel; strengths are C weight.
 
     Each Newton step is a weighted least-squares fit: (K + diag(1/c)) a + b = z and sum a = 0, with curvatures c and
-    working responses z; for the square loss the first one is the answer. Without the share s_i of bag i its score is
-    then t_i - a_i/(s_i H_ii + (1 - s_i) c_i), with H the inverse of that bordered matrix.
+    working responses z = f + a/c; for the square loss the first one is the answer. Without the share s_i of bag i its
+    score is then z_i - a_i/(s_i H_ii + (1 - s_i) c_i), with H the inverse of that bordered matrix: exact for the square
+    loss, whose z are the targets, and for the logistic loss as the others' curvatures would not change.
     """
     if loss == "square":
         inverse = np.linalg.inv(kernel + np.diag(1.0 / strengths))
         column = inverse.sum(axis=1)
         bias = (column @ targets) / column.sum()
         coefficients = inverse @ targets - bias * column
-        diagonal = np.diagonal(inverse) - column**2 / column.sum()
-        held = left_out * diagonal + (1.0 - left_out) * strengths
-        return coefficients, float(bias), targets - coefficients / np.maximum(held, 1e-300)
+        held = _left_out(inverse, strengths, left_out)
+        return coefficients, float(bias), targets - coefficients / held
     coefficients, bias, scores = np.zeros(len(targets)), 0.0, np.zeros(len(targets))
 
     def objective(coefficients: np.ndarray, scores: np.ndarray, bias: float) -> float:
@@ -152,14 +155,26 @@ def solve_dual(
         change = np.max(np.abs(trial_scores - scores))
         coefficients, bias, scores = trial, trial_bias, trial_scores
         if change <= TOLERANCE * (1.0 + np.max(np.abs(scores))):
-            return coefficients, float(bias), scores
+            curvatures, _ = _working(targets, strengths, scores)
+            held = _left_out(np.linalg.inv(kernel + np.diag(1.0 / curvatures)), curvatures, left_out)
+            return coefficients, float(bias), scores + coefficients * (1.0 / curvatures - 1.0 / held)
     raise _not_converged()
+
+
+def _left_out(inverse: np.ndarray, curvatures: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """s_i H_ii + (1 - s_i) c_i of `solve_dual`, from the inverse of K + diag(1/c)."""
+    column = inverse.sum(axis=1)
+    diagonal = np.diagonal(inverse) - column**2 / column.sum()
+    return np.maximum(share * diagonal + (1.0 - share) * curvatures, 1e-300)
 
 
 def solve_primal(
     features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str, left_out: np.ndarray | float = 1.0
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """(weights, bias, leave-one-out scores) for a linear head, by the normal equations of the features."""
+    """(weights, bias, scores) for a linear head, by the normal equations of the features; see `solve_dual`.
+
+    The scores are those of leave-one-out for the square loss, and those of the fit for the logistic one.
+    """
     state, statistics = minimise(
         lambda state: newton_statistics(features, targets, strengths, loss, state), features.shape[1] + 1, loss
     )
@@ -243,8 +258,8 @@ def held_out_scores(scores: np.ndarray, targets: np.ndarray, leverage: np.ndarra
 def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
     """Platt's (slope >= 0, shift): maximum likelihood of expit(slope f + shift), targets drawn in by his prior.
 
-    A slope below 0 would say that higher scores mean the other class, which held-out noise can suggest; it is held at
-    0 and the probability is then the positives' share.
+    A slope below 0 would say that higher scores mean the other class, which held-out noise can suggest; the probability
+    is then the positives' share but for a slope of 1e-6, which keeps the order.
     """
     positive = targets > 0.0
     up, down = weights[positive].sum(), weights[~positive].sum()
@@ -270,8 +285,8 @@ def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tup
             break
     else:
         raise _not_converged()
-    slope = point[0] / spread
-    return (float(slope), float(point[1] - slope * centre)) if slope > 0.0 else (0.0, base)
+    slope, level = (point[0], point[1]) if point[0] > SLIGHT else (SLIGHT, base)
+    return float(slope / spread), float(level - slope / spread * centre)
 
 
 def _working(targets: np.ndarray, strengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
