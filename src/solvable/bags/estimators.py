@@ -145,7 +145,8 @@ class _Classifier(ClassifierMixin, _BagEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit on bags and labels of two values; see the class for what X may be.
 
-        Raises: ValueError naming the argument, the bag and what is accepted.
+        Raises: ValueError naming the argument, the bag and what is accepted; or a feature that has one value in each
+        bag and predicts the labels by itself, as a label or an id does.
         """
         self._learn(X, y, sample_weight, self._recipe())
         return self

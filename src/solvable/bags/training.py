@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from solvable.bags import heads, passes
+from solvable.bags import heads, leakage, passes
 from solvable.bags.container import Bags, unchecked
 from solvable.bags.passes import Block, Group
 from solvable.numerics.threads import one_blas_thread
@@ -128,13 +128,16 @@ class Coded:
 def fit(source: Any, recipe: Recipe) -> Fit:
     """Four reads: moments and the first step; the query; its scale; the features. Then the head.
 
+    A fifth, of one token a bag, where a feature has one value in each bag, which may give the labels away.
+
     With `bounded_memory` the features are not kept, and the head reads once a Newton step and once for its
     probabilities.
 
-    Raises: ValueError naming what is wrong with labels or weights.
+    Raises: ValueError naming what is wrong with labels or weights, or a feature that predicts the labels by itself.
     """
-    totals = _first_pass(source, recipe.regression)
+    totals, constant_within = _first_pass(source, recipe.regression)
     coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
+    _refuse_leakage(source, constant_within, coded)
     total = reduce(add, coded.groups)
     mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
     constant = ~np.isfinite(deviation)
@@ -165,10 +168,17 @@ def fit(source: Any, recipe: Recipe) -> Fit:
     return Fit(pooling, head, coded.classes, coded.target_mean, coded.target_deviation)
 
 
-def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
-    """The moments of each label's bags, or of all bags in a regression."""
+def _first_pass(source: Any, regression: bool) -> tuple[dict[Any, Group], list[np.ndarray]]:
+    """The moments of each label's bags, or of all bags in a regression; and which features are constant within bags.
 
-    def gather(block: Block) -> dict[Any, Group]:
+    The latter of every block that has bags of several tokens.
+    """
+
+    def gather(block: Block) -> tuple[dict[Any, Group], np.ndarray | None]:
+        counted = block.weights > 0.0
+        return moments(block), leakage.constant_within(block.bags if counted.all() else block.bags[counted])
+
+    def moments(block: Block) -> dict[Any, Group]:
         if regression:
             try:
                 values = block.targets.astype(np.float64)
@@ -178,15 +188,28 @@ def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
         return passes.moments(block, block.targets, np.zeros(len(block.targets)))
 
     totals: dict[Any, Group] = {}
+    constant = []
     with np.errstate(over="ignore", invalid="ignore"):
-        for found in source.each(gather):
+        for found, within in source.each(gather):
+            constant += [] if within is None else [within]
             for name, group in found.items():
                 totals[name] = totals[name] + group if name in totals else group
     if not all(np.isfinite(group.token_square).all() for group in totals.values()):
         raise ValueError("X holds values whose squares overflow; accepted: numbers below 1e150 in size: rescale them")
     if not totals:
         raise ValueError("sample_weight is zero for every bag; accepted: at least one positive weight")
-    return totals
+    return totals, constant
+
+
+def _refuse_leakage(source: Any, constant_within: list[np.ndarray], coded: Coded) -> None:
+    """Read the features that are constant within every bag, unless all are; see `leakage.refuse_leakage`."""
+    columns = np.flatnonzero(np.all(constant_within, axis=0)) if constant_within else np.empty(0, int)
+    if 0 < len(columns) < len(coded.groups[0].token_mean):
+        counted = coded.weights > 0.0
+        first = source.each(lambda b: b.bags.values[b.bags.offsets[:-1]][:, columns], coded.targets, coded.weights)
+        values = np.concatenate(list(first))[counted]
+        targets, classes = coded.targets[counted], coded.classes is not None
+        leakage.refuse_leakage(values, columns.tolist(), source.feature_names, targets, classes)
 
 
 def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> Coded:

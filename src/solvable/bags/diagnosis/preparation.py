@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from solvable.bags.container import Bags, as_bags
+from solvable.bags.leakage import constant_within, refuse_leakage
 from solvable.bags.passes import token_means
 
 LEAST_BAGS = 10  # of each class: halves of five, of which a covariance between bags can be formed
@@ -70,6 +71,11 @@ def prepare(bags: Any, labels: Any) -> tuple[Sample, tuple[Any, Any]]:
             raise ValueError(f"class {name} has {count} bags; accepted: at least {LEAST_BAGS} bags of each class")
     if bags.lengths.max() < 2:
         raise ValueError("every bag has one token; accepted: bags of two or more tokens, where a signal can be sparse")
+    within = constant_within(bags)
+    if within is not None and not within.all():
+        columns = np.flatnonzero(within)
+        first = bags.values[bags.offsets[:-1]][:, columns]
+        refuse_leakage(first, columns.tolist(), bags.feature_names, np.where(positive, 1.0, -1.0), classes=True)
     return standardised(bags, positive), (classes[0].item(), classes[1].item())
 
 
