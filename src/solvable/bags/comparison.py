@@ -11,7 +11,7 @@ import numpy as np
 
 from solvable.bags.evaluation import evaluate
 from solvable.bags.resampling import corrected_t, holm
-from solvable.bags.scores import Evaluation, with_error
+from solvable.bags.scores import Evaluation, of_classes, of_data, with_error
 
 SIGNIFICANT = 0.05
 
@@ -81,7 +81,9 @@ class Comparison:
         larger = any_result.classes[np.argmax(any_result.class_counts)]
         lines += [f"{f'always {larger}':<{width}}  {any_result.base_rate:>15.3f}"]
         lines += ["+- is the standard error over the repeats; the interval is over new bags."]
-        return "\n".join([*lines, *map(str, self.differences)])
+        if any_result.positive is not None:
+            lines += [f"{name}: {of_classes(result)}" for name, result in self.evaluations.items()]
+        return "\n".join([*lines, *of_data(any_result), *map(str, self.differences)])
 
     __repr__ = __str__
 
@@ -91,6 +93,7 @@ def compare(
     bags: Any,
     labels: Any = None,
     *,
+    positive: Any = None,
     reference: str | None = None,
     repeats: int = 5,
     folds: int = 10,
@@ -132,6 +135,7 @@ def compare(
                 bags,
                 labels,
                 grid,
+                positive=positive,
                 repeats=repeats,
                 folds=folds,
                 inner_folds=inner_folds,
