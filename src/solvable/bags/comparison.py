@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -35,13 +35,18 @@ class Difference:
     low: float
     high: float
 
+    @property
+    def resolved(self) -> bool:
+        """Whether these data tell the two apart at the 5 % level, all pairs counted."""
+        return self.adjusted <= SIGNIFICANT
+
     def __str__(self) -> str:
         """One sentence: who is better, by how much, and whether these data resolve it."""
         size, low, high = 100 * self.difference, 100 * self.low, 100 * self.high
         first, second = self.first, self.second
         if self.difference < 0:
             first, second, size, low, high = second, first, -size, -high, -low
-        if self.adjusted <= SIGNIFICANT:
+        if self.resolved:
             verdict = "resolved"
         elif self.p_value <= SIGNIFICANT:
             verdict = "not resolved once all pairs are counted"
@@ -86,6 +91,20 @@ class Comparison:
         return "\n".join([*lines, *of_data(any_result), *map(str, self.differences)])
 
     __repr__ = __str__
+
+    def document(self) -> dict[str, Any]:
+        """The numbers and the sentences, for JSON."""
+        names = ("accuracy", "accuracy_error", "accuracy_interval", "auc", "auc_error", "auc_interval", "recalls")
+        some = next(iter(self.evaluations.values()))
+        return {
+            "estimators": {
+                key: {name: np.asarray(getattr(result, name)).tolist() for name in names}
+                for key, result in self.evaluations.items()
+            },
+            "folds": list(some.fold_sizes.shape),
+            "larger_class_share": some.base_rate,
+            "differences": [asdict(difference) | {"words": str(difference)} for difference in self.differences],
+        }
 
 
 def compare(

@@ -193,6 +193,12 @@ def of_classes(evaluation: Evaluation) -> str:
 
 def of_data(evaluation: Evaluation) -> list[str]:
     """What the data do to every estimator: test folds that lack a class, and lengths that tell the classes apart."""
+    effect = evaluation.length_effect
+    return of_folds(evaluation) + ([] if effect is None else [f"WARNING: {effect}"])
+
+
+def of_folds(evaluation: Evaluation) -> list[str]:
+    """How many test folds lack a class, if any."""
     said = []
     lacking = evaluation.fold_counts == 0
     folds, without = evaluation.fold_sizes.size, int(lacking.any(axis=2).sum())
@@ -204,7 +210,7 @@ def of_data(evaluation: Evaluation) -> list[str]:
             f"WARNING: {without} of {folds} test folds lack a class, mostly {evaluation.classes[rare]}{where}, and "
             f"{auc}; with fewer folds fewer lack one."
         ]
-    return said + ([] if evaluation.length_effect is None else [f"WARNING: {evaluation.length_effect}"])
+    return said
 
 
 def with_error(mean: float, error: float) -> str:

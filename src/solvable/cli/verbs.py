@@ -135,6 +135,13 @@ def diagnose(
     label: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Parquet: the column of the bag's label; label by default.")
     ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class whose bags hide the signal; without it, by the data.")
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The column (.npz: array) of what bags share, such as the patient."),
+    ] = None,
     json: _Json = False,
     debug: _Debug = False,
 ) -> int:
@@ -146,7 +153,7 @@ def diagnose(
     def work():
         from solvable.cli import diagnosing
 
-        return diagnosing.examine(file, out, curves, bag, label)
+        return diagnosing.examine(file, out, curves, bag, label, positive, groups)
 
     return call(work, json, debug)
 
