@@ -79,6 +79,10 @@ def test_sigmoid_is_the_maximum_of_platts_likelihood():
 
     best = minimize(loss, [0.1, 0.0], tol=1e-12)
     assert loss([slope, shift]) <= best.fun + 1e-9
+    alone = minimize(lambda a: loss([a[0], 0.0]), [0.1], tol=1e-12)
+    slope, shift = sigmoid(scores, TARGETS, WEIGHTS, shifted=False)
+    assert loss([slope, shift]) <= alone.fun + 1e-9
+    assert shift == 0.0
     slope, shift = sigmoid(-scores, TARGETS, WEIGHTS)  # never upside down: the positives' share, in the same order
     assert 0.0 < slope < 1e-5
     np.testing.assert_allclose(slope * -scores + shift, np.log((up + 1) / (down + 1)), atol=1e-5)

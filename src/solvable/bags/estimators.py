@@ -195,9 +195,11 @@ class AttentionClassifier(_Attention, _Classifier):
     tokens. The features of all `pooling`s are standardised, clipped at `clip`, and given to a ridge-penalised head. The
     two steps are those of arXiv:2509.25153; the balance, the scale, the other poolings and the head are ours.
 
-    `decision_function` are the log odds of `predict_proba`, Platt's of leave-one-out scores (a linear head with the
-    logistic loss has its own), and `predict` is the more probable class. `class_weight` and `sample_weight` count bags
-    as that many copies, in the probabilities too: "balanced" answers as where both classes are equally frequent.
+    `decision_function` are the log odds of `predict_proba`, and `predict` is the more probable class. For the square
+    loss the probabilities are Platt's of leave-one-out scores, one half where the score of the head is zero; with
+    `class_weight` the place of one half is fitted too, for either loss with the RBF head, whose score hardly follows
+    weights. `class_weight` and `sample_weight` count bags as that many copies, in the probabilities too: "balanced"
+    answers as where both classes are equally frequent.
 
     Arguments
         pooling: poolings side by side, of "attention", "min", "max", "mean".

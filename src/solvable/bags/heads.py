@@ -64,12 +64,15 @@ def fit_head(
     C: float,
     widths: tuple[int, ...],
     calibrated: bool = True,
+    reweighted: bool = False,
 ) -> Head:
     """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) in equal blocks.
 
-    Probabilities: expit(f) for a linear head with the logistic loss; else Platt's sigmoid of the leave-one-out scores,
-    which have a closed form, as the RBF head passes near every training bag whatever the weights; `held_out` (n,) is
-    the share of each bag's weight that is left out, all by default.
+    Probabilities: for the logistic loss expit(f); for the square loss, whose f estimates the mean target, expit(slope
+    f) with Platt's slope of the leave-one-out scores, which have a closed form; `held_out` (n,) is the share of each
+    bag's weight that is left out, all by default. Where the classes are `reweighted` the kernel's f does not follow, as
+    it passes near every training bag whatever its weight: there, and for the linear head with the square loss, Platt's
+    slope and shift.
 
     Raises: ValueError when the n x n kernel of "rbf" would be too large.
     """
@@ -94,8 +97,8 @@ def fit_head(
         root = np.sqrt(sum(widths))
         solution, bias, scores = solve_primal(features / root, targets, C * weights, loss, left_out)
         solution = solution / root
-    calibrated = calibrated and (loss == "square" or kind == "rbf")
-    slope, shift = sigmoid(scores, targets, weights) if calibrated else (1.0, 0.0)
+    calibrated = calibrated and (loss == "square" or (kind == "rbf" and reweighted))
+    slope, shift = sigmoid(scores, targets, weights, reweighted) if calibrated else (1.0, 0.0)
     return Head(anchors, solution, float(bias), slope, shift, widths)
 
 
@@ -255,28 +258,29 @@ def held_out_scores(scores: np.ndarray, targets: np.ndarray, leverage: np.ndarra
     return (scores - leverage * targets) / np.maximum(1.0 - leverage, 1e-12)
 
 
-def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, shifted: bool = True) -> tuple[float, float]:
     """Platt's (slope >= 0, shift): maximum likelihood of expit(slope f + shift), targets drawn in by his prior.
 
-    A slope below 0 would say that higher scores mean the other class, which held-out noise can suggest; the probability
-    is then the positives' share but for a slope of 1e-6, which keeps the order.
+    Not `shifted`, the shift is 0. A slope below 0 would say that higher scores mean the other class, which held-out
+    noise can suggest; the probability is then the positives' share (one half without a shift), but for a slope of 1e-6
+    that keeps the order.
     """
     positive = targets > 0.0
     up, down = weights[positive].sum(), weights[~positive].sum()
     goals = np.where(positive, (up + 1.0) / (up + 2.0), 1.0 / (down + 2.0))
-    centre, spread = float(np.mean(scores)), float(np.std(scores)) or 1.0
-    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+    centre, spread = float(np.mean(scores)) if shifted else 0.0, float(np.std(scores)) or 1.0
+    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)[:, : 1 + shifted]
 
     def loss(point: np.ndarray) -> float:
         margins = inputs @ point
         return float(weights @ (np.logaddexp(0.0, margins) - goals * margins))
 
-    base = float(np.log((up + 1.0) / (down + 1.0)))
-    point = np.array([0.0, base])
+    base = float(np.log((up + 1.0) / (down + 1.0))) if shifted else 0.0
+    point = np.array([0.0, base])[: 1 + shifted]
     for _ in range(MAX_STEPS):
         p = expit(inputs @ point)
         gradient = inputs.T @ (weights * (p - goals))
-        hessian = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs + 1e-9 * weights.sum() * np.eye(2)
+        hessian = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs + 1e-9 * weights.sum() * np.eye(len(point))
         step, length, value = np.linalg.solve(hessian, -gradient), 1.0, loss(point)
         while loss(point + length * step) > value + 1e-12 * abs(value) and length > 1e-8:
             length *= 0.5
@@ -285,7 +289,7 @@ def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tup
             break
     else:
         raise _not_converged()
-    slope, level = (point[0], point[1]) if point[0] > SLIGHT else (SLIGHT, base)
+    slope, level = (point[0], point[-1] if shifted else 0.0) if point[0] > SLIGHT else (SLIGHT, base)
     return float(slope / spread), float(level - slope / spread * centre)
 
 

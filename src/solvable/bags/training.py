@@ -113,6 +113,7 @@ class Coded:
     `groups` are the two classes (the first one is negative), or all bags; `weights` (n,) weigh bags in the head,
     `query_weights` in the second step, where both classes count alike. `held_out` (n,) is the share of a bag that
     leave-one-out scores leave out: all of it, or one of the copies that a sample weight above one stands for.
+    `reweighted`: class weights change the proportion of the classes.
     """
 
     groups: tuple[Group, ...]
@@ -123,6 +124,7 @@ class Coded:
     classes: np.ndarray | None
     target_mean: float = 0.0
     target_deviation: float = 1.0
+    reweighted: bool = False
 
 
 def fit(source: Any, recipe: Recipe) -> Fit:
@@ -164,6 +166,7 @@ def fit(source: Any, recipe: Recipe) -> Fit:
                 C=recipe.C,
                 widths=pooling.widths,
                 calibrated=not recipe.regression,
+                reweighted=coded.reweighted,
             )
     return Fit(pooling, head, coded.classes, coded.target_mean, coded.target_deviation)
 
@@ -235,7 +238,8 @@ def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> C
     halves = source.weights / np.where(positive, 2.0 * groups[1].weight, 2.0 * groups[0].weight)
     groups = tuple(group.scaled(factor) for group, factor in zip(groups, factors, strict=True))
     copies = 1.0 / np.maximum(source.weights, 1.0)
-    return Coded(groups, np.where(positive, 1.0, -1.0), weights, halves, copies, classes)
+    signs = np.where(positive, 1.0, -1.0)
+    return Coded(groups, signs, weights, halves, copies, classes, reweighted=factors[0] != factors[1])
 
 
 def require_two_classes(classes: np.ndarray) -> None:
@@ -387,5 +391,5 @@ def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Reci
 
         scores, leverage = np.concatenate(list(source.each(held_out, targets, strengths))).T
         scores = heads.held_out_scores(scores, targets, leverage * coded.held_out)
-        slope, shift = heads.sigmoid(scores, targets, coded.weights)
+        slope, shift = heads.sigmoid(scores, targets, coded.weights, coded.reweighted)
     return heads.Head(None, state[:-1] / root, float(state[-1]), slope, shift, pooling.widths)
