@@ -107,7 +107,7 @@ def test_the_spelling_of_the_classes_decides_nothing():
     assert str(second) == str(first).replace("normal", "wildtype").replace("tumour", "mutant")
     assert first.strength == second.strength == quick(tokens, labels).strength
     assert "positive            tumour, chosen by these data" in str(first)
-    named = quick(tokens, np.where(labels, "mutant", "wildtype"), positive="wildtype")
+    named = quick(tokens, np.where(labels, "mutant", "wildtype").astype(object), positive="wildtype")
     assert named.classes == ("mutant", "wildtype")
     assert not named.strength.identifiable or "not sparse" in named.verdict[1]
     assert "chosen by these data" not in str(named)

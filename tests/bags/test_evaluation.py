@@ -192,6 +192,7 @@ def test_the_spelling_of_the_classes_decides_nothing():
     np.testing.assert_array_equal(first.fold_accuracies, second.fold_accuracies)
     np.testing.assert_allclose(first.fold_aucs, second.fold_aucs)
     np.testing.assert_array_equal(first.recalls, second.recalls[::-1])
+    assert first.auc_interval == pytest.approx(second.auc_interval)
     assert first.recalls @ [1 - y.mean(), y.mean()] == pytest.approx(first.accuracy)
     low, high = first.recalls
     assert f"Answered rightly: {low:.3f} of class normal, {high:.3f} of class tumour." in str(first)
@@ -207,6 +208,8 @@ def test_of_the_positive_class_recall_and_precision_are_told():
         assert list(result.classes) == [negative, positive]
         assert list(result.class_counts) == [60, 20]
         assert result.recalls[1] == pytest.approx(right.sum() / 40)
+        sized = interval_over_new_data(result.auc, result.fold_aucs, size_of_auc(result.auc, 20, 60))
+        assert result.auc_interval == pytest.approx(sized)
         assert result.precision == pytest.approx(right.sum() / called.sum())
         assert f"Class {positive}: recall {result.recalls[1]:.3f}, precision {result.precision:.3f}." in str(result)
         np.testing.assert_array_equal(result.fold_aucs, results[0].fold_aucs)
@@ -305,8 +308,8 @@ def test_what_it_prints():
     rng = np.random.default_rng(0)
     poor = evaluate(LogisticRegression(), rng.normal(size=(60, 3)), labels, {"C": [0.1, 10]}, repeats=1)
     assert poor.base_rate == 2 / 3
-    size = size_of_auc(poor.auc, positive=20, negative=40)
-    assert poor.auc_interval == interval_over_new_data(poor.auc, poor.fold_aucs, size)
+    size = 2 / (1 / size_of_auc(poor.auc, positive=20, negative=40) + 1 / size_of_auc(poor.auc, 40, 20))
+    assert poor.auc_interval == pytest.approx(interval_over_new_data(poor.auc, poor.fold_aucs, size))
     assert poor.accuracy_interval == interval_over_new_data(poor.accuracy, poor.fold_accuracies, 60.0)
     assert "always answering dull, which is right for 0.667 of the bags." in str(poor)
     assert "One repeat has no standard error" in str(poor)

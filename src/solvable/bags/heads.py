@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 from scipy.special import expit
 
 MAX_STEPS = 100
@@ -129,7 +129,7 @@ def solve_dual(
     loss, whose z are the targets, and for the logistic loss as the others' curvatures would not change.
     """
     if loss == "square":
-        inverse = np.linalg.inv(kernel + np.diag(1.0 / strengths))
+        inverse = _inverse(kernel + np.diag(1.0 / strengths))
         column = inverse.sum(axis=1)
         bias = (column @ targets) / column.sum()
         coefficients = inverse @ targets - bias * column
@@ -159,9 +159,19 @@ def solve_dual(
         coefficients, bias, scores = trial, trial_bias, trial_scores
         if change <= TOLERANCE * (1.0 + np.max(np.abs(scores))):
             curvatures, _ = _working(targets, strengths, scores)
-            held = _left_out(np.linalg.inv(kernel + np.diag(1.0 / curvatures)), curvatures, left_out)
+            held = _left_out(_inverse(kernel + np.diag(1.0 / curvatures)), curvatures, left_out)
             return coefficients, float(bias), scores + coefficients * (1.0 / curvatures - 1.0 / held)
     raise _not_converged()
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a symmetric positive definite matrix by Cholesky: half the work of a general one."""
+    factorise, invert = get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, failed = factorise(matrix, lower=1)
+    if failed:  # singular but for rounding
+        return np.linalg.inv(matrix)
+    half = np.tril(invert(factor, lower=1, overwrite_c=1)[0])
+    return half + np.tril(half, -1).T
 
 
 def _left_out(inverse: np.ndarray, curvatures: np.ndarray, share: np.ndarray | float) -> np.ndarray:

@@ -120,11 +120,16 @@ class Evaluation(Scores):
 
     @property
     def auc_interval(self) -> tuple[float, float]:
-        """As `accuracy_interval`, for the AUC, with Hanley & McNeil's variance of an AUC."""
+        """As `accuracy_interval`, for the AUC, with Hanley & McNeil's variance of an AUC.
+
+        That takes the classes differently; where no positive class is named, its mean over both ways.
+        """
         if self.protocol == "test_fold" or np.isnan(self.auc):
             return np.nan, np.nan
         negative, positive = map(int, self.class_counts)
-        return interval_over_new_data(self.auc, self.fold_aucs, size_of_auc(self.auc, positive, negative))
+        ways = [(positive, negative)] if self.positive is not None else [(positive, negative), (negative, positive)]
+        size = 1.0 / np.mean([1.0 / size_of_auc(self.auc, *way) for way in ways])
+        return interval_over_new_data(self.auc, self.fold_aucs, float(size))
 
     def __str__(self) -> str:
         """The honest numbers, the optimistic ones below them, and what to make of both."""

@@ -160,7 +160,7 @@ def diagnose(
         product = of_pooled(difference, confidence)
     measured, compared = measure(given, positive, seed) if curves else (None, None)
     predicted, half = (None, None) if measured is None else _prediction(sample, strength, share, product, measured.bags)
-    negative = given.classes[given.classes != name][0]
+    order = np.argsort(given.classes == name)
     return Diagnosis(
         strength,
         share,
@@ -169,7 +169,7 @@ def diagnose(
         confidence,
         dim,
         tuple(int(column) for column in sample.dropped),
-        (negative.item(), name.item()),
+        tuple(given.classes[order].tolist()),
         positive is None,
         (int((~sample.positive).sum()), int(sample.positive.sum())),
         None if given.groups is None else int(given.groups.max()) + 1,
@@ -189,8 +189,9 @@ def diagnose(
 def _oriented(given: Given, positive: Any, seed: int) -> tuple[Any, Sample, Any, Any, np.random.Generator]:
     """The positive class with its sample, splits, first fits and the state of their random numbers.
 
-    Where it is not named, either class is tried. A signal in few tokens is two components in the positives alone; one
-    in all tokens is one component in either, and then the class with more evidence of a signal is taken.
+    Where it is not named, either class is tried, and that whose negatives determine the noise is preferred. A signal in
+    few tokens is two components in the positives alone; one in all tokens is one component in either, and then the
+    class with more evidence of a signal is taken.
     """
     found, errors = [], []
     for name in given.classes[1:] if positive is not None else given.classes:
@@ -203,7 +204,8 @@ def _oriented(given: Given, positive: Any, seed: int) -> tuple[Any, Sample, Any,
         splits = splits_of(sample, rng)
         firsts = first_fits(sample, splits)
         gain, signal = (float(np.mean([getattr(fit, kind) for fit in firsts])) for kind in ("gain", "signal"))
-        found.append(((gain if gain >= GAIN else 0.0, signal), (name, sample, splits, firsts, rng)))
+        known = not any(split.shrunk for split in splits)
+        found.append(((known, gain if gain >= GAIN else 0.0, signal), (name, sample, splits, firsts, rng)))
     if not found:
         raise errors[0]
     return max(found, key=lambda tried: tried[0])[1]
