@@ -399,7 +399,7 @@ def test_intervals_cover(bags, dim, length, sparsity, strength, rate):
     truth = {"strength": strength, "share": sparsity / length, "strength_times_share": strength * sparsity / length}
     covered = {name: [] for name in truth}
     for seed in range(200):
-        found = diagnose(*draw(bags, dim, length, sparsity, strength, rate, seed + 7000), curves=False)
+        found = quick(*draw(bags, dim, length, sparsity, strength, rate, seed + 7000), bootstrap=200)
         for name, value in truth.items():
             interval = getattr(found, name)
             if interval.identifiable:

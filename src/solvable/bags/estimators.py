@@ -203,7 +203,8 @@ class AttentionClassifier(_Attention, _Classifier):
 
     Arguments
         pooling: poolings side by side, of "attention", "min", "max", "mean".
-        queries: number of queries; beyond the first, leading eigenvectors of the matrix that makes the query.
+        queries: number of queries; beyond the first, eigenvectors of the matrix that makes the query, of the largest
+            eigenvalues in size.
         sharpness: deviation of the scores within bags.
         head: "rbf" (at most 20 000 bags) or "linear". loss: "square" or "logistic". C: inverse ridge, as in
             scikit-learn; the kernels are scaled to k(x, x) near 1.

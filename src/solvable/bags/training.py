@@ -286,7 +286,7 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
     q = sum_i v_i r_i/L_i Z_i^T C Z_i w, with r_i the logistic residual at the scores a <w, mean token - midpoint of the
     classes' bag means> and v_i weights that balance the classes. In a regression w is the covariance of bag means and
     targets, and r_i the target.
-    Further queries are the leading eigenvectors of the matrix in front of w, off q.
+    Further queries are the eigenvectors of the matrix in front of w, off q, whose eigenvalues are largest in size.
     """
     weights, targets = coded.query_weights, coded.targets
     if recipe.queries > len(deviation):
@@ -326,7 +326,11 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
 
 
 def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarray:
-    """The query matrix @ direction and the count - 1 leading eigenvectors of the matrix across it, (d, count)."""
+    """The query matrix @ direction and the count - 1 leading eigenvectors of the matrix across it, (d, count).
+
+    Leading in size, with the sign that matrix @ direction has along each: both are even in the sign of the labels, as
+    the query is, so that the names of the classes decide nothing.
+    """
     matrix = 0.5 * (matrix + matrix.T)
     query = matrix @ direction
     norm = np.linalg.norm(query)
@@ -334,9 +338,11 @@ def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarra
     across = matrix - np.outer(unit, unit @ matrix)
     across = across - np.outer(across @ unit, unit)
     values, vectors = np.linalg.eigh(across)
-    values[np.argmax(np.abs(unit @ vectors))] = -np.inf  # q itself, of eigenvalue 0
-    chosen = vectors[:, np.argsort(-values)[: count - 1]]
-    signs = np.where(chosen.T @ direction < 0.0, -1.0, 1.0)
+    sizes = np.abs(values)
+    sizes[np.argmax(np.abs(unit @ vectors))] = -np.inf  # q itself, of eigenvalue 0
+    leading = np.argsort(-sizes)[: count - 1]
+    chosen = vectors[:, leading]
+    signs = np.where(values[leading] * (chosen.T @ direction) < 0.0, -1.0, 1.0)
     return np.concatenate([query[:, None], chosen * signs], axis=1)
 
 
