@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from solvable.bags import Bags, diagnose
+from solvable.bags import AttentionClassifier, Bags, PooledClassifier, compare, diagnose
+from solvable.bags.comparison import Difference
 from solvable.bags.diagnosis.intervals import Interval, unknown
-from solvable.bags.diagnosis.measured import Curves
 from solvable.bags.diagnosis.predicted import Halving, Theory
 from tests.bags.data import mil
 from tests.bags.sparse import draw
@@ -19,7 +19,7 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "bags" / "diagnosis.md"
 
 
 def quick(*data, **options):
-    return diagnose(*data, curves=False, bootstrap=100, **options)
+    return diagnose(*data, **{"curves": False, "bootstrap": 100, "positive": True} | options)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +87,7 @@ def test_only_the_law_of_tokens_matters():
     tokens, labels = draw(dim=10, strength=4.0, bags=120)
     rng = np.random.default_rng(0)
     mixing = rng.normal(size=(10, 10))
-    first, moved = quick(tokens, labels), quick(tokens @ mixing + 5.0, np.where(labels, "b", "a"))
+    first, moved = quick(tokens, labels), quick(tokens @ mixing + 5.0, np.where(labels, "b", "a"), positive="b")
     shuffled = quick(tokens[:, rng.permutation(10)], labels)
     for other in (moved, shuffled):
         for name in ("strength", "share", "strength_times_share"):
@@ -97,6 +97,94 @@ def test_only_the_law_of_tokens_matters():
             )
     assert moved.classes == ("a", "b")
     assert first.misfit.p_value == pytest.approx(moved.misfit.p_value, rel=0.05)
+
+
+def test_the_spelling_of_the_classes_decides_nothing():
+    tokens, labels = draw(dim=10, strength=4.0, bags=120)
+    spellings = (("tumour", "normal"), ("mutant", "wildtype"))
+    first, second = (quick(tokens, np.where(labels, *names), positive=None) for names in spellings)
+    assert (first.classes, second.classes) == (("normal", "tumour"), ("wildtype", "mutant"))
+    assert str(second) == str(first).replace("normal", "wildtype").replace("tumour", "mutant")
+    assert first.strength == second.strength == quick(tokens, labels).strength
+    assert "positive            tumour, chosen by these data" in str(first)
+    named = quick(tokens, np.where(labels, "mutant", "wildtype").astype(object), positive="wildtype")
+    assert named.classes == ("mutant", "wildtype")
+    assert not named.strength.identifiable or "not sparse" in named.verdict[1]
+    assert "chosen by these data" not in str(named)
+
+
+def test_a_signal_in_all_tokens_has_no_side():
+    found = [quick(*draw(bags=200, dim=10, sparsity=10, strength=2.0, seed=1), positive=side) for side in (True, False)]
+    for one in found:
+        assert one.strength.low < 2.0 < one.strength.high
+        assert "the signal is not sparse" in one.verdict[1]
+
+
+def of_patients(seed, count=30, each=6):
+    """Bags of patients that differ, each of one class, without any signal: tokens, labels, patients."""
+    rng = np.random.default_rng(seed)
+    patients = np.repeat(np.arange(count), each)
+    labels = (rng.permutation(count) < count // 2)[patients]
+    return rng.normal(size=(count * each, 4, 6)) + rng.normal(size=(count, 1, 6))[patients], labels, patients
+
+
+def test_an_effect_of_the_patient_is_no_signal():
+    apart, together = [], []
+    for seed in range(5):
+        tokens, labels, patients = of_patients(seed)
+        apart.append(quick(tokens, labels, bootstrap=50))
+        together.append(quick(tokens, labels, bootstrap=50, groups=[f"patient {p}" for p in patients]))
+    # of 60 seeds 54 and 3
+    assert sum(x.strength_times_share.identifiable for x in apart) >= 3
+    assert sum(x.strength_times_share.identifiable for x in together) <= 1
+    assert not any(x.strength.identifiable for x in together)
+    assert together[0].groups == 30
+    assert "groups              30, whose bags stay together" in str(together[0])
+
+
+def test_groups_of_both_classes_cost_little():
+    tokens, labels = draw(dim=10, strength=4.0, bags=200)
+    plain, grouped = quick(tokens, labels), quick(tokens, labels, groups=np.arange(200) // 5)
+    assert grouped.strength.estimate == pytest.approx(plain.strength.estimate, rel=0.1)
+    assert grouped.strength.high - grouped.strength.low < 1.5 * (plain.strength.high - plain.strength.low)
+    alone = quick(tokens, labels, groups=np.arange(200)[::-1])  # a group a bag is no group
+    assert alone.strength == plain.strength
+
+
+def test_diagnose_and_compare_say_the_same():
+    _, labels, patients = of_patients(3, count=20, each=3)
+    tokens = np.random.default_rng(0).normal(size=(60, 3, 4))
+    models = {"attention": AttentionClassifier(), "pooling": PooledClassifier()}
+    for groups in (None, patients):
+        found = diagnose(tokens, labels, groups=groups, bootstrap=50, random_state=5)
+        peer = compare(models, tokens, labels, groups=groups, random_state=5)
+        for name, result in peer.evaluations.items():
+            mine = found.comparison.evaluations[name]
+            np.testing.assert_array_equal(mine.fold_accuracies, result.fold_accuracies)
+            np.testing.assert_array_equal(mine.fold_aucs, result.fold_aucs)
+            assert f"{1 - result.accuracy:.3f} and" in found.verdict[2]
+        assert found.comparison.differences == peer.differences
+        assert all(str(row) in found.verdict[2] for row in peer.differences)
+        assert found.measured.bags[-1] == pytest.approx(54)
+        assert found.measured.pooled[-1] == pytest.approx(1 - peer.evaluations["pooling"].accuracy)
+        advantage, tested = peer.differences[0].difference, peer.differences[0].statistic
+        assert found.measured.advantage[-1] == pytest.approx(advantage)
+        if groups is None:
+            assert abs(found.measured.advantage_error[-1] * tested) == pytest.approx(abs(advantage))
+        assert f"always answering {peer.evaluations['pooling'].classes[0]} errs on 0.500" in found.verdict[2]
+    assert np.all(np.diff(found.measured.bags) > 0)
+    assert found.measured.pooled[-1] > 0.3
+
+
+def test_lengths_that_tell_the_classes_apart_are_said():
+    tokens, labels = draw(dim=4, bags=60, strength=0.0, length=12)
+    ragged = [bag[: 12 if label else 6] for bag, label in zip(tokens, labels, strict=True)]
+    found = quick(ragged, labels)
+    assert found.verdict[2].startswith(
+        "Length: Bags of class True are longer, 12 tokens against 6: the number of tokens"
+    )
+    assert found.length_effect.auc == 1.0
+    assert found.document()["length_effect"]["auc"] == 1.0
 
 
 def test_constant_columns_are_left_out_and_said():
@@ -137,18 +225,16 @@ def test_bags_of_different_lengths():
     assert found.verdict[4].startswith("The prediction is for bags of 10 tokens, the mean length")
 
 
-def test_measured_curves_follow_the_predicted(sparse):
+def test_the_curves_fall(sparse):
     measured, predicted = sparse.measured, sparse.predicted
-    shared = np.isin(predicted.bags, measured.bags)
-    assert shared.sum() == 4
-    # The prediction is asymptotic, and small samples are whitened with error: the two largest sizes are compared.
+    assert np.isin(measured.bags, predicted.bags).all()
+    assert len(measured.bags) == 4
     for name in ("attention", "pooled"):
-        gap = (getattr(measured, name) - getattr(predicted, name)[shared])[-2:]
-        allowed = np.hypot(getattr(measured, f"{name}_error"), getattr(predicted, f"{name}_error")[shared])[-2:]
-        assert np.all(np.abs(gap) < 4.0 * allowed)
         assert np.all(np.diff(getattr(predicted, name)) <= 1e-3)
-    assert sparse.verdict[2].startswith("Attention: attention helps")
-    assert measured.advantage == pytest.approx(measured.pooled - measured.attention)
+        assert getattr(measured, name)[-1] < getattr(measured, name)[0]
+    assert sparse.verdict[2].startswith("Attention: attention helps: error ")
+    assert "the theory, whose classifiers whiten the tokens and are linear, predicts errors of" in sparse.verdict[2]
+    np.testing.assert_allclose(measured.advantage, measured.pooled - measured.attention)
 
 
 def test_halving_inverts_the_predicted_curve(sparse):
@@ -163,22 +249,23 @@ def test_halving_inverts_the_predicted_curve(sparse):
         assert sparse.halving.floor >= 0.5 * sparse.halving.now
 
 
-def flat(attention, pooled, error):
-    one = np.ones(1)
-    gain = pooled - attention
-    return Curves(400 * one, attention * one, error * one, pooled * one, error * one, gain * one, error * one)
+def row(measure, difference, p_value):
+    return Difference("attention", "pooling", measure, difference, 0.0, p_value, p_value, 0.0, 0.0)
 
 
 @pytest.mark.parametrize(
-    ("attention", "pooled", "error", "words"),
+    ("rows", "words"),
     [
-        (0.1, 0.2, 0.01, "attention helps"),
-        (0.2, 0.1, 0.01, "attention hurts"),
-        (0.1, 0.11, 0.01, "these data do not resolve whether attention helps"),
+        ((row("accuracy", 0.1, 0.01), row("AUC", 0.1, 0.01)), "attention helps"),
+        ((row("accuracy", 0.1, 0.2), row("AUC", 0.2, 0.01)), "attention helps in AUC"),
+        ((row("accuracy", -0.1, 0.01), row("AUC", -0.1, 0.01)), "attention hurts"),
+        ((row("accuracy", -0.1, 0.01), row("AUC", -0.1, 0.2)), "attention hurts in accuracy"),
+        ((row("accuracy", -0.1, 0.01), row("AUC", 0.1, 0.01)), "attention helps in AUC and hurts in accuracy"),
+        ((row("accuracy", 0.1, 0.2), row("AUC", 0.2, 0.2)), "these data do not resolve whether attention helps"),
     ],
 )
-def test_the_sentence_on_attention(sparse, attention, pooled, error, words):
-    found = dataclasses.replace(sparse, measured=flat(attention, pooled, error))
+def test_the_sentence_on_attention(sparse, rows, words):
+    found = dataclasses.replace(sparse, comparison=dataclasses.replace(sparse.comparison, differences=rows))
     assert found.verdict[2].startswith(f"Attention: {words}:")
     lost = dataclasses.replace(found, predicted=None)
     assert lost.verdict[2].endswith("nothing is predicted, as strength and share are not identifiable.")
@@ -223,6 +310,8 @@ def test_the_document_is_strict_json(sparse):
     document = json.loads(json.dumps(sparse.document(), allow_nan=False))
     assert document["strength"]["low"] < 4.0 < document["strength"]["high"]
     assert document["measured"]["bags"] == list(sparse.measured.bags)
+    assert document["comparison"]["estimators"]["attention"]["auc"] == sparse.comparison.evaluations["attention"].auc
+    assert [found["measure"] for found in document["comparison"]["differences"]] == ["accuracy", "AUC"]
     assert document["verdict"] == list(sparse.verdict)
     assert {"rejected", "p_value", "statistic", "words", "checks"} == set(document["misfit"])
 
@@ -252,15 +341,15 @@ def test_the_seed_decides():
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"labels": None}, "labels=None and the bags hold none"),
-        ({"labels": np.zeros(40)}, "labels holds 1 classes \\(0.0\\); accepted: two"),
-        ({"labels": np.arange(40) % 3}, "labels holds 3 classes \\(0, 1, 2\\); accepted: two"),
+        ({"labels": None}, "labels=None, and the bags hold none"),
+        ({"labels": np.zeros(40)}, "labels takes 1 different values \\(0.0\\); accepted: two"),
+        ({"labels": np.arange(40) % 3}, "labels takes 3 different values \\(0, 1, 2\\); accepted: two"),
         ({"labels": np.arange(40) < 9}, "class True has 9 bags; accepted: at least 10"),
-        ({"labels": np.arange(39) % 2}, "labels has shape \\(39,\\)"),
-        (
-            {"labels": np.where(np.arange(40) == 3, np.nan, np.arange(40) % 2)},
-            r"labels\[3\] is nan; accepted: labels without missing values",
-        ),
+        ({"labels": np.arange(39) % 2}, "there are 40 bags and 39 labels"),
+        ({"labels": np.where(np.arange(40) == 3, np.nan, np.arange(40) % 2)}, "labels\\[3\\] is nan"),
+        ({"positive": "ill"}, "positive='ill' is no label; accepted: \\[0, 1\\]"),
+        ({"groups": np.arange(39)}, "groups has shape \\(39,\\)"),
+        ({"groups": np.arange(40) % 8}, "class 0 is in 4 groups; accepted: at least 10 groups with bags of each class"),
         ({"bags": np.zeros((40, 3, 2))}, "no feature varies within the negative bags"),
         ({"bags": np.random.default_rng(0).normal(size=(40, 3))}, "every bag has one token"),
         ({"bags": np.full((40, 3, 2), np.nan)}, "contains NaN, in bag 0"),
@@ -310,7 +399,7 @@ def test_intervals_cover(bags, dim, length, sparsity, strength, rate):
     truth = {"strength": strength, "share": sparsity / length, "strength_times_share": strength * sparsity / length}
     covered = {name: [] for name in truth}
     for seed in range(200):
-        found = diagnose(*draw(bags, dim, length, sparsity, strength, rate, seed + 7000), curves=False)
+        found = quick(*draw(bags, dim, length, sparsity, strength, rate, seed + 7000), bootstrap=200)
         for name, value in truth.items():
             interval = getattr(found, name)
             if interval.identifiable:

@@ -4,19 +4,27 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize
 from scipy.stats import norm
-from sklearn.linear_model import Ridge
 
-from solvable.attention.sparse_tokens import Batch, TwoStepAttention
 from solvable.bags.container import Bags
-from solvable.bags.diagnosis.estimates import estimate
+from solvable.bags.diagnosis.estimates import estimate, first_fits, splits_of
 from solvable.bags.diagnosis.intervals import of_pooled
-from solvable.bags.diagnosis.measured import HEAD_RATE, attended, ridge_head, training_sizes, two_step_query
+from solvable.bags.diagnosis.measured import _part, training_shares
 from solvable.bags.diagnosis.misfit import scatters
 from solvable.bags.diagnosis.mixture import GRID, binned, fit_mixture
 from solvable.bags.diagnosis.pooled import SquaredDifference, negatives_of, squared_difference
-from solvable.bags.diagnosis.preparation import Sample, prepare
+from solvable.bags.diagnosis.preparation import checked
 from solvable.bags.diagnosis.whitening import noise_of
 from tests.bags.sparse import draw
+
+
+def sampled(data):
+    """The sample of bags and labels whose positives are True."""
+    return checked(*data, True, None).sample(True)
+
+
+def estimated(sample, bootstrap, rng):
+    splits = splits_of(sample, rng)
+    return estimate(sample, splits, first_fits(sample, splits), bootstrap, rng)
 
 
 def test_bins_keep_counts_and_means():
@@ -89,7 +97,7 @@ def test_whitening_and_direction_are_two_ways_of_one_product():
 def test_the_squared_difference_is_unbiased_and_its_deviation_right(strength):
     found = []
     for seed in range(150):
-        sample, _ = prepare(*draw(bags=120, dim=10, strength=strength, seed=seed))
+        sample = sampled(draw(bags=120, dim=10, strength=strength, seed=seed))
         found.append(squared_difference(sample, negatives_of(sample)))
     values = np.array([x.value for x in found])
     assert values.mean() == pytest.approx((strength / 10) ** 2, abs=4 * values.std() / np.sqrt(len(values)))
@@ -112,8 +120,8 @@ def test_the_cosine_is_that_of_the_signal():
     """shift_A shift_B / (c_A c_B) averages to strength^2, in dimensions where each factor is far from it."""
     found = []
     for seed in range(30):
-        sample, _ = prepare(*draw(bags=200, dim=40, strength=3.5, seed=seed))
-        found.append(estimate(sample, 2, np.random.default_rng(seed)))
+        sample = sampled(draw(bags=200, dim=40, strength=3.5, seed=seed))
+        found.append(estimated(sample, 2, np.random.default_rng(seed)))
     assert np.mean([x.cosine for x in found]) < 0.85
     strengths = np.array([x.strength for x in found])
     assert strengths.mean() == pytest.approx(3.5, abs=4 * strengths.std() / np.sqrt(30))
@@ -122,9 +130,9 @@ def test_the_cosine_is_that_of_the_signal():
 def test_checks_of_scatter_are_standard_scores():
     scores = []
     for seed in range(60):
-        sample, _ = prepare(*draw(bags=80, dim=8, length=5, strength=4.0, seed=seed))
+        sample = sampled(draw(bags=80, dim=8, length=5, strength=4.0, seed=seed))
         rng = np.random.default_rng(seed)
-        found = estimate(sample, 50, rng)
+        found = estimated(sample, 50, rng)
         scores.append([score for _, score, _, _ in scatters(sample, found, True, rng)])
     scores = np.array(scores)
     assert np.all(np.abs(scores.mean(axis=0)) < 4 / np.sqrt(60))
@@ -133,50 +141,53 @@ def test_checks_of_scatter_are_standard_scores():
     assert 0.5 < scores[:, 1].std() < 1.4
 
 
-def test_the_query_is_that_of_the_systems_training():
-    tokens, labels = draw(bags=80, dim=6, length=5, strength=4.0)
-    tokens = tokens - 3.0
-    y = np.where(labels, 1.0, -1.0)
-    trained = TwoStepAttention("square", 0.1, 0.5, sharpness=1.5, head_rate=HEAD_RATE).train(Batch(tokens, y))
-    sample = Sample(tokens.reshape(-1, 6), np.arange(81) * 5, labels, np.empty(0, int))
-    query = two_step_query(sample, sample.values, sample.bag_means(), y, np.arange(40))
-    np.testing.assert_allclose(1.5 * query, np.asarray(trained.query), rtol=1e-6)
-    features = attended(sample, sample.values, 1.5 * query)
-    weights = trained.attention(tokens)
-    np.testing.assert_allclose(features, np.einsum("nl,nld->nd", weights, tokens), rtol=1e-6)
+def test_shares_of_training_folds_hold_both_classes():
+    shares = training_shares(np.arange(200) < 12, 10)
+    assert shares[0] * 0.9 * 12 >= 4
+    assert shares[-1] == 1.0
+    given = checked(*draw(bags=60, dim=3), None, np.arange(60) // 3)
+    train, rank = np.arange(54), np.random.default_rng(0).permutation(20)
+    part = _part(given, train, rank, 0.5)
+    # Whole groups first: of each class one group at most is divided.
+    for name in given.classes:
+        mine = train[given.labels[train] == name]
+        taken = np.isin(mine, part)
+        assert taken.sum() == round(0.5 * len(mine))
+        divided = [group for group in np.unique(mine // 3) if len(np.unique(taken[mine // 3 == group])) == 2]
+        assert len(divided) <= 1
 
 
-def test_the_head_is_ridge_regression_and_its_errors_are_left_out():
-    rng = np.random.default_rng(0)
-    features = rng.normal(size=(30, 5))
-    y = np.where(features[:, 0] + rng.normal(size=30) > 0, 1.0, -1.0)
-    weight, bias, (errors, square) = ridge_head(features, y)
-    left_out = {}
-    for ridge in (1e-3, 1e-2, 1e-1, 1.0):
-        missed = []
-        for i in range(30):
-            rest = np.arange(30) != i
-            # Leaving one out of the solution with n ridge fixed is what the hat matrix does.
-            model = Ridge(alpha=30 * ridge).fit(features[rest], y[rest])
-            missed.append(y[i] - model.predict(features[[i]])[0])
-        left_out[ridge] = (np.mean(y * (y - np.array(missed)) <= 0), np.mean(np.square(missed)))
-    best = min(left_out, key=lambda ridge: left_out[ridge])
-    assert errors == pytest.approx(left_out[best][0])
-    assert square == pytest.approx(left_out[best][1], rel=1e-9)
-    model = Ridge(alpha=30 * best).fit(features, y)
-    np.testing.assert_allclose(weight, model.coef_, rtol=1e-9)
-    assert bias == pytest.approx(model.intercept_)
+def test_halves_and_references_divide_no_group():
+    tokens, labels = draw(bags=120, dim=3, length=4)
+    for groups in (np.arange(120) // 4, np.cumsum(np.diff(labels, prepend=labels[0]))):  # mixed, and of one class
+        sample = checked(tokens, labels, None, groups).sample(True)
+        splits = splits_of(sample, np.random.default_rng(0))
+        references = np.concatenate([split.reference for split in splits])
+        np.testing.assert_array_equal(np.sort(references), np.flatnonzero(~labels))
+        for split in splits:
+            sides = [np.setdiff1d(half.bags, split.reference) for half in split.halves] + [split.reference]
+            held = [set(sample.groups[side].tolist()) for side in sides]
+            assert sum(map(len, held)) == len(set.union(*held))
+            assert all(len(np.unique(labels[side])) == 2 for side in sides[:2])
 
 
-def test_training_sizes_leave_bags_to_test_and_hold_both_classes():
-    values = np.zeros((400, 2))
-    few = Sample(values, np.arange(201) * 2, np.arange(200) < 12, np.empty(0, int))
-    sizes = training_sizes(few)
-    assert sizes[0] * 12 / 200 >= 4
-    assert sizes[-1] == 160
+def test_the_squared_difference_of_groups_is_unbiased():
+    found = {True: [], False: []}
+    for seed in range(150):
+        tokens, labels = draw(bags=120, dim=4, length=4, strength=0.0, seed=seed)
+        rng = np.random.default_rng(seed)
+        groups = np.arange(120) // 3
+        labels = (rng.permutation(40) < 20)[groups]
+        tokens = tokens + rng.normal(size=(40, 1, 4))[groups]
+        for together in found:
+            sample = checked(tokens, labels, None, groups if together else None).sample(True)
+            found[together].append(squared_difference(sample, negatives_of(sample)).value)
+    error = {together: np.std(values) / np.sqrt(150) for together, values in found.items()}
+    assert abs(np.mean(found[True])) < 4 * error[True]
+    assert np.mean(found[False]) > 4 * error[False]  # bag by bag the groups' effect counts as a signal
 
 
 def test_bags_of_float32_are_diagnosed_in_float64():
     tokens, labels = draw(bags=60, dim=4)
-    sample, _ = prepare(Bags(tokens.reshape(-1, 4).astype(np.float32), np.arange(61) * 10), labels)
+    sample = sampled((Bags(tokens.reshape(-1, 4).astype(np.float32), np.arange(61) * 10), labels))
     assert sample.values.dtype == np.float64

@@ -8,14 +8,16 @@ import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.linear_model import LinearRegression, LogisticRegression
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_predict, cross_val_score
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier, NearestCentroid
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from solvable.bags import AttentionClassifier, Bags, PooledClassifier, evaluate
+from solvable.bags import AttentionClassifier, Bags, PooledClassifier, compare, evaluate
+from solvable.bags.container import as_bags
 from solvable.bags.resampling import interval_over_new_data, size_of_auc
 from tests.bags.data import mil
 
@@ -173,8 +175,85 @@ def test_all_forms_of_bags_and_labels_give_the_same():
 def test_swapping_the_labels_changes_neither_accuracy_nor_area():
     X, y = gaussian()
     first, second = (evaluate(GaussianNB(), X, labels, repeats=2) for labels in (y, 1 - y))
-    np.testing.assert_allclose(first.accuracy, second.accuracy, atol=0.02)  # the folds are drawn class by class
-    np.testing.assert_allclose(first.auc, second.auc, atol=0.02)
+    np.testing.assert_array_equal(first.fold_accuracies, second.fold_accuracies)
+    np.testing.assert_allclose(first.fold_aucs, second.fold_aucs)
+
+
+def rare(positive=None):
+    """Four spelled-out repeats of the same bags of few positives, as `evaluate` judges them."""
+    X, y = gaussian(80, signal=0.8)
+    y = y * (np.arange(80) % 4 == 1)
+    spellings = (("normal", "tumour"), ("wildtype", "mutant"))
+    return y, [evaluate(GaussianNB(), X, np.array(s)[y], repeats=2, positive=positive and s[1]) for s in spellings]
+
+
+def test_the_spelling_of_the_classes_decides_nothing():
+    y, (first, second) = rare()
+    np.testing.assert_array_equal(first.fold_accuracies, second.fold_accuracies)
+    np.testing.assert_allclose(first.fold_aucs, second.fold_aucs)
+    np.testing.assert_array_equal(first.recalls, second.recalls[::-1])
+    assert first.auc_interval == pytest.approx(second.auc_interval)
+    assert first.recalls @ [1 - y.mean(), y.mean()] == pytest.approx(first.accuracy)
+    low, high = first.recalls
+    assert f"Answered rightly: {low:.3f} of class normal, {high:.3f} of class tumour." in str(first)
+
+
+def test_of_the_positive_class_recall_and_precision_are_told():
+    y, results = rare(positive=True)
+    X = gaussian(80, signal=0.8)[0]
+    answers = [cross_val_predict(GaussianNB(), X, y, cv=folds_of(r)) for r in (0, 1)]
+    called = np.concatenate(answers) == 1
+    right = called & (np.tile(y, 2) == 1)
+    for result, (negative, positive) in zip(results, (("normal", "tumour"), ("wildtype", "mutant")), strict=True):
+        assert list(result.classes) == [negative, positive]
+        assert list(result.class_counts) == [60, 20]
+        assert result.recalls[1] == pytest.approx(right.sum() / 40)
+        sized = interval_over_new_data(result.auc, result.fold_aucs, size_of_auc(result.auc, 20, 60))
+        assert result.auc_interval == pytest.approx(sized)
+        assert result.precision == pytest.approx(right.sum() / called.sum())
+        assert f"Class {positive}: recall {result.recalls[1]:.3f}, precision {result.precision:.3f}." in str(result)
+        np.testing.assert_array_equal(result.fold_aucs, results[0].fold_aucs)
+        assert f"always answering {negative}" in str(result)
+
+
+def test_test_folds_that_lack_a_class_are_said():
+    rng = np.random.default_rng(0)
+    groups = np.repeat(np.arange(12), 5)
+    X, y = rng.normal(size=(60, 3)), (groups < 2).astype(int)
+    result = evaluate(GaussianNB(), X, y, groups=groups, repeats=2)
+    lacking = (result.fold_counts == 0).any(axis=2)
+    assert lacking.sum() == 16
+    np.testing.assert_array_equal(np.isnan(result.fold_aucs), lacking)
+    assert "WARNING: 16 of 20 test folds lack a class, mostly 1 (in 2 groups), and the AUC is the mean of" in str(
+        result
+    )
+    both = compare({"a": GaussianNB(), "b": NearestCentroid()}, X, y, groups=groups, repeats=2)
+    assert "WARNING: 16 of 20 test folds lack a class" in str(both)
+    assert "neither decision_function" not in str(result)
+    four = np.arange(60) // 15
+    none = evaluate(GaussianNB(), X, four < 2, groups=four, repeats=1, folds=4)
+    assert np.isnan(none.auc)
+    assert "WARNING: 4 of 4 test folds lack a class" in str(none)
+    assert "there is no AUC" in str(none)
+    assert "neither decision_function" not in str(none)
+
+
+def test_confounding_by_length_is_said_in_one_line():
+    rng = np.random.default_rng(0)
+    y = np.arange(60) % 2
+    bags = [rng.normal(size=(rng.integers(4, 8) * (1 + label), 3)) for label in y]
+    words = np.array(["sick", "healthy"])[y]
+    estimators = {"attention": AttentionClassifier(), "mean": PooledClassifier()}
+    sentence = r"WARNING: Bags of class healthy are longer, 1\d(\.\d)? tokens against 5\.\d+: the number of tokens "
+    for given in (bags, as_bags(bags)):
+        found = compare(estimators, given, words, repeats=1, folds=5)
+        assert len(re.findall(sentence + r"alone has AUC \d\.\d{3} \(p < 0\.001\)", str(found))) == 1
+    alone = found.evaluations["attention"]
+    assert re.search(sentence, str(alone))
+    assert alone.length_effect.auc == pytest.approx(roc_auc_score(y, [len(bag) for bag in bags]))
+    assert evaluate(GaussianNB(), [bag[0] for bag in bags], words, repeats=1).length_effect is None
+    rng.shuffle(y)
+    assert evaluate(PooledClassifier(), bags, y, repeats=1, folds=2).length_effect is None
 
 
 class Remembering(ClassifierMixin, BaseEstimator):
@@ -229,8 +308,8 @@ def test_what_it_prints():
     rng = np.random.default_rng(0)
     poor = evaluate(LogisticRegression(), rng.normal(size=(60, 3)), labels, {"C": [0.1, 10]}, repeats=1)
     assert poor.base_rate == 2 / 3
-    size = size_of_auc(poor.auc, positive=20, negative=40)
-    assert poor.auc_interval == interval_over_new_data(poor.auc, poor.fold_aucs, size)
+    size = 2 / (1 / size_of_auc(poor.auc, positive=20, negative=40) + 1 / size_of_auc(poor.auc, 40, 20))
+    assert poor.auc_interval == pytest.approx(interval_over_new_data(poor.auc, poor.fold_aucs, size))
     assert poor.accuracy_interval == interval_over_new_data(poor.accuracy, poor.fold_accuracies, 60.0)
     assert "always answering dull, which is right for 0.667 of the bags." in str(poor)
     assert "One repeat has no standard error" in str(poor)
@@ -320,6 +399,8 @@ LABELS = np.arange(40) % 2
         ({"grid": {}}, None),
         ({"grid": []}, r"grid=\[\] has no setting; accepted"),
         ({"grid": {"var_smoothing": 3}}, r"grid=\{'var_smoothing': 3\}: .*; accepted: names of parameters"),
+        ({"positive": 2}, r"positive=2 is no label; accepted: \[0, 1\]"),
+        ({"groups": [None] * 40}, r"groups\[0\] is None; accepted: groups without missing values"),
         ({"groups": np.arange(39)}, r"groups has shape \(39,\); accepted: \(40,\), one a bag"),
         ({"groups": np.arange(40) % 6}, r"folds=10 is more than the 6 groups; accepted"),
         (

@@ -331,7 +331,8 @@ def test_a_label_by_another_name_is_warned_of(tmp_path):
         bags = Bags.from_parquet(path, id="slide_id")
     assert bags.feature_names == ("f0", "f1", "f2", "tumour", "patch")
     source = ParquetBags(path, id="slide_id", batch_tokens=7)
-    with pytest.warns(UserWarning, match=words) as said:
+    refused = pytest.raises(ValueError, match=r"feature 3 \(tumour\) has one value in each bag and predicts the labels")
+    with pytest.warns(UserWarning, match=words) as said, refused:
         AttentionClassifier().fit(source, bags.values[::4, 3])
     assert len(said) == 1  # however often it is read
     with warnings.catch_warnings():

@@ -55,13 +55,13 @@ def test_the_corrected_test_by_hand():
     assert corrected_t(0.5, np.full((2, 2), 0.5))[:2] == (np.inf, 0.0)
     # without the correction it is SciPy's one-sample test
     plain = stats.ttest_1samp(differences.ravel(), 0.0).statistic
-    assert test.statistic == pytest.approx(plain * np.sqrt((1 / 4) / variance_factor(2, 2)))
+    assert test.statistic == pytest.approx(plain * np.sqrt((1 / 4) / variance_factor(4, 2)))
 
 
 def test_folds_without_an_area_are_left_out():
     differences = np.array([[0.1, np.nan], [0.3, 0.2]])
     test = corrected_t(0.2, differences)
-    assert test.statistic == pytest.approx(0.2 / np.sqrt((1 / 4 + 1) * 0.01))
+    assert test.statistic == pytest.approx(0.2 / np.sqrt((1 / 3 + 1) * 0.01))
     assert test.p_value == pytest.approx(2 * stats.t.sf(test.statistic, 2))
     assert np.isnan(corrected_t(0.2, np.array([[0.1, np.nan]]))).all()
 
@@ -92,7 +92,7 @@ def test_the_interval_is_that_of_wilson(right):
 def test_the_interval_heeds_folds_that_vary_more():
     folds = np.array([[0.2, 1.0], [1.0, 0.2]])
     low, high = interval_over_new_data(0.6, folds, 1e6)
-    count = 0.24 / (variance_factor(2, 2) * np.var(folds, ddof=1))
+    count = 0.24 / (variance_factor(4, 2) * np.var(folds, ddof=1))
     z = stats.norm.ppf(0.975)
     for end in (low, high):  # the ends of Wilson's interval are a z of standard errors away, at their own variance
         assert abs(end - 0.6) == pytest.approx(z * np.sqrt(end * (1 - end) / count))
@@ -168,5 +168,5 @@ def test_the_interval_covers_where_nearly_all_is_right():
     covered = np.mean((ends[:, 0] <= truth) & (truth <= ends[:, 1]))
     assert covered >= 0.95 - 4 * np.sqrt(0.05 * 0.95 / 300)
     # the t interval with the same corrected variance collapses when every fold is right
-    half = stats.t.ppf(0.975, 49) * np.sqrt(variance_factor(5, 10)) * accuracies.reshape(300, 50).std(axis=1, ddof=1)
+    half = stats.t.ppf(0.975, 49) * np.sqrt(variance_factor(50, 10)) * accuracies.reshape(300, 50).std(axis=1, ddof=1)
     assert np.mean(abs(accuracies.mean(axis=(1, 2)) - truth) <= half) < 0.85

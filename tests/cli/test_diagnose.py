@@ -24,7 +24,10 @@ def files(tmp_path_factory):
     names = np.where(labels, "ill", "healthy")
     flat, offsets = tokens.reshape(-1, 8), np.arange(121) * 10
     features = [f"x{i}" for i in range(8)]
-    np.savez(folder / "bags.npz", values=flat, offsets=offsets, labels=names, feature_names=features)
+    patients = np.arange(120) // 4
+    held = {"labels": names, "feature_names": features, "patients": patients}
+    np.savez(folder / "bags.npz", values=flat, offsets=offsets, **held)
+    np.savez(folder / "numbers.npz", values=flat, offsets=offsets, labels=labels.astype(float))
     np.savez(folder / "unlabelled.npz", values=flat, offsets=offsets)
     np.savez(folder / "one.npz", values=flat, offsets=offsets, labels=np.zeros(120))
     np.savez(folder / "few.npz", values=flat[:120], offsets=offsets[:13], labels=names[:12])
@@ -33,6 +36,8 @@ def files(tmp_path_factory):
     columns = dict(zip(features, flat.T, strict=True)) | {"slide": np.repeat(np.arange(120), 10)}
     columns |= {"outcome": np.repeat(names, 10)}
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / "bags.parquet")
+    columns |= {"patients": np.repeat(patients, 10), "token_label": np.arange(1200) % 3}
+    pyarrow.parquet.write_table(pyarrow.table(columns), folder / "patients.parquet")
     columns = {name: columns[name] for name in ("slide", "outcome")} | {"x": flat[:, 0], "y": flat[:, 1]}
     columns |= {"embedding": list(flat), "stain": np.ones(1200)}
     pyarrow.parquet.write_table(pyarrow.table(columns), folder / "embedded.parquet")
@@ -48,6 +53,7 @@ def test_a_diagnosis_in_words_with_a_figure(files, tmp_path):
     lines = out.splitlines()
     assert lines[0] == "features            8: x0, x1, x2, ..., x7"
     assert lines[1].split()[-2:] == ["ill", "(positive)"]
+    assert lines[2].split()[:2] == ["positive", "ill,"]
     heads = [line.split(":")[0] for line in lines if line.startswith(("Model", "Sparse", "Attention", "More bags"))]
     assert heads == ["Model", "Sparse", "Attention", "More bags"]
     assert (tmp_path / "new" / "x.png").read_bytes().startswith(b"\x89PNG")
@@ -55,16 +61,20 @@ def test_a_diagnosis_in_words_with_a_figure(files, tmp_path):
 
 def test_both_formats_give_one_diagnosis(files):
     lines = [
-        ["diagnose", files / "bags.npz", "--no-curves", "--json"],
-        ["diagnose", files / "bags.parquet", "--no-curves", "--json", "--bag", "slide", "--label", "outcome"],
+        ["diagnose", files / "bags.npz"],
+        ["diagnose", files / "patients.parquet", "--bag", "slide", "--label", "outcome"],
     ]
+    lines = [[*line, "--no-curves", "--json", "--groups", "patients", "--positive", "healthy"] for line in lines]
+    lines += [["diagnose", files / "numbers.npz", "--no-curves", "--json", "--positive", "0"]]
     documents = []
     for code, out, error in sample.run_each(ENVIRONMENT, lines):
         assert (code, error) == (0, "")
         documents.append(json.loads(out))
-    first, second = documents
-    assert first["classes"] == ["healthy", "ill"]
-    assert first["strength"]["low"] < 4.0 < first["strength"]["high"]
+    first, second, third = documents
+    assert first["classes"] == ["ill", "healthy"]
+    assert third["classes"] == [1.0, 0.0]
+    assert (first["groups"], third["groups"]) == (30, None)
+    assert first["dimension"] == 8
     assert first["measured"] is None
     differ = ("file", "unused")
     assert {name: value for name, value in first.items() if name not in differ} == {
@@ -90,7 +100,7 @@ def test_the_columns_that_were_taken_are_said(files):
 def test_bad_input_is_one_sentence(files):
     cases = {
         "unlabelled.npz": "lacks an array labels",
-        "one.npz": "labels holds 1 classes (0.0); accepted: two",
+        "one.npz": "labels takes 1 different values (0.0); accepted: two",
         "few.npz": "accepted: at least 10 bags of each class",
         "nan.npz": "contains NaN",
         "torn.npz": "it is damaged or no .npz file",
@@ -103,6 +113,12 @@ def test_bad_input_is_one_sentence(files):
     lines += [["diagnose", files / "bags.npz", "--ignore", "x0"]]
     words = [*cases.values(), "lacks a column label", "--out figure.xyz is no figure; accepted: a name that ends in"]
     words += ["bags.npz has no columns for --label and --ignore"]
+    lines += [["diagnose", files / "bags.npz", "--groups", "wards"]]
+    lines += [["diagnose", files / "bags.npz", "--positive", "I"]]
+    parquet = ["diagnose", files / "bags.parquet", "--bag", "slide", "--label", "outcome"]
+    lines += [[*parquet, "--groups", "wards"], [*parquet, "--groups", "x0"]]
+    words += ["--groups wards is no array of", "positive='I' is no label; accepted: ['healthy', 'ill']"]
+    words += ["--groups wards is no column of", "--groups x0 differs within a bag"]
     for line, (code, out, error), word in zip(lines, sample.run_each(ENVIRONMENT, lines), words, strict=True):
         assert (code, out) == (2, ""), line
         assert error.startswith("error: ")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from itertools import combinations
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from solvable.bags.evaluation import evaluate
 from solvable.bags.resampling import corrected_t, holm
-from solvable.bags.scores import Evaluation, with_error
+from solvable.bags.scores import Evaluation, of_classes, of_data, with_error
 
 SIGNIFICANT = 0.05
 
@@ -35,13 +35,18 @@ class Difference:
     low: float
     high: float
 
+    @property
+    def resolved(self) -> bool:
+        """Whether these data tell the two apart at the 5 % level, all pairs counted."""
+        return self.adjusted <= SIGNIFICANT
+
     def __str__(self) -> str:
         """One sentence: who is better, by how much, and whether these data resolve it."""
         size, low, high = 100 * self.difference, 100 * self.low, 100 * self.high
         first, second = self.first, self.second
         if self.difference < 0:
             first, second, size, low, high = second, first, -size, -high, -low
-        if self.adjusted <= SIGNIFICANT:
+        if self.resolved:
             verdict = "resolved"
         elif self.p_value <= SIGNIFICANT:
             verdict = "not resolved once all pairs are counted"
@@ -81,9 +86,25 @@ class Comparison:
         larger = any_result.classes[np.argmax(any_result.class_counts)]
         lines += [f"{f'always {larger}':<{width}}  {any_result.base_rate:>15.3f}"]
         lines += ["+- is the standard error over the repeats; the interval is over new bags."]
-        return "\n".join([*lines, *map(str, self.differences)])
+        if any_result.positive is not None:
+            lines += [f"{name}: {of_classes(result)}" for name, result in self.evaluations.items()]
+        return "\n".join([*lines, *of_data(any_result), *map(str, self.differences)])
 
     __repr__ = __str__
+
+    def document(self) -> dict[str, Any]:
+        """The numbers and the sentences, for JSON."""
+        names = ("accuracy", "accuracy_error", "accuracy_interval", "auc", "auc_error", "auc_interval", "recalls")
+        some = next(iter(self.evaluations.values()))
+        return {
+            "estimators": {
+                key: {name: np.asarray(getattr(result, name)).tolist() for name in names}
+                for key, result in self.evaluations.items()
+            },
+            "folds": list(some.fold_sizes.shape),
+            "larger_class_share": some.base_rate,
+            "differences": [asdict(difference) | {"words": str(difference)} for difference in self.differences],
+        }
 
 
 def compare(
@@ -91,6 +112,7 @@ def compare(
     bags: Any,
     labels: Any = None,
     *,
+    positive: Any = None,
     reference: str | None = None,
     repeats: int = 5,
     folds: int = 10,
@@ -132,6 +154,7 @@ def compare(
                 bags,
                 labels,
                 grid,
+                positive=positive,
                 repeats=repeats,
                 folds=folds,
                 inner_folds=inner_folds,

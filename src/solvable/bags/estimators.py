@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import numpy as np
+from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
@@ -139,10 +140,6 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
         nothing = np.empty(len(bags))
         return np.concatenate(list(Memory(bags, nothing, nothing).each(lambda block: work(block.bags))))
 
-    def _scores(self, X: Any) -> np.ndarray:
-        fitted = self._fitted()
-        return self._mapped(X, lambda bags: fitted.head.scores(fitted.pooling.features(bags)))
-
     def _fitted(self) -> Fit:
         check_is_fitted(self, "_fit")
         return self._fit
@@ -159,22 +156,24 @@ class _Classifier(ClassifierMixin, _BagEstimator):
     def fit(self, X: Any, y: Any = None, sample_weight: Any = None) -> Any:
         """Fit on bags and labels of two values; see the class for what X may be.
 
-        Raises: ValueError naming the argument, the bag and what is accepted.
+        Raises: ValueError naming the argument, the bag and what is accepted; or a feature that has one value in each
+        bag and predicts the labels by itself, as a label or an id does.
         """
         self._learn(X, y, sample_weight, self._recipe())
         return self
 
     def decision_function(self, X: Any) -> np.ndarray:
-        """The score of each bag, (n,): positive for `classes_[1]`."""
-        return self._scores(X)
+        """The log odds of `classes_[1]`, (n,): positive where its probability is above one half."""
+        fitted = self._fitted()
+        return self._mapped(X, lambda bags: fitted.head.log_odds(fitted.pooling.features(bags)))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """The probabilities of `classes_`, (n, 2)."""
-        positive = self._fitted().head.probabilities(self.decision_function(X))
+        positive = expit(self.decision_function(X))
         return np.stack([1.0 - positive, positive], axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
-        """The class of each bag by the sign of its score, (n,)."""
+        """The more probable class of each bag, (n,)."""
         positive = self.decision_function(X) > 0.0
         return self.classes_[positive.astype(int)]
 
@@ -211,13 +210,16 @@ class AttentionClassifier(_Attention, _Classifier):
     tokens. The features of all `pooling`s are standardised, clipped at `clip`, and given to a ridge-penalised head. The
     two steps are those of arXiv:2509.25153; the balance, the scale, the other poolings and the head are ours.
 
-    `predict` goes by the sign of `decision_function`, as a support vector machine does; with rare positives the
-    probabilities, Platt's of leave-one-out scores for the square loss, cross one half elsewhere. `class_weight` and
-    `sample_weight` count bags as that many copies, in the probabilities too.
+    `decision_function` are the log odds of `predict_proba`, and `predict` is the more probable class. For the square
+    loss the probabilities are Platt's of leave-one-out scores, one half where the score of the head is zero; with
+    `class_weight` the place of one half is fitted too, for either loss with the RBF head, whose score hardly follows
+    weights. `class_weight` and `sample_weight` count bags as that many copies, in the probabilities too: "balanced"
+    answers as where both classes are equally frequent.
 
     Arguments
         pooling: poolings side by side, of "attention", "min", "max", "mean".
-        queries: number of queries; beyond the first, leading eigenvectors of the matrix that makes the query.
+        queries: number of queries; beyond the first, eigenvectors of the matrix that makes the query, of the largest
+            eigenvalues in size.
         sharpness: deviation of the scores within bags.
         head: "rbf" (at most 20 000 bags) or "linear". loss: "square" or "logistic". C: inverse ridge, as in
             scikit-learn; the kernels are scaled to k(x, x) near 1.
@@ -342,7 +344,8 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
     def predict(self, X: Any) -> np.ndarray:
         """The target of each bag, (n,)."""
         fitted = self._fitted()
-        return fitted.target_mean + fitted.target_deviation * self._scores(X)
+        scores = self._mapped(X, lambda bags: fitted.head.scores(fitted.pooling.features(bags)))
+        return fitted.target_mean + fitted.target_deviation * scores
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """R^2: the share of the variance of y that the prediction explains."""

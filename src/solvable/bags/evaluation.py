@@ -10,8 +10,8 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
-from solvable.bags.arrays import column
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
+from solvable.bags.labels import groups_of, length_effect, two_classes
 from solvable.bags.scores import Evaluation, Scores
 from solvable.numerics.validation import choice, integer, unmasked
 
@@ -24,6 +24,7 @@ def evaluate(
     labels: Any = None,
     grid: Any = None,
     *,
+    positive: Any = None,
     protocol: str = "nested",
     repeats: int = 5,
     folds: int = 10,
@@ -44,10 +45,11 @@ def evaluate(
 
     estimator: a scikit-learn classifier (or pipeline, or search). bags: whatever it takes and scikit-learn can slice:
     `Bags`, (n, L, d), (n, d), a list of (L_i, d) arrays, a data frame. labels: (n,), two different values of any kind,
-    by default those that the Bags hold; AUC is that of the larger. grid: a dict or a list of dicts, as GridSearchCV's
-    param_grid. groups: (n,), bags of one group (one patient, one day) then stay on one side of every split. n_jobs:
-    processes for the folds, as everywhere in scikit-learn. An estimator with neither decision_function nor
-    predict_proba has AUC NaN and no choice of threshold.
+    by default those that the Bags hold. positive: the class whose recall and precision are told; without it both are
+    treated alike, whatever they are called. grid: a dict or a list of dicts, as GridSearchCV's param_grid. groups:
+    (n,), bags of one group (one patient, one day) then stay on one side of every split; a test fold that lacks a class
+    then has no AUC. n_jobs: processes for the folds, as everywhere in scikit-learn. An estimator with neither
+    decision_function nor predict_proba has AUC NaN and no choice of threshold.
 
     Fits: repeats * folds * settings * (1 + inner_folds) with a grid.
 
@@ -60,17 +62,18 @@ def evaluate(
     seed = integer("random_state", random_state, at_least=0)
     settings = _settings(estimator, grid)
     bags = list(bags) if isinstance(bags, tuple) else bags
-    y, classes, counts = _two_classes(getattr(bags, "labels", None) if labels is None else labels)
     unmasked("bags", bags)
     if isinstance(bags, Mapping) or not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
         kind = type(bags).__name__
         raise ValueError(
             f"bags is a {kind}, which is not sliced into folds; accepted: Bags, an array or a list, in memory"
         )
-    count = bags.shape[0] if hasattr(bags, "shape") else len(bags)
-    if count != len(y):
-        raise ValueError(f"there are {count} bags and {len(y)} labels; accepted: one label a bag")
-    together = _groups(groups, len(y), folds)
+    y, classes, counts = two_classes(labels, bags, positive)
+    together = groups_of(groups, len(y))
+    if together is not None and together.max() + 1 < folds:
+        raise ValueError(
+            f"folds={folds} is more than the {together.max() + 1} groups; accepted: at most one fold a group"
+        )
     if counts.min() < folds:
         rare = classes[np.argmin(counts)]
         raise ValueError(
@@ -81,24 +84,30 @@ def evaluate(
     for r in range(repeats):
         for k, (train, test) in enumerate(split(y, together, folds, seed + r)):
             where = f"repeat {r}, fold {k}"
+            if not len(test):
+                raise ValueError(f"folds={folds}: the groups leave {where} without a bag; accepted: fewer folds")
             inner = _inner(y, together, train, inner_folds, seed + r, where, nested)
             tasks.append((train, test, inner, where))
     done: Any = Parallel(n_jobs=n_jobs)(
-        delayed(run_fold)(estimator, settings, bags, y, classes[1], *task) for task in tasks
+        delayed(run_fold)(estimator, settings, bags, y, classes, *task) for task in tasks
     )
-    sizes = np.array([len(task[1]) for task in tasks]).reshape(repeats, folds)
-    return _assemble(done, sizes, settings if grid is not None else [], classes, counts, protocol)
+    met = np.array([[np.sum(y[test] == name) for name in classes] for _, test, *_ in tasks]).reshape(repeats, folds, 2)
+    known = {
+        "classes": classes,
+        "class_counts": counts,
+        "protocol": protocol,
+        "positive": positive,
+        "class_groups": None if together is None else tuple(len(np.unique(together[y == name])) for name in classes),
+        "length_effect": length_effect(bags, y, classes),
+    }
+    return _assemble(done, met, settings if grid is not None else [], protocol, known)
 
 
 def _assemble(
-    done: list[FoldScores],
-    sizes: np.ndarray,
-    settings: list[dict[str, Any]],
-    classes: np.ndarray,
-    counts: np.ndarray,
-    protocol: str,
+    done: list[FoldScores], met: np.ndarray, settings: list[dict[str, Any]], protocol: str, known: dict[str, Any]
 ) -> Evaluation:
-    repeats, folds = sizes.shape
+    repeats, folds, _ = met.shape
+    sizes = met.sum(axis=2)
 
     def stacked(name: str) -> np.ndarray:
         return np.array([getattr(fold, name) for fold in done]).reshape(repeats, folds, -1)
@@ -127,7 +136,10 @@ def _assemble(
     else:
         headline = of_chosen(accuracy), of_chosen(auc)
     named = tuple(tuple(settings[j] for j in row) for row in chosen[:, :, 0]) if settings else ()
-    return Evaluation(*headline, sizes, classes, counts, named, selected, protocol)
+    right = np.stack([of_chosen(stacked(name)) for name in ("first_right", "second_right")], axis=2)
+    return Evaluation(
+        *headline, sizes, settings=named, selected=selected, fold_counts=met, fold_right=right, scored=scored, **known
+    )
 
 
 def _settings(estimator: Any, grid: Any) -> list[dict[str, Any]]:
@@ -151,36 +163,6 @@ def _settings(estimator: Any, grid: Any) -> list[dict[str, Any]]:
         except ValueError as error:
             raise ValueError(f"grid: {error}") from None
     return settings
-
-
-def _two_classes(labels: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    if labels is None:
-        raise ValueError("labels=None, and the bags hold none; accepted: (n,), one label a bag")
-    y = column("labels", labels)
-    if y.ndim != 1:
-        raise ValueError(f"labels has shape {y.shape}; accepted: (n,), one label a bag")
-    try:
-        classes, counts = np.unique(y, return_counts=True)
-    except TypeError:
-        raise ValueError(
-            "labels holds values of kinds that cannot be sorted; accepted: two values of one kind"
-        ) from None
-    if len(classes) != 2:
-        some = ", ".join(str(label) for label in classes[:5]) + (", ..." if len(classes) > 5 else "")
-        raise ValueError(f"labels takes {len(classes)} different values ({some}); accepted: two")
-    return y, classes, counts
-
-
-def _groups(groups: Any, count: int, folds: int) -> np.ndarray | None:
-    if groups is None:
-        return None
-    array = column("groups", groups, dates=True)
-    if array.shape != (count,):
-        raise ValueError(f"groups has shape {array.shape}; accepted: ({count},), one a bag")
-    different = len(np.unique(array))
-    if different < folds:
-        raise ValueError(f"folds={folds} is more than the {different} groups; accepted: at most one fold a group")
-    return array
 
 
 def _inner(

@@ -20,13 +20,16 @@ class FoldScores(NamedTuple):
     """One outer fold. `chosen` is the setting that won inside the training fold (None where none was chosen there).
 
     The arrays have one entry a setting, fitted on the whole training fold and met with the test fold: its accuracy, its
-    AUC, and its accuracy at the threshold that is best on the test fold; the last two are NaN without scores.
+    AUC, its accuracy at the threshold that is best on the test fold (both NaN without scores), and how many bags of the
+    first and of the second class it answers rightly.
     """
 
     chosen: int | None
     accuracy: np.ndarray
     auc: np.ndarray
     threshold_accuracy: np.ndarray
+    first_right: np.ndarray
+    second_right: np.ndarray
 
 
 def split(labels: np.ndarray, groups: np.ndarray | None, folds: int, seed: int) -> Splits:
@@ -41,7 +44,7 @@ def run_fold(
     settings: list[dict[str, Any]],
     bags: Any,
     labels: np.ndarray,
-    positive: Any,
+    classes: np.ndarray,
     train: np.ndarray,
     test: np.ndarray,
     inner: Splits | None,
@@ -49,8 +52,8 @@ def run_fold(
 ) -> FoldScores:
     """Choose among the settings by their mean accuracy over the inner folds, then meet the test fold with each.
 
-    inner: folds of the training fold, numbered within it; None chooses nothing. Of equally good settings the first is
-    chosen, as scikit-learn's GridSearchCV does.
+    classes: the two whose right answers are counted, in this order. inner: folds of the training fold, numbered within
+    it; None chooses nothing. Of equally good settings the first is chosen, as scikit-learn's GridSearchCV does.
 
     Raises: ValueError or RuntimeError naming the repeat, the fold and the setting, with the estimator's own sentence.
     """
@@ -67,16 +70,18 @@ def run_fold(
                     means[i, j] = np.mean(fitted.predict(judged) == held_labels[judge_on])
         chosen = int(np.argmax(means.mean(axis=0)))
     met, met_labels = _safe_indexing(bags, test), labels[test]
-    scores = np.full((3, len(settings)), np.nan)
+    upper = met_labels == np.sort(classes)[1]  # the class for which scikit-learn's scores are larger
+    scores = np.full((5, len(settings)), np.nan)
     for j, setting in enumerate(settings):
         with _named(where, setting):
             fitted = with_setting(estimator, setting).fit(held, held_labels)
-            scores[0, j] = np.mean(fitted.predict(met) == met_labels)
+            right = fitted.predict(met) == met_labels
+            scores[0, j], scores[3:, j] = np.mean(right), [np.sum(right[met_labels == name]) for name in classes]
             decision = decision_scores(fitted, met)
         if decision is not None:
-            scores[1, j] = area_under_curve(decision, met_labels == positive)
+            scores[1, j] = area_under_curve(decision, upper)
             # what the estimator answers by itself is one of the answers to choose from
-            scores[2, j] = max(scores[0, j], best_threshold_accuracy(decision, met_labels == positive))
+            scores[2, j] = max(scores[0, j], best_threshold_accuracy(decision, upper))
     return FoldScores(chosen, *scores)
 
 

@@ -13,19 +13,20 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, get_lapack_funcs
 from scipy.special import expit
 
 MAX_STEPS = 100
 TOLERANCE = 1e-10
 MAX_KERNEL_BAGS = 20_000
+SLIGHT = 1e-6  # the slope, a deviation of the scores, where held-out scores give no reason for one
 
 
 @dataclasses.dataclass(frozen=True)
 class Head:
     """A fitted head: f(x) = k(x, anchors) weights + bias, or <x, weights> + bias where `anchors` is None.
 
-    `slope` and `shift` map f to a probability, expit(slope f + shift); `widths` are the varying features of each block.
+    `slope` and `shift` map f to log odds, slope f + shift; `widths` are the varying features of each block.
     """
 
     anchors: np.ndarray | None
@@ -47,9 +48,9 @@ class Head:
         ]
         return np.concatenate(parts) + self.bias
 
-    def probabilities(self, scores: np.ndarray) -> np.ndarray:
-        """The probability of the positive class for scores f, (n,)."""
-        return expit(self.slope * scores + self.shift)
+    def log_odds(self, features: np.ndarray) -> np.ndarray:
+        """log p/(1 - p), p the probability of the positive class, (n,)."""
+        return self.slope * self.scores(features) + self.shift
 
 
 def fit_head(
@@ -63,11 +64,15 @@ def fit_head(
     C: float,
     widths: tuple[int, ...],
     calibrated: bool = True,
+    reweighted: bool = False,
 ) -> Head:
     """Minimise J; `kind` "rbf" or "linear", `loss` "square" or "logistic", features (n, p) in equal blocks.
 
-    Probabilities: for the logistic loss expit(f); for the square loss Platt's sigmoid of the leave-one-out scores,
-    which have a closed form; `held_out` (n,) is the share of each bag's weight that is left out, all by default.
+    Probabilities: for the logistic loss expit(f); for the square loss, whose f estimates the mean target, expit(slope
+    f) with Platt's slope of the leave-one-out scores, which have a closed form; `held_out` (n,) is the share of each
+    bag's weight that is left out, all by default. Where the classes are `reweighted` the kernel's f does not follow, as
+    it passes near every training bag whatever its weight: there, and for the linear head with the square loss, Platt's
+    slope and shift.
 
     Raises: ValueError when the n x n kernel of "rbf" would be too large.
     """
@@ -92,7 +97,8 @@ def fit_head(
         root = np.sqrt(sum(widths))
         solution, bias, scores = solve_primal(features / root, targets, C * weights, loss, left_out)
         solution = solution / root
-    slope, shift = sigmoid(scores, targets, weights) if calibrated and loss == "square" else (1.0, 0.0)
+    calibrated = calibrated and (loss == "square" or (kind == "rbf" and reweighted))
+    slope, shift = sigmoid(scores, targets, weights, reweighted) if calibrated else (1.0, 0.0)
     return Head(anchors, solution, float(bias), slope, shift, widths)
 
 
@@ -118,17 +124,17 @@ def solve_dual(
     """(coefficients, bias, leave-one-out scores) of the minimiser in the span of the kernel; strengths are C weight.
 
     Each Newton step is a weighted least-squares fit: (K + diag(1/c)) a + b = z and sum a = 0, with curvatures c and
-    working responses z; for the square loss the first one is the answer. Without the share s_i of bag i its score is
-    then t_i - a_i/(s_i H_ii + (1 - s_i) c_i), with H the inverse of that bordered matrix.
+    working responses z = f + a/c; for the square loss the first one is the answer. Without the share s_i of bag i its
+    score is then z_i - a_i/(s_i H_ii + (1 - s_i) c_i), with H the inverse of that bordered matrix: exact for the square
+    loss, whose z are the targets, and for the logistic loss as the others' curvatures would not change.
     """
     if loss == "square":
-        inverse = np.linalg.inv(kernel + np.diag(1.0 / strengths))
+        inverse = _inverse(kernel + np.diag(1.0 / strengths))
         column = inverse.sum(axis=1)
         bias = (column @ targets) / column.sum()
         coefficients = inverse @ targets - bias * column
-        diagonal = np.diagonal(inverse) - column**2 / column.sum()
-        held = left_out * diagonal + (1.0 - left_out) * strengths
-        return coefficients, float(bias), targets - coefficients / np.maximum(held, 1e-300)
+        held = _left_out(inverse, strengths, left_out)
+        return coefficients, float(bias), targets - coefficients / held
     coefficients, bias, scores = np.zeros(len(targets)), 0.0, np.zeros(len(targets))
 
     def objective(coefficients: np.ndarray, scores: np.ndarray, bias: float) -> float:
@@ -152,14 +158,36 @@ def solve_dual(
         change = np.max(np.abs(trial_scores - scores))
         coefficients, bias, scores = trial, trial_bias, trial_scores
         if change <= TOLERANCE * (1.0 + np.max(np.abs(scores))):
-            return coefficients, float(bias), scores
+            curvatures, _ = _working(targets, strengths, scores)
+            held = _left_out(_inverse(kernel + np.diag(1.0 / curvatures)), curvatures, left_out)
+            return coefficients, float(bias), scores + coefficients * (1.0 / curvatures - 1.0 / held)
     raise _not_converged()
+
+
+def _inverse(matrix: np.ndarray) -> np.ndarray:
+    """The inverse of a symmetric positive definite matrix by Cholesky: half the work of a general one."""
+    factorise, invert = get_lapack_funcs(("potrf", "potri"), (matrix,))
+    factor, failed = factorise(matrix, lower=1)
+    if failed:  # singular but for rounding
+        return np.linalg.inv(matrix)
+    half = np.tril(invert(factor, lower=1, overwrite_c=1)[0])
+    return half + np.tril(half, -1).T
+
+
+def _left_out(inverse: np.ndarray, curvatures: np.ndarray, share: np.ndarray | float) -> np.ndarray:
+    """s_i H_ii + (1 - s_i) c_i of `solve_dual`, from the inverse of K + diag(1/c)."""
+    column = inverse.sum(axis=1)
+    diagonal = np.diagonal(inverse) - column**2 / column.sum()
+    return np.maximum(share * diagonal + (1.0 - share) * curvatures, 1e-300)
 
 
 def solve_primal(
     features: np.ndarray, targets: np.ndarray, strengths: np.ndarray, loss: str, left_out: np.ndarray | float = 1.0
 ) -> tuple[np.ndarray, float, np.ndarray]:
-    """(weights, bias, leave-one-out scores) for a linear head, by the normal equations of the features."""
+    """(weights, bias, scores) for a linear head, by the normal equations of the features; see `solve_dual`.
+
+    The scores are those of leave-one-out for the square loss, and those of the fit for the logistic one.
+    """
     state, statistics = minimise(
         lambda state: newton_statistics(features, targets, strengths, loss, state), features.shape[1] + 1, loss
     )
@@ -240,28 +268,29 @@ def held_out_scores(scores: np.ndarray, targets: np.ndarray, leverage: np.ndarra
     return (scores - leverage * targets) / np.maximum(1.0 - leverage, 1e-12)
 
 
-def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, shifted: bool = True) -> tuple[float, float]:
     """Platt's (slope >= 0, shift): maximum likelihood of expit(slope f + shift), targets drawn in by his prior.
 
-    A slope below 0 would say that higher scores mean the other class, which held-out noise can suggest; it is held at
-    0 and the probability is then the positives' share.
+    Not `shifted`, the shift is 0. A slope below 0 would say that higher scores mean the other class, which held-out
+    noise can suggest; the probability is then the positives' share (one half without a shift), but for a slope of 1e-6
+    that keeps the order.
     """
     positive = targets > 0.0
     up, down = weights[positive].sum(), weights[~positive].sum()
     goals = np.where(positive, (up + 1.0) / (up + 2.0), 1.0 / (down + 2.0))
-    centre, spread = float(np.mean(scores)), float(np.std(scores)) or 1.0
-    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)
+    centre, spread = float(np.mean(scores)) if shifted else 0.0, float(np.std(scores)) or 1.0
+    inputs = np.stack([(scores - centre) / spread, np.ones_like(scores)], axis=1)[:, : 1 + shifted]
 
     def loss(point: np.ndarray) -> float:
         margins = inputs @ point
         return float(weights @ (np.logaddexp(0.0, margins) - goals * margins))
 
-    base = float(np.log((up + 1.0) / (down + 1.0)))
-    point = np.array([0.0, base])
+    base = float(np.log((up + 1.0) / (down + 1.0))) if shifted else 0.0
+    point = np.array([0.0, base])[: 1 + shifted]
     for _ in range(MAX_STEPS):
         p = expit(inputs @ point)
         gradient = inputs.T @ (weights * (p - goals))
-        hessian = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs + 1e-9 * weights.sum() * np.eye(2)
+        hessian = (inputs * (weights * p * (1.0 - p))[:, None]).T @ inputs + 1e-9 * weights.sum() * np.eye(len(point))
         step, length, value = np.linalg.solve(hessian, -gradient), 1.0, loss(point)
         while loss(point + length * step) > value + 1e-12 * abs(value) and length > 1e-8:
             length *= 0.5
@@ -270,8 +299,8 @@ def sigmoid(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray) -> tup
             break
     else:
         raise _not_converged()
-    slope = point[0] / spread
-    return (float(slope), float(point[1] - slope * centre)) if slope > 0.0 else (0.0, base)
+    slope, level = (point[0], point[-1] if shifted else 0.0) if point[0] > SLIGHT else (SLIGHT, base)
+    return float(slope / spread), float(level - slope / spread * centre)
 
 
 def _working(targets: np.ndarray, strengths: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

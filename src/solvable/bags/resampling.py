@@ -19,14 +19,14 @@ class CorrectedTest(NamedTuple):
     high: float
 
 
-def variance_factor(repeats: int, folds: int) -> float:
-    """1/J + n_test / n_train with J = repeats * folds: what S^2 is multiplied by, in place of 1/J.
+def variance_factor(values: int, folds: int) -> float:
+    """1/J + n_test / n_train with J = `values`, repeats * folds if each has one: what S^2 is multiplied by, not 1/J.
 
     S^2 is the variance of the J fold values. The folds' training sets overlap, so their values are correlated;
     Nadeau & Bengio (Machine Learning 52, 2003) put the correlation at n_test / (n_test + n_train). K folds have
     n_test / n_train = 1 / (K - 1).
     """
-    return 1 / (repeats * folds) + 1 / (folds - 1)
+    return 1 / values + 1 / (folds - 1)
 
 
 def corrected_t(difference: float, fold_differences: np.ndarray) -> CorrectedTest:
@@ -38,7 +38,7 @@ def corrected_t(difference: float, fold_differences: np.ndarray) -> CorrectedTes
     held = fold_differences[np.isfinite(fold_differences)]
     if len(held) < 2:
         return CorrectedTest(np.nan, np.nan, np.nan, np.nan)
-    error = float(np.sqrt(variance_factor(*fold_differences.shape) * np.var(held, ddof=1)))
+    error = float(np.sqrt(variance_factor(len(held), fold_differences.shape[1]) * np.var(held, ddof=1)))
     freedom = len(held) - 1
     if error > 0:
         statistic = difference / error
@@ -53,18 +53,20 @@ def corrected_t(difference: float, fold_differences: np.ndarray) -> CorrectedTes
 def interval_over_new_data(share: float, fold_values: np.ndarray, size: float) -> tuple[float, float]:
     """The 95 % interval of an accuracy or AUC over new data: Wilson's, with Nadeau & Bengio's corrected variance.
 
-    share: the estimate; fold_values: (repeats, folds); size: the number of independent yes-or-no answers of which the
-    share, over all the data once, has the variance share (1 - share) / size. Fold values of that binomial variance
-    turn the corrected variance into share (1 - share) / size * (1 / repeats + folds / (folds - 1)); where the folds
-    vary more than that, their own variance counts. The interval is Wilson's score interval of this many answers, which
-    stays inside [0, 1] and does not shrink to a point when every answer is right, as a t interval on the fold values
-    does. Origin: derived from the two; its coverage was measured (docs/bags/evaluation.md).
+    share: the estimate; fold_values: (repeats, folds), NaN where a fold has none; size: the number of independent
+    yes-or-no answers of which the share, over all the data once, has the variance share (1 - share) / size. J fold
+    values of that binomial variance turn the corrected variance into share (1 - share) / size * (folds / J +
+    folds / (folds - 1)); where they vary more than that, their own variance counts. The interval is Wilson's score
+    interval of this many answers, which stays inside [0, 1] and does not shrink to a point when every answer is
+    right, as a t interval on the fold values does. Origin: derived from the two; its coverage was measured
+    (docs/bags/evaluation.md).
     """
     if not np.isfinite(share):
         return np.nan, np.nan
-    repeats, folds = fold_values.shape
-    count = size / (1 / repeats + folds / (folds - 1))
-    observed = variance_factor(repeats, folds) * float(np.nanvar(fold_values, ddof=1))
+    held, folds = fold_values[np.isfinite(fold_values)], fold_values.shape[1]
+    factor = variance_factor(len(held), folds)
+    count = size / (folds * factor)
+    observed = factor * float(np.var(held, ddof=1)) if len(held) > 1 else 0.0
     if observed > 0:
         count = min(count, share * (1 - share) / observed)
     z = float(special.ndtri((1 + LEVEL) / 2))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from solvable.bags.labels import LengthEffect
 from solvable.bags.resampling import interval_over_new_data, size_of_auc
 
 
@@ -71,6 +72,11 @@ class Evaluation(Scores):
     classes: the two labels; class_counts: bags of each. settings: the setting chosen in each fold of each repeat, ()
     without a grid. selected: by the name of what is chosen on the test folds, the `Scores` which that choice would
     have claimed. protocol: "nested", or "test_fold" when the numbers themselves are such a claim.
+
+    positive: the class that was named so, which is then `classes[1]`, or None. fold_counts, fold_right: (repeats,
+    folds, 2), bags of each class in a test fold, and those answered rightly. scored: the estimator has scores.
+    class_groups: groups that hold bags of each class, None without groups. length_effect: that bags of one class are
+    longer, if so.
     """
 
     classes: np.ndarray
@@ -78,11 +84,28 @@ class Evaluation(Scores):
     settings: tuple[tuple[dict[str, Any], ...], ...]
     selected: dict[str, Scores]
     protocol: str
+    positive: Any
+    fold_counts: np.ndarray
+    fold_right: np.ndarray
+    scored: bool
+    class_groups: tuple[int, ...] | None
+    length_effect: LengthEffect | None
 
     @property
     def base_rate(self) -> float:
         """The share of the larger class: the accuracy of always answering it."""
         return float(self.class_counts.max() / self.class_counts.sum())
+
+    @property
+    def recalls(self) -> np.ndarray:
+        """(2,): the share of the bags of each class that are answered rightly while they are in the test fold."""
+        return self.fold_right.sum(axis=(0, 1)) / self.fold_counts.sum(axis=(0, 1))
+
+    @property
+    def precision(self) -> float:
+        """The share of the bags answered as `classes[1]` that are of it; NaN where none is."""
+        wrong, right = (self.fold_counts - self.fold_right)[:, :, 0].sum(), self.fold_right[:, :, 1].sum()
+        return float(right / (right + wrong)) if right + wrong else np.nan
 
     @property
     def accuracy_interval(self) -> tuple[float, float]:
@@ -97,11 +120,16 @@ class Evaluation(Scores):
 
     @property
     def auc_interval(self) -> tuple[float, float]:
-        """As `accuracy_interval`, for the AUC, with Hanley & McNeil's variance of an AUC."""
+        """As `accuracy_interval`, for the AUC, with Hanley & McNeil's variance of an AUC.
+
+        That takes the classes differently; where no positive class is named, its mean over both ways.
+        """
         if self.protocol == "test_fold" or np.isnan(self.auc):
             return np.nan, np.nan
         negative, positive = map(int, self.class_counts)
-        return interval_over_new_data(self.auc, self.fold_aucs, size_of_auc(self.auc, positive, negative))
+        ways = [(positive, negative)] if self.positive is not None else [(positive, negative), (negative, positive)]
+        size = 1.0 / np.mean([1.0 / size_of_auc(self.auc, *way) for way in ways])
+        return interval_over_new_data(self.auc, self.fold_aucs, float(size))
 
     def __str__(self) -> str:
         """The honest numbers, the optimistic ones below them, and what to make of both."""
@@ -124,6 +152,8 @@ def _table(evaluation: Evaluation) -> str:
         rows += [_row(how, evaluation)]
         intervals = evaluation.accuracy_interval, evaluation.auc_interval
         rows += [("  95 % interval over new bags", *(_interval(*interval) for interval in intervals))]
+    larger = evaluation.classes[np.argmax(evaluation.class_counts)]
+    rows += [(f"always answering {larger}", with_error(evaluation.base_rate, np.nan), with_error(0.5, np.nan))]
     rows += [_row(f"test folds choose: {name}", scores) for name, scores in evaluation.selected.items()]
     width = max(len(row[0]) for row in rows)
     lines = [f"{evaluation.class_counts.sum()} bags ({counts}), {folds[0]} x {folds[1]} folds"]
@@ -140,8 +170,9 @@ def _remarks(evaluation: Evaluation) -> list[str]:
     if evaluation.settings:
         setting, count = chosen_most_often(evaluation)
         said += [f"Chosen most often, in {count} of {evaluation.fold_sizes.size} folds: {setting}."]
-    if np.isnan(evaluation.auc):
+    if not evaluation.scored:
         said += ["No AUC: the estimator has neither decision_function nor predict_proba."]
+    said += [of_classes(evaluation), *of_data(evaluation)]
     always = f"always answering {larger}, which is right for {evaluation.base_rate:.3f} of the bags"
     if evaluation.protocol == "test_fold":
         said += ["WARNING: chosen on the test folds; this reproduces a published protocol and estimates nothing."]
@@ -152,6 +183,38 @@ def _remarks(evaluation: Evaluation) -> list[str]:
     if evaluation.protocol == "nested" and evaluation.selected:
         gain = list(evaluation.selected.values())[-1].accuracy - evaluation.accuracy
         said += [f"Selection on the test folds would have claimed {100 * gain:.1f} points more accuracy."]
+    return said
+
+
+def of_classes(evaluation: Evaluation) -> str:
+    """What is answered rightly of each class; of a positive class its recall and precision."""
+    first, second = evaluation.recalls
+    negative, positive = evaluation.classes
+    if evaluation.positive is None:
+        return f"Answered rightly: {first:.3f} of class {negative}, {second:.3f} of class {positive}."
+    precise = "" if np.isnan(evaluation.precision) else f", precision {evaluation.precision:.3f}"
+    return f"Class {positive}: recall {second:.3f}{precise}. Answered rightly of class {negative}: {first:.3f}."
+
+
+def of_data(evaluation: Evaluation) -> list[str]:
+    """What the data do to every estimator: test folds that lack a class, and lengths that tell the classes apart."""
+    effect = evaluation.length_effect
+    return of_folds(evaluation) + ([] if effect is None else [f"WARNING: {effect}"])
+
+
+def of_folds(evaluation: Evaluation) -> list[str]:
+    """How many test folds lack a class, if any."""
+    said = []
+    lacking = evaluation.fold_counts == 0
+    folds, without = evaluation.fold_sizes.size, int(lacking.any(axis=2).sum())
+    if without:
+        auc = f"the AUC is the mean of the other {folds - without}" if without < folds else "there is no AUC"
+        rare = int(np.argmax(lacking.sum(axis=(0, 1))))
+        where = f" (in {evaluation.class_groups[rare]} groups)" if evaluation.class_groups else ""
+        said += [
+            f"WARNING: {without} of {folds} test folds lack a class, mostly {evaluation.classes[rare]}{where}, and "
+            f"{auc}; with fewer folds fewer lack one."
+        ]
     return said
 
 

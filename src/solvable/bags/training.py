@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
-from solvable.bags import heads, passes
+from solvable.bags import heads, leakage, passes
 from solvable.bags.container import Bags, unchecked
 from solvable.bags.passes import Block, Group
 from solvable.numerics.threads import one_blas_thread
@@ -113,6 +113,7 @@ class Coded:
     `groups` are the two classes (the first one is negative), or all bags; `weights` (n,) weigh bags in the head,
     `query_weights` in the second step, where both classes count alike. `held_out` (n,) is the share of a bag that
     leave-one-out scores leave out: all of it, or one of the copies that a sample weight above one stands for.
+    `reweighted`: class weights change the proportion of the classes.
     """
 
     groups: tuple[Group, ...]
@@ -123,18 +124,22 @@ class Coded:
     classes: np.ndarray | None
     target_mean: float = 0.0
     target_deviation: float = 1.0
+    reweighted: bool = False
 
 
 def fit(source: Any, recipe: Recipe) -> Fit:
     """Four reads: moments and the first step; the query; its scale; the features. Then the head.
 
+    A fifth, of one token a bag, where a feature has one value in each bag, which may give the labels away.
+
     With `bounded_memory` the features are not kept, and the head reads once a Newton step and once for its
     probabilities.
 
-    Raises: ValueError naming what is wrong with labels or weights.
+    Raises: ValueError naming what is wrong with labels or weights, or a feature that predicts the labels by itself.
     """
-    totals = _first_pass(source, recipe.regression)
+    totals, constant_within = _first_pass(source, recipe.regression)
     coded = _code_targets(totals, source) if recipe.regression else _code_classes(totals, source, recipe.class_weight)
+    _refuse_leakage(source, constant_within, coded)
     total = reduce(add, coded.groups)
     mean, deviation = total.token_mean, _deviation(total.token_square / total.token_weight, total.token_mean)
     constant = ~np.isfinite(deviation)
@@ -161,14 +166,22 @@ def fit(source: Any, recipe: Recipe) -> Fit:
                 C=recipe.C,
                 widths=pooling.widths,
                 calibrated=not recipe.regression,
+                reweighted=coded.reweighted,
             )
     return Fit(pooling, head, coded.classes, coded.target_mean, coded.target_deviation)
 
 
-def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
-    """The moments of each label's bags, or of all bags in a regression."""
+def _first_pass(source: Any, regression: bool) -> tuple[dict[Any, Group], list[np.ndarray]]:
+    """The moments of each label's bags, or of all bags in a regression; and which features are constant within bags.
 
-    def gather(block: Block) -> dict[Any, Group]:
+    The latter of every block that has bags of several tokens.
+    """
+
+    def gather(block: Block) -> tuple[dict[Any, Group], np.ndarray | None]:
+        counted = block.weights > 0.0
+        return moments(block), leakage.constant_within(block.bags if counted.all() else block.bags[counted])
+
+    def moments(block: Block) -> dict[Any, Group]:
         if regression:
             try:
                 values = block.targets.astype(np.float64)
@@ -178,15 +191,28 @@ def _first_pass(source: Any, regression: bool) -> dict[Any, Group]:
         return passes.moments(block, block.targets, np.zeros(len(block.targets)))
 
     totals: dict[Any, Group] = {}
+    constant = []
     with np.errstate(over="ignore", invalid="ignore"):
-        for found in source.each(gather):
+        for found, within in source.each(gather):
+            constant += [] if within is None else [within]
             for name, group in found.items():
                 totals[name] = totals[name] + group if name in totals else group
     if not all(np.isfinite(group.token_square).all() for group in totals.values()):
         raise ValueError("X holds values whose squares overflow; accepted: numbers below 1e150 in size: rescale them")
     if not totals:
         raise ValueError("sample_weight is zero for every bag; accepted: at least one positive weight")
-    return totals
+    return totals, constant
+
+
+def _refuse_leakage(source: Any, constant_within: list[np.ndarray], coded: Coded) -> None:
+    """Read the features that are constant within every bag, unless all are; see `leakage.refuse_leakage`."""
+    columns = np.flatnonzero(np.all(constant_within, axis=0)) if constant_within else np.empty(0, int)
+    if 0 < len(columns) < len(coded.groups[0].token_mean):
+        counted = coded.weights > 0.0
+        first = source.each(lambda b: b.bags.values[b.bags.offsets[:-1]][:, columns], coded.targets, coded.weights)
+        values = np.concatenate(list(first))[counted]
+        targets, classes = coded.targets[counted], coded.classes is not None
+        leakage.refuse_leakage(values, columns.tolist(), source.feature_names, targets, classes)
 
 
 def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> Coded:
@@ -212,7 +238,8 @@ def _code_classes(totals: dict[Any, Group], source: Any, class_weight: Any) -> C
     halves = source.weights / np.where(positive, 2.0 * groups[1].weight, 2.0 * groups[0].weight)
     groups = tuple(group.scaled(factor) for group, factor in zip(groups, factors, strict=True))
     copies = 1.0 / np.maximum(source.weights, 1.0)
-    return Coded(groups, np.where(positive, 1.0, -1.0), weights, halves, copies, classes)
+    signs = np.where(positive, 1.0, -1.0)
+    return Coded(groups, signs, weights, halves, copies, classes, reweighted=factors[0] != factors[1])
 
 
 def require_two_classes(classes: np.ndarray) -> None:
@@ -259,7 +286,7 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
     q = sum_i v_i r_i/L_i Z_i^T C Z_i w, with r_i the logistic residual at the scores a <w, mean token - midpoint of the
     classes' bag means> and v_i weights that balance the classes. In a regression w is the covariance of bag means and
     targets, and r_i the target.
-    Further queries are the leading eigenvectors of the matrix in front of w, off q.
+    Further queries are the eigenvectors of the matrix in front of w, off q, whose eigenvalues are largest in size.
     """
     weights, targets = coded.query_weights, coded.targets
     if recipe.queries > len(deviation):
@@ -299,7 +326,11 @@ def _fit_queries(source: Any, recipe: Recipe, coded: Any, deviation: np.ndarray)
 
 
 def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarray:
-    """The query matrix @ direction and the count - 1 leading eigenvectors of the matrix across it, (d, count)."""
+    """The query matrix @ direction and the count - 1 leading eigenvectors of the matrix across it, (d, count).
+
+    Leading in size, with the sign that matrix @ direction has along each: both are even in the sign of the labels, as
+    the query is, so that the names of the classes decide nothing.
+    """
     matrix = 0.5 * (matrix + matrix.T)
     query = matrix @ direction
     norm = np.linalg.norm(query)
@@ -307,9 +338,11 @@ def _leading(matrix: np.ndarray, direction: np.ndarray, count: int) -> np.ndarra
     across = matrix - np.outer(unit, unit @ matrix)
     across = across - np.outer(across @ unit, unit)
     values, vectors = np.linalg.eigh(across)
-    values[np.argmax(np.abs(unit @ vectors))] = -np.inf  # q itself, of eigenvalue 0
-    chosen = vectors[:, np.argsort(-values)[: count - 1]]
-    signs = np.where(chosen.T @ direction < 0.0, -1.0, 1.0)
+    sizes = np.abs(values)
+    sizes[np.argmax(np.abs(unit @ vectors))] = -np.inf  # q itself, of eigenvalue 0
+    leading = np.argsort(-sizes)[: count - 1]
+    chosen = vectors[:, leading]
+    signs = np.where(values[leading] * (chosen.T @ direction) < 0.0, -1.0, 1.0)
     return np.concatenate([query[:, None], chosen * signs], axis=1)
 
 
@@ -364,5 +397,5 @@ def _fit_streamed_head(source: Any, pooling: Pooling, coded: Coded, recipe: Reci
 
         scores, leverage = np.concatenate(list(source.each(held_out, targets, strengths))).T
         scores = heads.held_out_scores(scores, targets, leverage * coded.held_out)
-        slope, shift = heads.sigmoid(scores, targets, coded.weights)
+        slope, shift = heads.sigmoid(scores, targets, coded.weights, coded.reweighted)
     return heads.Head(None, state[:-1] / root, float(state[-1]), slope, shift, pooling.widths)

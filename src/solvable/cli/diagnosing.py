@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.text import Text
 
@@ -17,7 +19,16 @@ from solvable.lab.files import not_a_file, write_whole
 FIGURES = (".png", ".pdf", ".svg")
 
 
-def examine(file: str, out: str | None, curves: bool, bag: str, label: str | None, ignore: Sequence[str]) -> Answer:
+def examine(
+    file: str,
+    out: str | None,
+    curves: bool,
+    bag: str,
+    label: str | None,
+    ignore: Sequence[str],
+    positive: str | None,
+    groups: str | None,
+) -> Answer:
     """The diagnosis of the bags in a file, in words and as a document; `out` is where the figure goes."""
     if out is not None and Path(out).suffix.lower() not in FIGURES:
         raise ValueError(f"--out {out} is no figure; accepted: a name that ends in {', '.join(FIGURES)}")
@@ -25,7 +36,7 @@ def examine(file: str, out: str | None, curves: bool, bag: str, label: str | Non
         raise ValueError(f"--out {out} is {other}; accepted: the name of a file, or one that is free")
     if _is_npz(file) and (label is not None or ignore):
         raise ValueError(f"{file} has no columns for --label and --ignore; accepted: them with Parquet")
-    source = None if _is_npz(file) else ParquetBags(file, id=bag, label=label, ignore=ignore)
+    source = None if _is_npz(file) else _source(file, bag, label, ignore, groups)
     bags = Bags.from_npz(file) if source is None else source.read()
     if bags.labels is None:
         missing = "an array labels" if _is_npz(file) else "a column label"
@@ -35,7 +46,8 @@ def examine(file: str, out: str | None, curves: bool, bag: str, label: str | Non
     from solvable.bags.diagnosis import diagnose
 
     with Console(stderr=True).status("diagnosing"):  # shown on a terminal only
-        found = diagnose(bags, bags.labels, curves=curves)
+        together = None if groups is None else _groups(file, bags, groups)
+        found = diagnose(bags, positive=_class(bags.labels, positive), groups=together, curves=curves)
     taken = {"features": bags.feature_names, "coordinates": bags.coordinate_names}
     taken |= {"unused": None if source is None else source.unused}
     parts = [Text(_said(bags.shape[1], **taken)), Text(str(found))]
@@ -46,6 +58,42 @@ def examine(file: str, out: str | None, curves: bool, bag: str, label: str | Non
         write_whole(Path(out), buffer.getvalue())
         parts.append(Text(f"figure              {out}", overflow="fold"))
     return Answer(document, parts)
+
+
+def _source(file: str, bag: str, label: str | None, ignore: Sequence[str], groups: str | None) -> ParquetBags:
+    """The reader, for which a column of groups is no feature but what its rows are of."""
+    source = ParquetBags(file, id=bag, label=label, ignore=ignore)
+    if groups is None:
+        return source
+    if groups not in source.dataset.schema.names:
+        there = ", ".join(source.dataset.schema.names)
+        raise ValueError(f"--groups {groups} is no column of {file}; accepted: {there}")
+    others = {*ignore, source.taken.token_label} - {None, groups}
+    return ParquetBags(file, id=bag, label=label, token_label=groups, ignore=sorted(others))
+
+
+def _groups(file: str, bags: Bags, name: str) -> np.ndarray:
+    """The group of each bag."""
+    if _is_npz(file):
+        with np.load(file, allow_pickle=False) as arrays:
+            if name not in arrays.files:
+                raise ValueError(f"--groups {name} is no array of {file}; accepted: {', '.join(arrays.files)}")
+            return arrays[name]
+    each = np.asarray(bags.token_labels)
+    first = each[bags.offsets[:-1]]
+    if np.any(each != np.repeat(first, bags.lengths)):
+        raise ValueError(f"--groups {name} differs within a bag of {file}; accepted: one group a bag")
+    return first
+
+
+def _class(labels: np.ndarray, name: str | None) -> Any:
+    """The label that is spelled like the name; the name itself where none is, for `diagnose` to refuse."""
+    if name is None:
+        return None
+    for label in np.unique(labels).tolist():
+        if str(label) == name or (isinstance(label, float) and label.is_integer() and str(int(label)) == name):
+            return label
+    return name
 
 
 def _said(

@@ -138,6 +138,13 @@ def diagnose(
     ignore: Annotated[
         list[str] | None, typer.Option(metavar="COLUMN", help="Parquet: a column that is no feature; repeatable.")
     ] = None,
+    positive: Annotated[
+        str | None, typer.Option(metavar="CLASS", help="The class whose bags hide the signal; without it, by the data.")
+    ] = None,
+    groups: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The column (.npz: array) of what bags share, such as the patient."),
+    ] = None,
     json: _Json = False,
     debug: _Debug = False,
 ) -> int:
@@ -149,7 +156,7 @@ def diagnose(
     def work():
         from solvable.cli import diagnosing
 
-        return diagnosing.examine(file, out, curves, bag, label, ignore or [])
+        return diagnosing.examine(file, out, curves, bag, label, ignore or [], positive, groups)
 
     return call(work, json, debug)
 

@@ -8,14 +8,16 @@ from typing import Any
 
 import numpy as np
 
+from solvable.bags.comparison import Comparison
 from solvable.bags.diagnosis import words
-from solvable.bags.diagnosis.estimates import estimate
-from solvable.bags.diagnosis.intervals import Interval, of_mixture, of_pooled, unknown
-from solvable.bags.diagnosis.measured import Curves, measure, training_sizes
+from solvable.bags.diagnosis.estimates import estimate, first_fits, splits_of
+from solvable.bags.diagnosis.intervals import GAIN, Interval, of_mixture, of_pooled, unknown
+from solvable.bags.diagnosis.measured import Curves, measure
 from solvable.bags.diagnosis.misfit import Misfit, examine
 from solvable.bags.diagnosis.pooled import negatives_of, squared_difference
 from solvable.bags.diagnosis.predicted import Halving, Theory, halving, predict_curves, sparsity
-from solvable.bags.diagnosis.preparation import Sample, prepare
+from solvable.bags.diagnosis.preparation import Given, Sample, checked
+from solvable.bags.labels import LengthEffect, length_effect
 from solvable.numerics.validation import integer, number
 
 
@@ -37,11 +39,13 @@ class Diagnosis:
     """What `diagnose` found; printing it gives the answer in words.
 
     strength, share, sparsity (share times the mean length), strength_times_share: `Interval`s at `confidence`, in units
-    of the noise after whitening. dimension: features that vary and do not depend on
-    each other; dropped: the columns of those that do not vary. classes: (negative,
-    positive); counts: bags of each; tokens; mean_length. misfit: the checks of the model. predicted, measured: learning
-    `Curves`, None where not known or not asked for; halving: how many bags would halve the error, None likewise.
-    projections: held-out tokens along the signal.
+    of the noise after whitening. dimension: features that vary and do not depend on each other; dropped: the columns of
+    those that do not vary. classes: (negative, positive); chosen: the positive class was not named, and is the one
+    whose tokens the mixture describes better; counts: bags of each; groups: their number, None without; tokens;
+    mean_length; length_effect: that bags of one class are longer, if so. misfit: the checks of the model. comparison:
+    attention against pooling, as `compare` judges them; measured: their learning `Curves`, which end there; predicted:
+    those of the theory; None where not known or not asked for; halving: how many bags would halve the error, None
+    likewise. projections: held-out tokens along the signal.
     """
 
     strength: Interval
@@ -52,13 +56,17 @@ class Diagnosis:
     dimension: int
     dropped: tuple[int, ...]
     classes: tuple[Any, Any]
+    chosen: bool
     counts: tuple[int, int]
+    groups: int | None
     tokens: int
     mean_length: float
     equal_lengths: bool
+    length_effect: LengthEffect | None
     misfit: Misfit
     predicted: Curves | None
     measured: Curves | None
+    comparison: Comparison | None
     halving: Halving | None
     projections: Tokens
 
@@ -80,8 +88,11 @@ class Diagnosis:
     def document(self) -> dict[str, Any]:
         """Everything but the held-out tokens, for JSON; what is not known is None."""
         content = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name != "projections"
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in ("projections", "comparison")
         }
+        content["comparison"] = None if self.comparison is None else self.comparison.document()
         content |= {"verdict": list(self.verdict)}
         content["misfit"] = {
             "statistic": self.misfit.statistic,
@@ -109,6 +120,8 @@ def diagnose(
     bags: Any,
     labels: Any = None,
     *,
+    positive: Any = None,
+    groups: Any = None,
     bootstrap: int = 200,
     confidence: float = 0.95,
     curves: bool = True,
@@ -121,27 +134,33 @@ def diagnose(
     (`estimates.estimate`), strength x share likewise or from the debiased squared difference of pooled means
     (`pooled.squared_difference`). Statistics derived here; what was measured of their intervals is in
     docs/bags/diagnosis.md. The learning curves are predicted for the model with the mean number of tokens a bag and a
-    whole number of signal tokens, and measured for the same two classifiers.
+    whole number of signal tokens, for a classifier whose tokens are whitened and whose head is linear. They are
+    measured for `AttentionClassifier()` and `PooledClassifier()`, by `compare` (`measured.measure`).
 
-    Arguments: bags as in `as_bags`; labels (n,) of two values, of which the larger is positive, None for those of the
-    bags; bootstrap reweightings of the bags (>= 50); confidence in (0, 1); curves False leaves the learning curves out.
+    Arguments: bags as in `as_bags`; labels (n,) of two values, None for those of the bags; positive: the class whose
+    bags hide the signal; without it the model is tried with either, and the one whose held-out tokens two components
+    describe better than one by more is taken, so that the names of the classes decide nothing; groups (n,): bags of one
+    group (a patient, a day) are never divided among halves and folds, and are reweighted together; bootstrap
+    reweightings of the bags (>= 50); confidence in (0, 1); curves False leaves the learning curves out.
 
-    Raises: ValueError for labels that are missing or not of two classes, fewer than 10 bags of a class, bags of one
-    token, or values that are not finite.
+    Raises: ValueError for labels that are missing or not of two classes, fewer than 10 bags or groups of a class, bags
+    of one token, values that are not finite, or a feature that predicts the labels by itself (see `leakage`).
     """
     bootstrap = integer("bootstrap", bootstrap, at_least=50)
     confidence = float(number("confidence", confidence, above=0.0, below=1.0))
-    rng = np.random.default_rng(integer("random_state", random_state, at_least=0))
-    sample, classes = prepare(bags, labels)
+    seed = integer("random_state", random_state, at_least=0)
+    given = checked(bags, labels, positive, groups)
+    name, sample, splits, firsts, rng = _oriented(given, positive, seed)
     dim, length = sample.values.shape[1], float(sample.lengths.mean())
-    found = estimate(sample, bootstrap, rng)
+    found = estimate(sample, splits, firsts, bootstrap, rng)
     strength, share, product = of_mixture(found, dim, confidence)
     difference = squared_difference(sample, negatives_of(sample))
     misfit = examine(sample, found, difference, strength.identifiable, rng)
     if not product.identifiable:
         product = of_pooled(difference, confidence)
-    measured = measure(sample, rng) if curves else None
-    predicted, half = _prediction(sample, strength, share, product) if curves else (None, None)
+    measured, compared = measure(given, positive, seed) if curves else (None, None)
+    predicted, half = (None, None) if measured is None else _prediction(sample, strength, share, product, measured.bags)
+    order = np.argsort(given.classes == name)
     return Diagnosis(
         strength,
         share,
@@ -150,26 +169,55 @@ def diagnose(
         confidence,
         dim,
         tuple(int(column) for column in sample.dropped),
-        classes,
+        tuple(given.classes[order].tolist()),
+        positive is None,
         (int((~sample.positive).sum()), int(sample.positive.sum())),
+        None if given.groups is None else int(given.groups.max()) + 1,
         len(sample.values),
         length,
         bool(np.all(sample.lengths == sample.lengths[0])),
+        length_effect(given.bags, given.labels, given.classes),
         misfit,
         predicted,
         measured,
+        compared,
         half,
         _tokens(found, strength.identifiable),
     )
 
 
+def _oriented(given: Given, positive: Any, seed: int) -> tuple[Any, Sample, Any, Any, np.random.Generator]:
+    """The positive class with its sample, splits, first fits and the state of their random numbers.
+
+    Where it is not named, either class is tried, and that whose negatives determine the noise is preferred. A signal in
+    few tokens is two components in the positives alone; one in all tokens is one component in either, and then the
+    class with more evidence of a signal is taken.
+    """
+    found, errors = [], []
+    for name in given.classes[1:] if positive is not None else given.classes:
+        rng = np.random.default_rng(seed)
+        try:
+            sample = given.sample(name)
+        except ValueError as error:  # no noise is known in bags of the other class
+            errors.append(error)
+            continue
+        splits = splits_of(sample, rng)
+        firsts = first_fits(sample, splits)
+        gain, signal = (float(np.mean([getattr(fit, kind) for fit in firsts])) for kind in ("gain", "signal"))
+        known = not any(split.shrunk for split in splits)
+        found.append(((known, gain if gain >= GAIN else 0.0, signal), (name, sample, splits, firsts, rng)))
+    if not found:
+        raise errors[0]
+    return max(found, key=lambda tried: tried[0])[1]
+
+
 def _prediction(
-    sample: Sample, strength: Interval, share: Interval, product: Interval
+    sample: Sample, strength: Interval, share: Interval, product: Interval, sizes: np.ndarray
 ) -> tuple[Curves | None, Halving | None]:
     """Both curves where strength and share are known, that of pooling where only their product is."""
     length = max(round(float(sample.lengths.mean())), 2)
     rate, dim, count = float(sample.positive.mean()), sample.values.shape[1], len(sample.positive)
-    bags = np.unique(np.concatenate([training_sizes(sample), count * 2.0 ** np.arange(4)])).astype(float)
+    bags = np.unique(np.concatenate([sizes, count * 2.0 ** np.arange(4)]))
     if strength.identifiable:
         tokens = sparsity(share.estimate, length)
         theories = [Theory(length, tokens, x, rate, dim) for x in (strength.estimate, strength.low, strength.high)]

@@ -68,16 +68,26 @@ class Estimates:
     fits: tuple[Mixture, ...]
 
 
-def split_sample(sample: Sample, reference: np.ndarray, rng: np.random.Generator) -> Split:
-    """Halve the bags within each class, without the reference; the direction of each half is tried on the other.
+def splits_of(sample: Sample, rng: np.random.Generator) -> tuple[Split, ...]:
+    """Five splits, each with another fifth of the negative bags as its reference; groups are never divided."""
+    fifths = np.array_split(rng.permutation(np.unique(sample.groups[~sample.positive])), SPLITS)
+    return tuple(split_sample(sample, fifth, rng) for fifth in fifths)
 
+
+def split_sample(sample: Sample, apart: np.ndarray, rng: np.random.Generator) -> Split:
+    """Halve the bags within each class, group by group; the direction of each half is tried on the other.
+
+    The groups `apart` are in neither half; their negative bags are the reference.
     w_A = S_A^-1 (mean of what half A takes for signal tokens), S_A the covariance within half A's negative bags.
     """
-    parts: list[np.ndarray] = [np.empty(0, int), np.empty(0, int)]
-    for label in (False, True):
-        order = rng.permutation(np.setdiff1d(np.flatnonzero(sample.positive == label), reference))
-        cut = (len(order) + int(rng.integers(2))) // 2
-        parts = [np.concatenate([parts[0], order[:cut]]), np.concatenate([parts[1], order[cut:]])]
+    first: list[np.ndarray] = []
+    for kind in sample.kinds():
+        if len(kind):
+            order = rng.permutation(np.setdiff1d(kind, apart))
+            first.append(order[: (len(order) + int(rng.integers(2))) // 2])
+    in_first, left_out = np.isin(sample.groups, np.concatenate(first)), np.isin(sample.groups, apart)
+    parts = [np.flatnonzero(in_first), np.flatnonzero(~in_first & ~left_out)]
+    reference = np.flatnonzero(left_out & ~sample.positive)
     directions, shrunk = [], False
     for part in parts:
         negative, positive = part[~sample.positive[part]], part[sample.positive[part]]
@@ -98,7 +108,7 @@ def _held_out(
     sample: Sample, part: np.ndarray, reference: np.ndarray, direction: np.ndarray
 ) -> tuple[Half, np.ndarray]:
     """The half, and the projections of the tokens of the reference alone, which come last."""
-    bags = np.concatenate([np.sort(part), reference])
+    bags = np.concatenate([part, reference])
     projections = sample.values[token_rows(sample.offsets, bags)] @ direction
     lengths, positive = sample.lengths[bags], sample.positive[bags]
     negative = projections[np.repeat(~positive, lengths)]
@@ -107,8 +117,16 @@ def _held_out(
     return half, projections[len(projections) - int(sample.lengths[reference].sum()) :]
 
 
-def estimate(sample: Sample, bootstrap: int, rng: np.random.Generator) -> Estimates:
-    """Fit the mixture on every split, to all bags and to `bootstrap` exponential reweightings of them.
+def first_fits(sample: Sample, splits: tuple[Split, ...]) -> list[Mixture]:
+    """The mixture fitted to all bags of each split."""
+    ones = np.ones((1, len(sample.positive)))
+    return [fit_mixture(*_weighed(split, ones)[:2]) for split in splits]
+
+
+def estimate(
+    sample: Sample, splits: tuple[Split, ...], firsts: list[Mixture], bootstrap: int, rng: np.random.Generator
+) -> Estimates:
+    """Fit the mixture on every split, also to `bootstrap` exponential reweightings of the bags.
 
     Let c_A, c_B be the cosines of the directions of the halves with the signal, in the metric of the noise. The errors
     of two directions are independent, so the cosine of w_A and w_B estimates c_A c_B; it is the correlation of the
@@ -118,35 +136,27 @@ def estimate(sample: Sample, bootstrap: int, rng: np.random.Generator) -> Estima
     and the share is the mean over splits. The squared difference of the pooled means is the same with the mean of the
     positives' tokens in place of the shift: (strength share)^2, free of the mixture.
 
-    A reweighting gives every bag, in its class, a weight from Dirichlet(1, ..., 1) (the Bayesian bootstrap): halves and
-    directions stay, so that no bag is on both sides. w_A and w_B have about (1 - c_A c_B)/sqrt(d - 1) in common beyond
-    c_A c_B, through what the signal tokens of one half have, by chance, along the direction of the other; the shift
-    errs by the same chance and, to first order, in the same proportion. For what does not cancel, 3/4 of that error is
-    added as a normal number, a choice made by simulation.
+    A reweighting gives every bag, in its class, a weight from Dirichlet(1, ..., 1) (the Bayesian bootstrap), and bags
+    of a group the same one: halves and directions stay, so that no bag is on both sides. w_A and w_B have about (1 -
+    c_A c_B)/sqrt(d - 1) in common beyond c_A c_B, through what the signal tokens of one half have, by chance, along the
+    direction of the other; the shift errs by the same chance and, to first order, in the same proportion. For what does
+    not cancel, 3/4 of that error is added as a normal number, a choice made by simulation.
     """
-    fifths = np.array_split(rng.permutation(np.flatnonzero(~sample.positive)), SPLITS)
-    splits = tuple(split_sample(sample, np.sort(fifth), rng) for fifth in fifths)
     weights = np.ones((bootstrap + 1, len(sample.positive)))
+    drawn = np.empty((bootstrap, int(sample.groups.max()) + 1))
+    for kind in sample.kinds():
+        drawn[:, kind] = rng.exponential(size=(bootstrap, len(kind)))
     for label in (False, True):
         mine = sample.positive == label
-        drawn = rng.exponential(size=(bootstrap, int(mine.sum())))
-        weights[1:, mine] = drawn / drawn.mean(axis=1, keepdims=True)
-    firsts, fits, squares, cosines = [], [], [], []
-    for split in splits:
-        positives, places, scales = [], [], []
-        for half in split.halves:
-            mine = weights[:, half.bags]
-            negatives = (half.counts.T @ (mine * ~half.positive).T).T
-            positives.append((half.counts.T @ (mine * half.positive).T).T)
-            centre, scale = centre_and_scale(negatives)
-            places.append((GRID - centre[:, None]) / scale[:, None])
-            scales.append(scale)
+        weights[1:, mine] = drawn[:, sample.groups[mine]]
+        weights[1:, mine] /= weights[1:, mine].mean(axis=1, keepdims=True)
+    fits, squares, cosines = [], [], []
+    for split, first in zip(splits, firsts, strict=True):
+        positives, places, scales = _weighed(split, weights)
         count, first_sum, second_sum, product = (weights[:, split.reference] @ split.sums).T
         cosines.append((product - first_sum * second_sum / count) / (count * scales[0] * scales[1]))
         means = [np.sum(p * z, axis=1) / p.sum(axis=1) for p, z in zip(positives, places, strict=True)]
         squares.append(means[0] * means[1])
-        first = fit_mixture([p[:1] for p in positives], [p[:1] for p in places])
-        firsts.append(first)
         fits.append(fit_mixture([p[1:] for p in positives], [p[1:] for p in places], first))
     shift = float(np.mean([f.shift.prod(axis=1) for f in firsts]))
     shifts = np.mean([f.shift.prod(axis=1) for f in fits], axis=0)
@@ -167,6 +177,19 @@ def estimate(sample: Sample, bootstrap: int, rng: np.random.Generator) -> Estima
         products[1:],
         tuple(firsts),
     )
+
+
+def _weighed(split: Split, weights: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """The positives' tokens in bins, the places of the bins and the scales, of both halves, for weights (B, n)."""
+    positives, places, scales = [], [], []
+    for half in split.halves:
+        mine = weights[:, half.bags]
+        negatives = (half.counts.T @ (mine * ~half.positive).T).T
+        positives.append((half.counts.T @ (mine * half.positive).T).T)
+        centre, scale = centre_and_scale(negatives)
+        places.append((GRID - centre[:, None]) / scale[:, None])
+        scales.append(scale)
+    return positives, places, scales
 
 
 def _root(square: np.ndarray | float, cosine: np.ndarray | float) -> np.ndarray:

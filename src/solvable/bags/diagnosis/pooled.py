@@ -54,9 +54,10 @@ def negatives_of(sample: Sample) -> Noise:
 def squared_difference(sample: Sample, noise: Noise) -> SquaredDifference:
     """|m_1 - m_0|^2 - tr V for the classes' mean tokens m in whitened units, V the covariance of their difference.
 
-    V is estimated between bags, V = sum_i a_i^2 (x_i - m)(x_i - m)^T / (1 - sum a_i^2) with a_i the bag's part of its
-    class's tokens and x_i its mean token, summed over the two classes, which is unbiased for bags of any correlation
-    within. Both are divided by the inflation of the inverse covariance. Var = 4 (m_1 - m_0)^T V (m_1 - m_0) + 2 tr V^2.
+    V is estimated between groups of bags, V = sum_i a_i^2 (x_i - m)(x_i - m)^T / (1 - sum a_i^2) with a_i the group's
+    part of its class's tokens and x_i their mean, summed over the two classes, which is unbiased for any correlation
+    within groups (and too large where groups hold both classes). Both are divided by the inflation of the inverse
+    covariance. Var = 4 (m_1 - m_0)^T V (m_1 - m_0) + 2 tr V^2.
     """
     means = noise.whiten(sample.bag_means())
     difference, covariance = np.zeros(means.shape[1]), np.zeros((means.shape[1], means.shape[1]))
@@ -66,7 +67,10 @@ def squared_difference(sample: Sample, noise: Noise) -> SquaredDifference:
         part = sample.lengths[mine] / sample.lengths[mine].sum()
         mean = part @ means[mine]
         difference += sign * mean
-        away = part[:, None] * (means[mine] - mean)
+        units, unit = np.unique(sample.groups[mine], return_inverse=True)
+        away = np.zeros((len(units), len(mean)))
+        np.add.at(away, unit, part[:, None] * (means[mine] - mean))
+        part = np.bincount(unit, part)
         left = 1.0 - part @ part
         covariance += away.T @ away / left
         # tr V^2 of an estimate is too large by (tr V)^2 / degrees of freedom.

@@ -6,8 +6,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from solvable.bags.diagnosis.measured import HEAD_RATE, RIDGES, SHARPNESSES, Curves
+from solvable.bags.diagnosis.measured import Curves
 
+RIDGES = (1e-3, 1e-2, 1e-1, 1.0)
+SHARPNESSES = (0.3, 0.6, 1.2, 2.4)
+HEAD_RATE = 1e-3  # a full step of the head overshoots strong signals and turns the query away
 DOUBLINGS = 10  # the search for half the error ends at 1024 times the bags
 
 
@@ -34,8 +37,8 @@ class Halving:
 class Theory:
     """`SparseTokens(length, sparsity, strength, positive_rate)` in `dim` dimensions, for the square loss.
 
-    The hyper-parameters are those of the grid of the measured curves with the least predicted error, at each number of
-    bags. Asymptotic in samples and dim at a fixed ratio.
+    The hyper-parameters are those of a small grid with the least predicted error, at each number of bags. Asymptotic in
+    samples and dim at a fixed ratio.
     """
 
     def __init__(self, length: int, sparsity: int, strength: float, positive_rate: float, dim: int) -> None:

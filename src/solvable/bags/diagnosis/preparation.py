@@ -7,23 +7,28 @@ from typing import Any
 
 import numpy as np
 
-from solvable.bags.arrays import column
 from solvable.bags.container import Bags, as_bags
+from solvable.bags.labels import groups_of, two_classes
+from solvable.bags.leakage import constant_within, refuse_leakage
 from solvable.bags.passes import token_means
 
-LEAST_BAGS = 10  # of each class: halves of five, of which a covariance between bags can be formed
+LEAST = 10  # bags, and groups, of each class: halves of five, of which a covariance between bags can be formed
 DEPENDENT = 1e-8  # an axis with less of the variance of the first counts as a linear dependence
 FLAT = 1e-10  # a column that varies less than this, relative to its size, counts as constant
 
 
 @dataclass(frozen=True)
 class Sample:
-    """Bags in standard columns: `values` (N, d), `offsets` (n+1,), `positive` (n,), `dropped` (columns left out)."""
+    """Bags in standard columns: `values` (N, d), `offsets` (n+1,), `positive` (n,), `dropped` (columns left out).
+
+    `groups` (n,) are whole numbers from 0: bags of one group stay together; a number a bag where none were given.
+    """
 
     values: np.ndarray
     offsets: np.ndarray
     positive: np.ndarray
     dropped: np.ndarray
+    groups: np.ndarray
 
     @property
     def lengths(self) -> np.ndarray:
@@ -39,46 +44,65 @@ class Sample:
         """The mean token of each bag, (n, d)."""
         return token_means(self.values, self.offsets)
 
+    def kinds(self) -> list[np.ndarray]:
+        """The groups of negative bags alone, those of positive bags alone, and those of both."""
+        down, up = np.unique(self.groups[~self.positive]), np.unique(self.groups[self.positive])
+        return [np.setdiff1d(down, up), np.setdiff1d(up, down), np.intersect1d(down, up)]
 
-def prepare(bags: Any, labels: Any) -> tuple[Sample, tuple[Any, Any]]:
-    """The sample and its (negative, positive) classes.
 
-    Columns are divided by their standard deviation within the negative bags; a column that does not vary there is
-    dropped, because no noise is known for it.
+@dataclass(frozen=True)
+class Given:
+    """Checked input: bags, labels (n,), the two classes, bags of each, the groups (n,) or None."""
+
+    bags: Bags
+    labels: np.ndarray
+    classes: np.ndarray
+    counts: np.ndarray
+    groups: np.ndarray | None
+
+    def sample(self, positive: Any) -> Sample:
+        """The sample in which one of the classes is the positive one; see `standardised`."""
+        groups = np.arange(len(self.labels)) if self.groups is None else self.groups
+        return standardised(self.bags, self.labels == positive, groups)
+
+
+def checked(bags: Any, labels: Any, positive: Any, groups: Any) -> Given:
+    """What `diagnose` was given.
 
     Raises: ValueError naming what is missing and what is accepted.
     """
     bags = as_bags(bags, "bags")
-    if labels is None:
-        labels = bags.labels
-        if labels is None:
-            raise ValueError("labels=None and the bags hold none; accepted: one of two labels a bag")
-    labels = column("labels", labels)
-    if labels.shape != (len(bags),):
-        raise ValueError(f"labels has shape {labels.shape}; accepted: ({len(bags)},), one label a bag")
-    classes = np.unique(labels)
-    if len(classes) != 2:
-        shown = ", ".join(map(str, classes[:4])) + (", ..." if len(classes) > 4 else "")
-        raise ValueError(f"labels holds {len(classes)} classes ({shown}); accepted: two")
-    positive = labels == classes[1]
-    counts = (int((~positive).sum()), int(positive.sum()))
+    labels, classes, counts = two_classes(labels, bags, positive)
+    together = groups_of(groups, len(labels))
     for count, name in zip(counts, classes, strict=True):
-        if count < LEAST_BAGS:
-            raise ValueError(f"class {name} has {count} bags; accepted: at least {LEAST_BAGS} bags of each class")
+        if count < LEAST:
+            raise ValueError(f"class {name} has {count} bags; accepted: at least {LEAST} bags of each class")
+        if together is not None and len(np.unique(together[labels == name])) < LEAST:
+            raise ValueError(
+                f"class {name} is in {len(np.unique(together[labels == name]))} groups; accepted: at least {LEAST} "
+                "groups with bags of each class"
+            )
     if bags.lengths.max() < 2:
         raise ValueError("every bag has one token; accepted: bags of two or more tokens, where a signal can be sparse")
-    return standardised(bags, positive), (classes[0].item(), classes[1].item())
+    within = constant_within(bags)
+    if within is not None and not within.all():
+        columns = np.flatnonzero(within)
+        first, signs = bags.values[bags.offsets[:-1]][:, columns], np.where(labels == classes[1], 1.0, -1.0)
+        refuse_leakage(first, columns.tolist(), bags.feature_names, signs, classes=True)
+    return Given(bags, labels, classes, counts, together)
 
 
-def standardised(bags: Bags, positive: np.ndarray) -> Sample:
+def standardised(bags: Bags, positive: np.ndarray, groups: np.ndarray) -> Sample:
     """The columns that vary within negative bags, each divided by its deviation there.
+
+    A column that does not vary there is dropped, because no noise is known for it.
 
     Where some depend linearly on others, they are replaced by principal axes, as many as there are independent ones.
 
     Raises: ValueError when no column is left.
     """
     values = np.asarray(bags.values, np.float64)
-    sample = Sample(values, bags.offsets, positive, np.empty(0, int))
+    sample = Sample(values, bags.offsets, positive, np.empty(0, int), groups)
     negative = ~positive[sample.bag]
     within = (values - np.repeat(sample.bag_means(), sample.lengths, axis=0))[negative]
     deviation = np.sqrt(np.mean(within**2, axis=0))
@@ -92,4 +116,4 @@ def standardised(bags: Bags, positive: np.ndarray) -> Sample:
         sizes, axes = np.linalg.eigh(rows.T @ rows / len(rows))
         if sizes[0] < DEPENDENT * sizes[-1]:  # with fewer tokens a lack of noise would be one of tokens
             scaled = scaled @ axes[:, sizes >= DEPENDENT * sizes[-1]]
-    return Sample(scaled, bags.offsets, positive, np.flatnonzero(~kept))
+    return Sample(scaled, bags.offsets, positive, np.flatnonzero(~kept), groups)

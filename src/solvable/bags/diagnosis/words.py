@@ -8,11 +8,12 @@ import numpy as np
 
 from solvable.bags.diagnosis.intervals import DENSE, Interval
 from solvable.bags.diagnosis.predicted import sparsity
+from solvable.bags.scores import of_folds
 
 if TYPE_CHECKING:
+    from solvable.bags.comparison import Comparison
     from solvable.bags.diagnosis.diagnose import Diagnosis
 
-RESOLVED = 2.0  # standard errors
 NEGLIGIBLE = 1e-3
 
 
@@ -27,6 +28,8 @@ def report(found: Diagnosis) -> str:
     }
     lines = [
         f"bags                {found.counts[0]} of {negative} (negative), {found.counts[1]} of {positive} (positive)",
+        *([f"positive            {positive}, chosen by these data: positive= names it"] if found.chosen else []),
+        *([] if found.groups is None else [f"groups              {found.groups}, whose bags stay together"]),
         f"tokens              {found.tokens}, {length}",
         f"dimension           {found.dimension}{_dropped(found)}",
         f"strength            {found.strength}",
@@ -55,8 +58,9 @@ def verdict(found: Diagnosis) -> tuple[str, ...]:
     answers = [f"Model: {found.misfit}.", f"Sparse: {_sparse(found)}."]
     if found.measured is not None:
         answers += [f"Attention: {_attention(found)}.", f"More bags: {_halving(found)}."]
-        answers += _caveats(found)
-    return tuple(answers)
+    if found.length_effect is not None:
+        answers += [f"Length: {found.length_effect}"]
+    return (*answers, *_caveats(found))
 
 
 def _sparse(found: Diagnosis) -> str:
@@ -73,30 +77,41 @@ def _sparse(found: Diagnosis) -> str:
 
 
 def _attention(found: Diagnosis) -> str:
-    measured = found.measured
+    compared, measured = found.comparison, found.measured
+    assert compared is not None
     assert measured is not None
-    bags, gain, error = int(measured.bags[-1]), float(measured.advantage[-1]), float(measured.advantage_error[-1])
+    attention, pooling = compared.evaluations.values()
+    larger = attention.classes[np.argmax(attention.class_counts)]
     numbers = (
-        f"with {bags} training bags its measured error is {measured.attention[-1]:.3f} and that of pooling "
-        f"{measured.pooled[-1]:.3f}, a difference of {gain:+.3f} +- {error:.3f}"
+        f"error {1.0 - attention.accuracy:.3f} and AUC {attention.auc:.3f}, and {1.0 - pooling.accuracy:.3f} and "
+        f"{pooling.auc:.3f} for pooling; always answering {larger} errs on {1.0 - attention.base_rate:.3f}"
     )
-    if gain > RESOLVED * error:
-        text = f"attention helps: {numbers}"
-    elif gain < -RESOLVED * error:
-        text = f"attention hurts: {numbers}"
-    else:
-        text = f"these data do not resolve whether attention helps: {numbers}"
+    if np.isnan(attention.auc):
+        numbers = (
+            f"error {1.0 - attention.accuracy:.3f}, and {1.0 - pooling.accuracy:.3f} for pooling; always answering "
+            f"{larger} errs on {1.0 - attention.base_rate:.3f}"
+        )
+    text = f"{_judged(compared)}: {numbers}; {'; '.join(map(str, compared.differences))}"
     predicted = found.predicted
     if predicted is None:
         return f"{text}; nothing is predicted, as strength and share are not identifiable"
-    at = int(np.argmin(np.abs(predicted.bags - bags)))
+    at = int(np.argmin(np.abs(predicted.bags - measured.bags[-1])))
+    theory = "the theory, whose classifiers whiten the tokens and are linear, predicts errors of"
     if not np.isfinite(predicted.advantage[at]):
-        known = f"the theory predicts {predicted.pooled[at]:.3f} for pooling, and nothing for attention"
-        return f"{text}; {known}{_doubt(found)}"
-    return (
-        f"{text}; the theory predicts {predicted.attention[at]:.3f} and {predicted.pooled[at]:.3f}, a difference of "
-        f"{predicted.advantage[at]:+.3f}{_doubt(found)}"
-    )
+        return f"{text}; {theory} {predicted.pooled[at]:.3f} for pooling, and nothing for attention{_doubt(found)}"
+    return f"{text}; {theory} {predicted.attention[at]:.3f} and {predicted.pooled[at]:.3f}{_doubt(found)}"
+
+
+def _judged(compared: Comparison) -> str:
+    """Whether attention helps, by the differences that are resolved."""
+    helps = [row.measure for row in compared.differences if row.resolved and row.difference > 0.0]
+    hurts = [row.measure for row in compared.differences if row.resolved and row.difference < 0.0]
+    if helps and hurts:
+        return f"attention helps in {helps[0]} and hurts in {hurts[0]}"
+    for verb, measures in (("helps", helps), ("hurts", hurts)):
+        if measures:
+            return f"attention {verb}" + ("" if len(measures) == 2 else f" in {measures[0]}")
+    return "these data do not resolve whether attention helps"
 
 
 def _doubt(found: Diagnosis) -> str:
@@ -128,7 +143,7 @@ def _rounded(value: float) -> int:
 
 
 def _caveats(found: Diagnosis) -> list[str]:
-    notes = []
+    notes = [] if found.comparison is None else of_folds(next(iter(found.comparison.evaluations.values())))
     if found.predicted is not None and not found.equal_lengths:
         notes.append(f"The prediction is for bags of {max(round(found.mean_length), 2)} tokens, the mean length.")
     if found.predicted is not None and found.share.identifiable and found.sparsity.identifiable:
