@@ -192,27 +192,28 @@ class System(abc.ABC):
         runs = self.runs_given(task, algorithm, found)
         answer = said.of(task, algorithm, runs, at, **shared) if said.of else {}
         if not isinstance(answer, Mapping | Predicted):
-            answer = Predicted(self.measure(task, algorithm, answer, at), getattr(answer, "result", None))
+            values, status = self.measure(task, algorithm, answer, at), getattr(answer, "status", {})
+            answer = Predicted(values, getattr(answer, "result", None), status=status)
         elif isinstance(answer, Mapping):
             answer = Predicted(answer)
         success = int(Result.SUCCESSFUL)
-        own = success if answer.result is None else answer.result
-        drawn = success if runs is None else runs.result
+        own: Any = success if answer.result is None else answer.result
+        drawn: Any = success if runs is None else runs.result
         values, lost = answer.values, None
         if np.ndim(own) == 2:  # a code a step: the others are kept
-            fails = own != success
+            fails = np.asarray(own) != success
             values = {
                 one: np.where(fails, np.nan, value) if np.shape(value) == fails.shape else value
                 for one, value in values.items()
             }
-            own, lost = own.max(axis=1), drawn
+            own, lost = np.max(own, axis=1), np.broadcast_to(drawn, fails.shape[:1])
         if throw:
             # a run that failed has nothing to be predicted: it is missing, and says why
             raise_unless_successful(_choose(drawn, own, success), f"predict, {name!r}", answer.detail)
         result = _choose(drawn, own, drawn)
         replicated = found is not None and found.replicated
         if not replicated and np.ndim(result):
-            result, lost = result[0], lost if np.ndim(lost) == 0 else lost[0]
+            result, lost = result[0], None if lost is None else lost[0]
         status = {**said.status, **answer.status}
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
