@@ -18,7 +18,6 @@ from jaxtyping import Array, Float
 
 from solvable.attention.single_location.risk import Overlaps, closed_form_value, law, risk
 from solvable.attention.single_location.task import Directions, LocatedTokens, SingleLocation, is_foreign, unit_vector
-from solvable.attention.single_location.theories import NARROW
 from solvable.numerics.fields import Checked, real, whole, word
 from solvable.numerics.precision import as_float64, float64
 from solvable.numerics.recording import recorded, recorded_steps
@@ -31,6 +30,7 @@ Pair = tuple[Any, Any]  # k and v, each (d,)
 
 RECORDS = 101
 WEAK = 2.0
+NARROW = 3.0  # c = lam s/sqrt(1 + 2 lam^2 gamma^2) above which the query's gradient near k* is below exp(-9)
 
 
 class ProjectedDescent(Checked):

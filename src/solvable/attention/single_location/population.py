@@ -14,7 +14,6 @@ import numpy as np
 from solvable.attention.single_location.algorithms import Pair, ProjectedDescent
 from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk, risk_gradient
 from solvable.attention.single_location.task import SingleLocation
-from solvable.attention.single_location.theories import MEASURED
 from solvable.lab.declare import Result, Status, recorded
 
 RESOLVED = 1e-10
@@ -24,7 +23,7 @@ class Heads(eqx.Module):
     """Many runs: where they started (R,), their overlaps and excess risks at the recorded steps (R, K), their codes.
 
     `path` is None for what a prediction is given, and for data whose directions are not known. `sampled` says of runs
-    whether they were trained on drawn sequences; `status` is what a theory claims of its runs, where it is less.
+    whether they were trained on a data set.
     """
 
     start: Overlaps
@@ -32,12 +31,12 @@ class Heads(eqx.Module):
     path: Overlaps | None = None
     excess_risk: Any = None
     sampled: bool = eqx.field(static=True, default=False)
-    unsure: bool = eqx.field(static=True, default=False)
+    claims: tuple[tuple[str, Status], ...] = eqx.field(static=True, default=())
 
     @property
     def status(self) -> dict[str, Status]:
-        """Heuristic where theory leaves out noise, or rounding decides."""
-        return dict.fromkeys(MEASURED, Status("heuristic", "derived")) if self.unsure else {}
+        """What a theory claims of its runs, where it is less than it says in general."""
+        return dict(self.claims)
 
     @classmethod
     def of(cls, task: Any, algorithm: Any, start: Overlaps, path: Overlaps, at: Any, risks: Any = None) -> Heads:

@@ -14,7 +14,6 @@ RISKS = ("excess_risk", "final_excess_risk")
 MEASURED = (*OVERLAPS, "distance", *RISKS, "aligned", "swapped", *RATES)
 EXACT, ASYMPTOTIC, UNSURE = (Status(claim, "derived") for claim in ("exact", "asymptotic", "heuristic"))
 ARRIVES = 0.5  # steps times the slowest rate of an angle, from which on a run counts as arrived
-NARROW = 3.0  # c above which the query's rate near k*, about exp(-c^2), is never seen
 
 
 def overlaps(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
@@ -23,7 +22,9 @@ def overlaps(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
 
     found = descended(task, algorithm, runs.start, at)
     noisy = algorithm.batch is not None or runs.sampled
-    return dataclasses.replace(found, unsure=noisy or is_chaotic(task, algorithm, found, at))
+    if noisy or is_chaotic(task, algorithm, found, at):
+        found = dataclasses.replace(found, claims=tuple((name, UNSURE) for name in MEASURED))
+    return found
 
 
 def rates(task: Any, algorithm: Any, runs: Any, at: Any) -> Predicted:
@@ -33,6 +34,7 @@ def rates(task: Any, algorithm: Any, runs: Any, at: Any) -> Predicted:
     1 - alpha rate, at the last one; 1 - cos falls twice as fast as the angle.
     Raises: ValueError for descent that is not on the manifold.
     """
+    from solvable.attention.single_location.algorithms import NARROW
     from solvable.numerics.results import Result
 
     if algorithm.closed_form or algorithm.batch is not None or algorithm.init != "manifold" or task.dim < 3:
@@ -52,6 +54,7 @@ def rates(task: Any, algorithm: Any, runs: Any, at: Any) -> Predicted:
 
 def floor(task: Any, algorithm: Any, runs: Any, at: Any) -> Predicted:
     """The risk at k*, v* over the steps."""
+    from solvable.attention.single_location.algorithms import NARROW
     from solvable.attention.single_location.baselines import oracle_risk
     from solvable.attention.single_location.risk import law
 
