@@ -21,8 +21,9 @@ class Corner:
     than that; "code", every run ends with `code` and what is compared is NaN; "refused", a ValueError that holds
     `words`. `share` and `within` name the observables that are compared, at all their points: simulation and theory
     differ by at most four standard errors (of the mean of the differences) and that share of the prediction, or that
-    number. `bound` says of an observable on which side its theory bounds it ("above" or "below"). `differs`: what
-    is compared does not agree, which is why the claim is heuristic.
+    number. `tolerance` names those of which no run differs by more. `bound` says of an observable on which side its
+    theory bounds it ("above" or "below"). `differs`: what is compared does not agree, which is why the claim is
+    heuristic.
     """
 
     system: str
@@ -37,6 +38,7 @@ class Corner:
     at: Any = None
     share: Mapping[str, float] = dataclasses.field(default_factory=dict)
     within: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    tolerance: Mapping[str, float] = dataclasses.field(default_factory=dict)
     bound: Mapping[str, Literal["above", "below"]] = dataclasses.field(default_factory=dict)
     code: int = 0
     words: str = ""

@@ -34,16 +34,17 @@ def simulated(row: Corner) -> Any:
 def comparisons(row: Corner, simulation: Any, theory: Any) -> dict[str, list[Any]]:
     """Every point of what is compared."""
     found: dict[str, list[Any]] = {}
-    for name in (*row.share, *row.within):
+    for name in (*row.share, *row.within, *row.tolerance):
         runs, says = np.asarray(simulation.present()[name]), np.asarray(theory.present()[name])
         leading = says.ndim == runs.ndim
         runs, says = runs.reshape(len(runs), -1), says.reshape(len(runs) if leading else 1, -1)
         error = np.broadcast_to(theory.stats.get("standard_error", {}).get(name, 0.0), says.shape[1:])
         for place in range(runs.shape[1]):
             one = says[:, place] if leading else says[0, place]
-            most = row.within[name] if name in row.within else row.share[name] * np.nanmean(np.abs(one))
+            most = row.within.get(name, row.share.get(name, 0.0) * np.nanmean(np.abs(one)))
             # a comparison accepts four times its allowance
             options = {"allowance": 0.25 * most, "quadrature": error[place], "bound": row.bound.get(name)}
+            options["tolerance"] = row.tolerance.get(name)
             found.setdefault(name, []).append(compare(runs[:, place], one, **options))
     return found
 
@@ -60,7 +61,7 @@ def test_a_theory_at_a_corner(row: Corner) -> None:
         return
     simulation = simulated(row)
     theory = predicted(row, simulation if row.given is True else None if row.given is False else row.given, throw=False)
-    names = (*row.share, *row.within)
+    names = (*row.share, *row.within, *row.tolerance)
     assert names
     if row.expected == "code":
         assert row.code

@@ -15,6 +15,7 @@ from solvable.attention.single_location.algorithms import Sequences, train_vecto
 from solvable.attention.single_location.risk import law
 from solvable.attention.single_location.stream import descend_stream
 from solvable.numerics.precision import as_float64
+from solvable.numerics.results import Result
 
 FIELDS = ("query_alignment", "value_alignment", "value_leak", "query_leak", "coupling")
 
@@ -374,3 +375,31 @@ def test_wrong_objects_are_answered_in_a_sentence(call, message):
     with pytest.raises(TypeError, match=message) as error:
         call()
     assert "accepted" in str(error.value)
+
+
+def test_claims_follow_the_setting():
+    """Where simulation shows less (docs/corners.md) the prediction claims no more than a heuristic, or has a code."""
+    task, start = sl.SingleLocation(3, 12), sl.Overlaps(0.3, 0.2, 0.1, 0.1, 0.0)
+
+    def claim(theory, name="final_excess_risk", task=task, throw=True, **options):
+        given = start if theory == "overlaps" else None
+        found = sl.predict(task, sl.ProjectedDescent(**options), theory=theory, given=given, throw=throw)
+        return found.status[name].claim
+
+    assert claim("overlaps", steps=20) == "exact"
+    assert claim("overlaps", steps=20, batch=4) == "heuristic"
+    runs = sl.simulate(task, sl.ProjectedDescent(steps=20), samples=5, replicates=2)
+    assert sl.predict(task, sl.ProjectedDescent(steps=20), given=runs).status["excess_risk"].claim == "heuristic"
+    chaotic = {"inverse_temperature": 0.1, "learning_rate": 1e-3, "steps": 100}
+    assert claim("overlaps", task=sl.SingleLocation(1000, 20), **chaotic) == "heuristic"
+    manifold = {"inverse_temperature": 0.1, "learning_rate": 4e-3, "init": "manifold"}
+    assert claim("floor", task=sl.SingleLocation(), **manifold, steps=20000) == "asymptotic"
+    for other in ({"init": "sphere"}, {"steps": 10}, {"inverse_temperature": 0.9}, {"batch": 1}):
+        assert claim("floor", task=sl.SingleLocation(), **{**manifold, "steps": 20000, **other}) == "heuristic"
+    assert claim("rates", "query_rate", **manifold, decay=1e-3) == "heuristic"
+    assert claim("rates", "escape_rate", **manifold, decay=1e-3) == "asymptotic"
+    found = sl.predict(task, sl.ProjectedDescent(0.1, 10.0, init="manifold"), theory="rates", throw=False)
+    assert found.result == Result.CYCLING
+    assert np.isnan(found.value_rate)
+    with pytest.raises(ValueError, match="dim >= 3"):
+        claim("rates", task=sl.SingleLocation(2, 2), init="manifold")

@@ -139,9 +139,9 @@ def remainders(score: Array, covariance: Array, fresh_length: Any, length: Any) 
         return jnp.min(jnp.where(finite, moments * length**-power, jnp.inf))
 
     first = jnp.prod(jnp.maximum(1.0 - 2.0 * broad, 0.0)) ** 0.5  # 1/D
-    fresh = least(2.0 + 4.0 * power, broad, fresh_length)
-    own = least(1.0 + power, to_itself, length)
-    return tuple(jnp.where(sound & (first > 0.0), first * each, jnp.inf) for each in (fresh, own))
+    fresh, own = least(2.0 + 4.0 * power, broad, fresh_length), least(1.0 + power, to_itself, length)
+    known = sound & (first > 0.0)
+    return jnp.where(known, first * fresh, jnp.inf), jnp.where(known, first * own, jnp.inf)
 
 
 @jax.jit

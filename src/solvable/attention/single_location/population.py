@@ -14,7 +14,7 @@ import numpy as np
 from solvable.attention.single_location.algorithms import Pair, ProjectedDescent
 from solvable.attention.single_location.risk import Law, Overlaps, closed_form_value, law, risk, risk_gradient
 from solvable.attention.single_location.task import SingleLocation
-from solvable.lab.declare import Result, recorded
+from solvable.lab.declare import Result, Status, recorded
 
 RESOLVED = 1e-10
 
@@ -22,13 +22,21 @@ RESOLVED = 1e-10
 class Heads(eqx.Module):
     """Many runs: where they started (R,), their overlaps and excess risks at the recorded steps (R, K), their codes.
 
-    `path` is None for what a prediction is given, and for data whose directions are not known.
+    `path` is None for what a prediction is given, and for data whose directions are not known. `sampled` says of runs
+    whether they were trained on a data set.
     """
 
     start: Overlaps
     result: Any
     path: Overlaps | None = None
     excess_risk: Any = None
+    sampled: bool = eqx.field(static=True, default=False)
+    claims: tuple[tuple[str, Status], ...] = eqx.field(static=True, default=())
+
+    @property
+    def status(self) -> dict[str, Status]:
+        """What a theory claims of its runs, where it is less than it says in general."""
+        return dict(self.claims)
 
     @classmethod
     def of(cls, task: Any, algorithm: Any, start: Overlaps, path: Overlaps, at: Any, risks: Any = None) -> Heads:
@@ -97,6 +105,14 @@ def descended(task: SingleLocation, algorithm: ProjectedDescent, start: Overlaps
     """The runs of the map from the starts (R,), at the steps `at`."""
     rule = dataclasses.replace(algorithm.rule, init="sphere")  # both starts share what is compiled
     return Heads.of(task, algorithm, start, _descend(law(task), rule, start, jnp.asarray(at)), at)
+
+
+def is_chaotic(task: SingleLocation, algorithm: ProjectedDescent, heads: Heads, at: Any) -> bool:
+    """Whether a relative change of 1e-12 in any start moves a risk by more than 1e-6 of the largest."""
+    nudged = jax.tree_util.tree_map(lambda leaf: leaf * (1.0 + 1e-12), heads.start)
+    risks, others = (np.asarray(one) for one in (heads.excess_risk, descended(task, algorithm, nudged, at).excess_risk))
+    finite = np.isfinite(risks).all(axis=1)
+    return bool(np.any(np.abs(risks - others)[finite] > 1e-6 * np.abs(risks[finite]).max(axis=1, keepdims=True)))
 
 
 @jax.jit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from collections.abc import Mapping
 from typing import Any
@@ -84,7 +85,7 @@ class SingleLocationRegression(System):
                 return descended(task, algorithm, start, at)
             noise, dim = as_float64(task.label_noise), as_float64(task.dim)
             path = descend_stream(law(task), noise, dim, task.length, algorithm.rule, start, keys, steps)
-        return Heads.of(task, algorithm, start, path, at, risks)
+        return dataclasses.replace(Heads.of(task, algorithm, start, path, at, risks), sampled=samples is not None)
 
     def measure(self, task: Any, algorithm: Any, runs: Heads, at: Any) -> Mapping[str, Any]:
         """Every overlap of every recorded step, and what becomes of a run."""
@@ -114,7 +115,7 @@ class SingleLocationRegression(System):
         given.replicated = shape != ()
         (count,) = shape or (1,)
         start = tree.unflatten([np.broadcast_to(np.float64(leaf), (count,)) for leaf in leaves])
-        return Heads(start, given.codes(count))
+        return Heads(start, given.codes(count), sampled=bool(given.get("sampled")))
 
     def example(self) -> Example:
         """Three tokens in twelve dimensions, whose vectors themselves are trained."""

@@ -81,7 +81,8 @@ def _normalized_growth(algorithm: MirrorDescent, runs: Runs | None, at: np.ndarr
         if of is not None and speed is not None:
             slopes[r] = -speed / norms[r] if speed < of.near * norms[r] else np.nan
             unsure |= speed >= of.stable * norms[r]
-    status = dict.fromkeys(("norm", "growth", "gap_slope"), _UNSURE) if unsure and np.any(laws == 1.0) else {}
+    unsure &= bool(np.any(laws == 1.0))
+    status: dict[str, Status] = dict.fromkeys(("norm", "growth", "gap_slope"), _UNSURE) if unsure else {}
     values = {"norm": (laws * summed) ** (1.0 / (p - 1.0)), "growth": laws}
     return _grown(runs, ~np.isnan(laws), status, **values, gap_slope=None if speed is None else slopes)
 
@@ -124,9 +125,8 @@ def _oscillations(algorithm: MirrorDescent, runs: Runs) -> list[Any]:
     from solvable.numerics.recording import pick
 
     there = (runs.result == 0) & (runs.solved == 0)
-    return [
-        oscillation(*pick((runs.problem, runs.limit), r), algorithm.p) if ok else None for r, ok in enumerate(there)
-    ]
+    each = [pick((runs.problem, runs.limit), r) if ok else None for r, ok in enumerate(there)]
+    return [None if one is None else oscillation(one[0], one[1], algorithm.p) for one in each]
 
 
 def _grown(runs: Runs, close: np.ndarray, status: Mapping[str, Status] | None = None, **values: Any) -> Predicted:

@@ -192,13 +192,15 @@ class System(abc.ABC):
         runs = self.runs_given(task, algorithm, found)
         answer = said.of(task, algorithm, runs, at, **shared) if said.of else {}
         if not isinstance(answer, Mapping | Predicted):
-            answer = Predicted(self.measure(task, algorithm, answer, at), getattr(answer, "result", None))
+            values, status = self.measure(task, algorithm, answer, at), getattr(answer, "status", {})
+            answer = Predicted(values, getattr(answer, "result", None), status=status)
         elif isinstance(answer, Mapping):
             answer = Predicted(answer)
         success = int(Result.SUCCESSFUL)
-        own = success if answer.result is None else answer.result
-        drawn = success if runs is None else runs.result
-        values, lost = answer.values, None
+        own: Any = success if answer.result is None else answer.result
+        drawn: Any = success if runs is None else runs.result
+        lost: Any = None
+        values = answer.values
         if np.ndim(own) == 2:  # a code a step: the others are kept
             fails = own != success
             values = {

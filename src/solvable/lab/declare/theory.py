@@ -48,10 +48,10 @@ class Theory:
     """One theory of a system: what it computes, its status for each observable, and the function that computes it.
 
     `of(task, algorithm, runs, at, **shared)` returns observables by name, a `Predicted`, or runs as the theory has
-    them, which are then measured as trained ones are. `runs` is what the system makes of `given`; `given` names what
-    the theory reads of a run, and with `needs_given` it says nothing without. An observable that depends on no run has
-    no replicate axis. Where `at` has several units, `unit` is passed too. A function imports what it computes with, so
-    that theories can be listed without it.
+    them, which are then measured as trained ones are; a `status` of such runs is that of a `Predicted`. `runs` is what
+    the system makes of `given`; `given` names what the theory reads of a run, and with `needs_given` it says nothing
+    without. An observable that depends on no run has no replicate axis. Where `at` has several units, `unit` is passed
+    too. A function imports what it computes with, so that theories can be listed without it.
     """
 
     meaning: str
