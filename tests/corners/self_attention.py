@@ -124,7 +124,7 @@ ROWS = [
     rate(
         "three steps, far from the solution", DEFAULT, full(1.0, 3, init="random"), "code", code=int(Result.MAX_STEPS)
     ),
-    start("noise 1000 times the signal", LOUD, 200),
+    start("noise of 100, a signal of 0.2", LOUD, 200),
     start("a signal of 100 without noise", SILENT, 200),
     start("one token more than dimensions", DEFAULT, 6, "code", **SHORT),
     start("two tokens in one dimension", ONE, 2, "code", **SHORT),
