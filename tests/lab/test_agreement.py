@@ -6,8 +6,9 @@ from scipy import integrate, stats
 
 from solvable import lab
 from solvable.lab.agreement import Row, Tally, compare, normal_score, rows, tally
-from solvable.lab.declare import Observable, Status
+from solvable.lab.declare import Observable, Outcome, Status
 from solvable.lab.runner import execute
+from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
 
 
@@ -181,3 +182,27 @@ def test_a_side_concerns_only_theories_that_claim_a_bound(tmp_path, monkeypatch)
     monkeypatch.setattr(Ceiling, "status", classmethod(lambda cls, overlay: {"mean": Status("exact", "derived")}))
     (row,) = rows(Ceiling, done.results)
     assert row.comparison.agrees is False
+
+
+def test_what_a_theory_claims_of_a_setting_is_stored_and_told(tmp_path):
+    class Unsure(SampleMean):
+        name = "toy/unsure"
+
+        def predict(self, overlay, given=None):
+            said = super().predict(overlay, given)
+            status = {"mean": Status("heuristic", "reconstruction")} if self.samples == 8 else {}
+            return Outcome.of(said.values, said.result, toy.DIMS, status=status)
+
+    for replicates in (4, 12):  # in several blocks
+        lab.run(Unsure, {"samples": [4, 8]}, replicates=replicates, out=tmp_path)
+    claims = {
+        (row.parameters["samples"], row.overlay): row.claim
+        for row in lab.compare(tmp_path, Unsure)
+        if row.observable == "mean"
+    }
+    assert claims == {
+        (4, "theory"): "exact",
+        (4, "given_first"): "exact",
+        (8, "theory"): "heuristic",
+        (8, "given_first"): "heuristic",
+    }

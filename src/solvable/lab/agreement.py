@@ -221,7 +221,7 @@ def rows(experiment: type[Experiment], results: Sequence[CellResult], *, limit: 
 
 def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay, limit: float) -> list[Row]:
     simulation, theory = result.sources.get(SIMULATION), result.sources.get(overlay.label)
-    statuses = experiment.status(overlay)
+    statuses = result.status(overlay)
     found = []
     for observable in experiment.observables:
         if not overlay.compares(observable.name):

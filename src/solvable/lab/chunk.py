@@ -102,7 +102,8 @@ def compute(chunk: Chunk) -> Computed:
         overlays = [overlay for overlay in cell.applicable() if overlay.given]
     for overlay in overlays:
         try:
-            predicted = Values.of(cell.predict(overlay, given=outcome), chunk.replicates)
+            predicted = cell.predict(overlay, given=outcome)
+            predicted = Values.of(predicted, chunk.replicates, type(cell).status(overlay))
             values[overlay.label] = _checked(_named(cell, predicted), overlay.label, failures)
         except (Exception, SystemExit) as error:
             failures.append(_failure(overlay.label, chunk.replicates, error))

@@ -59,7 +59,7 @@ def extrapolate(experiment: type[Experiment], results: Sequence[CellResult], lim
     found = []
     for group in _groups(experiment, results):
         for overlay in group[-1].cell.applicable():
-            statuses = experiment.status(overlay)
+            statuses = group[-1].status(overlay)
             for observable in experiment.observables:
                 status = statuses.get(observable.name)
                 if status is None or status.claim not in _CLAIMS or observable.tolerance is not None:

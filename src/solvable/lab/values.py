@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from solvable.lab.declare.theory import Overlay, Status
 
 if TYPE_CHECKING:
     from solvable.lab.declare.experiment import Experiment
@@ -36,8 +38,11 @@ class Values:
     dtype: str = "float64"
 
     @classmethod
-    def of(cls, outcome: Outcome, replicates: range | None) -> Values:
-        """The values of an outcome; `replicates` numbers its leading axis. Unsuccessful elements become NaN."""
+    def of(cls, outcome: Outcome, replicates: range | None, declared: Mapping[str, Status] | None = None) -> Values:
+        """The values of an outcome; `replicates` numbers its leading axis. Unsuccessful elements become NaN.
+
+        Where a theory claims something else in this setting than is `declared`, `stats["status"]` keeps what it claims.
+        """
         present = {name: np.asarray(value) for name, value in outcome.present().items()}
         reasons = outcome.reasons()
         leading = () if replicates is None else (len(replicates),)
@@ -75,7 +80,7 @@ class Values:
             replicates=None if replicates is None else np.asarray(replicates, dtype=np.int64),
             reasons=reasons,
             errors=errors,
-            stats=plain(stats),
+            stats=plain(stats) | _claimed(outcome, arrays, declared or {}),
             dtype=", ".join(dtypes),
         )
 
@@ -129,11 +134,23 @@ def concatenate(parts: Sequence[Values]) -> Values:
         replicates=np.concatenate([part.replicates for part in parts if part.replicates is not None]),
         reasons=[reason for part in parts for reason in part.reasons],
         dtype=", ".join(sorted({part.dtype for part in parts})),
+        stats={**first.stats, **_joined(parts)},
     )
     numbers = np.asarray(joined.replicates)
     if np.all(np.diff(numbers) > 0):
         return joined
     return joined.take(np.unique(numbers, return_index=True)[1])
+
+
+def _claimed(outcome: Outcome, names: Iterable[str], declared: Mapping[str, Status]) -> dict[str, Any]:
+    said: Mapping[str, Status] = getattr(outcome, "status", {})
+    other = {name: said[name] for name in names if name in said and said[name] != declared.get(name, said[name])}
+    return {"status": {name: [one.claim, one.origin] for name, one in other.items()}} if other else {}
+
+
+def _joined(parts: Sequence[Values]) -> dict[str, Any]:
+    found = {name: said for part in parts for name, said in part.stats.get("status", {}).items()}
+    return {"status": found} if found else {}
 
 
 def _held(part: Values, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -161,6 +178,11 @@ class CellResult:
     sources: Mapping[str, Values]
     failures: Sequence[Failure] = ()
     facts: Sequence[Mapping[str, Any]] = ()
+
+    def status(self, overlay: Overlay) -> Mapping[str, Status]:
+        """What the theory of an overlay claims of each observable in this cell."""
+        said = self.sources[overlay.label].stats.get("status", {}) if overlay.label in self.sources else {}
+        return {**type(self.cell).status(overlay), **{name: Status(*one) for name, one in said.items()}}
 
 
 def plain(value: Any) -> Any:
