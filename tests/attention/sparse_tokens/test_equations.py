@@ -80,18 +80,22 @@ def on_the_grid(loss):
 def test_convergence_grid(loss):
     """320 settings a loss: each succeeds with a small residual, and a sample of them solves the spec's own equations.
 
-    theta = 1..8, cosine = -.5..1, ridge = 1e-6..1, ratio = .25..30.
+    theta = 1..8, cosine = -.5..1, ridge = 1e-6..1, ratio = .25..30. At ridge 1 and many bags all margins may stay below
+    the kink of hinge, whose bias is then open.
     """
     found = on_the_grid(loss)
     codes = found.result[: len(GRID)]
-    failed = [(x.tolist(), Result(int(c))) for x, c in zip(GRID, codes, strict=True) if int(c) != 0]
+    is_open = (codes == Result.NOT_UNIQUE) & (GRID[:, 2] == 1.0) & (GRID[:, 5] >= 8.0) & (loss == "hinge")
+    assert is_open.sum() == (23 if loss == "hinge" else 0)
+    solved = np.flatnonzero(~is_open)
+    failed = [(GRID[row].tolist(), Result(int(codes[row]))) for row in solved if int(codes[row]) != 0]
     assert not failed
-    assert np.max(found.stats["residual"][: len(GRID)]) < 1e-7
+    assert np.max(found.stats["residual"][solved]) < 1e-7
     for name in ("test_error", "train_error"):
-        values = getattr(found, name)[: len(GRID)]
+        values = getattr(found, name)[solved]
         assert np.all((values >= 0) & (values <= 1)), name
     with jax.enable_x64(True):
-        for row in {*range(0, len(GRID), 7), CYCLES}:
+        for row in {*solved[::7], CYCLES}:
             strength, _, ridge, cosine, sharpness, ratio = GRID[row]
             nodes = attention_nodes(st.SparseTokens(strength=strength), cosine, sharpness)
             unknowns = [float(getattr(found, name)[row]) for name in UNKNOWNS]
@@ -130,7 +134,7 @@ def test_far_corners_converge_or_say_why(loss):
             assert float(found.stats["residual"][row]) < 1e-6
             assert 0 <= float(found.test_error[row]) <= 1
         else:
-            assert code in (Result.MAX_STEPS, Result.NONFINITE, Result.NO_MINIMISER)
+            assert code in (Result.MAX_STEPS, Result.NONFINITE, Result.NO_MINIMISER, Result.NOT_UNIQUE)
             assert code.message
 
 

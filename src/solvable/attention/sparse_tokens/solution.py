@@ -17,7 +17,7 @@ from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
 from solvable.lab.declare import Predicted
 from solvable.numerics.gaussian import mean_and_standard_error
-from solvable.numerics.losses import Loss, Square
+from solvable.numerics.losses import Logistic, Loss, Square
 from solvable.numerics.precision import as_float64, batched_map
 from solvable.numerics.results import Result, is_traced
 
@@ -64,8 +64,12 @@ def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
 def _predicted(values: Any, result: Any, stats: Any) -> Predicted:
     if is_traced(values, result, stats):
         return Predicted(values, result, stats)
-    stalled = np.any(np.asarray(result) == int(Result.MAX_STEPS))
-    hint = "; the residual stalls near that threshold, so raise the ridge" if stalled else ""
+    hints = {
+        Result.MAX_STEPS: "; the residual stalls near that threshold: raise the ridge, or lower one far above 1",
+        Result.NOT_UNIQUE: "; all margins stay on the straight part of the loss, where the bias is any of an interval: "
+        "lower the ridge, or move positive_rate off 1/2",
+    }
+    hint = next((hint for code, hint in hints.items() if np.any(np.asarray(result) == int(code))), "")
     return Predicted(values, result, stats, f"{hint} (relative residual {np.max(np.asarray(stats['residual'])):.1e})")
 
 
@@ -85,12 +89,16 @@ def _solved(law: Law, loss: Loss, ridge: Scalar, ratio: Scalar, rules: tuple[Flo
     direct = isinstance(loss, Square)
     # One coarse solution starts every scrambling.
     first = eq.Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)
-    start = None if direct else eq.coarse_solution(jax.lax.stop_gradient(first))
+    still = jax.lax.stop_gradient(first)
+    start = None if direct else eq.coarse_solution(still)
+    # Only a loss with a straight part can leave the bias open.
+    open_bias = False if isinstance(loss, Square | Logistic) else eq.undetermined(still)
 
     def one(*rule: Any) -> tuple[dict[str, Scalar], eq.Solution]:
         equations = eq.Equations(law.nodes(*rule), loss, ridge, ratio)
         solution = eq.solve_square(equations) if start is None else eq.solve(equations, start)
         code = jnp.where(_unbounded(equations, solution.x), int(Result.NO_MINIMISER), solution.result)
+        code = jnp.where(open_bias, int(Result.NOT_UNIQUE), code)
         return _observables(equations, solution.x, law.unit), solution._replace(result=code)
 
     values, solutions = batched_map(one, *rules)
