@@ -34,8 +34,8 @@ def test_uneven_classes_give_the_constant_rule(rate):
     with jax.enable_x64(True):
         system = equations(mixture_nodes(task), "hinge", 30.0, 2.0)
         x = np.asarray(solved(system).x)
-        spec = Averages(system.features, "hinge")
-    assert np.abs(spec.residuals(*x[:3], *np.exp(x[3:]), 30.0, 2.0)[[0, 2, 3, 4]]).max() < 1e-6
+        spec, (tau, chi) = Averages(system.features, "hinge"), np.exp(x[3:])
+    assert np.abs(spec.residuals(x[0], x[1], x[2], tau, chi, 30.0, 2.0)[[0, 2, 3, 4]]).max() < 1e-6
     assert x[2] == pytest.approx(float(outcome.bias), abs=1e-9)
 
 
@@ -80,6 +80,9 @@ def test_what_the_count_of_the_classes_does_is_allowed_for():
     assert found.agrees
     assert 0.03 < allowance["test_error"] < 0.12
     # where margins are beyond the kink, and for smooth losses, it is what it was
-    for loss, ridge in (("hinge", 0.01), ("logistic", 0.3)):
-        plain = ErrorAgainstRatio(model="pooled", loss=loss, ridge=ridge, dim=200, ratio=2.0)
+    sizes = {"dim": 200, "ratio": 2.0}
+    for plain in (
+        ErrorAgainstRatio(model="pooled", loss="hinge", ridge=0.01, **sizes),
+        ErrorAgainstRatio(model="pooled", loss="logistic", ridge=0.3, **sizes),
+    ):
         assert cell.observables[0].allowance(plain) == pytest.approx(1.0 / 200, rel=0.05)

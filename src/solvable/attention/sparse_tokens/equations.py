@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from solvable.attention.sparse_tokens.nodes import Nodes
 from solvable.attention.sparse_tokens.task import Scalar
+from solvable.numerics.bisection import bisect
 from solvable.numerics.gaussian import normal_cdf, positive_part_square
 from solvable.numerics.losses import Loss
 from solvable.numerics.newton import NewtonState, newton, untried
@@ -174,15 +175,13 @@ def linear_regime(equations: Equations) -> Unknowns:
 
 
 def constant_rule(equations: Equations) -> Scalar:
-    """The bias of the best constant score, the root of E y loss'(y b), by bisection: the largest where it is many."""
+    """The bias of the best constant score, the root of E y loss'(y b), by bisection."""
     label, weight = equations.features.label, equations.features.weight * equations.features.scale.shape[1]
 
-    def halve(_: Any, ends: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
-        middle = 0.5 * (ends[0] + ends[1])
-        falling = jnp.sum(weight * label * equations.loss.slope(label * middle)) < 0.0
-        return jnp.where(falling, middle, ends[0]), jnp.where(falling, ends[1], middle)
+    def above(bias: Scalar) -> Bool[Array, ""]:
+        return jnp.sum(weight * label * equations.loss.slope(label * bias)) < 0.0
 
-    return jax.lax.fori_loop(0, 60, halve, (jnp.array(-100.0), jnp.array(100.0)))[1]
+    return bisect(above, jnp.array(-100.0), jnp.array(100.0), 60)
 
 
 def undetermined(equations: Equations) -> Bool[Array, ""]:
