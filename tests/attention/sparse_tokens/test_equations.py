@@ -225,9 +225,9 @@ def test_gradients_equal_finite_differences(loss):
         for i, name in enumerate(PARAMETERS):
             step = np.zeros(6)
             step[i] = 1e-4 * CENTRE[i]
-            ahead, behind = (np.asarray(compiled(jnp.asarray(CENTRE + s * step))[1]) for s in (1, -1))
-            differences = (ahead - behind) / (2 * step[i])
-            np.testing.assert_allclose(by_ad[:, i], differences, rtol=1e-5, atol=1e-9, err_msg=name)
+            at = {s: np.asarray(compiled(jnp.asarray(CENTRE + s * step))[1]) for s in (1, -1, 2, -2)}
+            differences = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step[i])  # of fourth order
+            np.testing.assert_allclose(by_ad[:, i], differences, rtol=1e-8, atol=1e-9, err_msg=name)
             assert abs(differences[0]) > 1e-4, name
 
 
@@ -344,3 +344,21 @@ def test_an_error_too_rare_for_the_rule_is_refused(strength):
     assert int(outcome.result) == Result.UNDER_RESOLVED
     with pytest.raises(SolveError, match="raise the number of quadrature points"):
         st.predict(task, algorithm, ratio=20.0, quadrature=SHARED)
+
+
+@pytest.mark.parametrize("loss", HINGE_FIRST)
+def test_gradients_are_of_double_precision_also_where_they_are_asked_for_outside(loss):
+    """They are handed back in float32, as the rounding of those in x64."""
+
+    def error(x):
+        task = st.SparseTokens(strength=x["strength"], positive_rate=x["positive_rate"])
+        head = st.PooledLinear(loss, x["ridge"])
+        return st.predict(task, head, ratio=x["ratio"], quadrature=FEW, throw=False).test_error
+
+    start = {"strength": 4.3, "positive_rate": 0.41, "ridge": 0.023, "ratio": 2.3}
+    single = jax.grad(error)({name: jnp.float32(value) for name, value in start.items()})
+    with jax.enable_x64(True):
+        double = jax.grad(error)({name: jnp.float64(np.float32(value)) for name, value in start.items()})
+    for name in start:
+        assert single[name].dtype == np.float32
+        assert float(single[name]) == float(np.float32(double[name])), name
