@@ -38,7 +38,8 @@ class Result(int):
     _known: ClassVar[dict[int, Result]] = {}
 
     # Numbers are written into stores, so that none may change its meaning. 5, 6 and 10 to 12 belong to systems; a new
-    # general code takes the next number below 100, a new system the next block: 100 to 199, 200 to 299, ...
+    # general code takes the next number below 100, a system that needs codes the next block: self-attention has 100 to
+    # 199, token selection 200 to 299.
     SUCCESSFUL = code(0, "")
     MAX_STEPS = code(
         1,

@@ -14,7 +14,7 @@ SMALL = {
         {"samples": [200], "steps": [20], "init": ["random"], "preconditioner": ["full"]},
         6,
     ),
-    "self-attention/floor": ({"smallest": [100], "doublings": [1], "steps": [5]}, 24),
+    "self-attention/floor": ({"smallest": [120], "doublings": [1], "steps": [5]}, 24),
     "self-attention/scale": ({"dim": [10], "samples": [1000]}, 32),
     "self-attention/limit": ({"samples": [100]}, 24),
 }

@@ -101,11 +101,38 @@ def solution(algorithm):
 def test_a_peaked_score_has_no_context_theory():
     peaked = sa.Parameters(np.eye(5), 3.0 * np.linalg.inv(TASK.covariance))
     algorithm = sa.PreconditionedDescent(steps=1)
-    with pytest.raises(SolveError, match=r"\|Bt\|_2\^2 >= 1/2, where the error of a context has no 1/n law"):
+    with pytest.raises(SolveError, match=r"law in 1/n has not set in .*fresh_context_length alone leaves out the own"):
         sa.predict(TASK, algorithm, context_length=100, theory="context", given=peaked)
     found = sa.predict(TASK, algorithm, context_length=100, theory="context", given=peaked, throw=False)
-    assert found.result == Result.NONFINITE
-    assert np.isnan(found.fresh_excess_risk).all()
+    assert found.result == sa.AttentionResult.PEAKED
+    assert all(np.isnan(value).all() for value in found.present().values())
+    broad = sa.Parameters(peaked.value, 0.05 * peaked.score)
+    path = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves)[None], broad, peaked)
+    options = {"context_length": 100, "theory": "context", "at": [0, 1]}
+    with pytest.raises(SolveError, match="law in 1/n has not set in"):
+        sa.predict(TASK, algorithm, given={"path": path}, **options)
+    found = sa.predict(TASK, algorithm, given={"path": path}, **options, throw=False)
+    assert found.result.tolist() == [sa.AttentionResult.PEAKED]
+    for value in found.present().values():
+        np.testing.assert_array_equal(np.isfinite(value), [[True, False]])
+    broken = sa.predict(TASK, algorithm, given={"path": path, "result": [2]}, **options, throw=False)
+    assert broken.result.tolist() == [Result.NONFINITE]
+    assert all(np.isnan(value).all() for value in broken.present().values())
+
+
+def test_a_context_speaks_of_the_own_sequence_for_a_state_that_does_not_depend_on_it():
+    """Trained parameters overfit their sequence by noise^2 m d / n, which no law of fixed parameters holds."""
+    algorithm = sa.PreconditionedDescent(steps=1, renormalize=True)
+    options = {"context_length": 300, "at": [0]}
+    runs = sa.simulate(TASK, algorithm, **options, replicates=MANY)
+    found = sa.predict(TASK, algorithm, **options, theory="context", given=runs, throw=False)
+    assert set(found.present()) == {"fresh_excess_risk", "effective_share"}
+    alone = sa.predict(TASK, algorithm, **options, theory="context", given=solution(algorithm))
+    assert {one.claim for one in alone.status.values()} == {"asymptotic"}
+    gap = alone.train_loss[0] - runs.train_loss[:, 0]
+    assert gap.mean() > 4 * gap.std() / np.sqrt(MANY) + 0.1**2 * 25 / 300
+    unsaid = sa.predict(TASK, algorithm, **options, theory="context")
+    assert {one.claim for one in unsaid.status.values()} == {"heuristic"}
 
 
 def test_training_on_a_sequence_follows_the_population_and_replicates_depend_on_their_number_alone():

@@ -114,6 +114,76 @@ def test_the_terms_in_one_over_n_are_what_sequences_show():
     assert np.all(np.abs(found.mean(axis=0) - expected) < 4 * error + 0.08 * expected)
 
 
+def error_of_context(scale, dim, length, count, own=False, stretch=1.0):
+    """(1/2) E|f - x|^2 less its limit for Bt = b I, At = stretch I / b and Sigma = M = I: its mean and error."""
+    draw, found = np.random.default_rng(0), []
+    for _ in range(count):
+        tokens = draw.normal(size=(length, dim))
+        asked = tokens if own else draw.normal(size=(length, dim))
+        logits = scale * asked @ tokens.T
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        answers = stretch / scale * weights @ tokens / weights.sum(axis=1, keepdims=True)
+        found.append(0.5 * np.mean(np.sum((answers - asked) ** 2 - (stretch - 1.0) ** 2 * asked**2, axis=1)))
+    return np.mean(found), np.std(found) / np.sqrt(count)
+
+
+def context(scale, dim, stretch=1.0, **lengths):
+    task = sa.LinearMap(np.eye(dim), np.eye(dim))
+    state = sa.Parameters(stretch / scale * np.eye(dim), scale * np.eye(dim))
+    return sa.predict(task, sa.PreconditionedDescent(steps=1), theory="context", given=state, throw=False, **lengths)
+
+
+@pytest.mark.parametrize(("square", "times"), [(0.25, 1.2), (0.35, 2), (0.45, 10), (0.49, 100), (0.5, np.inf)])
+def test_where_the_law_in_one_over_n_is_far_off_there_is_a_code(square, times):
+    """At n = 100 and d = 2 it is `times` the truth or more."""
+    mean, error = error_of_context(square**0.5, 2, 100, 400)
+    state = sa.Parameters(square**-0.5 * np.eye(2), square**0.5 * np.eye(2))
+    law = sa.context_constant(state, sa.LinearMap(np.eye(2), np.eye(2))) / 200
+    assert law >= times * (mean - 2 * error)
+    found = context(square**0.5, 2, fresh_context_length=100)
+    assert found.result == sa.AttentionResult.PEAKED
+    assert all(np.isnan(value).all() for value in found.present().values())
+
+
+@pytest.mark.parametrize(
+    ("square", "dim", "length"), [(0.05, 10, 30), (0.1, 5, 30), (0.15, 2, 40), (0.2, 1, 100), (0.22, 1, 150)]
+)
+def test_where_the_law_in_one_over_n_speaks_it_is_close(square, dim, length):
+    """Just inside of the code: within four standard errors and a fifth; a tenth as many tokens are outside of it."""
+    found = context(square**0.5, dim, fresh_context_length=length)
+    assert found.result == 0
+    mean, error = error_of_context(square**0.5, dim, length, 80_000 // length)
+    assert 4 * error < 0.2 * mean
+    assert abs(found.fresh_excess_risk[0] - mean) < 4 * error + 0.2 * mean
+    assert context(square**0.5, dim, fresh_context_length=max(length // 10, 2)).result != 0
+
+
+@pytest.mark.parametrize(
+    ("square", "dim", "length", "stretch"), [(0.05, 3, 50, 1.0), (0.05, 3, 50, 1.5), (0.1, 1, 50, 1.5)]
+)
+def test_the_law_of_the_own_sequence_sets_in_later(square, dim, length, stretch):
+    """A token attends to itself: the law is 0.69 of the truth at d = 6, |Bt|^2 = 0.1, n = 400; on fresh contexts 1."""
+    found = context(square**0.5, dim, stretch, context_length=length)
+    limit = 0.5 * (stretch - 1.0) ** 2 * dim
+    mean, error = error_of_context(square**0.5, dim, length, 400, True, stretch)
+    assert abs(found.train_loss[0] - limit - mean) < 4 * error + 0.2 * mean
+    assert context(0.1**0.5, 6, context_length=400).result == sa.AttentionResult.PEAKED
+    assert context(0.1**0.5, 6, fresh_context_length=400).result == 0
+
+
+def test_no_excess_is_negative():
+    """Where the value matrix is far too large order 1/n is negative, and at few tokens more than the excess."""
+    draw = np.random.default_rng(0)
+    task, algorithm, codes = sa.LinearMap(np.eye(2), np.eye(2)), sa.PreconditionedDescent(steps=1), []
+    states = sa.Parameters(*(draw.normal(size=(200, 1, 2, 2)) * draw.uniform(0, 3, (200, 1, 1, 1)) for _ in range(2)))
+    for length in (6, 20, 200):
+        options = {"context_length": length, "given": {"path": states}, "at": [0], "throw": False}
+        found = sa.predict(task, algorithm, theory="context", **options)
+        codes.append(np.mean(found.result == 0))
+        assert np.nanmin(found.fresh_excess_risk) >= 0.0
+    assert 0.0 < codes[0] < codes[1] < codes[2] < 1.0
+
+
 @pytest.mark.parametrize(("dim", "square"), [(2, 0.191), (5, 0.123), (10, 0.076), (20, 0.0434), (50, 0.0189)])
 def test_the_best_scale_is_close_to_the_rule(dim, square):
     found = float(sa.best_scale(dim))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from solvable.attention import token_selection as ts
+from solvable.lab.declare import Status
 from solvable.numerics.results import Result
 
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}
@@ -110,6 +111,108 @@ def test_the_decoder_rate_of_self_attention():
     np.testing.assert_allclose(outcome.gap_slope, predicted.gap_slope, rtol=0.01)
     # |W_mm|^2 = n m (T - 1)/T
     np.testing.assert_allclose(predicted.gap_slope, -0.1 / np.sqrt(8 * 4 * 3 / 4), rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("p", "rate", "steps"),
+    [(1.5, 10.0, 2000), (1.75, 30.0, 4000), pytest.param(1.25, 0.1, 60_000, marks=pytest.mark.slow)],
+)
+def test_steps_that_oscillate_have_a_law_of_their_own(p, rate, steps):
+    """c = |A^T lambda|_q / sum lambda |a|_q of the sum of rates, about a quarter, where the gains grow for ever."""
+    algorithm, outcome = run(p, steps, rate, replicates=12)
+    predicted = ts.predict(TASK, algorithm, theory="growth", given=outcome, throw=False)
+    assert predicted.status["norm"] == Status("asymptotic", "derived")
+    assert np.all(predicted.growth[:, -1] < 0.35)
+    np.testing.assert_allclose(outcome.norm[:, -1], predicted.norm[:, -1], rtol=0.05)
+    there = np.isfinite(predicted.norm)
+    assert np.all(np.abs(outcome.norm / predicted.norm - 1.0)[there][there.nonzero()[1] > 6] < 0.25)
+
+
+@pytest.mark.parametrize(("p", "steps"), [(1.5, 2000), (1.25, 2000)])
+def test_between_the_two_laws_there_is_a_code_and_the_direction_is_right(p, steps):
+    algorithm, outcome = run(p, steps, replicates=12)
+    predicted = ts.predict(TASK, algorithm, theory="growth", given=outcome, throw=False)
+    assert np.all(predicted.result == ts.SelectionResult.OSCILLATING)
+    assert np.isnan(predicted.norm[:, -1]).all()
+    assert np.all(outcome.growth[:, -1] < 0.9)
+    limit = ts.predict(TASK, algorithm, given=outcome, throw=False)
+    there = limit.result == 0
+    assert there.mean() > 0.8
+    assert np.median(outcome.divergence[there, -1]) < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("rate", "step"), [(1.0, "normalized"), (3.0, "normalized"), (10.0, "normalized"), (1.0, "polyak")]
+)
+def test_steps_are_answered_for_while_they_are_stable(rate, step):
+    """At p = 2 the threshold is sharp: log(1 - attention) falls at its rate to 1e-4 below it, more slowly above."""
+    algorithm = ts.MirrorDescent(2.0, rate if step == "normalized" else 0.1, 2000, step, polyak_constant=1.0)
+    outcome = ts.simulate(TASK, algorithm, key=jax.random.key(2024), replicates=30, init_scale=1.0)
+    predicted = ts.predict(TASK, algorithm, theory="growth", given=outcome, throw=False)
+    stable, code = predicted.result == 0, predicted.result == ts.SelectionResult.OSCILLATING
+    assert stable.any() == (rate < 10.0)
+    assert code.any() == ((rate, step) != (1.0, "normalized"))
+    law = -rate / outcome.limit.norm if step == "normalized" else -1.0
+    ratio = outcome.gap_slope / law
+    assert np.all(np.abs(ratio[stable] - 1.0) < 0.01)
+    assert np.all(ratio[code] < 0.999)
+    if stable.any():
+        assert np.median(outcome.norm[stable, -1] / predicted.norm[stable, -1]) == pytest.approx(1.0, abs=0.02)
+    assert np.isnan(predicted.norm[code]).all()
+
+
+def test_fixed_steps_that_overshoot_have_no_law():
+    """At rate 1e4 the first step gains 100 units of margin, of which 4000 steps would gain 17."""
+    task, at = ts.EqualScores(), [400, 4000]
+    for rate, code in ((1e4, ts.SelectionResult.OVERSHOT), (20.0, Result.SUCCESSFUL)):
+        algorithm = ts.MirrorDescent(2.0, rate, 4000, "fixed")
+        outcome = ts.simulate(task, algorithm, key=jax.random.key(1), replicates=4, init_scale=0.1, at=at)
+        for theory, name in (("excess_loss", "scaled_excess"), ("max_margin", "divergence")):
+            predicted = ts.predict(task, algorithm, theory=theory, given=outcome, throw=False)
+            assert np.all(predicted.result == code)
+            assert np.isnan(predicted.present()[name]).all() == (code != 0)
+        away = np.abs(outcome.scaled_excess[:, -1] - 1.0)
+        assert np.all(away > 0.2) if code else np.all(away < 0.1)
+
+
+def test_polyak_steps_that_oscillate_saturate_more_slowly():
+    task, algorithm = ts.EqualScores(), ts.MirrorDescent(step="polyak", steps=4000, polyak_constant=0.1)
+    outcome = ts.simulate(task, algorithm, key=jax.random.key(0), replicates=10, init_scale=1.0)
+    assert np.all(outcome.gap_slope > -5.0)
+    predicted = ts.predict(task, algorithm, theory="polyak", given=outcome, throw=False)
+    assert np.all(predicted.result == ts.SelectionResult.OSCILLATING)
+    assert np.isnan(predicted.gap_slope).all()
+    assert ts.predict(task, algorithm, theory="polyak").status["gap_slope"].claim == "heuristic"
+
+
+def test_between_the_two_laws_the_direction_has_no_rate():
+    algorithm, outcome = run(1.5, 2000, replicates=12)
+    predicted = ts.predict(TASK, algorithm, theory="rate", given=outcome, throw=False)
+    assert np.all(predicted.result == ts.SelectionResult.OSCILLATING)
+    assert np.isnan(predicted.divergence_slope).all()
+    assert ts.predict(TASK, algorithm, theory="rate").status["divergence_slope"].claim == "heuristic"
+    algorithm, outcome = run(1.5, 2000, 10.0, replicates=12)
+    predicted = ts.predict(TASK, algorithm, theory="rate", given=outcome)
+    assert predicted.status["divergence_slope"].claim == "asymptotic"
+    np.testing.assert_allclose(np.median(outcome.divergence_slope), -2.0, atol=0.15)
+
+
+def test_a_direction_that_is_met_from_the_start_has_no_slope():
+    outcome = ts.simulate(ts.RandomSelection(1, 2, 5), ts.MirrorDescent(steps=400), replicates=2)
+    assert np.isnan(outcome.divergence_slope).all()
+    assert np.all(outcome.divergence[:, -1] < 1e-20)
+
+
+def test_what_is_claimed_of_the_growth_without_a_run():
+    def claim(algorithm):
+        return ts.predict(TASK, algorithm, theory="growth").status["norm"].claim
+
+    assert claim(ts.MirrorDescent(3.0)) == "asymptotic"
+    assert claim(ts.MirrorDescent(2.0)) == claim(ts.MirrorDescent(3.0, ts.linear_growth(0.1, 3.0))) == "heuristic"
+    with pytest.raises(
+        ValueError, match=r"given=None is not accepted with theory='growth' and p=1\.5 at a constant rate"
+    ):
+        claim(ts.MirrorDescent(1.5))
 
 
 @pytest.mark.slow

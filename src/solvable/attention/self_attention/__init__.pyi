@@ -10,6 +10,7 @@ from .population import context_constant as context_constant
 from .population import excess_risk as excess_risk
 from .population import population_loss as population_loss
 from .population import score_norm as score_norm
+from .results import AttentionResult as AttentionResult
 from .scale import best_scale as best_scale
 from .system import SYSTEM as SYSTEM
 from .system import predict as predict

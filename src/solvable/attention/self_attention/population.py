@@ -116,13 +116,42 @@ def context_terms(value: Array, score: Array, matrix: Array, covariance: Array) 
     return ContextTerms(constant, fresh, own, share)
 
 
+def remainders(score: Array, covariance: Array, fresh_length: Any, length: Any) -> tuple[Array, Array]:
+    """How large order 1/n^2 is as a share of order 1/n: on a fresh context, and on the own sequence (derived here).
+
+    The square error of one query g, e^(|c|^2)/n with c = Bt^T g, is off by a share r = e^(2|c|^2)/n of it, but never by
+    more than all, and r / (1 + r) <= r^a for 0 <= a <= 1. So the share is at most n^-a E e^((1 + 2a)|c|^2) over
+    E e^(|c|^2) = D, the least over a being taken; a = 1 is the plain next term, infinite from |Bt|_2^2 = 1/6 on. A
+    token weighs e^(g^T Bt g - |c|^2/2)/n in its own answer, with which the like holds on the own sequence. These are
+    sizes: factors of order 1 are left out.
+    """
+    lower = jnp.linalg.cholesky(covariance)
+    score = lower.T @ score @ lower
+    sound = jnp.all(jnp.isfinite(score))
+    score = jnp.where(sound, score, 0.0)
+    square, power = score @ score.T, jnp.linspace(0.05, 1.0, 20)
+    broad, to_itself = (jnp.linalg.eigvalsh(one) for one in (square, score + score.T - square))
+
+    def least(rates: Array, values: Array, length: Any) -> Array:
+        inside = 1.0 - rates[:, None] * values[None, :]
+        finite = jnp.all(inside > 0.0, axis=1)
+        moments = jnp.prod(jnp.where(finite[:, None], inside, 1.0), axis=1) ** -0.5
+        return jnp.min(jnp.where(finite, moments * length**-power, jnp.inf))
+
+    first = jnp.prod(jnp.maximum(1.0 - 2.0 * broad, 0.0)) ** 0.5  # 1/D
+    fresh = least(2.0 + 4.0 * power, broad, fresh_length)
+    own = least(1.0 + power, to_itself, length)
+    return tuple(jnp.where(sound & (first > 0.0), first * each, jnp.inf) for each in (fresh, own))
+
+
 @jax.jit
-def finite_contexts(task: LinearMap, path: Parameters) -> tuple[Float[Array, "R K"], ContextTerms]:
-    """The excess risk along the paths, and what stands before 1/n there."""
+def finite_contexts(task: LinearMap, path: Parameters, fresh_length: Any, length: Any) -> Any:
+    """Along the paths (R, K): the excess risk, what stands before 1/n, and the shares of the next order."""
     matrix, covariance = jnp.asarray(task.matrix), jnp.asarray(task.covariance)
 
     def one(value: Array, score: Array) -> Any:
-        return excess_of(value, score, matrix, covariance), context_terms(value, score, matrix, covariance)
+        terms = context_terms(value, score, matrix, covariance)
+        return excess_of(value, score, matrix, covariance), terms, remainders(score, covariance, fresh_length, length)
 
     return jax.vmap(jax.vmap(one))(path.value, path.score)
 

@@ -293,13 +293,14 @@ def predict(
     with what the theory reads, the replicate axis first: "population" the `start`, "local_rate" the `parameters` at
     the end, "context" the `path` of states recorded. Without `given` all three take the spectral start of the
     population, which is a solution already; "population" of a random start needs it. "spectral_start" and "context"
-    need `context_length` (or, for `fresh_excess_risk` alone, `fresh_context_length`; None: as many). `at` are steps, as
+    need `context_length` (or, for "context" without `train_loss`, `fresh_context_length`; None: as many). "context"
+    has a `train_loss` of one state alone: that of runs depends on the very sequence. `at` are steps, as
     in `simulate`; with an outcome or a run given they are its own unless told otherwise, with a `Parameters` the
     first. For a task with a `sample` of its own the answer is that for Gaussian tokens, and called heuristic.
 
     Raises: ValueError for a theory that does not speak of this algorithm or lacks an argument, and for traced values;
     TypeError for a task, an algorithm or a `given` of another system; unless throw=False, SolveError for a run that
-    failed and, for "context", where |Bt|_2^2 >= 1/2.
+    failed and, for "context", where order 1/n^2 exceeds a fifth of order 1/n at any of the steps.
     """
     if at is None and isinstance(given, Parameters):
         at = [0]

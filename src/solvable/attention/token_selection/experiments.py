@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 MIRROR, TRANSFORMERS, RATES = "arXiv:2410.14581", "arXiv:2308.16898", "arXiv:2402.05738"
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}
-REFERENCES = (1.75, 2.0, 3.0)
+REFERENCES = tuple(STEPS)
 INDEPENDENT = 1e-3  # singular values below this share of the largest do not count; the nuclear gap is 1e-6
 OVER_STEPS = {"at": Dimension("steps", log=True)}
 STATED, DERIVED, OURS = (Status("asymptotic", origin) for origin in ("stated", "derived", "reconstruction"))
 AT = ("at",)
+RULES = ("fixed", "normalized", "growing", "polyak")
 
 
 def allow(value: float) -> Any:
@@ -209,10 +210,9 @@ class Rates(SelectionExperiment):
     name = "token-selection/rates"
     source = f"{RATES} and {MIRROR} (setting and laws: reconstruction and derived here)"
     replicates = 30
+    numbers = 2  # no growth of steps that oscillate
 
-    rule: Literal["fixed", "normalized", "growing", "polyak"] = axis(
-        ["fixed", "normalized", "growing", "polyak"], "step rule"
-    )
+    rule: Literal["fixed", "normalized", "growing", "polyak"] = axis([*RULES], "step rule")
     samples: int = parameter(8, "sequences", symbol="n")
     length: int = parameter(4, "tokens a sequence", symbol="T")
     dim: int = parameter(40, "dimension of a token", symbol="d")

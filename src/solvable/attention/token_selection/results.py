@@ -21,3 +21,13 @@ class SelectionResult(Result):
         "the Polyak steps aimed at the loss of the optimal tokens while the attention was on others, and blew up; use "
         "normalized steps, or start where the optimal tokens are selected",
     )
+    OSCILLATING = code(
+        200,
+        "the steps are so large that the weights oscillate between support tokens and their norm falls behind its law; "
+        "take smaller steps, or with p < 2 and a constant rate many more",
+    )
+    OVERSHOT = code(
+        201,
+        "the first step carries the weights further than half of what all steps would, so that training has not come "
+        "back to its law; take smaller steps, or many more",
+    )

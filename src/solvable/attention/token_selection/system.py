@@ -23,6 +23,7 @@ from solvable.lab.declare import Example, Given, Observable, Outcome, Result, Sy
 from solvable.numerics.recording import log_log_slope
 
 STEPS = ("at",)
+ROUNDING = 1e-20
 
 
 class TokenSelection(System):
@@ -43,7 +44,7 @@ class TokenSelection(System):
         Observable("offset", "<W_k, W_mm>/|W_mm|^2 - log(eta k)", dims=STEPS),
         Observable("decoder_divergence", "directional divergence of v_k from its max-margin solution", dims=STEPS),
         Observable("direction", "W/|W|_p at the end", dims=("row", "column")),
-        Observable("divergence_slope", "slope of log divergence over log k in the last decade"),
+        Observable("divergence_slope", "slope of log divergence over log k in the last decade; NaN below 1e-20"),
         Observable("gap_slope", "slope of log_unselected a step, over the second half"),
         Observable("locally_optimal", "1 where the selected tokens are better than their support tokens, else 0"),
         Observable("globally_optimal", "1 where the selected tokens are better than all tokens, else 0"),
@@ -88,12 +89,14 @@ class TokenSelection(System):
                 values["growth"] = values["norm"] ** (p - 1.0) / summed
             fitted, middle = np.searchsorted(steps, _fitted(algorithm)), np.searchsorted(steps, algorithm.steps // 2)
             gap = values["log_unselected"][:, -1] - values["log_unselected"][:, middle]
+            slope = log_log_slope(steps[fitted], values["divergence"][:, fitted])
+            resolved = values["divergence"][:, -1] > ROUNDING  # one support row alone is met from the start
         each = [pick((runs.problem, runs.limit, runs.decoder), r) for r in range(len(runs.result))]
         best = np.stack([problem.optimal_tokens(decoder) for problem, _, decoder in each])
         return {
             **{name: value[:, np.searchsorted(steps, at)] for name, value in values.items()},
             "direction": runs.weights / values["norm"][:, -1, None, None],
-            "divergence_slope": log_log_slope(steps[fitted], values["divergence"][:, fitted]),
+            "divergence_slope": np.where(resolved, slope, np.nan),
             "gap_slope": gap / max(steps[-1] - steps[middle], 1),
             "locally_optimal": np.array([locally_optimal(*one) for one in each]),
             "globally_optimal": np.all(runs.selected.reshape(*best.shape, -1) == best[..., None], axis=(1, 2)),

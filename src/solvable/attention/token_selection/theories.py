@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -29,7 +30,8 @@ def max_margin(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) 
     # stated for W trained alone
     alone = algorithm.parameterization == "matrix" and not algorithm.train_decoder
     status: dict[str, Status] = {} if alone else dict.fromkeys(("direction", "divergence"), _RECONSTRUCTED)
-    return _said(
+    codes = np.where(runs.solved == 0, _overshot(algorithm, runs, np.array([algorithm.steps]))[:, 0], runs.solved)
+    said = _said(
         runs,
         status,
         direction=weights / size[:, None, None],
@@ -38,6 +40,7 @@ def max_margin(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray) 
         margin_ratio=ones if algorithm.parameterization == "matrix" else None,
         decoder_divergence=0.0 * ones if algorithm.train_decoder else None,
     )
+    return dataclasses.replace(said, result=codes)
 
 
 def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
@@ -46,17 +49,93 @@ def growth(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarra
             "theory='growth' speaks of W trained alone by normalized or polyak steps; accepted: "
             "parameterization='matrix', no decoder, and theory='excess_loss' for fixed steps"
         )
-    ones, speed = np.ones(len(at)), algorithm.speed
     if algorithm.step == "normalized":
-        slopes = None if runs is None or speed is None else -speed / runs.limit.norm
-        norm = algorithm.summed_rates(at) ** (1.0 / (algorithm.p - 1.0))
-        return _said(runs, norm=norm, growth=ones, gap_slope=slopes)
+        return _normalized_growth(algorithm, runs, at)
     if runs is None:
         raise ValueError(
             f"given=None is not accepted with theory='growth' and step={algorithm.step!r}, whose growth depends on the "
             "max-margin norm; accepted: an outcome of simulate"
         )
-    return _said(runs, norm=at * runs.limit.norm[:, None] / float(algorithm.polyak_constant), growth=ones)
+    norm = at * runs.limit.norm[:, None] / float(algorithm.polyak_constant)
+    close = np.broadcast_to(_stable(algorithm, runs)[:, None], norm.shape)
+    return _grown(runs, close, norm=norm, growth=np.ones(len(at)))
+
+
+def _normalized_growth(algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
+    """Without runs the law of small steps, which only steps that gain less and less are sure to reach."""
+    p, speed, constant = algorithm.p, algorithm.speed, not callable(algorithm.learning_rate)
+    summed = algorithm.summed_rates(at)
+    if runs is None:
+        if constant and p < 2.0:
+            raise ValueError(
+                f"given=None is not accepted with theory='growth' and p={p:g} at a constant rate, whose steps come to "
+                "oscillate between support tokens; accepted: an outcome of simulate, or linear_growth"
+            )
+        unsure: Any = {} if constant and p > 2.0 else dict.fromkeys(("norm", "growth"), _UNSURE)
+        return Predicted({"norm": summed ** (1.0 / (p - 1.0)), "growth": np.ones(len(at))}, status=unsure)
+    laws, lasting = _laws(algorithm, runs, at), constant and p < 2.0
+    slopes, norms = np.full(len(runs.result), np.nan), runs.limit.norm
+    # before its steps oscillate a constant rate at p < 2 follows a law that does not last
+    unsure = lasting
+    for r, of in enumerate(_oscillations(algorithm, runs) if speed is not None else ()):
+        if of is not None and speed is not None:
+            slopes[r] = -speed / norms[r] if speed < of.near * norms[r] else np.nan
+            unsure |= speed >= of.stable * norms[r]
+    status = dict.fromkeys(("norm", "growth", "gap_slope"), _UNSURE) if unsure and np.any(laws == 1.0) else {}
+    values = {"norm": (laws * summed) ** (1.0 / (p - 1.0)), "growth": laws}
+    return _grown(runs, ~np.isnan(laws), status, **values, gap_slope=None if speed is None else slopes)
+
+
+def _laws(algorithm: MirrorDescent, runs: Runs, at: np.ndarray) -> np.ndarray:
+    """|W|_p^(p-1) over the sum of rates (R, K) of normalised steps, NaN where no law is close."""
+    from solvable.attention.token_selection.growth import growth_laws
+
+    every = algorithm.summed_rates(np.arange(1, at[-1] + 1))
+    laws, lasting = np.full((len(runs.result), len(at)), np.nan), not callable(algorithm.learning_rate)
+    for r, of in enumerate(_oscillations(algorithm, runs)):
+        if of is not None:
+            found = growth_laws(every, algorithm.p, float(runs.limit.norm[r]), of, lasting and algorithm.p < 2.0)
+            laws[r] = np.append(1.0, found)[at]
+    return laws
+
+
+def _stable(algorithm: MirrorDescent, runs: Runs) -> np.ndarray:
+    """Which runs' Polyak steps, of 1/polyak_constant units of margin, do not oscillate."""
+    constant = float(algorithm.polyak_constant)
+    return np.array([of is not None and of.near * constant > 1.0 for of in _oscillations(algorithm, runs)])
+
+
+def _overshot(algorithm: MirrorDescent, runs: Runs, at: np.ndarray) -> np.ndarray:
+    """Codes (R, K): of fixed steps so large that the first one carries W further than half of what k steps would."""
+    from solvable.attention.token_selection.growth import first_gains
+    from solvable.attention.token_selection.results import SelectionResult
+
+    if algorithm.step != "fixed":
+        return np.zeros((len(runs.result), len(at)), int)
+    with np.errstate(divide="ignore"):
+        most = np.maximum(1.0, 0.5 * np.log(algorithm.summed_rates(at)))
+    gains = first_gains(algorithm, runs)
+    return np.where(gains[:, None] > most, int(SelectionResult.OVERSHOT), 0)
+
+
+def _oscillations(algorithm: MirrorDescent, runs: Runs) -> list[Any]:
+    """Of every run with a max-margin solution, when its steps start to oscillate."""
+    from solvable.attention.token_selection.growth import oscillation
+    from solvable.numerics.recording import pick
+
+    there = (runs.result == 0) & (runs.solved == 0)
+    return [
+        oscillation(*pick((runs.problem, runs.limit), r), algorithm.p) if ok else None for r, ok in enumerate(there)
+    ]
+
+
+def _grown(runs: Runs, close: np.ndarray, status: Mapping[str, Status] | None = None, **values: Any) -> Predicted:
+    """With a code at the steps where no law of the norm is close."""
+    from solvable.attention.token_selection.results import SelectionResult
+
+    said, solved = _said(runs, status, **values), runs.solved[:, None]
+    codes = np.where(close, int(SelectionResult.SUCCESSFUL), int(SelectionResult.OSCILLATING))
+    return dataclasses.replace(said, result=np.where(solved == 0, codes, solved))
 
 
 def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
@@ -66,7 +145,14 @@ def rate(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray)
     if algorithm.step == "polyak" or (scheduled and algorithm.speed is not None and algorithm.p >= 2.0):
         return _said(runs, divergence_slope=-2.0)
     if algorithm.step == "normalized" and not scheduled:
-        return _said(runs, divergence_slope=-2.0 * min(1.0, 1.0 / (algorithm.p - 1.0)))
+        slope = -2.0 * min(1.0, 1.0 / (algorithm.p - 1.0))
+        if algorithm.p >= 2.0:
+            return _said(runs, divergence_slope=slope)
+        # while one law of the norm turns into the other the direction converges more slowly
+        if runs is None:
+            return Predicted({"divergence_slope": slope}, status={"divergence_slope": _UNSURE})
+        settled = ~np.isnan(_laws(algorithm, runs, np.array([algorithm.steps])))
+        return _grown(runs, settled, divergence_slope=np.where(settled[:, 0], slope, np.nan))
     raise ValueError(
         f"step={algorithm.step!r} with learning_rate={algorithm.learning_rate!r} has no power law in the steps; "
         "accepted: normalized steps of constant rate or of linear_growth with p >= 2, and polyak steps"
@@ -86,16 +172,23 @@ def excess_loss(task: Any, algorithm: MirrorDescent, runs: Runs, at: np.ndarray)
         offsets = np.full((len(runs.result), len(at)), np.nan)
         for r in map(int, np.flatnonzero(runs.separable().result == 0)):
             offsets[r] = offset(algorithm, *pick((runs.problem, runs.limit), r))
-    return _said(runs, scaled_excess=ones, offset=offsets)
+    codes, solved = _overshot(algorithm, runs, at), runs.solved[:, None]
+    said = _said(runs, scaled_excess=ones + 0.0 * codes, offset=offsets)
+    return dataclasses.replace(said, result=np.where(solved == 0, codes, solved))
 
 
 def polyak(task: Any, algorithm: MirrorDescent, runs: Runs | None, at: np.ndarray) -> Predicted:
     if algorithm.step != "polyak":
         raise ValueError(f"theory='polyak' does not speak of step={algorithm.step!r}; accepted: step='polyak'")
-    return _said(runs, gap_slope=-1.0 / float(algorithm.polyak_constant))
+    slope = -1.0 / float(algorithm.polyak_constant)
+    if runs is None:
+        return Predicted({"gap_slope": slope}, status={"gap_slope": _UNSURE})
+    stable = _stable(algorithm, runs)
+    return _grown(runs, stable[:, None], gap_slope=np.where(stable, slope, np.nan))
 
 
 _STATED, _DERIVED, _RECONSTRUCTED = (Status("asymptotic", one) for one in ("stated", "derived", "reconstruction"))
+_UNSURE = Status("heuristic", "derived")
 
 theories: dict[str, Theory] = {
     "max_margin": Theory(
@@ -112,29 +205,33 @@ theories: dict[str, Theory] = {
         needs_given=True,
     ),
     "growth": Theory(
-        "the norm over steps, (sum of learning rates)^(1/(p-1)) for normalised steps; given the tokens selected also "
-        "the fall of log(1 - attention) a step, and the norm of Polyak steps",
+        "the norm over steps, (sum of learning rates)^(1/(p-1)) for normalised steps too small to oscillate "
+        "(heuristic without given, unless the rate is constant and p > 2); given the tokens selected also the "
+        "fall of log(1 - attention) a step, the norm of Polyak steps, and at p < 2 and a constant rate the law of "
+        "oscillating steps, whose sum counts by the share |A^T lambda|_q / sum_j lambda_j |a_j|_q",
         {"norm": _DERIVED, "growth": _DERIVED, "gap_slope": _DERIVED},
         growth,
         GIVEN,
     ),
     "rate": Theory(
-        "the slope of log divergence over log steps: -2 min(1, 1/(p-1)) for normalised steps of constant rate, -2 for "
-        "linear growth and Polyak steps",
+        "the slope of log divergence over log steps: -2 min(1, 1/(p-1)) for normalised steps of constant rate (p < 2: "
+        "heuristic without given, a code while steps come to oscillate), -2 for linear growth and Polyak steps",
         {"divergence_slope": _DERIVED},
         rate,
         GIVEN,
     ),
     "excess_loss": Theory(
         "fixed steps: the excess loss times eta k over (p-1) m^(p-2) |W_mm|_p^p, m = |W|/|W_mm|, goes to 1; at p = 2 "
-        "<W, W_mm>/|W_mm|^2 - log(eta k) goes to sum_j lambda_j log(beta_j/lambda_j)/|W_mm|^2",
+        "<W, W_mm>/|W_mm|^2 - log(eta k) goes to sum_j lambda_j log(beta_j/lambda_j)/|W_mm|^2; a code where the first "
+        "step overshoots",
         {"scaled_excess": _DERIVED, "offset": _DERIVED},
         excess_loss,
         GIVEN,
         needs_given=True,
     ),
     "polyak": Theory(
-        "Polyak steps: log(1 - attention) falls by 1/polyak_constant a step, whatever the data",
+        "Polyak steps: log(1 - attention) falls by 1/polyak_constant a step, whatever the data, while steps do not "
+        "oscillate (heuristic without given)",
         {"gap_slope": _DERIVED},
         polyak,
         GIVEN,

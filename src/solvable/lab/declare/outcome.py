@@ -27,7 +27,8 @@ class Outcome(eqx.Module):
 
     `values` holds an array an observable: the leading dims (`("replicate",)` from `simulate` and from a prediction of
     runs, `()` from any other) and then its own, `dims[name]`. An observable of which a side does not speak is absent.
-    `result` holds one `Result` code a replicate (or one for a prediction); an unsuccessful element has NaN observables.
+    `result` holds one `Result` code a replicate (or one for a prediction); an unsuccessful element has NaN observables
+    (where a theory says so, at the steps alone of which its code speaks).
     `at` are the steps or times, in `unit`. `runs` are the runs that were measured: what was drawn, where they started
     and ended; a prediction may be given them, and what they hold is an attribute here too. `stats` says how the
     numbers were obtained; `stats["standard_error"]` maps an observable to the standard error of its quadrature where
@@ -61,9 +62,14 @@ class Outcome(eqx.Module):
         unit: str = "",
         theory: str = "",
         status: Mapping[str, Status] | None = None,
+        lost: Any = None,
     ) -> Outcome:
-        """An outcome of float64 observables: NaN where an element is unsuccessful, absent where a value is None."""
-        kept = {name: _masked(value, result) for name, value in values.items() if value is not None}
+        """An outcome of float64 observables: NaN where an element is unsuccessful, absent where a value is None.
+
+        `lost` are the codes of elements of which all is NaN, where a code in `result` may speak of some steps alone.
+        """
+        lost = result if lost is None else lost
+        kept = {name: _masked(value, lost) for name, value in values.items() if value is not None}
         places, words = {}, {}
         for dim, along in (coordinates or {}).items():
             where = np.asarray(along) if not is_traced(along) else along

@@ -198,21 +198,30 @@ class System(abc.ABC):
         success = int(Result.SUCCESSFUL)
         own = success if answer.result is None else answer.result
         drawn = success if runs is None else runs.result
+        values, lost = answer.values, None
+        if np.ndim(own) == 2:  # a code a step: the others are kept
+            fails = own != success
+            values = {
+                one: np.where(fails, np.nan, value) if np.shape(value) == fails.shape else value
+                for one, value in values.items()
+            }
+            own, lost = own.max(axis=1), drawn
         if throw:
             # a run that failed has nothing to be predicted: it is missing, and says why
             raise_unless_successful(_choose(drawn, own, success), f"predict, {name!r}", answer.detail)
         result = _choose(drawn, own, drawn)
         replicated = found is not None and found.replicated
         if not replicated and np.ndim(result):
-            result = result[0]
+            result, lost = result[0], lost if np.ndim(lost) == 0 else lost[0]
         status = {**said.status, **answer.status}
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
         return self._outcome(
             task,
             algorithm,
-            answer.values,
+            values,
             result,
+            lost=lost,
             at=at,
             unit=unit,
             runs=runs if isinstance(runs, eqx.Module) and replicated else None,

@@ -65,9 +65,10 @@ class Theory:
 class Predicted:
     """Observables of a theory that has no state to be measured, how its solve ended, and how they were obtained.
 
-    `result` is a code, or one a replicate; `stats["standard_error"]` maps an observable to the standard error of its
-    quadrature; `detail` joins the sentence of a solve that fails; `status` is that of observables of which the theory
-    claims something else in this setting.
+    `result` is a code, or one a replicate, or one a replicate and step (R, K), which keeps the other steps and what has
+    no steps. `stats["standard_error"]` maps an observable to the standard error of its quadrature; `detail` joins the
+    sentence of a solve that fails; `status` is that of observables of which the theory claims something else in this
+    setting.
     """
 
     values: Mapping[str, Any]
