@@ -86,3 +86,15 @@ def test_what_the_count_of_the_classes_does_is_allowed_for():
         ErrorAgainstRatio(model="pooled", loss="logistic", ridge=0.3, **sizes),
     ):
         assert cell.observables[0].allowance(plain) == pytest.approx(1.0 / 200, rel=0.05)
+
+
+def test_errors_that_no_draw_of_usual_size_comes_near_are_heuristic():
+    """Scores of a smooth loss under a strong ridge are smaller than the fluctuation of the bias."""
+    for algorithm in (st.PooledLinear("logistic", 100.0), st.FlatLinear("square", 1e3)):
+        said = st.predict(EVEN, algorithm, ratio=2.0, quadrature=FEW)
+        claims = {name: one.claim for name, one in said.status.items()}
+        assert claims["test_error"] == claims["train_error"] == "heuristic"
+        assert claims["train_loss"] == "asymptotic"
+    for algorithm in (st.PooledLinear("logistic"), st.FlatLinear("square", 1.0)):
+        said = st.predict(EVEN, algorithm, ratio=2.0, quadrature=FEW)
+        assert {one.claim for one in said.status.values()} == {"asymptotic"}

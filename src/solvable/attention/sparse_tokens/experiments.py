@@ -72,9 +72,9 @@ def _per_dim(b: float) -> Any:
 
 
 def _with_class_counts(name: str, b: float) -> Any:
-    """b/dim, and what the count of the classes in a draw moves a head of the hinge loss by.
+    """b/dim, and what the count of the classes in a draw moves the head by.
 
-    Where few margins reach the kink, that count, and not the bags, says where the bias is.
+    Where few margins reach the kink of hinge, or a strong ridge makes scores small, that count says where the bias is.
     """
     return lambda cell: math.hypot(b / cell.dim, _counted(type(cell), cell.canonical()).get(name, 0.0))
 
@@ -82,9 +82,9 @@ def _with_class_counts(name: str, b: float) -> Any:
 @functools.lru_cache(maxsize=64)
 def _counted(kind: type[ErrorAgainstRatio], canonical: str) -> Mapping[str, float]:
     """How far the mean of the theory over positive_rate +- its deviation in a draw is from the theory; {} for smooth
-    losses, whose part of it is in b/dim."""
+    losses under a ridge below 1, whose part of it is in b/dim."""
     cell = kind.model_validate_json(canonical)
-    if cell.loss != "hinge":
+    if cell.loss != "hinge" and cell.ridge < 1.0:
         return {}
     algorithm, rate, rule = cell.algorithm(), cell.positive_rate, st.Quadrature(points=2**11, scramblings=1)
     _, bags = st.system.bag_counts(algorithm, ratio=cell.ratio, dim=cell.dim)
