@@ -38,7 +38,8 @@ def comparisons(row: Corner, simulation: Any, theory: Any) -> dict[str, list[Any
         runs, says = np.asarray(simulation.present()[name]), np.asarray(theory.present()[name])
         leading = says.ndim == runs.ndim
         runs, says = runs.reshape(len(runs), -1), says.reshape(len(runs) if leading else 1, -1)
-        error = np.broadcast_to(theory.stats.get("standard_error", {}).get(name, 0.0), says.shape[1:])
+        error = np.asarray(theory.stats.get("standard_error", {}).get(name, 0.0))
+        error = np.broadcast_to(error.mean(axis=0) if leading and error.ndim else error, says.shape[1:])
         for place in range(runs.shape[1]):
             one = says[:, place] if leading else says[0, place]
             most = row.within.get(name, row.share.get(name, 0.0) * np.nanmean(np.abs(one)))

@@ -64,8 +64,11 @@ def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_st
     dtype = features.dtype
     del offset
 
+    def slope(margins):
+        return loss.slope(margins).astype(dtype)  # constants of a user's loss may be of double precision
+
     def gradient(x, scores):
-        slopes = labels * loss.slope(labels * scores) / n
+        slopes = labels * slope(labels * scores) / n
         bias = jnp.sum(slopes) if intercept else jnp.zeros((), dtype)
         return jnp.concatenate([slopes @ features + ridge * x[:-1], bias[None]])
 
@@ -80,8 +83,8 @@ def _descend(features, labels, offset, ridge, loss, intercept, tolerance, max_st
         def line(length, _):
             # Newton on the one-dimensional convex objective, kept to at most a tenfold change of the length.
             margins = labels * (state.scores + length * along)
-            first = jnp.sum(loss.slope(margins) * labels * along) / n + slope0 + length * squares
-            second = jnp.sum(loss.curvature(margins) * along * along) / n + squares
+            first = jnp.sum(slope(margins) * labels * along) / n + slope0 + length * squares
+            second = jnp.sum(loss.curvature(margins).astype(dtype) * along * along) / n + squares
             new = length - first / jnp.maximum(second, jnp.finfo(dtype).tiny)
             return jnp.clip(new, 0.1 * length, 10.0 * length), None
 

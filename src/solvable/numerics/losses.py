@@ -2,14 +2,15 @@
 
 logistic log(1 + exp(-t)), square (1 - t)^2 / 2 (= (u - y)^2 / 2), hinge max(0, 1 - t), exponential exp(-t), linear -t.
 A `Loss` is convex and has a safe proximal map prox(z, V) = argmin_t loss(t) + (t - z)^2 / (2 V) and its averages over a
-Gaussian score: what a penalised fit needs. A `DecreasingLoss` keeps its digits where the margin is large: what training
-without a penalty needs.
+Gaussian score, what a penalised fit needs; all of it follows from its value. A `DecreasingLoss` keeps its digits where
+the margin is large: what training without a penalty needs.
 """
 
 from __future__ import annotations
 
 import abc
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from solvable.numerics.gaussian import FINE_NODES, FINE_WEIGHTS, NODE_STEPS, normal_cdf, normal_pdf, shifted_node
+from solvable.numerics.loss_checks import check
+from solvable.numerics.newton import bracketed_newton
 from solvable.numerics.validation import choice
 
 Values = Float[Array, "..."]
@@ -46,9 +49,10 @@ class ProxMoments(NamedTuple):
 
 
 class Loss(eqx.Module):
-    """A convex loss of the margin. Subclass it with `value`, `slope`, `curvature` and `prox` to use your own.
+    """A convex loss of the margin. Subclass it with `value`, in JAX and elementwise, to use your own.
 
-    The averages fall back on a quadrature that needs nothing else; a loss with closed forms overrides them. A loss with
+    Slope and curvature are its derivatives by autodiff, the proximal map and the averages are solved and summed
+    numerically; a loss with closed forms overrides them, which is quicker, and is checked where it is used. A loss with
     a kink must override `prox_moments`: where the map rests on the kink, D = 1/V and p = (z - t)/V is between the two
     slopes, which `slope` and `curvature` cannot tell.
     """
@@ -57,22 +61,34 @@ class Loss(eqx.Module):
     def value(self, t: Values) -> Values:
         """loss(t)."""
 
-    @abc.abstractmethod
     def slope(self, t: Values) -> Values:
         """loss'(t); at a kink the value of larger t (so hinge has slope 0 at t = 1)."""
+        return _derivative(self.value, t)
 
-    @abc.abstractmethod
     def curvature(self, t: Values) -> Values:
         """loss''(t), zero where it does not exist."""
+        return _derivative(self.slope, t)
 
     def slope_averages(self, mean: Values, spread: Values) -> tuple[Values, Values]:
         """(E loss'(t), E loss'(t)^2) for scalar t ~ N(mean, spread^2), by a trapezoid rule of 4001 nodes."""
         slopes = self.slope(mean + spread * FINE_NODES)
         return jnp.sum(FINE_WEIGHTS * slopes), jnp.sum(FINE_WEIGHTS * slopes * slopes)
 
-    @abc.abstractmethod
     def prox(self, z: Values, variance: Values) -> Values:
-        """argmin_t loss(t) + (t - z)^2 / (2 variance), differentiable in z and variance."""
+        """argmin_t loss(t) + (t - z)^2 / (2 variance), differentiable in z, variance and what the loss is made of.
+
+        The root of the increasing t - z + V loss'(t) by Newton inside a bracket, to rounding.
+        """
+        z, variance = jnp.broadcast_arrays(z, variance)
+
+        def excess(t: Values) -> Values:
+            return t - z + variance * self.slope(t)
+
+        def root(excess: Any, t: Values) -> Values:
+            other = t - excess(t)  # the excess rises by 1 a unit at least
+            return bracketed_newton(excess, jnp.minimum(t, other), jnp.maximum(t, other))
+
+        return jax.lax.custom_root(excess, z, root, lambda linear, y: y / linear(jnp.ones_like(y)))
 
     def prox_moments(self, margin: Values, spread: Values, variance: Values, shift: Values) -> ProxMoments:
         """The averages of `ProxMoments` for scores margin + spread G; `shift` in [0, 1) displaces the rule's nodes."""
@@ -98,6 +114,12 @@ class Loss(eqx.Module):
             return total + weight * self.value(self.prox(margin + spread * g, variance)), None
 
         return jax.lax.scan(at_node, jnp.zeros_like(margin), jnp.asarray(NODE_STEPS))[0]
+
+
+def _derivative(function: Callable[[Values], Values], t: Values) -> Values:
+    """The derivative of an elementwise function."""
+    t = jnp.asarray(t)
+    return jax.jvp(function, (t,), (jnp.ones_like(t),))[1]
 
 
 class DecreasingLoss(eqx.Module):
@@ -341,11 +363,13 @@ DECREASING_LOSSES: dict[str, DecreasingLoss] = {
 
 
 def get_loss(loss: str | Loss) -> Loss:
-    """The loss of that name, or the loss itself.
+    """The loss of that name, or the loss itself after a check of what it says (see `loss_checks`).
 
-    Raises: ValueError naming the accepted words.
+    Raises: ValueError naming the accepted words, or what is wrong with a loss of one's own.
     """
     if isinstance(loss, Loss):
+        if type(loss) not in map(type, LOSSES.values()):
+            check(loss, Loss)
         return loss
     if isinstance(loss, str) and loss in LOSSES:
         return LOSSES[loss]

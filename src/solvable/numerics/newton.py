@@ -1,4 +1,4 @@
-"""Damped Newton: for the root of a system of equations, and the line search of a minimum."""
+"""Damped Newton: for the root of a system, or of many increasing functions; and the line search of a minimum."""
 
 from __future__ import annotations
 
@@ -79,6 +79,35 @@ def newton(equations: Equations, x: Float[Array, "k"], max_turns: int, tolerance
 def untried(x: Float[Array, "k"]) -> NewtonState:
     """The state before the first turn."""
     return NewtonState(x, jnp.array(jnp.inf), jnp.zeros_like(x), jnp.array(1.0), jnp.array(0), jnp.array(False))
+
+
+def bracketed_newton(
+    function: Callable[[Any], Any], low: Float[Array, "..."], high: Float[Array, "..."]
+) -> Float[Array, "..."]:
+    """The roots in [low, high] of increasing elementwise functions, to rounding; traceable, in double precision.
+
+    Newton, and a halving of the bracket where that would leave it or is not twice as fast. It ends with a Newton step
+    below 1e-9, whose error is about the square of that. NaN where the function is.
+    """
+
+    def turn(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        x, low, high, last, turns = state
+        value, by_x = jax.jvp(function, (x,), (jnp.ones_like(x),))
+        low, high = jnp.where(value > 0.0, low, x), jnp.where(value > 0.0, x, high)
+        step = -value / by_x
+        near = jnp.abs(step) <= 1e-9 * (1.0 + jnp.abs(x))
+        keeps = near | ((x + step >= low) & (x + step <= high) & (2.0 * jnp.abs(step) <= last))
+        new = jnp.where(keeps, x + step, 0.5 * (low + high))
+        new = jnp.where(last > 0.0, new, x)  # who has arrived stays
+        moved = jnp.abs(new - x)
+        far = ~near & (moved > 1e-15 * (1.0 + jnp.abs(x)))
+        return jnp.where(jnp.isnan(value), jnp.nan, new), low, high, jnp.where(far, moved, 0.0), turns + 1
+
+    def going(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        return jnp.any(state[3] > 0.0) & (state[4] < 100)
+
+    start = (0.5 * (low + high), low, high, 1.0 + high - low, jnp.array(0))
+    return jax.lax.while_loop(going, turn, start)[0]
 
 
 def backtrack(along: Callable[[Any], Any], value: Any, slope: Any, slack: Any, shortest: float) -> Float[Array, ""]:

@@ -54,7 +54,7 @@ class Result(int):
     NO_MINIMISER = code(
         3,
         "the training loss has no finite minimiser because the data are separable; use a ridge above 0 (1e-9 gives the "
-        "maximum margin for hinge) or a ratio above the capacity",
+        "maximum margin for hinge, not for logistic) or a ratio above the capacity",
     )
     UNDER_RESOLVED = code(
         4,

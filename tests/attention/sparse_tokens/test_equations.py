@@ -80,18 +80,22 @@ def on_the_grid(loss):
 def test_convergence_grid(loss):
     """320 settings a loss: each succeeds with a small residual, and a sample of them solves the spec's own equations.
 
-    theta = 1..8, cosine = -.5..1, ridge = 1e-6..1, ratio = .25..30.
+    theta = 1..8, cosine = -.5..1, ridge = 1e-6..1, ratio = .25..30. At ridge 1 and many bags all margins may stay below
+    the kink of hinge, whose bias is then open.
     """
     found = on_the_grid(loss)
     codes = found.result[: len(GRID)]
-    failed = [(x.tolist(), Result(int(c))) for x, c in zip(GRID, codes, strict=True) if int(c) != 0]
+    is_open = (codes == Result.NOT_UNIQUE) & (GRID[:, 2] == 1.0) & (GRID[:, 5] >= 8.0) & (loss == "hinge")
+    assert is_open.sum() == (23 if loss == "hinge" else 0)
+    solved = np.flatnonzero(~is_open)
+    failed = [(GRID[row].tolist(), Result(int(codes[row]))) for row in solved if int(codes[row]) != 0]
     assert not failed
-    assert np.max(found.stats["residual"][: len(GRID)]) < 1e-7
+    assert np.max(found.stats["residual"][solved]) < 1e-7
     for name in ("test_error", "train_error"):
-        values = getattr(found, name)[: len(GRID)]
+        values = getattr(found, name)[solved]
         assert np.all((values >= 0) & (values <= 1)), name
     with jax.enable_x64(True):
-        for row in {*range(0, len(GRID), 7), CYCLES}:
+        for row in {*solved[::7], CYCLES}:
             strength, _, ridge, cosine, sharpness, ratio = GRID[row]
             nodes = attention_nodes(st.SparseTokens(strength=strength), cosine, sharpness)
             unknowns = [float(getattr(found, name)[row]) for name in UNKNOWNS]
@@ -130,7 +134,7 @@ def test_far_corners_converge_or_say_why(loss):
             assert float(found.stats["residual"][row]) < 1e-6
             assert 0 <= float(found.test_error[row]) <= 1
         else:
-            assert code in (Result.MAX_STEPS, Result.NONFINITE, Result.NO_MINIMISER)
+            assert code in (Result.MAX_STEPS, Result.NONFINITE, Result.NO_MINIMISER, Result.NOT_UNIQUE)
             assert code.message
 
 
@@ -221,9 +225,9 @@ def test_gradients_equal_finite_differences(loss):
         for i, name in enumerate(PARAMETERS):
             step = np.zeros(6)
             step[i] = 1e-4 * CENTRE[i]
-            ahead, behind = (np.asarray(compiled(jnp.asarray(CENTRE + s * step))[1]) for s in (1, -1))
-            differences = (ahead - behind) / (2 * step[i])
-            np.testing.assert_allclose(by_ad[:, i], differences, rtol=1e-5, atol=1e-9, err_msg=name)
+            at = {s: np.asarray(compiled(jnp.asarray(CENTRE + s * step))[1]) for s in (1, -1, 2, -2)}
+            differences = (8 * (at[1] - at[-1]) - (at[2] - at[-2])) / (12 * step[i])  # of fourth order
+            np.testing.assert_allclose(by_ad[:, i], differences, rtol=1e-8, atol=1e-9, err_msg=name)
             assert abs(differences[0]) > 1e-4, name
 
 
@@ -340,3 +344,21 @@ def test_an_error_too_rare_for_the_rule_is_refused(strength):
     assert int(outcome.result) == Result.UNDER_RESOLVED
     with pytest.raises(SolveError, match="raise the number of quadrature points"):
         st.predict(task, algorithm, ratio=20.0, quadrature=SHARED)
+
+
+@pytest.mark.parametrize("loss", HINGE_FIRST)
+def test_gradients_are_of_double_precision_also_where_they_are_asked_for_outside(loss):
+    """They are handed back in float32, as the rounding of those in x64."""
+
+    def error(x):
+        task = st.SparseTokens(strength=x["strength"], positive_rate=x["positive_rate"])
+        head = st.PooledLinear(loss, x["ridge"])
+        return st.predict(task, head, ratio=x["ratio"], quadrature=FEW, throw=False).test_error
+
+    start = {"strength": 4.3, "positive_rate": 0.41, "ridge": 0.023, "ratio": 2.3}
+    single = jax.grad(error)({name: jnp.float32(value) for name, value in start.items()})
+    with jax.enable_x64(True):
+        double = jax.grad(error)({name: jnp.float64(np.float32(value)) for name, value in start.items()})
+    for name in start:
+        assert single[name].dtype == np.float32
+        assert float(single[name]) == float(np.float32(double[name])), name

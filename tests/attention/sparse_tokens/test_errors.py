@@ -243,6 +243,22 @@ def test_no_ridge_below_capacity_is_refused(loss):
     assert np.isfinite(outcome.test_error)
 
 
+def test_what_a_tiny_ridge_gives():
+    """The maximum margin for hinge, whatever the ridge; logistic nears it like 1/log(1/ridge)."""
+    hinge, logistic = (
+        [
+            float(st.predict(TASK, st.PooledLinear(loss, ridge), ratio=1.0, quadrature=FEW).test_error)
+            for ridge in (1e-5, 1e-9)
+        ]
+        for loss in ("hinge", "logistic")
+    )
+    assert hinge[0] == pytest.approx(hinge[1], rel=1e-9)
+    off = np.abs(np.array(logistic) / hinge[1] - 1.0)
+    assert 0.005 < off[1] < 0.01
+    assert off[1] / off[0] == pytest.approx(np.log(1e5) / np.log(1e9), rel=0.25)
+    refused("logistic nears only like 1/log", st.predict, TASK, st.PooledLinear("logistic", 0.0), ratio=1.0)
+
+
 @pytest.mark.parametrize(
     "loss", ["square", *(pytest.param(one, marks=pytest.mark.slow) for one in ("logistic", "hinge"))]
 )

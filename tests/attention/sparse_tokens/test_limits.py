@@ -146,3 +146,19 @@ def test_arguments():
         st.oracle_error(TASKS[0], -1.0)
     with pytest.raises(ValueError, match="loss=Logistic has no closed limit here; accepted: 'square'"):
         st.limit_error(TASKS[0], st.PooledLinear("logistic"))
+
+
+def test_signals_at_the_ends_of_what_numbers_can_be():
+    """No signal: the rarer class. A signal without end: no error. Beyond, a sentence."""
+    rule = st.Quadrature(points=2**8, scramblings=2)
+    for strength, rate, least in ((5e-324, 0.5, 0.5), (5e-324, 0.3, 0.3), (1e100, 0.3, 0.0)):
+        task = st.SparseTokens(strength=strength, positive_rate=rate)
+        assert float(st.pooled_oracle_error(task)) == pytest.approx(least, abs=1e-12)
+        assert float(st.flat_oracle_error(task)) == pytest.approx(least, abs=1e-12)
+        assert float(st.bayes_error(task, rule)) == pytest.approx(least, abs=1e-12)
+        assert float(st.oracle_error(task, quadrature=rule)) == pytest.approx(least, abs=2e-3)
+        assert float(st.limit_error(task, st.PooledLinear("square"), rule)) == pytest.approx(least, abs=1e-12)
+    with pytest.raises(ValueError, match=r"strength=1e\+308 is out of range; accepted: .* <= 1e\+100"):
+        st.SparseTokens(strength=1e308)
+    with pytest.raises(ValueError, match=r"sharpness=1e\+308 is out of range; accepted: .* <= 1e\+100"):
+        st.oracle_error(st.SparseTokens(), 1e308)

@@ -297,6 +297,7 @@ def test_bad_problems_are_named(change, words):
         (lambda a, q: ts.regularization_path(q, [2.0, 1.0]), "radii="),
         (lambda a, q: ts.regularization_path(q, [1.0], 1.0), "p=1"),
         (lambda a, q: ts.directional_divergence(np.ones(3), np.ones(4), 2.0), r"weights has shape \(4,\)"),
+        (lambda a, q: ts.correlation(np.zeros((2, 2)), np.eye(2)), "reference is all zeros"),
         (lambda a, q: ts.linear_growth(0.0, 2.0), "speed=0"),
         (lambda a, q: ts.EqualScores(dim=32), "dim=32 is too small"),
         (lambda a, q: ts.RandomSelection(length=1), "length=1"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -231,3 +232,46 @@ def test_padding_changes_nothing_and_batches_are_single_runs() -> None:
 def test_bad_input_is_named(make, message) -> None:
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_the_scale_is_in_the_units_of_the_coefficients():
+    """Targets times c with log eps + log c are one run in other units; with the same eps they are not."""
+    problem, factor = dn.RandomRegression(3, 4, monotone=True).sample(jax.random.key(0)), 1e-3
+    small = dn.Quadratic(problem.matrix, factor * problem.linear, factor**2 * float(problem.constant))
+    times, log_scale = np.array([0.5, 2.0, 8.0]), -11.5
+    own = log_scale + np.log(factor)
+    run = dn.GradientFlow(log_scale).train(problem, at=times)
+    same = dn.GradientFlow(own).train(small, at=times * log_scale / own / factor)
+    np.testing.assert_allclose(same.solution / factor, run.solution, atol=1e-8)
+    gaps = [dn.predict(one, dn.GradientFlow(log_scale)).largest_gap for one in (problem, small)]
+    assert gaps[1] > 5.0 * gaps[0]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda p: dn.GradientFlow().train(p, at=[5e-324]),
+        lambda p: dn.simulate(p, dn.GradientFlow(), at=[1e-310, 1.0]),
+        lambda p: dn.predict(p, dn.GradientFlow(), theory="lasso", at=[5e-324]),
+        lambda p: dn.predict(p, dn.GradientFlow(), theory="limit", at=[5e-324]),
+        lambda p: dn.suboptimality(p, at=[5e-324]),
+        lambda p: dn.lasso_objective(p, np.zeros(4), 5e-324),
+        lambda p: dn.monotonicity_bound(p, 5e-324),
+    ],
+)
+def test_times_without_a_finite_penalty_are_refused(call):
+    with pytest.raises(ValueError, match=r"at holds .*e-3\d\d, with no finite penalty; accepted: numbers >= 2.3e-308"):
+        call(dn.RandomRegression(3, 4).sample(jax.random.key(0)))
+
+
+def test_times_at_the_ends_of_what_numbers_can_be():
+    """A number, or a sentence."""
+    problem = dn.RandomRegression(3, 4).sample(jax.random.key(0))
+    early = dn.predict(problem, dn.GradientFlow(), at=[1e-300])
+    assert not any(np.isnan(value).any() for value in early.present().values())
+    assert dn.monotonicity_bound(problem, 1e-200).eta == 0.0
+    with pytest.raises(ValueError, match=r"at holds 1e\+160; accepted: finite numbers > 0, up to 1e\+150"):
+        dn.monotonicity_bound(problem, 1e160)
+    weak = dn.Quadratic(np.eye(2), [1e-3, 0.0])
+    with pytest.raises(ValueError, match=r"at holds 1e\+307 first_kink, a time that is not finite"):
+        dn.predict(weak, dn.GradientFlow(), at=[1e307], unit="first_kink")

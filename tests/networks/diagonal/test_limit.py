@@ -3,6 +3,7 @@
 import itertools
 import warnings
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -353,3 +354,29 @@ def test_bad_input_is_answered():
         diagonal.limit_path([1.0])
     with pytest.raises(ValueError, match="weight_decay=-1 is out of range"):
         diagonal.limit_path(problem, weight_decay=-1.0)
+
+
+def test_claims_are_lowered_where_they_do_not_hold():
+    """A path that turns back, a start that is not small, coefficients that are large against it, steps that are not."""
+    steady, turning = (
+        diagonal.RandomRegression(3, 4, monotone).sample(jax.random.key(0)) for monotone in (True, False)
+    )
+    large = diagonal.Quadratic(np.eye(2), [1e6, 5e5], 1e12)
+
+    def claim(theory, problem, algorithm):
+        return diagonal.predict(problem, algorithm, theory=theory, at=[1.0]).status["average"].claim
+
+    for theory, problem, algorithm, expected in (
+        ("lasso", steady, diagonal.GradientFlow(), "asymptotic"),
+        ("lasso", turning, diagonal.GradientFlow(), "heuristic"),
+        ("lasso", large, diagonal.GradientFlow(), "heuristic"),
+        ("lasso", large, diagonal.GradientFlow(-100.0), "asymptotic"),
+        ("limit", turning, diagonal.GradientFlow(), "asymptotic"),
+        ("limit", steady, diagonal.GradientFlow(-1e-3), "heuristic"),
+        ("limit", large, diagonal.GradientFlow(), "heuristic"),
+        ("flow", steady, diagonal.GradientFlow(-1e-3), "exact"),
+        ("flow", steady, diagonal.GradientDescent(), "asymptotic"),
+    ):
+        assert claim(theory, problem, algorithm) == expected, (theory, algorithm)
+    # the gap is at least 0 whatever the path
+    assert diagonal.predict(turning, diagonal.GradientFlow(), theory="lasso", at=[1.0]).status["gap"].claim == "bound"

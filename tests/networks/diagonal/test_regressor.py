@@ -340,6 +340,8 @@ def test_frames_and_number_types():
     ("parameters", "message"),
     [
         ({"alpha": 0}, "alpha=0 is out of range, as no finite time goes with it; accepted: a finite number > 0"),
+        ({"alpha": 5e-324}, "alpha=4.94066e-324 is out of range; accepted: a finite number >= 1e-300"),
+        ({"alpha": 1e307}, "alpha=1e.307 is out of range; accepted: a finite number > 0 and <= 1e.300"),
         ({"alpha": -1.0}, "alpha=-1 is out of range; accepted: a finite number > 0"),
         ({"alpha": np.nan}, "alpha=nan is out of range"),
         ({"alpha": "small"}, "alpha='small' is not a number"),

@@ -25,6 +25,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from solvable.attention.sparse_tokens.nodes import Nodes
 from solvable.attention.sparse_tokens.task import Scalar
+from solvable.numerics.bisection import bisect
 from solvable.numerics.gaussian import normal_cdf, positive_part_square
 from solvable.numerics.losses import Loss
 from solvable.numerics.newton import NewtonState, newton, untried
@@ -36,6 +37,8 @@ TOLERANCE = 1e-11
 STALLED = 1e-7
 STAGES = 10
 PATH_STARTS = (0.3, 3.0, 0.03, 0.003, 1e-4)
+CONSTANT_STARTS = (3.0, 30.0)
+BLIND = 1e-3
 COARSE_POINTS = 2**8
 MEDIUM_POINTS = 2**11
 COARSE_TURNS = 30
@@ -123,12 +126,16 @@ def coarse_solution(equations: Equations) -> Start:
     """A solution on a coarse rule: the path of solutions from a strong ridge, where zero is close, to the wanted one.
 
     A path can break where the hinge leaves the bias undetermined (a ridge so strong that every margin is below 1), so
-    that up to `len(PATH_STARTS)` paths are tried, the later ones from weaker ridges.
+    that paths from several ridges are tried, the last ones from the constant rule: where such a ridge is wanted and one
+    class is rarer, the margins of the other rest near the kink.
     """
     coarse = equations.features.thinned(COARSE_POINTS)
     x0 = jnp.array([0.0, 0.0, 0.0, -2.0, 0.0])
+    constant = UNIT[2] * constant_rule(equations)
+    starts = jnp.array(PATH_STARTS + CONSTANT_STARTS)
 
-    def path(start: Scalar) -> tuple[Start, Scalar]:
+    def path(number: Int[Array, ""]) -> tuple[Start, Scalar]:
+        start, ruled = starts[number], number >= len(PATH_STARTS)
         strong = jnp.maximum(start, equations.ridge)
         weak = jnp.maximum(equations.ridge, 1e-10)
         ladder = strong * (weak / strong) ** jnp.linspace(0.0, 1.0, STAGES)
@@ -138,22 +145,64 @@ def coarse_solution(equations: Equations) -> Start:
             state = newton(replace(equations, features=coarse, ridge=ridge), x, COARSE_TURNS, 1e-6)
             return state.x, (state.x, state.norm)
 
-        begin = x0 - UNIT[4] * jnp.log(equations.ratio * (strong + 0.1))
+        free = linear_regime(replace(equations, features=coarse, ridge=strong))
+        begin = jnp.where(ruled, free + constant, x0 - UNIT[4] * jnp.log(equations.ratio * (strong + 0.1)))
         x, (points, norms) = jax.lax.scan(stage, begin, ladder)
         return Start(x, points[0], ladder[0]), norms[-1]
 
     def attempt(state: tuple[Any, ...]) -> tuple[Any, ...]:
         best, norm, number = state
-        found, reached = path(jnp.asarray(PATH_STARTS)[number])
+        found, reached = path(number)
         better = reached < norm
         chosen = jax.tree_util.tree_map(lambda new, old: jnp.where(better, new, old), found, best)
         return chosen, jnp.where(better, reached, norm), number + 1
 
     def going(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        return (state[1] > 1e-4) & (state[2] < len(PATH_STARTS))
+        return (state[1] > 1e-4) & (state[2] < starts.size)
 
     none = Start(x0, x0, jnp.ones(()))
     return jax.lax.while_loop(going, attempt, (none, jnp.array(jnp.inf), jnp.array(0)))[0]
+
+
+def linear_regime(equations: Equations) -> Unknowns:
+    """The unknowns but for the bias, which is 0 here, where every margin has the slope that the loss has at 0."""
+    f, ridge, slope = equations.features, equations.ridge, equations.loss.slope(jnp.zeros(()))
+    chi = 1.0 / (equations.ratio * ridge)
+    along, across = (-slope * f.mean(x) / ridge for x in (f.query, f.signal))
+    square = across**2 + equations.ratio * (chi * slope) ** 2 * f.mean(f.scale**2)
+    zero = jnp.zeros(())
+    return jnp.stack([along, across, zero, 0.5 * jnp.log(jnp.maximum(square, 1e-300)), jnp.log(chi)])
+
+
+def constant_rule(equations: Equations) -> Scalar:
+    """The bias of the best constant score, the root of E y loss'(y b), by bisection."""
+    label, weight = equations.features.label, equations.features.weight * equations.features.scale.shape[1]
+
+    def above(bias: Scalar) -> Bool[Array, ""]:
+        return jnp.sum(weight * label * equations.loss.slope(label * bias)) < 0.0
+
+    return bisect(above, jnp.array(-100.0), jnp.array(100.0), 60)
+
+
+def undetermined(equations: Equations) -> Bool[Array, ""]:
+    """Whether no margin leaves the straight part of the loss for some bias, and the classes balance.
+
+    Then the derivative by the bias vanishes on an interval. Margins of Gaussian features have no end, so that this is a
+    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` on average,
+    the count of the classes decides in draws of up to 1/BLIND^2 bags, a million.
+    """
+    f = equations.features.thinned(COARSE_POINTS)
+    equations, slope = replace(equations, features=f), equations.loss.slope(jnp.zeros(()))
+    free = linear_regime(equations)
+
+    def bent(bias: Scalar) -> Scalar:
+        m = equations.loss.prox_moments(*equations.scores(free + UNIT[2] * bias), f.shift)
+        off = f.mean(m.slope_sq - 2.0 * slope * m.slope + slope**2) / slope**2
+        return jnp.maximum(off, f.mean(m.curve))
+
+    least = jnp.min(jax.lax.map(bent, jnp.linspace(-1.0, 1.0, 21)))
+    balance = jnp.abs(f.mean(jnp.broadcast_to(f.label, f.scale.shape)))
+    return (least < BLIND) & (balance < BLIND)
 
 
 class Start(NamedTuple):

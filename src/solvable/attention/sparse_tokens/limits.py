@@ -66,7 +66,7 @@ def pooled_oracle_error(task: SparseTokens) -> Scalar:
     """
     instance("task", task, (SparseTokens,))
     rate = as_float64(task.positive_rate)
-    d = as_float64(task.strength) * (task.sparsity / np.sqrt(task.length))
+    d = jnp.maximum(as_float64(task.strength) * (task.sparsity / np.sqrt(task.length)), 1e-300)
     k = jnp.log((1.0 - rate) / rate)
     return rate * normal_cdf(-0.5 * d + k / d) + (1.0 - rate) * normal_cdf(-0.5 * d - k / d)
 
@@ -108,11 +108,11 @@ def oracle_error(task: SparseTokens, sharpness: Any = None, quadrature: Quadratu
     the error vanishes as L grows when strength exceeds a multiple of log L is Theorem 2 of arXiv:2509.25153; for one
     signal token sqrt(2 log L) is enough at sharpness = strength (derived here).
 
-    Returns: a float with `.standard_error` over the scramblings. Raises: ValueError for sharpness < 0.
+    Returns: a float with `.standard_error` over the scramblings. Raises: ValueError for sharpness < 0 or > 1e100.
     """
     instance("task", task, (SparseTokens,))
     on_the_host("oracle_error", task, sharpness)
-    sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0)
+    sharpness = task.strength if sharpness is None else number("sharpness", sharpness, at_least=0.0, at_most=1e100)
     with jax.enable_x64(True):
         score = eqx.Partial(_attended, sharpness=as_float64(sharpness))
         return _ranked_error(float(task.positive_rate), *map(np.asarray, _scores(task, quadrature, score)))

@@ -80,7 +80,8 @@ def require_minimiser(task: Any, algorithm: Any, ratio: Any) -> None:
     if head_ratio <= threshold * (1.0 + 1e-9):
         raise ValueError(
             f"ridge=0 has no unique minimiser at {head_ratio:g} head samples per dimension; accepted: ridge > 0 (1e-9 "
-            f"is the minimum-norm or maximum-margin limit), or more than {threshold:g} samples per dimension"
+            "is the minimum-norm limit of square and the maximum-margin limit of hinge, which logistic nears only like "
+            f"1/log(1/ridge)), or more than {threshold:g} samples per dimension"
         )
 
 

@@ -11,18 +11,20 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens import equations as eq
-from solvable.attention.sparse_tokens.features import Classifier
+from solvable.attention.sparse_tokens.features import Classifier, FlatFeatures
 from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law, Quadrature, a_quadrature
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
-from solvable.lab.declare import Predicted
+from solvable.lab.declare import Predicted, Status
 from solvable.numerics.gaussian import mean_and_standard_error
-from solvable.numerics.losses import Loss, Square
+from solvable.numerics.losses import Logistic, Loss, Square
 from solvable.numerics.precision import as_float64, batched_map
 from solvable.numerics.results import Result, is_traced
 
 # A standard error above this share of the test error is no prediction.
 RESOLVED = 0.1
+# Limits that only draws of more bags come near are heuristic for errors.
+FAR = 1e4
 CONDITIONAL = Quadrature(points=2**13, scramblings=2)
 
 Solved = tuple[dict[str, Float[Array, "..."]], Int[Array, "..."], dict[str, Any]]
@@ -34,7 +36,7 @@ def in_the_limit(task: SparseTokens, algorithm: Classifier, ratio: Any, quadratu
     task, algorithm, ratio = _double((task, algorithm, ratio))
     law, code = algorithm.limit(task, ratio)
     values, result, stats = _of_law(law, *_head(algorithm, ratio), law.rules(a_quadrature(quadrature)))
-    return _predicted(values, jnp.where(code == int(Result.SUCCESSFUL), result, code), stats)
+    return _predicted(task, algorithm, values, jnp.where(code == int(Result.SUCCESSFUL), result, code), stats)
 
 
 def under_queries(
@@ -48,7 +50,8 @@ def under_queries(
     task, algorithm, ratio = _double((task, algorithm, ratio))
     there = queries.result == int(Result.SUCCESSFUL)
     reached = (jnp.where(there, x, 0.0) for x in (queries.cosine, queries.sharpness))
-    return _predicted(*_of_queries(task, *reached, *_head(algorithm, ratio), quadrature.bags(task.length)))
+    found = _of_queries(task, *reached, *_head(algorithm, ratio), quadrature.bags(task.length))
+    return _predicted(task, algorithm, *found)
 
 
 def _double(tree: Any) -> Any:
@@ -61,12 +64,33 @@ def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
     return algorithm.loss, algorithm.ridge, ratio * algorithm.head_share
 
 
-def _predicted(values: Any, result: Any, stats: Any) -> Predicted:
-    if is_traced(values, result, stats):
+def _predicted(task: SparseTokens, algorithm: Classifier, values: Any, result: Any, stats: Any) -> Predicted:
+    if is_traced(task, algorithm, values, result, stats):
         return Predicted(values, result, stats)
-    stalled = np.any(np.asarray(result) == int(Result.MAX_STEPS))
-    hint = "; the residual stalls near that threshold, so raise the ridge" if stalled else ""
-    return Predicted(values, result, stats, f"{hint} (relative residual {np.max(np.asarray(stats['residual'])):.1e})")
+    hints = {
+        Result.MAX_STEPS: "; the residual stalls near that threshold: raise the ridge, or lower one far above 1",
+        Result.NOT_UNIQUE: "; all margins stay on the straight part of the loss, where the bias is any of an interval: "
+        "lower the ridge, or move positive_rate off 1/2",
+    }
+    hint = next((hint for code, hint in hints.items() if np.any(np.asarray(result) == int(code))), "")
+    detail = f"{hint} (relative residual {np.max(np.asarray(stats['residual'])):.1e})"
+    far = _bags_needed(task, algorithm, values) > FAR
+    status = {name: Status("heuristic", "derived") for name in ("test_error", "train_error") if far}
+    return Predicted(values, result, stats, detail, status)
+
+
+def _bags_needed(task: SparseTokens, algorithm: Classifier, values: Any) -> float:
+    """From how many bags on, up to a factor, the count of the classes in a draw moves the bias by less than the scores
+    spread; before, it decides the errors. A strong ridge makes scores small, and the bias is not penalised."""
+    zero, unit = jnp.zeros(()), 1.0 if isinstance(algorithm, FlatFeatures) else task.length**-0.5
+    bend = float(algorithm.loss.curvature(zero))
+    if bend == 0.0:  # as hinge has it: its bias is open then, which has a code
+        return 0.0
+    shift = float(task.strength) * task.sparsity / task.length**0.5
+    parts = (values["orthogonal_norm"], values["query_weight"], shift * np.asarray(values["signal_weight"]))
+    spread = unit * float(np.mean(np.sqrt(sum(np.square(part) for part in parts))))
+    rate = float(task.positive_rate)
+    return 4.0 * rate * (1.0 - rate) * (float(algorithm.loss.slope(zero)) / (bend * max(spread, 1e-150))) ** 2
 
 
 @eqx.filter_jit
@@ -85,12 +109,16 @@ def _solved(law: Law, loss: Loss, ridge: Scalar, ratio: Scalar, rules: tuple[Flo
     direct = isinstance(loss, Square)
     # One coarse solution starts every scrambling.
     first = eq.Equations(law.nodes(*(rule[0] for rule in rules)), loss, ridge, ratio)
-    start = None if direct else eq.coarse_solution(jax.lax.stop_gradient(first))
+    still = jax.lax.stop_gradient(first)
+    start = None if direct else eq.coarse_solution(still)
+    # Only a loss with a straight part can leave the bias open.
+    open_bias = False if isinstance(loss, Square | Logistic) else eq.undetermined(still)
 
     def one(*rule: Any) -> tuple[dict[str, Scalar], eq.Solution]:
         equations = eq.Equations(law.nodes(*rule), loss, ridge, ratio)
         solution = eq.solve_square(equations) if start is None else eq.solve(equations, start)
         code = jnp.where(_unbounded(equations, solution.x), int(Result.NO_MINIMISER), solution.result)
+        code = jnp.where(open_bias, int(Result.NOT_UNIQUE), code)
         return _observables(equations, solution.x, law.unit), solution._replace(result=code)
 
     values, solutions = batched_map(one, *rules)

@@ -47,13 +47,13 @@ class SparseTokens(Checked):
     Z is iid N(0, 1), v marks `sparsity` random tokens, xi is a unit vector, and P(y = +1) = positive_rate. The model of
     arXiv:2509.25153.
 
-    Arguments: length L >= 2; sparsity 1 <= R < L; strength theta > 0; positive_rate in (0, 1).
+    Arguments: length L >= 2; sparsity 1 <= R < L; strength 0 < theta <= 1e100; positive_rate in (0, 1).
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
     length: int = whole(10, at_least=2)
     sparsity: int = whole(1, at_least=1)
-    strength: Any = real(5.0, above=0.0)
+    strength: Any = real(5.0, above=0.0, at_most=1e100)  # its square is a number
     positive_rate: Any = real(0.5, above=0.0, below=1.0)
 
     def __check_init__(self) -> None:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from solvable.numerics.precision import as_float64, float64
+from solvable.numerics.results import is_traced
 from solvable.numerics.validation import floating, number
 from solvable.optim.mirror_map import mirror_map, power
 
@@ -29,10 +30,12 @@ def directional_divergence(reference: Any, weights: Any, p: float) -> Float[Arra
     The Bregman divergence of psi = |.|_p^p / p between the two directions (arXiv:2410.14581): in [0, 2], 0 exactly for
     one direction, 1 - cosine at p = 2, and 1 for zero weights. `weights` may have leading axes that `reference` lacks.
 
-    Raises: ValueError for p <= 1 or infinite, or shapes that do not fit.
+    Raises: ValueError for p <= 1 or infinite, shapes that do not fit, or a reference of zeros (NaN where traced).
     """
     p = float(number("p", p, above=1.0))
     a, b = (as_float64(floating(*one)) for one in (("reference", reference), ("weights", weights)))
+    if not is_traced(a) and not jnp.any(a != 0.0):
+        raise ValueError("reference is all zeros, which has no direction; accepted: an array with an entry but 0")
     if b.shape[b.ndim - a.ndim :] != a.shape or a.ndim == 0:
         raise ValueError(f"weights has shape {b.shape}; accepted: {a.shape}, that of the reference, or (..., *that)")
     return divergence_of(a.reshape((1,) * (b.ndim - a.ndim) + a.shape), b, p, tuple(range(b.ndim - a.ndim, b.ndim)))
@@ -53,5 +56,8 @@ def divergence_of(a: Any, b: Any, p: float, axes: tuple[int, ...]) -> Float[Arra
 
 @float64
 def correlation(reference: Any, weights: Any) -> Float[Array, "..."]:
-    """<A, B>/(|A|_F |B|_F), the measure of arXiv:2308.16898; `weights` may have leading axes."""
+    """<A, B>/(|A|_F |B|_F), the measure of arXiv:2308.16898, 0 for zero weights, which may have leading axes.
+
+    Raises: as `directional_divergence`.
+    """
     return 1.0 - directional_divergence(reference, weights, 2.0)

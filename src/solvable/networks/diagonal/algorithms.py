@@ -13,6 +13,7 @@ import numpy as np
 
 from solvable.lab.declare import Checked, absent, array, instance, on_the_host, pick, real, recorded_times, word
 from solvable.networks.diagonal.flow import flows
+from solvable.networks.diagonal.lasso import above_zero
 from solvable.networks.diagonal.layers import Layers, Solved, descents, solved, train_layers
 from solvable.networks.diagonal.quadratic import Quadratic
 from solvable.numerics.precision import as_float64, float64
@@ -154,7 +155,9 @@ class DiagonalNetwork(_Scaled):
 class GradientFlow(DiagonalNetwork):
     """Gradient flow on l(u v) + lambda (|u|^2 + |v|^2) / 2 from u = sqrt(eps) beta, v = sqrt(eps) gamma.
 
-    log_scale: log eps < 0, any: the flow is solved in the log domain, where a scale of 1e-160 is as good as 1e-5.
+    log_scale: log eps < 0, any: the flow is solved in the log domain, where a scale of 1e-160 is as good as 1e-5. eps
+    is in the units of x, which starts at eps beta gamma: what is small against coefficients near 1 is not against those
+    near 1e-6. Targets times c with log_scale + log c are the same run in other units.
     parameterization: "product", x = u v; "square", x = u u, the flow on l(u u) + lambda |u|^2 from sqrt(eps) alpha.
     weight_decay: lambda >= 0. first_layer: beta (alpha for "square"), second_layer: gamma; numbers or (d,).
     Time is rescaled, s = 2 t / log(1/eps) for "product" and 4 t / log(1/eps) for "square", so that s is the inverse
@@ -213,6 +216,13 @@ def first_kink(problem: Quadratic, positive: bool = False) -> float:
 
 
 def times_of(problems: Sequence[Quadratic], algorithm: DiagonalNetwork, at: Any, unit: str) -> np.ndarray:
-    """The times s (R, K) for which `at` (K,) stands: `unit` is "one", or "first_kink" for that of each problem."""
+    """The times s (R, K) for which `at` (K,) stands: `unit` is "one", or "first_kink" for that of each problem.
+
+    Raises: ValueError for a time whose inverse is no finite penalty, or that is not finite itself.
+    """
     kinks = [first_kink(problem, algorithm.positive) if unit == "first_kink" else 1.0 for problem in problems]
-    return np.asarray(kinks)[:, None] * at
+    with np.errstate(over="ignore"):
+        times = above_zero("at", np.asarray(kinks)[:, None] * at, or_zero=True)
+    if not np.all(np.isfinite(times)):
+        raise ValueError(f"at holds {np.max(at):g} {unit}, a time that is not finite; accepted: smaller ones")
+    return times

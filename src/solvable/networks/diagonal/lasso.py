@@ -22,8 +22,8 @@ CERTIFIED = 1e-7  # how far the optimality conditions may be missed, in units of
 DRIFTED = 1e-10  # how much of omega, in units of the penalty, may be lost until it is
 REFRESH = 25  # events after which everything but the inverse is computed anew
 MOST = 12  # coordinates, of whose subsets each is looked at
+LARGEST = 1e150  # inverse penalty of which a bound is asked, for its square is a number
 SINGULAR = 1e-10  # eigenvalues below this share of the largest make a submatrix singular
-SMALLEST = 1.0 / np.finfo(np.float64).max  # of numbers whose inverse is finite
 
 
 class LassoPath(eqx.Module):
@@ -139,8 +139,8 @@ def monotonicity_bound(
     Raises: as `lasso_path`; ValueError for an `at` that is not above 0.
     """
     at = above_zero("at", at)
-    if not np.all(np.isfinite(at)):
-        raise ValueError("at holds inf; accepted: finite numbers > 0")
+    if not np.all(at <= LARGEST):
+        raise ValueError(f"at holds {np.max(at):g}; accepted: finite numbers > 0, up to {LARGEST:g}")
     path = lasso_path(problem, weight_decay, positive)
     down = np.zeros(at.shape)
     if len(path.kinks):
@@ -154,7 +154,7 @@ def monotonicity_bound(
         known = np.maximum(place, 0)
         within = before[known] + rates[known] * (at + 0.5 * at**2 - weight[known])
         down = np.where(place >= 0, within, 0.0)
-    eta = (1.0 + float(weight_decay) * at) * (np.sqrt(down) / at + down / at**2)
+    eta = (1.0 + float(weight_decay) * at) * (np.sqrt(down) / at + down / at / at)
     return MonotonicityBound(down[()], eta[()])
 
 
@@ -200,16 +200,20 @@ def mean_slope(knots: np.ndarray, values: np.ndarray, slopes: np.ndarray, at: np
 
 
 def above_zero(name: str, value: Any, or_zero: bool = False) -> np.ndarray:
-    """`value` as an array of numbers above 0 whose inverse is a number (or 0 too).
+    """`value` as an array of numbers above 0 (or 0 too) whose inverse, a penalty, is finite.
 
     Raises: ValueError naming the argument, the first wrong value and what is accepted.
     """
     value = np.asarray(real_array(name, value), dtype=np.float64)
-    right = value >= 0.0 if or_zero else value > SMALLEST
+    right = value >= 0.0 if or_zero else value > 0.0
     if not right.all():
-        wrong = value[~right].ravel()[0]
-        accepted = ">= 0" if or_zero else f"> {SMALLEST:.1g}" if wrong > 0.0 else "> 0"
-        raise ValueError(f"{name} holds {wrong:g}; accepted: numbers {accepted}")
+        accepted = ">= 0" if or_zero else "> 0"
+        raise ValueError(f"{name} holds {value[~right].ravel()[0]:g}; accepted: numbers {accepted}")
+    tiny = (value > 0.0) & (value < np.finfo(np.float64).tiny)
+    if tiny.any():
+        raise ValueError(
+            f"{name} holds {value[tiny].ravel()[0]:g}, with no finite penalty; accepted: numbers >= 2.3e-308"
+        )
     return value
 
 

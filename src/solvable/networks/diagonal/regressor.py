@@ -158,7 +158,8 @@ def _without_mean(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, 
 def _above_zero(name: str, alpha: Any) -> float:
     if not isinstance(alpha, str) and np.ndim(alpha) == 0 and alpha == 0:
         raise ValueError(f"{name}=0 is out of range, as no finite time goes with it; accepted: a finite number > 0")
-    return float(number(name, alpha, above=0.0))
+    alpha = float(number(name, alpha, above=0.0, at_most=1e300))
+    return float(number(name, alpha, at_least=1e-300))  # the time that goes with it is a number
 
 
 def _until(path: LassoPath, mu: float) -> LassoPath:

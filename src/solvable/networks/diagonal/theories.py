@@ -6,7 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from solvable.lab.declare import Observable, Status, Theory
+from solvable.lab.declare import Observable, Predicted, Status, Theory
+
+SMALL = 2.3  # -log eps from which on a start is small: a tenth
 
 COEFFICIENTS = ("at", "coordinate")
 observables = (
@@ -22,13 +24,16 @@ observables = (
 
 def flow(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """The flow in the log domain, at the scale of the algorithm."""
-    from solvable.networks.diagonal.algorithms import GradientFlow, Runs, times_of
+    from solvable.networks.diagonal.algorithms import GradientDescent, GradientFlow, Runs, times_of
+    from solvable.networks.diagonal.measures import measured
 
     times = times_of(runs.problems, algorithm, at, unit)
     start = (algorithm.weight_decay, algorithm.first_layer, algorithm.second_layer)
     network = GradientFlow(algorithm.log_scale, algorithm.parameterization, *start)
     solution, average, result = network.run_many(runs.problems, times)
-    return Runs(runs.problems, result, times, solution, average)
+    found = Runs(runs.problems, result, times, solution, average)
+    status = _each("asymptotic") if isinstance(algorithm, GradientDescent) else {}  # as steps become small
+    return Predicted(measured(found, algorithm), result, status=status)
 
 
 def lasso(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -42,7 +47,8 @@ def lasso(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     found = {"average": _along(paths, times)}
     if all(nonnegative(problem) for problem in runs.problems):
         found |= {"gap": np.zeros_like(times), "largest_gap": np.zeros(len(times))}
-    return found
+    known = all(path.monotone for path in paths) and _starts_small(runs.problems, algorithm)
+    return Predicted(found, status={} if known else {"average": Status("heuristic", "stated")})
 
 
 def limit(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -54,7 +60,15 @@ def limit(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     paths = [limit_of(problem, algorithm) for problem in runs.problems]
     solution, average = _along(paths, times), _along([path.average for path in paths], times)
     found = measured(Runs(runs.problems, runs.result, times, solution, average), algorithm)
-    return found | {"active": solution != 0.0, "jump_times": np.stack([path.first_jumps for path in paths])}
+    found |= {"active": solution != 0.0, "jump_times": np.stack([path.first_jumps for path in paths])}
+    known = _starts_small(runs.problems, algorithm)
+    return Predicted(found, status={} if known else _each("heuristic"))
+
+
+def _starts_small(problems: Any, algorithm: Any) -> bool:
+    """Whether eps is small, and log(1/eps), the unit of time, large against that of the size of the coefficients."""
+    logs = [abs(np.log(problem.unit)) for problem in problems if problem.unit > 0.0]
+    return float(algorithm.log_inverse) >= max(SMALL, 2.0 * max(logs, default=0.0))
 
 
 def _along(paths: Any, times: np.ndarray) -> np.ndarray:
