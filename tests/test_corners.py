@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from solvable.lab.agreement import compare
+from solvable.lab.registry import experiments
 from tests.corner import Corner
 
 FOLDER = Path(__file__).parent / "corners"
@@ -86,7 +87,9 @@ def test_a_theory_at_a_corner(row: Corner) -> None:
         assert all(one is True for each in agrees.values() for one in each), found
 
 
-def test_every_theory_has_two_corners() -> None:
+def test_every_theory_of_every_system_has_two_corners() -> None:
+    ours = {one.system for one in experiments().values() if one.system.startswith("solvable.")}
+    assert {row.system for row in ROWS} == ours
     for module in MODULES:
         systems = {row.system for row in module.ROWS}
         assert len(systems) == 1, module
