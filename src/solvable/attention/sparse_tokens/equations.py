@@ -188,8 +188,8 @@ def undetermined(equations: Equations) -> Bool[Array, ""]:
     """Whether no margin leaves the straight part of the loss for some bias, and the classes balance.
 
     Then the derivative by the bias vanishes on an interval. Margins of Gaussian features have no end, so that this is a
-    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` on average,
-    the count of the classes decides in draws of up to 1/BLIND^2 bags, a million.
+    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` of the slope
+    on average, the count of the classes decides in draws of up to 1/BLIND^2 bags, a million.
     """
     f = equations.features.thinned(COARSE_POINTS)
     equations, slope = replace(equations, features=f), equations.loss.slope(jnp.zeros(()))
@@ -198,7 +198,7 @@ def undetermined(equations: Equations) -> Bool[Array, ""]:
     def bent(bias: Scalar) -> Scalar:
         m = equations.loss.prox_moments(*equations.scores(free + UNIT[2] * bias), f.shift)
         off = f.mean(m.slope_sq - 2.0 * slope * m.slope + slope**2) / slope**2
-        return jnp.maximum(off, f.mean(m.curve))
+        return jnp.maximum(off, f.mean(m.curve) / jnp.abs(slope))
 
     least = jnp.min(jax.lax.map(bent, jnp.linspace(-1.0, 1.0, 21)))
     balance = jnp.abs(f.mean(jnp.broadcast_to(f.label, f.scale.shape)))
@@ -352,3 +352,15 @@ def errors(equations: Equations, x: Unknowns) -> tuple[Scalar, Scalar]:
     (margin, spread, variance), mean = equations.scores(x), equations.features.mean
     slope = equations.loss.slope(jnp.zeros(()))
     return mean(normal_cdf(-margin / spread)), mean(normal_cdf((variance * slope - margin) / spread))
+
+
+def error_of_draws(equations: Equations, x: Unknowns, bags: int) -> Scalar:
+    """E Phi(-M/sqrt(S^2 + v)): the test error where the bias scatters with the variance v that draws of `bags` give it.
+
+    v = E p^2/((E dp/dz)^2 bags), from E[y p] = 0: its left side, a mean over the bags, scatters by E p^2/bags (under a
+    strong ridge the count of the classes), and moves by E dp/dz with the bias, which nothing else holds.
+    """
+    (margin, spread, variance), mean = equations.scores(x), equations.features.mean
+    m = equations.loss.prox_moments(margin, spread, variance, equations.features.shift)
+    scatter = mean(m.slope_sq) / (mean(m.curve) ** 2 * bags)
+    return mean(normal_cdf(-margin / jnp.sqrt(spread * spread + scatter)))
