@@ -188,7 +188,7 @@ def undetermined(equations: Equations) -> Bool[Array, ""]:
     """Whether no margin leaves the straight part of the loss for some bias, and the classes balance.
 
     Then the derivative by the bias vanishes on an interval. Margins of Gaussian features have no end, so that this is a
-    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` of the slope
+    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` slopes
     on average, the count of the classes decides in draws of up to 1/BLIND^2 bags, a million.
     """
     f = equations.features.thinned(COARSE_POINTS)
