@@ -134,3 +134,25 @@ def test_a_factor_of_the_loss_is_one_of_the_ridge():
     assert float(small.test_error) == pytest.approx(float(usual.test_error), rel=1e-8)
     assert float(small.bias) == pytest.approx(float(usual.bias), abs=1e-8)
     assert float(small.stats["error_of_1000_bags"]) == pytest.approx(float(usual.stats["error_of_1000_bags"]), rel=1e-6)
+
+
+def test_the_square_loss_is_solved_as_far_as_numbers_go():
+    """Under a ridge of 1e140 the weights are 1/ridge times those of the class means, and the error is their limit."""
+    strong, usual = (
+        st.predict(EVEN, st.PooledLinear("square", ridge), ratio=2.0, quadrature=FEW) for ridge in (1e140, 1e8)
+    )
+    assert float(strong.test_error) == pytest.approx(float(usual.test_error), abs=1e-7)
+    assert 1e132 * float(strong.orthogonal_norm) == pytest.approx(float(usual.orthogonal_norm), rel=1e-6)
+    few = st.predict(EVEN, st.PooledLinear("square"), ratio=1e-26, quadrature=FEW)
+    assert float(few.test_error) == pytest.approx(0.5, abs=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("strength", "loss", "ridge", "ratio"),
+    [(5.0, "square", 1e300, 2.0), (5.0, "square", 1e-2, 1e-300), (1e10, "logistic", 1e-2, 2.0)],
+)
+@pytest.mark.filterwarnings("error")
+def test_what_leaves_double_precision_is_not_called_separable(strength, loss, ridge, ratio):
+    task = st.SparseTokens(strength=strength)
+    with pytest.raises(SolveError, match="leaves double precision: move it towards 1"):
+        st.predict(task, st.PooledLinear(loss, ridge), ratio=ratio, quadrature=FEW)

@@ -67,8 +67,10 @@ def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
 def _predicted(task: SparseTokens, algorithm: Classifier, values: Any, result: Any, stats: Any) -> Predicted:
     if is_traced(task, algorithm, values, result, stats):
         return Predicted(values, result, stats)
+    extreme = "a ridge or strength far above 1 or a ratio near 0 leaves double precision: move it towards 1"
     hints = {
-        Result.MAX_STEPS: "; the residual stalls near that threshold: raise the ridge, or lower one far above 1",
+        Result.MAX_STEPS: f"; the residual stalls near that threshold: raise the ridge; and where {extreme}",
+        Result.NONFINITE: f"; {extreme}",
         Result.NOT_UNIQUE: "; all margins stay on the straight part of the loss, where the bias is any of an interval: "
         "lower the ridge, or move positive_rate off 1/2",
     }
