@@ -68,6 +68,10 @@ class Tosses(System):
 SYSTEM = Tosses()
 
 
+class Traced(Tosses):
+    traced = True
+
+
 def test_a_theory_that_needs_a_run_reads_an_outcome_or_a_mapping_with_or_without_codes():
     seen = SYSTEM.simulate(Coin(), Toss(), replicates=12)
     assert 0 < np.sum(seen.result != 0) < 12
@@ -92,11 +96,24 @@ def test_a_theory_may_claim_less_in_a_setting():
         ({"heads": np.ones(3), "reslut": np.zeros(3)}, "given has 'reslut', which no theory reads; accepted: 'heads'"),
         ({"heads": np.ones(3), "result": [0, 0]}, "given has 2 result codes and 3 runs; accepted: one code a run"),
         ({"result": [0]}, "lacks 'heads'"),
+        ({"heads": np.ma.masked_less(np.ones(3), 2.0)}, "given heads has masked values; accepted"),
+        ({"heads": ["a", "b"]}, "given heads has dtype <U1; accepted: real numbers"),
+        ({"heads": [[1.0], [1.0, 0.0]]}, "given heads is a ragged list; accepted"),
+        ({"heads": {"a": 1.0}}, "given heads is dict; accepted: an array of numbers"),
+        ({"heads": np.ones(2) * 1j}, "given heads has dtype complex128; accepted: real numbers"),
+        ({"heads": np.ones(2), "result": ["a", "b"]}, "given result has dtype <U1; accepted"),
     ],
 )
 def test_what_no_theory_reads_is_not_ignored(given, message):
     with pytest.raises(ValueError, match=message):
         SYSTEM.predict(Coin(), Toss(), theory="seen", given=given)
+
+
+def test_traced_numbers_are_given():
+    def seen(heads):
+        return Traced().predict(Coin(), Toss(), theory="seen", given={"heads": heads}).heads
+
+    assert jax.jit(seen)(jnp.ones(2)).tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize(

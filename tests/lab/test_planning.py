@@ -12,7 +12,7 @@ import pytest
 from solvable import lab
 from solvable.lab import planning, registry
 from solvable.lab.declare import Experiment, Observable, Outcome, Overlay, Status, axis, parameter
-from solvable.lab.inversion import invert
+from solvable.lab.inversion import follow, invert
 from solvable.lab.scan import Reply
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import integer, number
@@ -226,6 +226,32 @@ def test_the_edges_of_a_domain_are_found_and_approached():
         assert [c.value for c in invert(reply, 0.999, 0.5, accepts=accepts).crossings] == [pytest.approx(0.999)]
     closed = invert(lambda x: Reply(x) if abs(x) <= 1.0 else Reply(None, refused=True), -1.0, 0.4)
     assert ([crossing.value for crossing in closed.crossings], closed.ends) == ([-1.0], ("edge", "edge"))
+
+
+def test_a_curve_followed_from_a_place_on_target_up_to_rounding():
+    """Where the tuned curve meets the target at the start, there is no change of sign to be refined."""
+    for slope, kind in ((1.0, "root"), (0.0, "level")):
+        found = follow(lambda x, slope=slope: Reply(0.3 + 1e-14 + slope * (x - 2.0)), 0.3, 2.0)
+        assert found is not None
+        assert found.kind == kind
+        assert found.value == pytest.approx(2.0 if slope else 2.0 * 10**-0.25)
+    found = follow(lambda x: Reply(max(x, 2.0)), 2.0, 2.0 * 10**0.5)
+    assert found is not None
+    assert (found.kind, found.until) == ("level", pytest.approx(2.0))
+
+
+def test_the_claim_is_that_of_the_answer():
+    """The theory is exact below 1.2 and a guess beyond."""
+
+    class Unsure(Curve):
+        def predict(self, overlay, given=None):
+            claim = Status("heuristic" if self.place > 1.2 else "exact", "derived")
+            return Outcome.of(super().predict(overlay).values, 0, {"path": ("at",)}, status={"height": claim})
+
+    for height, claim in ((1.5, "heuristic"), (6.0, "exact")):
+        (row,) = lab.plan(Unsure, solve="place", target={"height": height}, set={"shape": "power"}).rows
+        assert row.status is not None
+        assert row.status.claim == claim
 
 
 def test_a_pole_is_no_root():

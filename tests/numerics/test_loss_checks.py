@@ -1,5 +1,8 @@
 """A user's loss: from its value alone it is what closed forms say; one that says something wrong is refused."""
 
+from typing import Any
+
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -91,6 +94,43 @@ class OwnHinge(Hinge):
     """Closed forms of one's own that are right."""
 
 
+class Made(Loss):
+    """A value by a function."""
+
+    function: Any = eqx.field(static=True)
+
+    def value(self, t):
+        return self.function(t)
+
+
+class MadeWithProx(Made):
+    def prox(self, z, variance):
+        return jnp.zeros(3)
+
+
+class Factor(SmoothHinge):
+    """Closed forms, times a factor."""
+
+    factor: float = 1.0
+
+    def value(self, t):
+        return self.factor * super().value(t)
+
+    def slope(self, t):
+        return self.factor * super().slope(t)
+
+    def curvature(self, t):
+        return self.factor * super().curvature(t)
+
+    def prox(self, z, variance):
+        return super().prox(z, self.factor * variance)
+
+
+class WrongFactor(Factor):
+    def prox(self, z, variance):
+        return super().prox(z, 1.5 * variance)
+
+
 @pytest.mark.parametrize(
     ("loss", "match"),
     [
@@ -104,6 +144,19 @@ class OwnHinge(Hinge):
         (Summed(), r"has a value of shape \(\)"),
         (Corner(), "has a kink at t=1 and no prox_moments of its own"),
         (HalfMoments(), "has prox_moments .* a sum over nodes is"),
+        (Made(lambda t: np.maximum(1.0 - t, 0.0)), r"raises TracerArrayConversionError \(.*\) in value"),
+        (Made(lambda t: 1.0 - t if t < 1 else 0.0), r"raises ValueError \(The truth value of an array.*\) in value"),
+        (Made(lambda t: jnp.sign(t).astype(int)), r"has a value of shape \(400,\) and dtype int"),
+        (Made(lambda t: None), "has a value of NoneType for arguments"),
+        (Made(lambda t: 1j * t.astype(complex)), "has a value of .* and dtype complex128"),
+        (Made(lambda t: jax.nn.softplus(-t.astype(jnp.float32))), "has a value of .* and dtype float32"),
+        (
+            Made(lambda t: jax.nn.softplus(-t.astype(jnp.float32)).astype(t.dtype)),
+            "is convex up to the rounding of single precision",
+        ),
+        (MadeWithProx(lambda t: jax.nn.softplus(-t)), r"has a prox of shape \(3,\) and dtype float64 for arguments"),
+        (WrongFactor(0.5, 1e-200), r"has prox\("),
+        (WrongFactor(0.5, 1e200), r"has prox\("),
     ],
     ids=lambda one: type(one).__name__ if isinstance(one, Loss) else "",
 )
@@ -112,6 +165,14 @@ def test_a_loss_that_says_something_wrong_is_refused(loss, match):
         with pytest.raises(ValueError, match=f"loss={type(loss).__name__} {match}") as caught:
             st.PooledLinear(loss)
         assert "accepted" in str(caught.value)
+
+
+@pytest.mark.parametrize("factor", [1e-300, 1e-7, 1e7, 1e100])
+def test_a_factor_of_a_loss_does_not_decide(factor):
+    for loss in (Factor(0.5, factor), Made(lambda t: factor * jax.nn.softplus(-t))):
+        assert get_loss(loss) is loss
+    with pytest.raises(ValueError, match="is not convex at t="):
+        get_loss(Made(lambda t: factor * jax.nn.sigmoid(-t)))
 
 
 def test_losses_that_fit_pass_also_inside_a_transformation():

@@ -99,10 +99,12 @@ def follow(function: Callable[[float], Reply], target: float, start: float, *, w
     if scan.gap(start / step) > scan.gap(start * step):
         step = 1.0 / step
     last = start
-    for k in range(1, 2 * POINTS + 1):
+    for k in range(2 * POINTS + 1):
         x = start / step**k
         if scan.at(x).value is None:
             return None
+        if scan.sign(scan.need(x)) == 0:
+            return scan.met_at(x, abs(math.log(step)))
         if scan.sign(scan.need(x)) != scan.sign(scan.need(last)):
             ends = sorted((scan.place(point), scan.need(point)) for point in (last, x))
             return scan.cross(ends[0], ends[1])
@@ -161,6 +163,14 @@ class _Inversion(Scan):
             elif after is not None and self.sign(after[1]) != 0:
                 found.append(self.cross(run[-1], after))
         return sorted([*found, *self.touches], key=lambda crossing: crossing.value)
+
+    def met_at(self, x: float, step: float) -> Crossing:
+        """What a place is that equals the target, as its neighbours tell, a factor exp(step) off."""
+        replies = {self.place(one): self.at(one).value for one in (x, x * math.exp(-step), x * math.exp(step))}
+        points = sorted((one, value) for one, value in replies.items() if value is not None)
+        run = [point for point in points if self.sign(point[1]) == 0]
+        before, after = ([point for point in points if keep(point)] for keep in (run[0].__gt__, run[-1].__lt__))
+        return self.level(run, before[-1] if before else None, after[0] if after else None)
 
     def level(
         self, run: Sequence[tuple[float, float]], before: tuple[float, float] | None, after: tuple[float, float] | None

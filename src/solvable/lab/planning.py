@@ -18,6 +18,7 @@ from solvable.lab.inversion import Crossing, Inverse, follow, invert
 from solvable.lab.registry import suggestion
 from solvable.lab.runner import check
 from solvable.lab.scan import Reply
+from solvable.lab.values import CellResult
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import number
 
@@ -40,9 +41,10 @@ class Advice:
 class Row:
     """One combination of the other parameters.
 
-    `cell` holds them; `overlay` is the theory and `status` what it says of the observable (None where no theory speaks
-    without a run); `inverse` says where the target is met and what was tried. `notes` are what the theory warned of at
-    the crossings, and why there is no advice where it failed.
+    `cell` holds them; `overlay` is the theory and `status` what it claims of the observable at the answer: at the
+    crossings, else at the place nearest to the target (None where no theory speaks without a run). `inverse` says where
+    the target is met and what was tried. `notes` are what the theory warned of at the crossings, and why there is no
+    advice where it failed.
     """
 
     cell: Experiment
@@ -155,6 +157,8 @@ class _Solver:
         self.start = 1.0 if getattr(cell, solve) is None else float(getattr(cell, solve))
         self.positive = self.start > 0.0 and isinstance(extra, dict) and bool(extra.get("log"))
         self.warned: dict[float, list[str]] = {}
+        self.claimed: dict[float, Status] = {}
+        self.declared = type(cell).status(overlay)[observable.name]
 
     def row(self, between: tuple[float, float] | None) -> Row:
         found = invert(
@@ -167,13 +171,15 @@ class _Solver:
             accepts=self.accepts,
         )
         notes = [note for crossing in found.crossings for note in self.warned.get(crossing.value, ())]
+        # at the answers the theory may claim something else than is declared
+        places = [one.value for one in found.crossings] or ([found.closest(self.target)[0]] if found.tried else [])
+        status = next((self.claimed[x] for x in places if self.claimed.get(x, self.declared) != self.declared), None)
         advice = None
         if len({value for _, value in found.tried}) > 1:  # else the parameter has no say, and no place is special
             place = found.crossings[0].value if found.crossings else found.closest(self.target)[0]
             advice, lost = self.advice(place)
             notes += lost
-        status = type(self.cell).status(self.overlay)[self.observable.name]
-        return Row(self.cell, self.overlay, status, found, advice, list(dict.fromkeys(notes)))
+        return Row(self.cell, self.overlay, status or self.declared, found, advice, list(dict.fromkeys(notes)))
 
     def reply(self, x: float, cell: Experiment | None = None) -> Reply:
         """The observable at one value of the parameter."""
@@ -196,6 +202,7 @@ class _Solver:
             what = "is not predicted" if dims is None else f"has a value for each of {', '.join(dims)}"
             scalars = ", ".join(repr(key) for key, own in values.dims.items() if not own) or "none of this experiment"
             raise ValueError(f"target: {name!r} {what} in {cell.name}, so it has no one value; accepted: {scalars}")
+        self.claimed[x] = CellResult(cell, done.values).status(self.overlay)[name]
         value = float(values.arrays[name])
         if math.isfinite(value):
             return Reply(value)

@@ -32,19 +32,22 @@ def check(loss: Any, base: type) -> None:
     What it inherits from `base` needs no check.
 
     Raises: ValueError naming `value` that is not finite or not convex, `slope`, `curvature` and `prox` that do not fit
-    it, averages (`prox_moments`, ...) that differ from sums over nodes, a kink without an own `prox_moments`.
+    it, averages (`prox_moments`, ...) that differ from sums over nodes, a kink without an own `prox_moments`; and what
+    raises or is no array of real numbers of the right shape. All tolerances are relative to the size of the slope.
     """
     if is_traced(loss):
         return
     leaves, kind = jax.tree_util.tree_flatten(loss)
+    # not its hash: what a loss is made of is kept, lest another object takes its address
+    known: Any = (type(loss), kind, *(np.asarray(leaf).tobytes() for leaf in leaves))
     try:
-        known = hash((type(loss), kind, *(np.asarray(leaf).tobytes() for leaf in leaves)))
-    except TypeError:
+        if known in _PASSED:
+            return
+    except TypeError:  # it has no hash
         known = None
-    if known in _PASSED:
-        return
     own = frozenset(name for name in CHECKED if getattr(type(loss), name) is not getattr(base, name))
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        _refuse_what_cannot_be_called(loss, base, own)
         found = {name: np.asarray(value) for name, value in _looked_at(loss, own).items()}
     complaint = _complaint(found)
     if complaint:
@@ -53,28 +56,56 @@ def check(loss: Any, base: type) -> None:
         _PASSED.add(known)
 
 
+def _refuse_what_cannot_be_called(loss: Any, base: type, own: frozenset[str]) -> None:
+    t, scores, mean = jnp.asarray(MARGINS), jnp.ones((3, 5)), jnp.zeros(())
+    shapes = {"value": (t,), "slope": (t,), "curvature": (t,), "prox": (scores,) * 2, "prox_moments": (scores,) * 4}
+    for name, arguments in (shapes | {"mean_prox_value": (scores,) * 4, "slope_averages": (mean,) * 2}).items():
+        if name in CHECKED and name not in own:
+            continue
+        accepted = f"accepted: a {name} made of functions of jax.numpy, elementwise and real"
+        try:
+            said = jax.eval_shape(getattr(loss, name), *arguments)
+        except Exception as error:
+            why = f"{type(error).__name__} ({' '.join(str(error).split())[:80]})"
+            raise ValueError(f"loss={type(loss).__name__} raises {why} in {name}; {accepted}") from error
+        wanted = t if name == "value" else jax.eval_shape(getattr(base, name), loss, *arguments)
+        if _kinds(said) != _kinds(wanted):
+            kinds = " and ".join(dict.fromkeys(f"shape {shape} and dtype {dtype}" for shape, dtype in _kinds(said)[1]))
+            what = f"of {kinds or type(said).__name__} for arguments of shape {arguments[0].shape} and dtype float64"
+            raise ValueError(f"loss={type(loss).__name__} has a {name} {what}; {accepted}")
+
+
+def _kinds(tree: Any) -> tuple[Any, list[Any]]:
+    leaves, structure = jax.tree_util.tree_flatten(tree)
+    return structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
+
+
 def _complaint(found: dict[str, np.ndarray]) -> str:
     """What is wrong, as the rest of a sentence; empty for nothing."""
     for name in ("value", "slope", "curvature"):
-        if found[name].shape != MARGINS.shape:
-            return f"has a {name} of shape {found[name].shape} for margins {MARGINS.shape}; accepted: elementwise ones"
         if not np.all(np.isfinite(found[name])):
             place = MARGINS[~np.isfinite(found[name])][0]
             return f"has the {name} {found[name][place == MARGINS][0]} at t={place:.4g}; accepted: finite numbers"
-    value, slope = found["value"], found["slope"]
-    rises, rounding = np.diff(value) / STEP, 1e-13 * np.abs(value).max() / STEP
+    size = found["size"]
+    value, slope, curvature, bend = (found[name] / size for name in ("value", "slope", "curvature", "bend"))
+    # numbers below the least normal one are flushed to zero
+    flushed = np.finfo(np.float64).tiny / size
+    rounding = (1e-13 * np.abs(value).max() + flushed) / STEP
+    rises = np.diff(value) / STEP
     falls = np.diff(rises) < -(1e-7 * np.abs(rises[1:]) + rounding)
     if falls.any():
+        if np.diff(rises)[falls].min() > -1e-6 * np.abs(value).max() / STEP:
+            return "is convex up to the rounding of single precision; accepted: a value in the precision of its margin"
         return f"is not convex at t={MARGINS[1:-1][falls][0]:.4g}; accepted: a value that is convex in the margin"
     slack = TOLERANCE * (1.0 + np.abs(slope)) + rounding
     wrong = (slope[:-1] > rises + slack[:-1]) | (slope[1:] < rises - slack[1:])
     if wrong.any():
         place = int(np.flatnonzero(wrong)[0])
         return (
-            f"has the slope {slope[place]:.4g} at t={MARGINS[place]:.4g}, where its value rises by {rises[place]:.4g} "
-            "a unit; accepted: the derivative of value"
+            f"has the slope {size * slope[place]:.4g} at t={MARGINS[place]:.4g}, where its value rises by "
+            f"{size * rises[place]:.4g} a unit; accepted: the derivative of value"
         )
-    off = np.abs(found["curvature"] - found["bend"]) > 1e-3 * (1.0 + np.abs(found["bend"]))
+    off = np.abs(curvature - bend) > 1e-3 * (1.0 + np.abs(bend)) + flushed / NEAR
     if off.mean() > 0.05:
         place = int(np.flatnonzero(off)[0])
         return (
@@ -85,7 +116,7 @@ def _complaint(found: dict[str, np.ndarray]) -> str:
         complaint = _complaint_of_prox(found)
         if complaint:
             return complaint
-    if np.any(found["jumps"] > NEAR * (1.0 + np.abs(slope).max())):
+    if np.any(found["jumps"] / size > NEAR * (1.0 + np.abs(slope).max())):
         place = found["places"][int(np.argmax(found["jumps"]))]
         if "prox_moments" not in found:
             return (
@@ -104,15 +135,18 @@ def _complaint(found: dict[str, np.ndarray]) -> str:
 
 
 def _complaint_of_prox(found: dict[str, np.ndarray]) -> str:
-    prox, below, pull, above = (found[name] for name in ("prox", "below", "pull", "above"))
+    size, prox = found["size"], found["prox"]
+    below, pull, above = (found[name] / size for name in ("below", "pull", "above"))
     slack = TOLERANCE * (1.0 + np.abs(pull)) + 1e-12 / WIDTHS
     wrong = ~((pull >= below - slack) & (pull <= above + slack))
     moves = np.abs(found["moves"] - found["should"]) > 1e-3
     if wrong.any() or moves.mean() > 0.05:
         row, column = np.argwhere(wrong if wrong.any() else moves)[0]
-        z, width, place = SCORES[row], WIDTHS[column], prox[row, column]
+        z, width, place = SCORES[row], WIDTHS[column] / size, prox[row, column]
         if wrong.any():
-            what = f"which leaves prox + V slope(prox) = z open by {width * abs(pull - below)[row, column]:.2g}"
+            what = (
+                f"which leaves prox + V slope(prox) = z open by {WIDTHS[column] * abs(pull - below)[row, column]:.2g}"
+            )
         else:
             what = f"whose derivative by z is {found['moves'][row, column]:.3g}, not 1/(1 + V curvature)"
         return (
@@ -126,6 +160,9 @@ def _complaint_of_prox(found: dict[str, np.ndarray]) -> str:
 def _looked_at(loss: Any, own: frozenset[str]) -> dict[str, Any]:
     t = jnp.asarray(MARGINS)
     found = {"value": loss.value(t), "slope": loss.slope(t), "curvature": loss.curvature(t)}
+    slopes = jnp.abs(found["slope"])
+    size = jnp.nanmedian(jnp.where((slopes > 0.0) & jnp.isfinite(slopes), slopes, jnp.nan))
+    found["size"] = size = jnp.where(size > 0.0, size, 1.0)
     found["bend"] = (loss.slope(t + NEAR) - loss.slope(t - NEAR)) / (2.0 * NEAR)
 
     def halve(_: Any, ends: tuple[Any, Any]) -> tuple[Any, Any]:
@@ -139,16 +176,17 @@ def _looked_at(loss: Any, own: frozenset[str]) -> dict[str, Any]:
     found |= {"places": high, "jumps": loss.slope(high) - loss.slope(low)}
 
     if "prox" in own:
-        z, width = jnp.broadcast_arrays(jnp.asarray(SCORES)[:, None], jnp.asarray(WIDTHS)[None, :])
+        z, width = jnp.broadcast_arrays(jnp.asarray(SCORES)[:, None], jnp.asarray(WIDTHS)[None, :] / size)
         prox, moves = jax.jvp(loss.prox, (z, width), (jnp.ones_like(z), jnp.zeros_like(z)))
         side = NEAR * (1.0 + jnp.abs(prox))
         below, above = loss.slope(prox - side), loss.slope(prox + side)
         # on a kink, where the two sides differ, the map does not move
-        should = jnp.where(above - below > 1e-3, moves, 1.0 / (1.0 + width * loss.curvature(prox)))
+        should = jnp.where(above - below > 1e-3 * size, moves, 1.0 / (1.0 + width * loss.curvature(prox)))
         found |= {"prox": prox, "pull": (z - prox) / width, "below": below, "above": above}
         found |= {"moves": moves, "should": should}
 
     margin, spread, variance = jnp.asarray(np.array(GAUSSIAN).T)
+    variance = variance / size
     g, weight, shift = jnp.asarray(FINE_NODES)[:, None], jnp.asarray(FINE_WEIGHTS)[:, None], jnp.full_like(margin, 0.3)
 
     def summed(*values: Any) -> Any:
@@ -158,13 +196,13 @@ def _looked_at(loss: Any, own: frozenset[str]) -> dict[str, Any]:
     if "prox_moments" in own:
         p = (score - loss.prox(score, variance[None, :])) / variance[None, :]
         said = loss.prox_moments(margin, spread, variance, shift)
-        found["prox_moments"] = jnp.stack([said.slope, said.slope_g, said.slope_sq])
-        found["prox_moments_summed"] = summed(p, p * g, p * p)
+        found["prox_moments"] = jnp.stack([said.slope, said.slope_g, said.slope_sq / size]) / size
+        found["prox_moments_summed"] = summed(p, p * g, p * (p / size)) / size
     if "mean_prox_value" in own:
-        found["mean_prox_value"] = loss.mean_prox_value(margin, spread, variance, shift)[None]
-        found["mean_prox_value_summed"] = summed(loss.value(loss.prox(score, variance[None, :])))
+        found["mean_prox_value"] = loss.mean_prox_value(margin, spread, variance, shift)[None] / size
+        found["mean_prox_value_summed"] = summed(loss.value(loss.prox(score, variance[None, :]))) / size
     if "slope_averages" in own:
-        slope = loss.slope(score)
-        found["slope_averages"] = jnp.stack(jax.vmap(loss.slope_averages)(margin, spread))
+        slope, (mean, square) = loss.slope(score) / size, jax.vmap(loss.slope_averages)(margin, spread)
+        found["slope_averages"] = jnp.stack([mean, square / size]) / size
         found["slope_averages_summed"] = summed(slope, slope * slope)
     return found

@@ -54,6 +54,13 @@ def test_a_problem_may_be_traced() -> None:
         (lambda: dn.Quadratic.from_data(np.eye(2), [1.0]), r"y has shape \(1,\)"),
         (lambda: dn.Quadratic.from_data([1.0], [1.0]), r"X has shape \(1,\)"),
         (lambda: dn.Quadratic.from_data([["a"]], [1.0]), "X has dtype"),
+        (
+            lambda: dn.Quadratic.from_data(np.eye(2), [1e155, 1.0]),
+            r"y holds numbers up to 1e\+155, whose squares overflow",
+        ),
+        (lambda: dn.Quadratic.from_data(1e160 * np.eye(2), [1.0, 1.0]), "X holds numbers up to .* squares overflow"),
+        (lambda: dn.Quadratic(np.eye(2), [1e155, 1.0]), "linear holds numbers up to .* squares overflow"),
+        (lambda: dn.Quadratic(1e-300 * np.eye(2), [1e10, 1.0]), "the shortest solution .* squares overflow"),
         (lambda: dn.RandomRegression(0, 4), "samples=0 is out of range"),
         (lambda: dn.RandomRegression(3, 4, "yes"), "monotone='yes' is not accepted"),
         (lambda: dn.RandomRegression(1, 4, False), "monotone=False has no draws at samples=1, dim=4"),

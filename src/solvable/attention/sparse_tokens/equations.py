@@ -45,6 +45,7 @@ COARSE_TURNS = 30
 FINE_TURNS = 40
 MAX_PATH_POINTS = 40
 SQUARE_TURNS = 100
+REACH = 100.0
 
 UNIT = np.eye(5)
 Unknowns = Float[Array, "5"]
@@ -188,8 +189,8 @@ def undetermined(equations: Equations) -> Bool[Array, ""]:
     """Whether no margin leaves the straight part of the loss for some bias, and the classes balance.
 
     Then the derivative by the bias vanishes on an interval. Margins of Gaussian features have no end, so that this is a
-    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` on average,
-    the count of the classes decides in draws of up to 1/BLIND^2 bags, a million.
+    question of size: where the slopes differ from that at 0, and the curvature from 0, by less than `BLIND` slopes
+    on average, the count of the classes decides in draws of up to 1/BLIND^2 bags, a million.
     """
     f = equations.features.thinned(COARSE_POINTS)
     equations, slope = replace(equations, features=f), equations.loss.slope(jnp.zeros(()))
@@ -198,7 +199,7 @@ def undetermined(equations: Equations) -> Bool[Array, ""]:
     def bent(bias: Scalar) -> Scalar:
         m = equations.loss.prox_moments(*equations.scores(free + UNIT[2] * bias), f.shift)
         off = f.mean(m.slope_sq - 2.0 * slope * m.slope + slope**2) / slope**2
-        return jnp.maximum(off, f.mean(m.curve))
+        return jnp.maximum(off, f.mean(m.curve) / jnp.abs(slope))
 
     least = jnp.min(jax.lax.map(bent, jnp.linspace(-1.0, 1.0, 21)))
     balance = jnp.abs(f.mean(jnp.broadcast_to(f.label, f.scale.shape)))
@@ -258,7 +259,7 @@ def solve(equations: Equations, start: Start) -> Solution:
     finite = jnp.all(jnp.isfinite(state.x)) & jnp.isfinite(residual)
     code = jnp.where(residual < STALLED, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
     # A runaway (tau beyond 1e8) is a loss without a minimiser: unpenalised training on separable data.
-    code = jnp.where(state.x[3] > 18.0, int(Result.NO_MINIMISER), code)
+    code = jnp.where((state.x[3] > 18.0) & (equations.ridge == 0.0), int(Result.NO_MINIMISER), code)
     code = jnp.where(finite, code, int(Result.NONFINITE))
     return Solution(x, residual, state.turns, code)
 
@@ -291,10 +292,12 @@ def solve_square(equations: Equations) -> Solution:
         def going(state):
             return (state[3] > 1e-15 * (1.0 + jnp.abs(state[0]))) & (state[4] < SQUARE_TURNS)
 
-        start = (guess, guess - 60.0, guess + 60.0, jnp.array(jnp.inf), jnp.array(0))
+        start = (guess, guess - 1.0, guess + REACH, jnp.array(jnp.inf), jnp.array(0))
         return jax.lax.while_loop(going, turn, start)[0]
 
-    log_chi = jax.lax.custom_root(excess, jnp.zeros(()), root, lambda linear, y: y / linear(jnp.ones(())))
+    # V/(1 + V) <= V: the root is above this, and close to it under a strong ridge
+    least = jax.lax.stop_gradient(-jnp.log(ratio) - jnp.log(ridge + f.mean(square)))
+    log_chi = jax.lax.custom_root(excess, least, root, lambda linear, y: y / linear(jnp.ones(())))
     chi = jnp.exp(log_chi)
     d = 1.0 / (1.0 + chi * square)
     mu = f.mean(square * d)
@@ -311,7 +314,7 @@ def solve_square(equations: Equations) -> Solution:
     residual = jnp.linalg.norm(equations.residual(x) * equations.scale(x))
     code = jnp.where(residual < 1e-6, int(Result.SUCCESSFUL), int(Result.MAX_STEPS))
     # log chi at the end of its bracket: at ridge 0 and ratio <= 1 the equation for chi has no root.
-    code = jnp.where(jnp.abs(log_chi) > 59.0, int(Result.NO_MINIMISER), code)
+    code = jnp.where((log_chi > least + REACH - 1.0) & (ridge == 0.0), int(Result.NO_MINIMISER), code)
     code = jnp.where(jnp.all(jnp.isfinite(x)), code, int(Result.NONFINITE))
     return Solution(x, residual, jnp.array(1), code)
 
@@ -352,3 +355,15 @@ def errors(equations: Equations, x: Unknowns) -> tuple[Scalar, Scalar]:
     (margin, spread, variance), mean = equations.scores(x), equations.features.mean
     slope = equations.loss.slope(jnp.zeros(()))
     return mean(normal_cdf(-margin / spread)), mean(normal_cdf((variance * slope - margin) / spread))
+
+
+def error_of_draws(equations: Equations, x: Unknowns, bags: int) -> Scalar:
+    """E Phi(-M/sqrt(S^2 + v)): the test error where the bias scatters with the variance v that draws of `bags` give it.
+
+    v = E p^2/((E dp/dz)^2 bags), from E[y p] = 0: its left side, a mean over the bags, scatters by E p^2/bags (under a
+    strong ridge the count of the classes), and moves by E dp/dz with the bias, which nothing else holds.
+    """
+    (margin, spread, variance), mean = equations.scores(x), equations.features.mean
+    m = equations.loss.prox_moments(margin, spread, variance, equations.features.shift)
+    scatter = mean(m.slope_sq) / (mean(m.curve) ** 2 * bags)
+    return mean(normal_cdf(-margin / jnp.sqrt(spread * spread + scatter)))

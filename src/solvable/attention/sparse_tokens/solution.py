@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from solvable.attention.sparse_tokens import equations as eq
-from solvable.attention.sparse_tokens.features import Classifier, FlatFeatures
+from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law, Quadrature, a_quadrature
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
@@ -23,8 +23,8 @@ from solvable.numerics.results import Result, is_traced
 
 # A standard error above this share of the test error is no prediction.
 RESOLVED = 0.1
-# Limits that only draws of more bags come near are heuristic for errors.
-FAR = 1e4
+# Errors that draws of this many bags miss by more than this share, for their bias scatters, are heuristic.
+BAGS, FAR = 1000, 0.1
 CONDITIONAL = Quadrature(points=2**13, scramblings=2)
 
 Solved = tuple[dict[str, Float[Array, "..."]], Int[Array, "..."], dict[str, Any]]
@@ -67,30 +67,19 @@ def _head(algorithm: Classifier, ratio: Any) -> tuple[Loss, Scalar, Scalar]:
 def _predicted(task: SparseTokens, algorithm: Classifier, values: Any, result: Any, stats: Any) -> Predicted:
     if is_traced(task, algorithm, values, result, stats):
         return Predicted(values, result, stats)
+    extreme = "a ridge or strength far above 1 or a ratio near 0 leaves double precision: move it towards 1"
     hints = {
-        Result.MAX_STEPS: "; the residual stalls near that threshold: raise the ridge, or lower one far above 1",
+        Result.MAX_STEPS: f"; the residual stalls near that threshold: raise the ridge; and where {extreme}",
+        Result.NONFINITE: f"; {extreme}",
         Result.NOT_UNIQUE: "; all margins stay on the straight part of the loss, where the bias is any of an interval: "
         "lower the ridge, or move positive_rate off 1/2",
     }
     hint = next((hint for code, hint in hints.items() if np.any(np.asarray(result) == int(code))), "")
     detail = f"{hint} (relative residual {np.max(np.asarray(stats['residual'])):.1e})"
-    far = _bags_needed(task, algorithm, values) > FAR
+    limit, drawn = np.asarray(values["test_error"]), np.asarray(stats["error_of_1000_bags"])
+    far = np.any(np.abs(drawn - limit) > FAR * limit)
     status = {name: Status("heuristic", "derived") for name in ("test_error", "train_error") if far}
     return Predicted(values, result, stats, detail, status)
-
-
-def _bags_needed(task: SparseTokens, algorithm: Classifier, values: Any) -> float:
-    """From how many bags on, up to a factor, the count of the classes in a draw moves the bias by less than the scores
-    spread; before, it decides the errors. A strong ridge makes scores small, and the bias is not penalised."""
-    zero, unit = jnp.zeros(()), 1.0 if isinstance(algorithm, FlatFeatures) else task.length**-0.5
-    bend = float(algorithm.loss.curvature(zero))
-    if bend == 0.0:  # as hinge has it: its bias is open then, which has a code
-        return 0.0
-    shift = float(task.strength) * task.sparsity / task.length**0.5
-    parts = (values["orthogonal_norm"], values["query_weight"], shift * np.asarray(values["signal_weight"]))
-    spread = unit * float(np.mean(np.sqrt(sum(np.square(part) for part in parts))))
-    rate = float(task.positive_rate)
-    return 4.0 * rate * (1.0 - rate) * (float(algorithm.loss.slope(zero)) / (bend * max(spread, 1e-150))) ** 2
 
 
 @eqx.filter_jit
@@ -114,14 +103,15 @@ def _solved(law: Law, loss: Loss, ridge: Scalar, ratio: Scalar, rules: tuple[Flo
     # Only a loss with a straight part can leave the bias open.
     open_bias = False if isinstance(loss, Square | Logistic) else eq.undetermined(still)
 
-    def one(*rule: Any) -> tuple[dict[str, Scalar], eq.Solution]:
+    def one(*rule: Any) -> tuple[dict[str, Scalar], eq.Solution, Scalar]:
         equations = eq.Equations(law.nodes(*rule), loss, ridge, ratio)
         solution = eq.solve_square(equations) if start is None else eq.solve(equations, start)
         code = jnp.where(_unbounded(equations, solution.x), int(Result.NO_MINIMISER), solution.result)
         code = jnp.where(open_bias, int(Result.NOT_UNIQUE), code)
-        return _observables(equations, solution.x, law.unit), solution._replace(result=code)
+        drawn = eq.error_of_draws(*jax.lax.stop_gradient((equations, solution.x)), BAGS)
+        return _observables(equations, solution.x, law.unit), solution._replace(result=code), drawn
 
-    values, solutions = batched_map(one, *rules)
+    values, solutions, drawn = batched_map(one, *rules)
     means, errors = {}, {}
     for name, value in values.items():
         means[name], errors[name] = mean_and_standard_error(value)
@@ -134,7 +124,8 @@ def _solved(law: Law, loss: Loss, ridge: Scalar, ratio: Scalar, rules: tuple[Flo
         code = jnp.where((code == int(Result.SUCCESSFUL)) & vague, int(Result.UNDER_RESOLVED), code)
     query = {"cosine": as_float64(law.cosine), "sharpness": as_float64(law.sharpness)}
     residual, turns = jnp.max(solutions.residual), jnp.max(solutions.turns)
-    return means | query, code, {"standard_error": errors, "residual": residual, "turns": turns}
+    stats = {"standard_error": errors, "residual": residual, "turns": turns, "error_of_1000_bags": jnp.mean(drawn)}
+    return means | query, code, stats
 
 
 def _unbounded(equations: eq.Equations, x: Float[Array, "5"]) -> Any:

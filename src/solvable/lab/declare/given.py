@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from solvable.lab.declare.outcome import Outcome
 from solvable.numerics.results import Result, is_traced
+from solvable.numerics.validation import real_array
 
 ABOUT = ("result", "at", "unit")  # what a mapping may hold of the runs besides what theories read
 
@@ -54,7 +56,7 @@ class Given:
             return np.full(count, int(Result.SUCCESSFUL))
         if is_traced(self.result):
             return jnp.ravel(self.result)
-        codes = np.ravel(np.array(self.result, int))
+        codes = np.ravel(np.asarray(real_array("given result", self.result))).astype(int)
         if codes.size != count:
             raise ValueError(f"given has {codes.size} result codes and {count} runs; accepted: one code a run")
         return codes
@@ -69,7 +71,7 @@ def read(
     accepted by itself to the name that it stands for; `known` is all that a mapping may hold.
 
     Raises: TypeError for an object that is none of these, and for an outcome that holds nothing of what is read;
-    ValueError for a mapping with a name that is not known.
+    ValueError for a mapping with a name that is not known, or with an array that is none of real numbers.
     """
     what = type(given).__name__
     for kind, name in bare.items():
@@ -80,6 +82,7 @@ def read(
             if name not in (*known, *ABOUT):
                 accepted = ", ".join(map(repr, dict.fromkeys([*names, *ABOUT])))
                 raise ValueError(f"given has {name!r}, which no theory reads; accepted: {accepted}")
+            _require_numbers(name, given[name])
         return Given(given, what, given.get("result"), given.get("at"), given.get("unit"))
     fields = {name: getattr(given, name) for name in names if hasattr(given, name)}
     if isinstance(given, Outcome) and fields.keys() - {"result", "at"}:
@@ -94,6 +97,13 @@ def read(
         f"given={what} is not accepted; accepted: {', '.join(accepted)}, or a mapping with "
         f"{', '.join(name for name in names if name not in ABOUT)}"
     )
+
+
+def _require_numbers(name: str, value: Any) -> None:
+    """Problems and states are checked where they are read, by their class."""
+    many = value if isinstance(value, list | tuple) else [value]
+    if name not in ABOUT and not any(one is None or isinstance(one, eqx.Module) for one in many):
+        real_array(f"given {name}", value)
 
 
 def _stacked(fields: Any) -> Any:

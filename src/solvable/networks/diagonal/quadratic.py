@@ -39,6 +39,8 @@ class Quadratic(Checked):
     def __check_init__(self) -> None:
         if is_traced(self.factor, self.linear):
             return
+        _require_squares("linear", self.linear)
+        _require_squares("the shortest solution of F^T b = linear", self.target)
         outside = self.linear - self.factor.T @ self.target
         if np.linalg.norm(outside) > SPAN * np.linalg.norm(self.linear):
             raise ValueError(
@@ -53,13 +55,15 @@ class Quadratic(Checked):
 
         X (n, d) are the samples as rows, y (n,) the targets; nothing is centred or scaled.
 
-        Raises: ValueError for shapes that disagree and values that are not finite.
+        Raises: ValueError for shapes that disagree, and values that are not finite or whose squares are not.
         """
         X, y = floating("X", X, np.float64), floating("y", y, np.float64)
         if X.ndim != 2 or 0 in X.shape:
             raise ValueError(f"X has shape {X.shape}; accepted: (n, d) with n, d >= 1")
         if y.shape != X.shape[:1]:
             raise ValueError(f"y has shape {y.shape}; accepted: ({X.shape[0]},), one target a row of X")
+        _require_squares("X", X)
+        _require_squares("y", y)
         space: Any = jnp if is_traced(X, y) else np
         factor = X if X.shape[0] <= X.shape[1] else space.linalg.qr(X, mode="r")
         made = object.__new__(Quadratic)  # there is no matrix to be factored, and nothing left to be checked
@@ -106,6 +110,18 @@ class Quadratic(Checked):
         """The least loss over all x, constant - <r, M^+ r> / 2."""
         target = self.target
         return float(self.constant) - 0.5 * float(target @ target)
+
+
+def _require_squares(name: str, value: Any) -> None:
+    """Raises: ValueError where the sum of the squares overflows, as losses do then."""
+    if not is_traced(value):
+        with np.errstate(over="ignore"):
+            square = np.sum(np.square(value))
+        if not np.isfinite(square):
+            raise ValueError(
+                f"{name} holds numbers up to {np.max(np.abs(value)):.2g}, whose squares overflow; accepted: a sum of "
+                "squares below 1e308"
+            )
 
 
 def _factor(matrix: Any) -> Any:
