@@ -183,6 +183,14 @@ def as_bags(X: Any, name: str = "X") -> Bags:
     return bags
 
 
+def in_memory(X: Any) -> Bags | None:
+    """What `as_bags` makes of X; None where it refuses X, which other estimators may take."""
+    try:
+        return as_bags(X)
+    except (TypeError, ValueError):
+        return None
+
+
 def token_rows(offsets: np.ndarray, chosen: np.ndarray) -> np.ndarray:
     """The rows of the tokens of the chosen bags, bag after bag."""
     lengths = np.diff(offsets)[chosen]

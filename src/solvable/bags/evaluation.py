@@ -10,8 +10,10 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
+from solvable.bags.container import in_memory
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
 from solvable.bags.labels import groups_of, length_effect, two_classes
+from solvable.bags.leakage import refuse_in
 from solvable.bags.scores import Evaluation, Scores
 from solvable.numerics.validation import choice, integer, unmasked
 
@@ -53,8 +55,9 @@ def evaluate(
 
     Fits: repeats * folds * settings * (1 + inner_folds) with a grid.
 
-    Raises: ValueError naming the argument, its value and what is accepted; ValueError or RuntimeError naming the
-    repeat, fold and setting where a fit failed, with the estimator's own sentence.
+    Raises: ValueError naming the argument, its value and what is accepted, or a feature of all bags that predicts the
+    labels by itself (see `leakage`; the fits of folds do not ask again); ValueError or RuntimeError naming the repeat,
+    fold and setting where a fit failed, with the estimator's own sentence.
     """
     choice("protocol", protocol, PROTOCOLS)
     repeats = integer("repeats", repeats, at_least=1)
@@ -79,6 +82,9 @@ def evaluate(
         raise ValueError(
             f"folds={folds} is more than the {counts.min()} bags of class {rare!s}; accepted: 2 to {counts.min()} folds"
         )
+    held = in_memory(bags)
+    if held is not None:
+        refuse_in(held, y == classes[1])
     nested = len(settings) > 1 and protocol == "nested"
     tasks = []
     for r in range(repeats):
@@ -98,7 +104,7 @@ def evaluate(
         "protocol": protocol,
         "positive": positive,
         "class_groups": None if together is None else tuple(len(np.unique(together[y == name])) for name in classes),
-        "length_effect": length_effect(bags, y, classes),
+        "length_effect": length_effect(held, y, classes),
     }
     return _assemble(done, met, settings if grid is not None else [], protocol, known)
 

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from solvable.bags.arrays import column
+from solvable.bags.container import Bags
 
 CLEAR, LEAST = 1e-3, 0.1  # of the length: the p value, and how far its AUC is from one half
 
@@ -81,15 +82,13 @@ class LengthEffect:
         )
 
 
-def length_effect(bags: Any, labels: np.ndarray, classes: np.ndarray) -> LengthEffect | None:
+def length_effect(bags: Bags | None, labels: np.ndarray, classes: np.ndarray) -> LengthEffect | None:
     """Whether the number of tokens a bag tells the classes apart: p < .001, and an AUC of .6 or more.
 
-    None where it does not, where all bags are equally long, and for bags without lengths (a data frame, an array).
+    None where it does not, where all bags are equally long, and where there are no bags.
     """
-    lengths = getattr(bags, "lengths", None)
-    if lengths is None and isinstance(bags, list | np.ndarray) and all(np.ndim(bag) == 2 for bag in bags):
-        lengths = np.array([len(bag) for bag in bags])
-    if lengths is None or len(np.unique(lengths)) < 2:
+    lengths = np.zeros(0) if bags is None else bags.lengths
+    if len(np.unique(lengths)) < 2:
         return None
     parts = [lengths[labels == name] for name in classes]
     found = mannwhitneyu(parts[1], parts[0], method="asymptotic")
