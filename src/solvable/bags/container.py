@@ -32,7 +32,7 @@ class Bags:
 
     Raises: ValueError naming the argument, the bag and what is accepted: masked arrays, complex numbers, texts, dates
     and records are no tokens; a missing id or label is refused.
-    Warns: of the columns of a data frame that are constant within every bag, or grow from row to row.
+    Warns: of the columns of a data frame that are constant within every bag, or look like row numbers (see `watching`).
     """
 
     def __init__(

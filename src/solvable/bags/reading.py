@@ -55,7 +55,7 @@ class ParquetBags:
     the rest of their last bag).
 
     Yields: `Bags`, with `ids`, and `labels`, `token_labels` and `coordinates` where the columns exist.
-    Warns: of features that are constant within every bag, or grow from row to row: ids, counters and labels.
+    Warns: of features that are constant within every bag, or look like row numbers: ids, counters and labels.
     Raises: FileNotFoundError; ValueError naming the file, the column or the bag and what is accepted.
     """
 
