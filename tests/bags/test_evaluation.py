@@ -245,7 +245,7 @@ def test_confounding_by_length_is_said_in_one_line():
     words = np.array(["sick", "healthy"])[y]
     estimators = {"attention": AttentionClassifier(), "mean": PooledClassifier()}
     sentence = r"WARNING: Bags of class healthy are longer, 1\d(\.\d)? tokens against 5\.\d+: the number of tokens "
-    for given in (bags, as_bags(bags)):
+    for given in (bags, as_bags(bags), pd.Series(bags)):
         found = compare(estimators, given, words, repeats=1, folds=5)
         assert len(re.findall(sentence + r"alone has AUC \d\.\d{3} \(p < 0\.001\)", str(found))) == 1
     alone = found.evaluations["attention"]
