@@ -193,7 +193,10 @@ class _Attention:
 
     def attention(self, X: Any) -> list[np.ndarray]:
         """The weight of each token in its bag: one array a bag, (L_i,), or (L_i, queries) with several queries."""
-        bags = self._bags(given(X))  # pyright: ignore[reportAttributeAccessIssue]
+        X = given(X)
+        if is_stream(X):
+            return [weights for batch in X for weights in self.attention(batch_parts(batch)[0])]
+        bags = self._bags(X)  # pyright: ignore[reportAttributeAccessIssue]
         weights = self._mapped(bags, self._fitted().pooling.attention)  # pyright: ignore[reportAttributeAccessIssue]
         weights = weights[:, 0] if weights.shape[1] == 1 else weights
         return np.split(weights, bags.offsets[1:-1])
