@@ -125,8 +125,8 @@ def real(name: str, values: Any) -> np.ndarray:
         ) from None
 
 
-def column(name: str, values: Any, *, dates: bool = False, nan: bool = False) -> np.ndarray:
-    """Labels, ids or groups as an array: numbers, words or flags; dates where `dates`, NaN where `nan`.
+def column(name: str, values: Any, *, dates: bool = False, nan: bool = False, missing: bool = False) -> np.ndarray:
+    """Labels, ids or groups as an array: numbers, words or flags; dates if `dates`, NaN if `nan`, gaps if `missing`.
 
     Raises: ValueError naming the argument, the place and what is accepted.
     """
@@ -138,7 +138,7 @@ def column(name: str, values: Any, *, dates: bool = False, nan: bool = False) ->
     if array.dtype.kind in "cV" or (array.dtype.kind in "mM" and not dates):
         what = "Complex data not supported: " if array.dtype.kind == "c" else ""
         raise ValueError(f"{what}{name} has dtype {array.dtype}; accepted: numbers, words or flags")
-    if array.ndim == 1 and array.dtype.kind in ("mMO" if nan else "fmMO"):
+    if array.ndim == 1 and not missing and array.dtype.kind in ("mMO" if nan else "fmMO"):
         gone = [i for i, value in enumerate(array) if _is_missing(value)]
         if gone:
             raise ValueError(f"{name}[{gone[0]}] is {array[gone[0]]}; accepted: {name} without missing values")

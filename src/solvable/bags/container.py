@@ -31,7 +31,7 @@ class Bags:
     precision.
 
     Raises: ValueError naming the argument, the bag and what is accepted: masked arrays, complex numbers, texts, dates
-    and records are no tokens; a missing id or label is refused.
+    and records are no tokens; a missing id or label is refused, that of a token is not.
     Warns: of the columns of a data frame that are constant within every bag, or look like row numbers (see `watching`).
     """
 
@@ -53,7 +53,7 @@ class Bags:
         self.offsets = _offsets(offsets, len(self.values))
         self.ids = _aligned("ids", ids, len(self), "a bag", dates=True)
         self.labels = _aligned("labels", labels, len(self), "a bag")
-        self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token", nan=True)
+        self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token", missing=True)
         self.coordinates = None if coordinates is None else real("coordinates", coordinates)
         if self.coordinates is not None and (self.coordinates.ndim != 2 or len(self.coordinates) != len(self.values)):
             raise ValueError(
