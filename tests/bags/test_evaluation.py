@@ -400,6 +400,8 @@ LABELS = np.arange(40) % 2
         ({"grid": []}, r"grid=\[\] has no setting; accepted"),
         ({"grid": {"var_smoothing": 3}}, r"grid=\{'var_smoothing': 3\}: .*; accepted: names of parameters"),
         ({"positive": 2}, r"positive=2 is no label; accepted: \[0, 1\]"),
+        ({"positive": np.array([1, 0])}, r"positive=array\(\[1, 0\]\) is no label; accepted: \[0, 1\]"),
+        ({"bags": "x.parquet"}, r"bags is a str, .*; accepted: Bags, .* \(Bags.from_parquet\(path\)\)"),
         ({"groups": [None] * 40}, r"groups\[0\] is None; accepted: groups without missing values"),
         ({"groups": np.arange(39)}, r"groups has shape \(39,\); accepted: \(40,\), one a bag"),
         ({"groups": np.arange(40) % 6}, r"folds=10 is more than the 6 groups; accepted"),

@@ -38,12 +38,25 @@ def two_classes(labels: Any, bags: Any, positive: Any) -> tuple[np.ndarray, np.n
         some = ", ".join(str(label) for label in classes[:5]) + (", ..." if len(classes) > 5 else "")
         raise ValueError(f"labels takes {len(classes)} different values ({some}); accepted: two")
     if positive is not None:
-        named = [name == positive for name in classes.tolist()]
+        named = [np.ndim(positive) == 0 and name == positive for name in classes.tolist()]
         if not any(named):
             raise ValueError(f"positive={positive!r} is no label; accepted: {classes.tolist()}")
         order = np.argsort(named)
         classes, counts = classes[order], counts[order]
     return y, classes, counts
+
+
+def for_sklearn(labels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) and their classes as scikit-learn takes them: 0 and 1 in sorted order where it takes them for others.
+
+    It refuses fractions, bytes and objects other than texts.
+    """
+    kind = labels.dtype.kind
+    whole = kind == "f" and bool((classes % 1.0 == 0.0).all())
+    if kind in "biuU" or whole or (kind == "O" and all(isinstance(name, str) for name in classes)):
+        return labels, classes
+    upper = np.sort(classes)[1]
+    return (labels == upper).astype(int), (classes == upper).astype(int)
 
 
 def groups_of(groups: Any, count: int) -> np.ndarray | None:
