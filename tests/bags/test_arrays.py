@@ -1,14 +1,19 @@
 """What users give for bags, labels, groups and weights: taken right, or refused in one sentence that has the fix."""
 
+import decimal
+
 import dask.array
 import numpy as np
 import pandas as pd
 import pytest
 import xarray
+from sklearn.naive_bayes import GaussianNB
 
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, SingleLocationRegressor, diagnose, evaluate
 from solvable.bags.arrays import column, real
 from solvable.bags.container import as_bags
+from solvable.bags.diagnosis import measured
+from solvable.bags.diagnosis.preparation import checked
 
 RNG = np.random.default_rng(5)
 TOKENS = RNG.normal(size=(40, 3, 2))
@@ -209,6 +214,38 @@ def test_what_is_right_stays():
     assert column("y", pd.Categorical.from_codes(LABELS, ["a", "b"])).tolist()[:2] == ["a", "b"]
     assert real("values", np.array([[1, 2.5]], dtype=object)).tolist() == [[1.0, 2.5]]
     assert AttentionClassifier().fit(TOKENS, LABELS, sample_weight=2.0).classes_.tolist() == [0, 1]
+
+
+TWO_VALUES = {
+    "objects": LABELS.astype(object),
+    "fractions": LABELS + 0.5,
+    "bytes": np.where(LABELS == 1, b"ill", b"healthy"),
+    "decimals": [decimal.Decimal(int(label)) for label in LABELS],
+    "flags as objects": LABELS.astype(bool).astype(object),
+    "long decimals": [decimal.Decimal(10**30 + int(label)) for label in LABELS],
+}
+
+
+@pytest.mark.parametrize("kind", TWO_VALUES)
+def test_two_values_of_any_kind_are_labels(kind):
+    labels = TWO_VALUES[kind]
+    expected = FITTED.decision_function(TOKENS)
+    model = AttentionClassifier().fit(TOKENS, labels)
+    np.testing.assert_array_equal(model.decision_function(TOKENS), expected)
+    assert model.score(TOKENS, labels) == FITTED.score(TOKENS, LABELS)
+    folds = {"repeats": 1, "folds": 2}
+    for estimator, bags in ((PooledClassifier(), TOKENS), (GaussianNB(), TOKENS[:, 0])):
+        found, same = (evaluate(estimator, bags, y, **folds) for y in (labels, LABELS))
+        np.testing.assert_array_equal(found.fold_right, same.fold_right)
+    assert found.classes.tolist() == sorted(set(np.asarray(labels).tolist()))
+
+
+@pytest.mark.parametrize("kind", ["objects", "fractions"])
+def test_two_values_of_any_kind_have_learning_curves(kind, monkeypatch):
+    monkeypatch.setattr(measured, "PLANS", {np.inf: (1, 2)})
+    curves, _ = measured.measure(checked(TOKENS, TWO_VALUES[kind], None, None), None, 0)
+    same, _ = measured.measure(checked(TOKENS, LABELS, None, None), None, 0)
+    np.testing.assert_array_equal(curves.attention, same.attention)
 
 
 @pytest.mark.parametrize("given", [iter(BAGS), {1, 2}])

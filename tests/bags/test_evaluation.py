@@ -245,7 +245,7 @@ def test_confounding_by_length_is_said_in_one_line():
     words = np.array(["sick", "healthy"])[y]
     estimators = {"attention": AttentionClassifier(), "mean": PooledClassifier()}
     sentence = r"WARNING: Bags of class healthy are longer, 1\d(\.\d)? tokens against 5\.\d+: the number of tokens "
-    for given in (bags, as_bags(bags)):
+    for given in (bags, as_bags(bags), pd.Series(bags)):
         found = compare(estimators, given, words, repeats=1, folds=5)
         assert len(re.findall(sentence + r"alone has AUC \d\.\d{3} \(p < 0\.001\)", str(found))) == 1
     alone = found.evaluations["attention"]
@@ -400,6 +400,8 @@ LABELS = np.arange(40) % 2
         ({"grid": []}, r"grid=\[\] has no setting; accepted"),
         ({"grid": {"var_smoothing": 3}}, r"grid=\{'var_smoothing': 3\}: .*; accepted: names of parameters"),
         ({"positive": 2}, r"positive=2 is no label; accepted: \[0, 1\]"),
+        ({"positive": np.array([1, 0])}, r"positive=array\(\[1, 0\]\) is no label; accepted: \[0, 1\]"),
+        ({"bags": "x.parquet"}, r"bags is a str, .*; accepted: Bags, .* \(Bags.from_parquet\(path\)\)"),
         ({"groups": [None] * 40}, r"groups\[0\] is None; accepted: groups without missing values"),
         ({"groups": np.arange(39)}, r"groups has shape \(39,\); accepted: \(40,\), one a bag"),
         ({"groups": np.arange(40) % 6}, r"folds=10 is more than the 6 groups; accepted"),

@@ -5,7 +5,17 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from solvable.bags import AttentionClassifier, Bags, PooledClassifier, SingleLocationRegressor, diagnose
+from solvable.bags import (
+    AttentionClassifier,
+    Bags,
+    PooledClassifier,
+    SingleLocationRegressor,
+    compare,
+    diagnose,
+    evaluate,
+)
+from solvable.bags.diagnosis import measured
+from solvable.bags.diagnosis.preparation import checked
 from solvable.bags.leakage import _runs_at_most, constant_within
 
 COUNT = 60
@@ -79,6 +89,37 @@ def test_a_target_among_the_features_is_refused():
     with pytest.raises(ValueError, match=r"^feature 1 \(x\) has one value in each bag and predicts the labels"):
         SingleLocationRegressor().fit(beside(np.exp(y)), y)
     SingleLocationRegressor().fit(beside(y + np.random.default_rng(3).normal(size=COUNT)), y)
+
+
+def test_all_bags_decide_and_their_parts_do_not(monkeypatch):
+    age = 10.0 * LABELS + np.random.default_rng(4).normal(size=COUNT)
+    age[0] = 10.0  # the exception, without which age tells the classes apart
+    bags = beside(age)
+    with pytest.raises(ValueError, match="predicts the labels by itself"):
+        AttentionClassifier().fit(bags[1:], LABELS[1:])
+    models = {"attention": AttentionClassifier().fit(bags, LABELS), "pooling": PooledClassifier().fit(bags, LABELS)}
+    compare(models, bags, LABELS, repeats=1, folds=4)
+    monkeypatch.setattr(measured, "PLANS", {np.inf: (1, 4)})
+    curves, _ = measured.measure(checked(bags, LABELS, None, None), None, 0)
+    assert np.isfinite(curves.attention).all()
+    with pytest.raises(ValueError, match=r"^feature 1 \(x\) has one value in each bag"):
+        evaluate(models["attention"], beside(LABELS), LABELS, repeats=1, folds=2)
+
+
+def test_rare_positives_are_not_given_away_by_a_few_of_them():
+    rng = np.random.default_rng(5)
+    labels = np.zeros(1000, dtype=int)
+    labels[:10] = 1
+    flags = np.zeros((1000, 40))
+    flags[0, 0] = 1.0  # one positive of ten
+    flags[:9, 1] = 1.0  # nine of ten
+    for j in range(2, 40):
+        flags[rng.choice(1000, 1 + j % 3, replace=False), j] = 1.0
+    tokens = np.concatenate([rng.normal(size=(1000, 2, 2)), np.repeat(flags[:, None], 2, axis=1)], axis=2)
+    PooledClassifier(head="linear").fit(tokens, labels)
+    tokens[:10, :, 3] = 1.0
+    with pytest.raises(ValueError, match=r"^feature 3 has one value in each bag"):
+        PooledClassifier(head="linear").fit(tokens, labels)
 
 
 def test_runs_are_counted():

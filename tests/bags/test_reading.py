@@ -11,6 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from solvable.bags import AttentionClassifier, Bags, ParquetBags
+from solvable.bags.container import concatenate
 
 LENGTHS = [3, 1, 4, 2]
 IDS = np.repeat(["b", "a", "c", "d"], LENGTHS)
@@ -50,8 +51,6 @@ def test_parquet_whole(path):
 
 @pytest.mark.parametrize("batch_tokens", [1, 2, 4, 100])
 def test_parquet_in_batches(path, batch_tokens):
-    from solvable.bags.container import concatenate
-
     batches = ParquetBags(path, batch_tokens=batch_tokens)
     for _ in range(2):  # it can be read again
         same(concatenate(list(batches)))
@@ -128,7 +127,7 @@ def test_bad_cells(tmp_path):
         Bags.from_parquet(tmp_path / "labels.parquet")
     table = {"bag": IDS, "x": pyarrow.array([1.0, None, *range(8)])}
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "missing.parquet")
-    with pytest.raises(ValueError, match=r"column 'x' of .* has 1 missing values"):
+    with pytest.raises(ValueError, match=r"column 'x' of .* has no value in row 1 \(bag 'b'\)"):
         Bags.from_parquet(tmp_path / "missing.parquet")
     table = {"bag": IDS, "x": np.where(np.arange(10) == 5, np.nan, 1.0)}
     pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "nan.parquet")
@@ -209,8 +208,6 @@ def embedded(kind, tmp_path, **more):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("batch_tokens", [None, 3])
 def test_lists_of_numbers_are_the_features(kind, batch_tokens, tmp_path):
-    from solvable.bags.container import concatenate
-
     path, rows = embedded(kind, tmp_path)
     names = ("embedding[0]", "embedding[1]", "embedding[2]")
     for features in (None, ["embedding"], "embedding"):
@@ -254,7 +251,7 @@ def test_tensors_are_lists(tmp_path):
     [
         ([[1.0, 2.0]] * 9 + [[3.0]], "holds lists of 2 and of 1 numbers; accepted: one length"),
         ([[1.0, 2.0]] * 9 + [[3.0, None]], "has missing values in its lists"),
-        ([None] + [[1.0, 2.0]] * 9, "has 1 missing values"),
+        ([None] + [[1.0, 2.0]] * 9, "has no value in row 0"),
         ([["a"]] * 10, "no numeric column"),
         (pyarrow.array([[]] * 10, pyarrow.list_(pyarrow.float32())), "holds empty lists"),
     ],
@@ -285,13 +282,38 @@ def test_columns_of_other_kinds(tmp_path):
     np.testing.assert_array_equal(bags.coordinates[:, 0], [np.nan, *range(9)])
 
 
+@pytest.mark.parametrize("marks", [[None, 1.0, 0.0], [None, True, False], [None, "in", "out"], [np.nan, 1.0, 0.0]])
+def test_tokens_without_a_label_of_their_own_are_read(marks, tmp_path):
+    marks = [marks[0], *marks, *marks, *marks]
+    table = {"bag": IDS, "f": VALUES[:, 0], "token_label": pyarrow.array(marks)}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "partial.parquet")
+    batches = ParquetBags(tmp_path / "partial.parquet", batch_tokens=3)
+    for bags in (batches.read(), concatenate(list(batches))):
+        assert bags.token_labels is not None
+        for found, expected in zip(bags.token_labels.tolist(), marks, strict=True):
+            assert pd.isna(found) if pd.isna(expected) else found == expected
+
+
+@pytest.mark.parametrize("digits", [1, 38])
+def test_decimal_labels_are_numbers(digits, tmp_path):
+    kind = pyarrow.decimal128(digits, 0)
+    table = {"bag": IDS, "f": VALUES[:, 0]}
+    table |= {"label": pyarrow.array([decimal.Decimal(int(label)) for label in LABELS], kind)}
+    pyarrow.parquet.write_table(pyarrow.table(table), tmp_path / "decimal.parquet")
+    bags = Bags.from_parquet(tmp_path / "decimal.parquet")
+    assert bags.labels is not None
+    assert bags.labels.tolist() == [1.0, 0.0, 1.0, 0.0]
+
+
 @pytest.mark.parametrize("column", ["bag", "label"])
 def test_a_missing_id_or_label_is_refused(column, tmp_path):
     held = {"bag": np.repeat(np.arange(4.0), LENGTHS), "label": LABELS.astype(float), "f": VALUES[:, 0]}
-    held[column] = np.where(np.arange(10) < 2, np.nan, held[column])  # two bags without a name would be one
+    # two bags without a name would be one
+    held[column] = np.where(np.isin(np.arange(10), [3, 5]), np.nan, held[column])
+    where = "" if column == "bag" else r" \(bag '1.0'\)"
     pyarrow.parquet.write_table(pyarrow.table(held), tmp_path / "nameless.parquet")
-    for read in (Bags.from_parquet, lambda path: list(ParquetBags(path))):
-        with pytest.raises(ValueError, match=rf"column '{column}' has 2 missing values; accepted: a value in every"):
+    for read in (Bags.from_parquet, lambda path: list(ParquetBags(path, batch_tokens=2))):
+        with pytest.raises(ValueError, match=rf"column '{column}' has no value in row 3{where}; accepted: one in"):
             read(tmp_path / "nameless.parquet")
 
 

@@ -187,6 +187,25 @@ EDITS = {
     "no pooling": ("rbf", put("parts", []), r"parts=\[\] is no list of what a fit has"),
     "a pooling more": ("rbf", put("parts", ["attention", "min", "max", "mean"]), "feature_mean has dtype"),
     "poolings in a word": ("rbf", put("parts", "max"), "parts='max' is no list"),
+    "poolings in another order": ("rbf", put("parts", ["max", "attention", "min"]), "pooling is .* in what was fitted"),
+    "other poolings": (
+        "rbf",
+        put("parameters", "pooling", {"kind": "tuple", "items": ["attention", "min", "mean"]}),
+        r"pooling is \('attention', 'min', 'max'\) in what was fitted and .* in the parameters",
+    ),
+    "a linear head beside anchors": (
+        "rbf",
+        put("parameters", "head", "linear"),
+        "head is 'rbf' in what was fitted and 'linear' in the parameters",
+    ),
+    "a kernel without anchors": ("linear", put("parameters", "head", "rbf"), "head is 'linear' in what was fitted"),
+    "three queries": (
+        "rbf",
+        put("parameters", "queries", 3),
+        "queries is 1 in what was fitted and 3 in the",
+    ),
+    "another clip": ("rbf", put("clip", 1e9), "clip is 1000000000.0 in what was fitted and 5.0 in the parameters"),
+    "another temperature": ("pooled", put("inverse_temperature", 2.0), "inverse_temperature is 2.0 in what was fitted"),
     "negative clip": ("rbf", put("clip", -5.0), "clip=-5 is out of range"),
     "zero temperature": ("rbf", put("inverse_temperature", 0.0), "inverse_temperature=0 is out of range"),
     "NaN bias": ("rbf", put("head", "bias", float("nan")), "bias=nan is out of range"),
@@ -292,7 +311,8 @@ def test_another_text_is_refused(text, saved, tmp_path):
 
 def test_what_load_refuses_is_not_written(tmp_path):
     model = AttentionClassifier().fit(BAGS, LABELS)
-    for parameters, sentence in (({"C": -5.0}, "C=-5 is out of range"), ({"standardize": 1}, "standardize=1")):
+    refused = {"C=-5 is out of range": {"C": -5.0}, "standardize=1": {"standardize": 1}, "clip is 5.0": {"clip": 4.0}}
+    for sentence, parameters in refused.items():
         with pytest.raises(ValueError, match=sentence):
             AttentionClassifier().fit(BAGS, LABELS).set_params(**parameters).save(tmp_path / "model.npz")
     model._fit.head.weights[0] = np.nan

@@ -49,6 +49,13 @@ class Batches:
             start += size
 
 
+def test_attention_is_that_of_the_batches():
+    model = AttentionClassifier().fit(HELD, LABELS)
+    for given in (Batches([13, 37, 40]), [(HELD[:50], LABELS[:50]), (HELD[50:], LABELS[50:])], [HELD[:50], HELD[50:]]):
+        for weights, expected in zip(model.attention(given), model.attention(HELD), strict=True):
+            np.testing.assert_array_equal(weights, expected)
+
+
 @pytest.mark.parametrize("sizes", [[90], [1] * 90, [13, 1, 40, 36]])
 @pytest.mark.parametrize("estimator", SETTINGS, ids=repr)
 def test_batches_give_the_same_bits(estimator, sizes):

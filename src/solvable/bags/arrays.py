@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -125,8 +127,8 @@ def real(name: str, values: Any) -> np.ndarray:
         ) from None
 
 
-def column(name: str, values: Any, *, dates: bool = False, nan: bool = False) -> np.ndarray:
-    """Labels, ids or groups as an array: numbers, words or flags; dates where `dates`, NaN where `nan`.
+def column(name: str, values: Any, *, dates: bool = False, nan: bool = False, missing: bool = False) -> np.ndarray:
+    """Labels, ids or groups as an array: numbers, words or flags; dates if `dates`, NaN if `nan`, gaps if `missing`.
 
     Raises: ValueError naming the argument, the place and what is accepted.
     """
@@ -138,13 +140,25 @@ def column(name: str, values: Any, *, dates: bool = False, nan: bool = False) ->
     if array.dtype.kind in "cV" or (array.dtype.kind in "mM" and not dates):
         what = "Complex data not supported: " if array.dtype.kind == "c" else ""
         raise ValueError(f"{what}{name} has dtype {array.dtype}; accepted: numbers, words or flags")
-    if array.ndim == 1 and array.dtype.kind in ("mMO" if nan else "fmMO"):
+    if array.ndim == 1 and not missing and array.dtype.kind in ("mMO" if nan else "fmMO"):
         gone = [i for i, value in enumerate(array) if _is_missing(value)]
         if gone:
             raise ValueError(f"{name}[{gone[0]}] is {array[gone[0]]}; accepted: {name} without missing values")
+    if array.dtype == object:
+        array = _numbers(array)
     if array.dtype.kind == "f" and np.isinf(array).any():
         raise ValueError(f"{name} holds an infinite number; accepted: numbers, words or flags")
     return array
+
+
+def _numbers(array: np.ndarray) -> np.ndarray:
+    """Numbers that are kept as objects, decimals among them, as NumPy's where these tell them apart as well."""
+    items = array.ravel().tolist()
+    if not items or not all(isinstance(item, Real | Decimal | np.bool_) for item in items):
+        return array
+    plain = np.array([float(item) if isinstance(item, Decimal) else item for item in items])
+    apart = plain.dtype != object and len(set(plain.tolist())) == len(set(items))
+    return plain.reshape(array.shape) if apart else array
 
 
 def _is_missing(value: Any) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 # The rows' numbers, as pandas and Dask write them beside the columns.
 INDEX = re.compile(r"__(index_level_\d+|null_dask_index)__|Unnamed: \d+")
 PLACES = ("x", "y", "z")
+DIGITS = 15  # of a decimal number, which float64 tells apart
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,20 +143,32 @@ def width(kind: Any, first: Callable[[], int]) -> int | None:
     return kind.list_size if hasattr(kind, "list_size") else first()
 
 
-def values(table: Any, name: str) -> np.ndarray:
-    """A column of ids or labels; texts become NumPy's.
+def values(table: Any, name: str, start: int, ids: np.ndarray | None = None, holes: bool = False) -> np.ndarray:
+    """A column of ids, or of the labels of rows with these `ids`; texts become NumPy's. With `holes` None and NaN stay.
 
-    Raises: ValueError naming the column where a value is missing.
+    Raises: ValueError naming the column, the row (the first is number `start`) and its bag where a value is missing.
     """
+    import pyarrow
+
     held = table.column(name)
+    # an id of more digits than a float has is one of its own
+    if pyarrow.types.is_decimal(held.type) and (ids is not None or held.type.precision <= DIGITS):
+        held = held.cast(pyarrow.float64())
     array = held.to_numpy() if hasattr(held, "chunk") else held.to_numpy(zero_copy_only=False)
-    missing = held.null_count + int(np.isnan(array).sum() if array.dtype.kind == "f" else 0)
-    if missing:
-        raise ValueError(f"column {name!r} has {missing} missing values; accepted: a value in every row")
-    return array.astype(str) if array.dtype == object else array
+    missing = np.asarray(held.is_null(nan_is_null=True))
+    if missing.any() and not holes:
+        raise ValueError(f"column {name!r} has no value in {_place(missing, start, ids)}; accepted: one in every row")
+    return array.astype(str) if array.dtype == object and not missing.any() else array
 
 
-def matrix(table: Any, name: str, path: str, size: int | None, holes: bool = False) -> np.ndarray:
+def _place(missing: np.ndarray, start: int, ids: np.ndarray | None) -> str:
+    row = int(np.argmax(missing))
+    return f"row {start + row}" + ("" if ids is None else f" (bag {str(ids[row])!r})")
+
+
+def matrix(
+    table: Any, name: str, path: str, size: int | None, start: int, ids: np.ndarray, holes: bool = False
+) -> np.ndarray:
     """A column of numbers as (rows, 1), one of lists as (rows, size); `holes`: a missing number is NaN.
 
     Raises: ValueError naming the column, the row and what is accepted.
@@ -165,7 +178,8 @@ def matrix(table: Any, name: str, path: str, size: int | None, holes: bool = Fal
     held = table.column(name)
     chunks = [getattr(chunk, "storage", chunk) for chunk in getattr(held, "chunks", [held])]
     if held.null_count and not holes:
-        raise ValueError(f"column {name!r} of {path!r} has {held.null_count} missing values; accepted: numbers")
+        place = _place(np.asarray(held.is_null()), start, ids)
+        raise ValueError(f"column {name!r} of {path!r} has no value in {place}; accepted: numbers")
     if size is not None:
         lengths = np.concatenate([np.asarray(_lengths(chunk)) for chunk in chunks] or [np.zeros(0)])
         if (lengths != size).any():

@@ -31,8 +31,8 @@ class Bags:
     precision.
 
     Raises: ValueError naming the argument, the bag and what is accepted: masked arrays, complex numbers, texts, dates
-    and records are no tokens; a missing id or label is refused.
-    Warns: of the columns of a data frame that are constant within every bag, or grow from row to row.
+    and records are no tokens; a missing id or label is refused, that of a token is not.
+    Warns: of the columns of a data frame that are constant within every bag, or look like row numbers (see `watching`).
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Bags:
         self.offsets = _offsets(offsets, len(self.values))
         self.ids = _aligned("ids", ids, len(self), "a bag", dates=True)
         self.labels = _aligned("labels", labels, len(self), "a bag")
-        self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token", nan=True)
+        self.token_labels = _aligned("token_labels", token_labels, len(self.values), "a token", missing=True)
         self.coordinates = None if coordinates is None else real("coordinates", coordinates)
         if self.coordinates is not None and (self.coordinates.ndim != 2 or len(self.coordinates) != len(self.values)):
             raise ValueError(
@@ -181,6 +181,14 @@ def as_bags(X: Any, name: str = "X") -> Bags:
     bags = unchecked(array.reshape(-1, array.shape[-1]), np.arange(len(array) + 1) * length)
     require_finite(bags.values, bags.offsets, name)
     return bags
+
+
+def in_memory(X: Any) -> Bags | None:
+    """What `as_bags` makes of X; None where it refuses X, which other estimators may take."""
+    try:
+        return as_bags(X)
+    except (TypeError, ValueError):
+        return None
 
 
 def token_rows(offsets: np.ndarray, chosen: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from scipy.special import expit
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin, TransformerMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
@@ -179,12 +180,20 @@ class _Classifier(ClassifierMixin, _BagEstimator):
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """The share of bags (or of their weights) whose class is predicted."""
-        return super().score(X, column("y", y), _weights(sample_weight))
+        labels, told = column_or_1d(column("y", y)), self.predict(X)
+        if set(labels.tolist()) <= set(self.classes_.tolist()):  # which scikit-learn may take for no labels
+            labels, told = labels == self.classes_[1], told == self.classes_[1]
+        return float(accuracy_score(labels, told, sample_weight=_weights(sample_weight)))
 
     def _checked_targets(self, y: Any) -> np.ndarray:
         labels = column_or_1d(column("y", y), warn=True)
-        check_classification_targets(labels)
-        require_two_classes(np.unique(labels))
+        try:
+            classes = np.unique(labels)
+        except TypeError:
+            raise ValueError("y holds values of kinds that cannot be sorted; accepted: two of one kind") from None
+        if len(classes) != 2:  # two are classes, whatever scikit-learn takes them for
+            check_classification_targets(labels)
+        require_two_classes(classes)
         return labels
 
 
@@ -193,7 +202,10 @@ class _Attention:
 
     def attention(self, X: Any) -> list[np.ndarray]:
         """The weight of each token in its bag: one array a bag, (L_i,), or (L_i, queries) with several queries."""
-        bags = self._bags(given(X))  # pyright: ignore[reportAttributeAccessIssue]
+        X = given(X)
+        if is_stream(X):
+            return [weights for batch in X for weights in self.attention(batch_parts(batch)[0])]
+        bags = self._bags(X)  # pyright: ignore[reportAttributeAccessIssue]
         weights = self._mapped(bags, self._fitted().pooling.attention)  # pyright: ignore[reportAttributeAccessIssue]
         weights = weights[:, 0] if weights.shape[1] == 1 else weights
         return np.split(weights, bags.offsets[1:-1])

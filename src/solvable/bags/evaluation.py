@@ -10,8 +10,10 @@ from sklearn.base import is_regressor
 from sklearn.model_selection import ParameterGrid
 from sklearn.utils.parallel import Parallel, delayed
 
+from solvable.bags.container import in_memory
 from solvable.bags.folds import FoldScores, Splits, run_fold, split, with_setting
-from solvable.bags.labels import groups_of, length_effect, two_classes
+from solvable.bags.labels import for_sklearn, groups_of, length_effect, two_classes
+from solvable.bags.leakage import refuse_in
 from solvable.bags.scores import Evaluation, Scores
 from solvable.numerics.validation import choice, integer, unmasked
 
@@ -44,8 +46,9 @@ def evaluate(
     result, without inner folds: only to reproduce tables that were made so.
 
     estimator: a scikit-learn classifier (or pipeline, or search). bags: whatever it takes and scikit-learn can slice:
-    `Bags`, (n, L, d), (n, d), a list of (L_i, d) arrays, a data frame. labels: (n,), two different values of any kind,
-    by default those that the Bags hold. positive: the class whose recall and precision are told; without it both are
+    `Bags`, (n, L, d), (n, d), a list of (L_i, d) arrays, a data frame. labels: (n,), two different values of one kind,
+    by default those that the Bags hold; what scikit-learn takes for no labels, such as .5 and 1.5, is 0 and 1 for the
+    estimator. positive: the class whose recall and precision are told; without it both are
     treated alike, whatever they are called. grid: a dict or a list of dicts, as GridSearchCV's param_grid. groups:
     (n,), bags of one group (one patient, one day) then stay on one side of every split; a test fold that lacks a class
     then has no AUC. n_jobs: processes for the folds, as everywhere in scikit-learn. An estimator with neither
@@ -53,8 +56,9 @@ def evaluate(
 
     Fits: repeats * folds * settings * (1 + inner_folds) with a grid.
 
-    Raises: ValueError naming the argument, its value and what is accepted; ValueError or RuntimeError naming the
-    repeat, fold and setting where a fit failed, with the estimator's own sentence.
+    Raises: ValueError naming the argument, its value and what is accepted, or a feature of all bags that predicts the
+    labels by itself (see `leakage`; the fits of folds do not ask again); ValueError or RuntimeError naming the repeat,
+    fold and setting where a fit failed, with the estimator's own sentence.
     """
     choice("protocol", protocol, PROTOCOLS)
     repeats = integer("repeats", repeats, at_least=1)
@@ -63,10 +67,11 @@ def evaluate(
     settings = _settings(estimator, grid)
     bags = list(bags) if isinstance(bags, tuple) else bags
     unmasked("bags", bags)
-    if isinstance(bags, Mapping) or not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
+    if isinstance(bags, Mapping | str | bytes) or not hasattr(bags, "__getitem__") or not hasattr(bags, "__len__"):
         kind = type(bags).__name__
         raise ValueError(
-            f"bags is a {kind}, which is not sliced into folds; accepted: Bags, an array or a list, in memory"
+            f"bags is a {kind}, which is not sliced into folds; accepted: Bags, an array or a list, in memory "
+            "(Bags.from_parquet(path))"
         )
     y, classes, counts = two_classes(labels, bags, positive)
     together = groups_of(groups, len(y))
@@ -79,18 +84,20 @@ def evaluate(
         raise ValueError(
             f"folds={folds} is more than the {counts.min()} bags of class {rare!s}; accepted: 2 to {counts.min()} folds"
         )
+    held = in_memory(bags)
+    if held is not None:
+        refuse_in(held, y == classes[1])
+    coded = for_sklearn(y, classes)
     nested = len(settings) > 1 and protocol == "nested"
     tasks = []
     for r in range(repeats):
-        for k, (train, test) in enumerate(split(y, together, folds, seed + r)):
+        for k, (train, test) in enumerate(split(coded[0], together, folds, seed + r)):
             where = f"repeat {r}, fold {k}"
             if not len(test):
                 raise ValueError(f"folds={folds}: the groups leave {where} without a bag; accepted: fewer folds")
-            inner = _inner(y, together, train, inner_folds, seed + r, where, nested)
+            inner = _inner(coded[0], together, train, inner_folds, seed + r, where, nested)
             tasks.append((train, test, inner, where))
-    done: Any = Parallel(n_jobs=n_jobs)(
-        delayed(run_fold)(estimator, settings, bags, y, classes, *task) for task in tasks
-    )
+    done: Any = Parallel(n_jobs=n_jobs)(delayed(run_fold)(estimator, settings, bags, *coded, *task) for task in tasks)
     met = np.array([[np.sum(y[test] == name) for name in classes] for _, test, *_ in tasks]).reshape(repeats, folds, 2)
     known = {
         "classes": classes,
@@ -98,7 +105,7 @@ def evaluate(
         "protocol": protocol,
         "positive": positive,
         "class_groups": None if together is None else tuple(len(np.unique(together[y == name])) for name in classes),
-        "length_effect": length_effect(bags, y, classes),
+        "length_effect": length_effect(held, y, classes),
     }
     return _assemble(done, met, settings if grid is not None else [], protocol, known)
 

@@ -11,6 +11,7 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils import _safe_indexing  # named with an underscore, documented as public
 
+from solvable.bags.leakage import decided
 from solvable.bags.resampling import area_under_curve, best_threshold_accuracy
 
 Splits = list[tuple[np.ndarray, np.ndarray]]
@@ -109,9 +110,10 @@ def with_setting(estimator: Any, setting: dict[str, Any]) -> Any:
 
 @contextmanager
 def _named(where: str, setting: dict[str, Any]) -> Iterator[None]:
-    """Say of an error where it happened."""
+    """Say of an error where it happened. The fits of folds do not ask whether a feature gives the labels away."""
     try:
-        yield
+        with decided():
+            yield
     except Exception as error:
         which = f" with {setting}" if setting else ""
         if isinstance(error, ValueError):

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import mannwhitneyu
 
 from solvable.bags.arrays import column
+from solvable.bags.container import Bags
 
 CLEAR, LEAST = 1e-3, 0.1  # of the length: the p value, and how far its AUC is from one half
 
@@ -37,12 +38,25 @@ def two_classes(labels: Any, bags: Any, positive: Any) -> tuple[np.ndarray, np.n
         some = ", ".join(str(label) for label in classes[:5]) + (", ..." if len(classes) > 5 else "")
         raise ValueError(f"labels takes {len(classes)} different values ({some}); accepted: two")
     if positive is not None:
-        named = [name == positive for name in classes.tolist()]
+        named = [np.ndim(positive) == 0 and name == positive for name in classes.tolist()]
         if not any(named):
             raise ValueError(f"positive={positive!r} is no label; accepted: {classes.tolist()}")
         order = np.argsort(named)
         classes, counts = classes[order], counts[order]
     return y, classes, counts
+
+
+def for_sklearn(labels: np.ndarray, classes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels (n,) and their classes as scikit-learn takes them: 0 and 1 in sorted order where it takes them for others.
+
+    It refuses fractions, bytes and objects other than texts.
+    """
+    kind = labels.dtype.kind
+    whole = kind == "f" and bool((classes % 1.0 == 0.0).all())
+    if kind in "biuU" or whole or (kind == "O" and all(isinstance(name, str) for name in classes)):
+        return labels, classes
+    upper = np.sort(classes)[1]
+    return (labels == upper).astype(int), (classes == upper).astype(int)
 
 
 def groups_of(groups: Any, count: int) -> np.ndarray | None:
@@ -81,15 +95,13 @@ class LengthEffect:
         )
 
 
-def length_effect(bags: Any, labels: np.ndarray, classes: np.ndarray) -> LengthEffect | None:
+def length_effect(bags: Bags | None, labels: np.ndarray, classes: np.ndarray) -> LengthEffect | None:
     """Whether the number of tokens a bag tells the classes apart: p < .001, and an AUC of .6 or more.
 
-    None where it does not, where all bags are equally long, and for bags without lengths (a data frame, an array).
+    None where it does not, where all bags are equally long, and where there are no bags.
     """
-    lengths = getattr(bags, "lengths", None)
-    if lengths is None and isinstance(bags, list | np.ndarray) and all(np.ndim(bag) == 2 for bag in bags):
-        lengths = np.array([len(bag) for bag in bags])
-    if lengths is None or len(np.unique(lengths)) < 2:
+    lengths = np.zeros(0) if bags is None else bags.lengths
+    if len(np.unique(lengths)) < 2:
         return None
     parts = [lengths[labels == name] for name in classes]
     found = mannwhitneyu(parts[1], parts[0], method="asymptotic")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 import numpy as np
 from scipy.special import gammaln
@@ -11,9 +13,20 @@ from scipy.stats import rankdata
 from solvable.bags.container import Bags
 
 CHANCE = 1e-3  # the probability, over all features that are tested, of refusing one that says nothing
-DISORDER = 0.01  # the share of bags, or a twentieth of the rarer class in runs, that may be out of order
+DISORDER = 0.01  # the share of the rarer class, or a twentieth of it in runs, that may be out of order
 MONOTONE = 0.999  # the rank correlation with a continuous target that counts as the target itself
 FEWEST = 10  # bags of which a rank correlation says something
+DECIDED = ContextVar("decided", default=False)  # whether all bags were looked at, of which a fit sees a part
+
+
+@contextmanager
+def decided() -> Iterator[None]:
+    """Fits on parts of bags that were looked at as a whole: their own orders mislead where few exceptions are left."""
+    token = DECIDED.set(True)
+    try:
+        yield
+    finally:
+        DECIDED.reset(token)
 
 
 def constant_within(bags: Bags) -> np.ndarray | None:
@@ -30,15 +43,25 @@ def constant_within(bags: Bags) -> np.ndarray | None:
     return same
 
 
+def refuse_in(bags: Bags, positive: np.ndarray) -> None:
+    """`refuse_leakage` of the features of bags in memory, of which those marked in `positive` (n,) are of one class."""
+    within = constant_within(bags)
+    if within is not None and not within.all():
+        columns = np.flatnonzero(within)
+        first = bags.values[bags.offsets[:-1]][:, columns]
+        refuse_leakage(first, columns.tolist(), bags.feature_names, np.where(positive, 1.0, -1.0), classes=True)
+
+
 def refuse_leakage(
     columns: np.ndarray, numbers: Sequence[int], names: Sequence[str] | None, targets: np.ndarray, classes: bool
 ) -> None:
     """Refuse a column (n,) of `columns` (n, k), one value a bag, that predicts the targets (n,) by itself.
 
     Two classes: bags sorted by the value fall into runs of one class; the column is refused where they are few (2, and
-    one more for every 20 bags of the rarer class), where at most 1 % of the bags share their value with more bags of
-    the other class, and where so few runs have a probability below .001/k in a random order (Wald and Wolfowitz). A
-    continuous target: where the rank correlation is above .999.
+    one more for every 20 bags of the rarer class), where the bags that share their value with more bags of the other
+    class are at most 1 % of the rarer class, and where so few runs, and two more for each of these bags, have a
+    probability below .001/k in a random order (Wald and Wolfowitz): no order of equal values has more. A continuous
+    target: where the rank correlation is above .999.
 
     Raises: ValueError naming the feature.
     """
@@ -54,11 +77,11 @@ def refuse_leakage(
 def _gives_away(column: np.ndarray, positive: np.ndarray, tested: int) -> bool:
     _, inverse = np.unique(column, return_inverse=True)
     count, up = np.bincount(inverse), np.bincount(inverse, positive)
-    wrong, runs = np.minimum(up, count - up).sum(), 1 + int(np.sum(np.diff(2 * up > count)))
+    wrong, runs = int(np.minimum(up, count - up).sum()), 1 + int(np.sum(np.diff(2 * up > count)))
     many = int(positive.sum())
     rarer = min(many, len(positive) - many)
-    few = 2 <= runs <= 2 + rarer // 20 and wrong <= DISORDER * len(positive)
-    return bool(few and _runs_at_most(runs, many, len(positive) - many) < CHANCE / tested)
+    few = 2 <= runs <= 2 + rarer // 20 and wrong <= DISORDER * rarer
+    return bool(few and _runs_at_most(runs + 2 * wrong, many, len(positive) - many) < CHANCE / tested)
 
 
 def _runs_at_most(runs: int, ups: int, downs: int) -> float:

@@ -55,7 +55,7 @@ class ParquetBags:
     the rest of their last bag).
 
     Yields: `Bags`, with `ids`, and `labels`, `token_labels` and `coordinates` where the columns exist.
-    Warns: of features that are constant within every bag, or grow from row to row: ids, counters and labels.
+    Warns: of features that are constant within every bag, or look like row numbers: ids, counters and labels.
     Raises: FileNotFoundError; ValueError naming the file, the column or the bag and what is accepted.
     """
 
@@ -116,7 +116,7 @@ class ParquetBags:
         """All bags at once; the tokens of a bag may lie anywhere, bags are in the order of their first ones."""
         with _readable(self.path):
             table = self.dataset.to_table(columns=self.taken.names)
-        ids = columns.values(table, self.taken.id)
+        ids = columns.values(table, self.taken.id, 0)
         if len(ids) == 0:
             raise ValueError(f"path={str(self.path)!r} holds no token; accepted: at least one row")
         _, first, inverse = np.unique(ids, return_index=True, return_inverse=True)
@@ -137,11 +137,12 @@ class ParquetBags:
         """The batches, in the order of the file."""
         pending: Bags | None = None
         seen: set[Any] = set()
-        watch = Watch()
+        watch, start = Watch(), 0
         for record in self._records():
             if record.num_rows == 0:
                 continue
-            bags = self.bags(record, slice(None), _runs(columns.values(record, self.taken.id)))
+            bags = self.bags(record, slice(None), _runs(columns.values(record, self.taken.id, start)), start)
+            start += record.num_rows
             if pending is not None:
                 bags = self._joined(pending, bags)
             # The last bag may go on in the next batch.
@@ -155,28 +156,30 @@ class ParquetBags:
         with _readable(self.path):
             yield from self.dataset.to_batches(columns=self.taken.names, batch_size=self.batch_tokens)
 
-    def bags(self, table: Any, order: Any, rank: np.ndarray) -> Bags:
-        """The bags of a table's rows in a given order, in which row i belongs to bag rank[i]."""
+    def bags(self, table: Any, order: Any, rank: np.ndarray, start: int = 0) -> Bags:
+        """The bags of a table's rows in a given order, in which row i belongs to bag rank[i]; the first is `start`."""
         part, path = self.taken, str(self.path)
-        blocks = [columns.matrix(table, name, path, size) for name, size in self.widths.items()]
+        named = columns.values(table, part.id, start)
+        blocks = [columns.matrix(table, name, path, size, start, named) for name, size in self.widths.items()]
         values = (np.concatenate(blocks, axis=1) if len(blocks) > 1 else blocks[0])[order]
         starts = np.flatnonzero(np.diff(rank, prepend=-1))
         offsets = np.append(starts, len(rank))
-        ids = columns.values(table, part.id)[order]
-        labels = None if part.label is None else columns.values(table, part.label)[order]
+        ids = named[order]
+        labels = None if part.label is None else columns.values(table, part.label, start, named)[order]
+        marks = None if part.token_label is None else columns.values(table, part.token_label, start, named, holes=True)
         if labels is not None:
             differs = labels != np.repeat(labels[starts], np.diff(offsets))
             if differs.any():
                 bag = ids[np.argmax(differs)]
                 raise ValueError(f"label of bag {str(bag)!r} differs from row to row; accepted: one label a bag")
             labels = labels[starts]
-        places = [columns.matrix(table, name, path, None, holes=True) for name in part.coordinates]
+        places = [columns.matrix(table, name, path, None, start, named, holes=True) for name in part.coordinates]
         return Bags(
             values,
             offsets,
             ids=ids[starts],
             labels=labels,
-            token_labels=None if part.token_label is None else columns.values(table, part.token_label)[order],
+            token_labels=None if marks is None else marks[order],
             coordinates=np.concatenate(places, axis=1)[order] if places else None,
             feature_names=self.feature_names,
             coordinate_names=part.coordinates if places else None,

@@ -131,7 +131,7 @@ def _rebuilt(text: Any, arrays: Mapping[str, np.ndarray]) -> Any:
     _keys("parameters", text["parameters"], defaults)
     parameters = {name: _restored(value) for name, value in text["parameters"].items()}
     estimator = kind(**parameters)
-    estimator._recipe()
+    recipe = estimator._recipe()
     for name, value in defaults.items():
         if isinstance(value, bool):
             truth(name, parameters[name])
@@ -168,7 +168,17 @@ def _rebuilt(text: Any, arrays: Mapping[str, np.ndarray]) -> Any:
         anchors = _array("anchors", arrays, (count, width))
         if np.abs(anchors).max() > clip:
             raise ValueError(f"anchors holds numbers above clip={clip:g}")
+    fits = {
+        "pooling": (tuple(parts), recipe.pooling),
+        "queries": (queries, recipe.queries if queries else 0),
+        "inverse_temperature": (pooling.inverse_temperature, recipe.inverse_temperature),
+        "clip": (clip, recipe.clip),
+        "head": ("linear" if anchors is None else "rbf", recipe.head),
+    }
     head = Head(anchors, _array("weights", arrays, (count,)), bias, slope, shift, pooling.widths)
+    for name, (held, said) in fits.items():
+        if held != said:
+            raise ValueError(f"{name} is {held!r} in what was fitted and {said!r} in the parameters")
     classes = _classes(arrays["classes"], parameters["class_weight"]) if classifies else None
     mean, deviation = _listed("target", text["target"], float)
     mean, deviation = float(number("target", mean)), float(number("target", deviation, above=0.0))

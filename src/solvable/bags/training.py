@@ -205,9 +205,9 @@ def _first_pass(source: Any, regression: bool) -> tuple[dict[Any, Group], list[n
 
 
 def _refuse_leakage(source: Any, constant_within: list[np.ndarray], coded: Coded) -> None:
-    """Read the features that are constant within every bag, unless all are; see `leakage.refuse_leakage`."""
+    """Read the features that are constant within every bag, unless all are, or the whole was looked at before."""
     columns = np.flatnonzero(np.all(constant_within, axis=0)) if constant_within else np.empty(0, int)
-    if 0 < len(columns) < len(coded.groups[0].token_mean):
+    if 0 < len(columns) < len(coded.groups[0].token_mean) and not leakage.DECIDED.get():
         counted = coded.weights > 0.0
         first = source.each(lambda b: b.bags.values[b.bags.offsets[:-1]][:, columns], coded.targets, coded.weights)
         values = np.concatenate(list(first))[counted]

@@ -11,6 +11,7 @@ import numpy as np
 from rich.console import Console
 from rich.text import Text
 
+from solvable.bags.columns import values
 from solvable.bags.container import Bags
 from solvable.bags.reading import ParquetBags
 from solvable.cli.call import Answer
@@ -23,7 +24,7 @@ def examine(
     file: str,
     out: str | None,
     curves: bool,
-    bag: str,
+    bag: str | None,
     label: str | None,
     ignore: Sequence[str],
     positive: str | None,
@@ -34,9 +35,9 @@ def examine(
         raise ValueError(f"--out {out} is no figure; accepted: a name that ends in {', '.join(FIGURES)}")
     if out is not None and (other := not_a_file(Path(out))):
         raise ValueError(f"--out {out} is {other}; accepted: the name of a file, or one that is free")
-    if _is_npz(file) and (label is not None or ignore):
-        raise ValueError(f"{file} has no columns for --label and --ignore; accepted: them with Parquet")
-    source = None if _is_npz(file) else _source(file, bag, label, ignore, groups)
+    if _is_npz(file) and (bag is not None or label is not None or ignore):
+        raise ValueError(f"{file} has no columns for --bag, --label and --ignore; accepted: them with Parquet")
+    source = None if _is_npz(file) else _source(file, bag or "bag", label, ignore, groups)
     bags = Bags.from_npz(file) if source is None else source.read()
     if bags.labels is None:
         missing = "an array labels" if _is_npz(file) else "a column label"
@@ -46,7 +47,7 @@ def examine(
     from solvable.bags.diagnosis import diagnose
 
     with Console(stderr=True).status("diagnosing"):  # shown on a terminal only
-        together = None if groups is None else _groups(file, bags, groups)
+        together = None if groups is None else _groups(file, source, bags, groups)
         found = diagnose(bags, positive=_class(bags.labels, positive), groups=together, curves=curves)
     taken = {"features": bags.feature_names, "coordinates": bags.coordinate_names}
     taken |= {"unused": None if source is None else source.unused}
@@ -61,29 +62,42 @@ def examine(
 
 
 def _source(file: str, bag: str, label: str | None, ignore: Sequence[str], groups: str | None) -> ParquetBags:
-    """The reader, for which a column of groups is no feature but what its rows are of."""
+    """The reader, for which a column of groups is no feature."""
     source = ParquetBags(file, id=bag, label=label, ignore=ignore)
     if groups is None:
         return source
-    if groups not in source.dataset.schema.names:
-        there = ", ".join(source.dataset.schema.names)
-        raise ValueError(f"--groups {groups} is no column of {file}; accepted: {there}")
-    others = {*ignore, source.taken.token_label} - {None, groups}
-    return ParquetBags(file, id=bag, label=label, token_label=groups, ignore=sorted(others))
+    taken, there = source.taken, source.dataset.schema.names
+    for part, name in (("names", taken.id), ("labels", taken.label)):
+        if groups == name:
+            raise ValueError(f"--groups {groups} {part} the bags of {file}; accepted: a column of what bags share")
+    if groups not in there:
+        raise ValueError(f"--groups {groups} is no column of {file}; accepted: {', '.join(there)}")
+    kind = source.dataset.schema.field(groups).type
+    if kind.num_fields:
+        raise ValueError(f"--groups {groups} of {file} holds {kind}; accepted: numbers, words, flags or dates")
+    return ParquetBags(file, id=bag, label=label, ignore=[*{*ignore, groups}])
 
 
-def _groups(file: str, bags: Bags, name: str) -> np.ndarray:
+def _groups(file: str, source: ParquetBags | None, bags: Bags, name: str) -> np.ndarray:
     """The group of each bag."""
-    if _is_npz(file):
+    if source is None:
         with np.load(file, allow_pickle=False) as arrays:
             if name not in arrays.files:
                 raise ValueError(f"--groups {name} is no array of {file}; accepted: {', '.join(arrays.files)}")
-            return arrays[name]
-    each = np.asarray(bags.token_labels)
-    first = each[bags.offsets[:-1]]
-    if np.any(each != np.repeat(first, bags.lengths)):
-        raise ValueError(f"--groups {name} differs within a bag of {file}; accepted: one group a bag")
-    return first
+            try:
+                return arrays[name]
+            except ValueError:
+                raise ValueError(
+                    f"--groups {name} of {file} holds Python objects, which are never unpickled; accepted: numbers, "
+                    "words or dates"
+                ) from None
+    table = source.dataset.to_table(columns=[source.taken.id, name])
+    ids = values(table, source.taken.id, 0)
+    held: dict[Any, Any] = {}
+    for bag, group in zip(ids.tolist(), values(table, name, 0, ids).tolist(), strict=True):
+        if held.setdefault(bag, group) != group:
+            raise ValueError(f"--groups {name} differs within bag {str(bag)!r} of {file}; accepted: one group a bag")
+    return np.array([held[bag] for bag in np.asarray(bags.ids).tolist()])
 
 
 def _class(labels: np.ndarray, name: str | None) -> Any:

@@ -131,7 +131,9 @@ def diagnose(
         str | None, typer.Option(metavar="FIGURE", help="Where the figure goes: .png, .pdf or .svg.")
     ] = None,
     curves: Annotated[bool, typer.Option("--curves/--no-curves", help="Learning curves, predicted and real.")] = True,
-    bag: Annotated[str, typer.Option(metavar="COLUMN", help="Parquet: the column that names a row's bag.")] = "bag",
+    bag: Annotated[
+        str | None, typer.Option(metavar="COLUMN", help="Parquet: the column that names a row's bag; bag by default.")
+    ] = None,
     label: Annotated[
         str | None, typer.Option(metavar="COLUMN", help="Parquet: the column of the bag's label; label by default.")
     ] = None,

@@ -11,6 +11,7 @@ from solvable.bags.comparison import Comparison, compare
 from solvable.bags.diagnosis.preparation import Given
 from solvable.bags.estimators import AttentionClassifier, PooledClassifier
 from solvable.bags.folds import run_fold, split
+from solvable.bags.labels import for_sklearn
 
 SIZES, SMALLEST = 4, 0.2
 LEAST_OF_A_CLASS = 4
@@ -67,7 +68,8 @@ def measure(given: Given, positive: Any, seed: int) -> tuple[Curves, Comparison]
         groups=given.groups,
         random_state=seed,
     )
-    folds = split(given.labels, given.groups, number, seed)
+    labels, classes = for_sklearn(given.labels, given.classes)
+    folds = split(labels, given.groups, number, seed)
     sizes = np.array([len(test) for _, test in folds])
     rng = np.random.default_rng(seed)
     ranks = [rng.permutation(count if given.groups is None else int(given.groups.max()) + 1) for _ in folds]
@@ -76,7 +78,7 @@ def measure(given: Given, positive: Any, seed: int) -> tuple[Curves, Comparison]
         parts = [_part(given, train, rank, share) for (train, _), rank in zip(folds, ranks, strict=True)]
         accuracies = [
             [
-                run_fold(model, [{}], given.bags, given.labels, given.classes, part, test, None, "a part").accuracy[0]
+                run_fold(model, [{}], given.bags, labels, classes, part, test, None, "a part").accuracy[0]
                 for part, (_, test) in zip(parts, folds, strict=True)
             ]
             for model in models.values()

@@ -9,7 +9,7 @@ import numpy as np
 
 from solvable.bags.container import Bags, as_bags
 from solvable.bags.labels import groups_of, two_classes
-from solvable.bags.leakage import constant_within, refuse_leakage
+from solvable.bags.leakage import refuse_in
 from solvable.bags.passes import token_means
 
 LEAST = 10  # bags, and groups, of each class: halves of five, of which a covariance between bags can be formed
@@ -84,11 +84,7 @@ def checked(bags: Any, labels: Any, positive: Any, groups: Any) -> Given:
             )
     if bags.lengths.max() < 2:
         raise ValueError("every bag has one token; accepted: bags of two or more tokens, where a signal can be sparse")
-    within = constant_within(bags)
-    if within is not None and not within.all():
-        columns = np.flatnonzero(within)
-        first, signs = bags.values[bags.offsets[:-1]][:, columns], np.where(labels == classes[1], 1.0, -1.0)
-        refuse_leakage(first, columns.tolist(), bags.feature_names, signs, classes=True)
+    refuse_in(bags, labels == classes[1])
     return Given(bags, labels, classes, counts, together)
 
 
