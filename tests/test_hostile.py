@@ -117,7 +117,7 @@ CASES: dict[str, Callable[[], Call]] = {
         ids=np.array([3, 4]),
         labels=np.array([0, 1]),
         token_labels=np.arange(12) % 2,
-        taken={"ids": WORDS_OR_DATES, "labels": ("text",), "token_labels": ("text", "NaN")},
+        taken={"ids": WORDS_OR_DATES, "labels": ("text",), "token_labels": ("text", "NaN", "objects")},
     ),
     "AttentionClassifier.fit": case(
         AttentionClassifier(head="linear").fit,
@@ -313,7 +313,9 @@ CASES: dict[str, Callable[[], Call]] = {
         ts.margin_ratio, problem="@problem", solution="@margin", weights=np.eye(2), taken={"weights": ONE_AXIS}
     ),
     "support_tokens": case(ts.support_tokens, problem="@problem", solution="@margin"),
-    "regularization_path": case(ts.regularization_path, problem="@random", radii=np.array([0.5, 3.0]), p=2.0),
+    "regularization_path": case(
+        ts.regularization_path, problem="@random", radii=np.array([0.5, 3.0]), p=2, taken={"p": ("half",)}
+    ),
     "SelectionProblem.scores": case(lambda **given: shared()["problem"].scores(**given), decoder=np.ones(2)),
     "SelectionProblem.optimal_tokens": case(
         lambda **given: shared()["problem"].optimal_tokens(**given), decoder=np.ones(2)

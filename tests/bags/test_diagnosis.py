@@ -215,6 +215,7 @@ def test_strong_signals_and_too_strong_ones():
     assert "more than 35 deviations" in beyond.strength.reason
 
 
+@pytest.mark.slow
 def test_bags_of_different_lengths():
     tokens, labels = draw(dim=10, strength=4.0, bags=300, length=11)
     lengths = np.random.default_rng(0).integers(9, 12, 300)

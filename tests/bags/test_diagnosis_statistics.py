@@ -127,6 +127,7 @@ def test_the_cosine_is_that_of_the_signal():
     assert strengths.mean() == pytest.approx(3.5, abs=4 * strengths.std() / np.sqrt(30))
 
 
+@pytest.mark.slow
 def test_checks_of_scatter_are_standard_scores():
     scores = []
     for seed in range(60):

@@ -95,6 +95,7 @@ def test_a_prediction_for_other_data_disagrees(loss, model):
     assert any(c.agrees is False for c in found.values())
 
 
+@pytest.mark.slow
 def test_few_query_samples_need_the_realised_query():
     """At 0.25 query bags per dimension the error is steep and convex in the alignment.
 

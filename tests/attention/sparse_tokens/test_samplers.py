@@ -59,6 +59,7 @@ def test_samplers_have_the_law_of_real_tokens(model, loss):
         np.testing.assert_allclose(sampled[name], real[name], atol=1e-12, err_msg=name)
 
 
+@pytest.mark.slow
 def test_the_samplers_are_exact_for_a_handful_of_bags():
     """Five query bags in seven dimensions, where no term of the two steps is small; one-class draws drop out."""
     algorithm = st.TwoStepAttention("square", query_rate=2.0, head_rate=10.0)

@@ -127,6 +127,7 @@ def test_the_error_of_1000_bags_is_that_of_runs():
     assert not compare(runs.test_error, float(said.test_error)).agrees
 
 
+@pytest.mark.slow
 def test_a_factor_of_the_loss_is_one_of_the_ridge():
     small = st.predict(EVEN, st.PooledLinear(Softplus(1e-3), 1e-2), ratio=2.0, quadrature=FEW)
     usual = st.predict(EVEN, st.PooledLinear("logistic", 10.0), ratio=2.0, quadrature=FEW)

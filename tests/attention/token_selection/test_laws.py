@@ -69,6 +69,7 @@ def test_linear_growth_converges_faster(p):
     assert np.median(outcome.gap_slope / predicted.gap_slope) == pytest.approx(1.0, abs=0.01)
 
 
+@pytest.mark.slow
 def test_fixed_steps_lose_what_the_theory_says():
     """F1 and F2 at p = 2."""
     algorithm, outcome = run(2.0, 100_000, 20.0, "fixed")
