@@ -56,6 +56,7 @@ def test_a_signal_in_all_tokens_is_not_sparse():
     assert found.strength.low < 3.0 < found.strength.high
 
 
+@pytest.mark.slow
 def test_the_model_is_not_rejected_where_it_holds():
     rejected = [quick(*draw(dim=20, seed=seed)).misfit.rejected for seed in range(20)]
     assert sum(rejected) <= 3  # P(more) = 1.6 % at a level of 5 %

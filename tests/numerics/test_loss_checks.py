@@ -202,6 +202,7 @@ def test_the_value_alone_is_enough():
         assert float(jax.grad(prox)(1.5)) == pytest.approx(float(slope), rel=1e-8)
 
 
+@pytest.mark.slow
 def test_theory_and_runs_of_a_value_alone():
     """The numbers of the logistic loss; NumPy's constants, of double precision, in the single precision of a fit."""
     task, rule = st.SparseTokens(), st.Quadrature(2**8, 1)

@@ -346,6 +346,7 @@ def test_an_error_too_rare_for_the_rule_is_refused(strength):
         st.predict(task, algorithm, ratio=20.0, quadrature=SHARED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", HINGE_FIRST)
 def test_gradients_are_of_double_precision_also_where_they_are_asked_for_outside(loss):
     """They are handed back in float32, as the rounding of those in x64."""

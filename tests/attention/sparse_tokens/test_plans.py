@@ -19,6 +19,7 @@ def ridgeless_error(ratio):
     return ndtr(-0.5 * square * np.sqrt((1.0 - 1.0 / ratio) / (square + 4.0 / ratio)))
 
 
+@pytest.mark.slow
 def test_the_samples_needed_without_ridge_are_those_of_the_closed_form():
     options = {"solve": "ratio", "target": {"test_error": 0.25}}
     found = lab.plan("sparse-tokens/error", **options, set=RIDGELESS | {"model": ["pooled", "flat"]})

@@ -39,7 +39,12 @@ def runs(algorithm, seed, task=TASK, **options):
 
 @pytest.mark.parametrize(
     ("model", "loss"),
-    [("two steps", "logistic"), ("fixed query", "square"), ("pooled", "square"), ("flat", "square")],
+    [
+        pytest.param("two steps", "logistic", marks=pytest.mark.slow),
+        ("fixed query", "square"),
+        ("pooled", "square"),
+        pytest.param("flat", "square", marks=pytest.mark.slow),
+    ],
 )
 def test_samplers_have_the_law_of_real_tokens(model, loss):
     """Two-sample Kolmogorov-Smirnov on every observable that varies: cosine and sharpness of the query too.
