@@ -92,11 +92,9 @@ class LinearMap(Checked):
         rank = min(outputs, dim)
         values = strength * spread ** -np.linspace(0.0, 1.0, rank)
         roots = condition ** (-0.5 * np.linspace(0.0, 1.0, dim))
-        with np.errstate(over="ignore", invalid="ignore"):
-            whitened = (left[:, :rank] * values) @ right[:, :rank].T
         covariance = (basis * roots**2) @ basis.T
         with np.errstate(over="ignore", invalid="ignore"):  # a matrix that is not finite is refused
-            matrix = whitened @ (basis / roots) @ basis.T
+            matrix = (left[:, :rank] * values) @ right[:, :rank].T @ (basis / roots) @ basis.T
         return cls(matrix, 0.5 * (covariance + covariance.T), noise)
 
     @property
