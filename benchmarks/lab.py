@@ -65,7 +65,7 @@ def engines(cells: int, seconds: float) -> None:
     """
     from joblib import Parallel, delayed
 
-    from solvable.lab import runner
+    from solvable.lab.running import runner
 
     def looped(count: int) -> None:
         for setting in range(count):
@@ -111,8 +111,10 @@ def resume(chunks: int) -> None:
     import pandas as pd
 
     from solvable import lab
-    from solvable.lab import chunk, grid, runner
-    from solvable.lab.store import Store
+    from solvable.lab.declare import grid
+    from solvable.lab.running import runner
+    from solvable.lab.store import chunk
+    from solvable.lab.store.store import Store
 
     blocks = 7
     cells = grid.cells(Busy, {"setting": list(range(chunks // (blocks + 1)))})

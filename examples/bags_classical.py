@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, compare, evaluate
 from solvable.bags.scores import Evaluation
-from solvable.lab.style import FAINT, HUES
+from solvable.lab.figures.theme import FAINT, HUES
 
 MUST_HOLD = ("MUSK1", "ELEPHANT", "TIGER", "NEWSGROUPS1")
 SEEN = (*MUST_HOLD, "FOX", "NEWSGROUPS2", "PROTEIN", "MUTAGENESIS2")

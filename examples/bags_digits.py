@@ -13,7 +13,7 @@ from scipy import stats
 
 from solvable.bags import AttentionClassifier, PooledClassifier
 from solvable.bags.resampling import holm
-from solvable.lab.style import FAINT, HUES, MARKERS
+from solvable.lab.figures.theme import FAINT, HUES, MARKERS
 
 LENGTHS, COUNTS, TEST, SEEDS, TARGET = (5, 10, 20, 50), (200, 1000), 1000, 10, 9
 DEFAULT, ONE_UNIT, MEAN = "default", "standardize=False", "mean"

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from solvable.bags import AttentionClassifier, PooledClassifier, evaluate
-from solvable.lab.style import FAINT, HUES
+from solvable.lab.figures.theme import FAINT, HUES
 
 CROP, WINDOW, STRIDE, CROPS, SEEDS = 360, 24, 6, 400, 10
 AMPLITUDES = (0.1, 0.2, 0.5, 1.0)

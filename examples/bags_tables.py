@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from solvable.bags import Bags
-from solvable.lab.style import STYLE
+from solvable.lab.figures.theme import STYLE
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from solvable.lab.agreement import compare
+from solvable.lab.comparing.agreement import compare
 from solvable.lab.declare import Example, Outcome, System
-from solvable.lab.registry import experiments
+from solvable.lab.declare.registry import experiments
 from solvable.numerics.results import Result, SolveError
 
 MODULES = sorted({experiment.system for experiment in experiments().values()})

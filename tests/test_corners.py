@@ -10,8 +10,8 @@ import jax
 import numpy as np
 import pytest
 
-from solvable.lab.agreement import compare
-from solvable.lab.registry import experiments
+from solvable.lab.comparing.agreement import compare
+from solvable.lab.declare.registry import experiments
 from tests.corner import Corner
 
 FOLDER = Path(__file__).parent / "corners"

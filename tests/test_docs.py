@@ -11,7 +11,7 @@ import pytest
 
 from solvable import lab
 from solvable.attention import sparse_tokens as st
-from solvable.lab import registry
+from solvable.lab.declare import registry
 from tests.lab import sample
 
 DOCS = Path(__file__).parents[1] / "docs"

@@ -38,7 +38,7 @@ def imports(name: str, text: str) -> Iterator[str]:
             targets = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name} has a relative import in line {node.lineno}"
-            # `from solvable.lab import store` imports the module solvable.lab.store
+            # `from solvable.lab import store` imports the module solvable.lab.store.store
             joined = [f"{node.module}.{alias.name}" for alias in node.names]
             targets = [target if target in FILES else str(node.module) for target in joined]
         else:
@@ -80,18 +80,18 @@ def allowed(name: str, target: str) -> bool:
         ("optim.sign", "numerics.losses", True),
         ("optim.sign", "lab", False),
         ("lab.declare.system", "lab.declare.outcome", True),
-        ("lab.declare.experiment", "lab.store", False),
-        ("lab.runner", "attention.sparse_tokens", False),
+        ("lab.declare.experiment", "lab.store.store", False),
+        ("lab.running.runner", "attention.sparse_tokens", False),
         ("attention.sparse_tokens.theory", "attention.sparse_tokens.task", True),
         ("attention.sparse_tokens.theory", "attention.token_selection", False),
         ("attention.sparse_tokens.theory", "attention.sparse_tokens_extra", False),
         ("attention.sparse_tokens.theory", "networks.diagonal", False),
         ("attention.sparse_tokens.experiments", "lab.declare", True),
-        ("attention.sparse_tokens.experiments", "lab.runner", False),
+        ("attention.sparse_tokens.experiments", "lab.running.runner", False),
         ("attention.sparse_tokens.experiments", "cli.main", False),
         ("bags.estimators", "attention.sparse_tokens", True),
         ("bags.estimators", "cli.main", False),
-        ("cli.main", "lab.runner", True),
+        ("cli.main", "lab.running.runner", True),
     ],
 )
 def test_the_rule_itself(name: str, target: str, expected: bool) -> None:
@@ -163,7 +163,7 @@ def clean_python(code: str) -> str:
     return done.stdout.strip()
 
 
-@pytest.mark.parametrize("name", ["solvable", "solvable.lab", "solvable.lab.engines.work", "solvable.cli.main"])
+@pytest.mark.parametrize("name", ["solvable", "solvable.lab", "solvable.lab.running.engines.work", "solvable.cli.main"])
 def test_importing_the_package_imports_nothing_heavy(name: str) -> None:
     # Threads and caches are set through the environment, which JAX and the BLAS of NumPy read when they are imported.
     heavy = ("jax", "numpy", "scipy", "matplotlib", "xarray", "pyarrow", "sklearn", "equinox", "pydantic")

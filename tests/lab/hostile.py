@@ -9,9 +9,8 @@ from typing import Literal
 import pytest
 
 from solvable import lab
-from solvable.lab import registry
-from solvable.lab.declare import Observable, axis, parameter
-from solvable.lab.page import document
+from solvable.lab.declare import Observable, axis, parameter, registry
+from solvable.lab.reporting import document
 from tests.lab import toy
 
 IMAGE = "<img src=x onerror=alert(2)>"

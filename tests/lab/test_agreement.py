@@ -5,9 +5,9 @@ import pytest
 from scipy import integrate, stats
 
 from solvable import lab
-from solvable.lab.agreement import Row, Tally, compare, normal_score, rows, tally
+from solvable.lab.comparing.agreement import Row, Tally, compare, normal_score, rows, tally
 from solvable.lab.declare import Observable, Outcome, Status
-from solvable.lab.runner import execute
+from solvable.lab.running.runner import execute
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
 

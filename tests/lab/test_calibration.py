@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from solvable.lab import calibration, interactive
-from solvable.lab.agreement import Comparison, Row
+from solvable.lab.comparing import calibration
+from solvable.lab.comparing.agreement import Comparison, Row
+from solvable.lab.figures import interactive
 
 
 def row(score, claim="exact"):

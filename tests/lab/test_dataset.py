@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.lab import dataset
 from solvable.lab.declare import Overlay
-from solvable.lab.files import StoreError
+from solvable.lab.store import dataset
+from solvable.lab.store.atomic import StoreError
 from tests.lab.toy import Ceiling, SampleMean
 
 

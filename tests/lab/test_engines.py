@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.lab import dataset, runner
+from solvable.lab.running import runner
+from solvable.lab.store import dataset
 from tests.lab import sample, toy
 from tests.lab.toy import SampleMean
 

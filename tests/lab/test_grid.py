@@ -6,9 +6,8 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from solvable.lab import registry
-from solvable.lab.declare import Experiment, parameter
-from solvable.lab.grid import accepted, cells, read
+from solvable.lab.declare import Experiment, parameter, registry
+from solvable.lab.declare.grid import accepted, cells, read
 from tests.lab.toy import Approach, Ceiling, Decay, SampleMean, TheoryOnly
 
 

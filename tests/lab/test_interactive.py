@@ -10,8 +10,8 @@ from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from solvable import lab
-from solvable.lab import interactive, plots
-from solvable.lab.looks import text
+from solvable.lab.figures import default, interactive
+from solvable.lab.figures.looks import text
 from tests.lab.toy import Ceiling, Decay, SampleMean
 
 
@@ -34,7 +34,7 @@ def data(tmp_path):
 
 
 def test_the_lab_s_figure(data):
-    mean, square = interactive.panels(plots.figure(SampleMean, data))
+    mean, square = interactive.panels(default.figure(SampleMean, data))
     traces = {trace["name"]: trace for trace in mean.data}
     assert list(traces) == [
         f"{kind}: {source}" for source in ("theory", "given first", "simulation") for kind in ("plain", "shifted")
@@ -63,7 +63,7 @@ def test_the_lab_s_figure(data):
 
 
 def test_the_figure_s_legend(data):
-    keys = interactive.legend(plots.figure(SampleMean, data))
+    keys = interactive.legend(default.figure(SampleMean, data))
     assert [key.label for key in keys] == ["plain", "shifted", "theory", "given first", "simulation ± 1 se"]
     assert [key.dash for key in keys] == ["solid", "solid", "solid", "dash", None]
     assert [key.hollow for key in keys] == [False, False, False, True, False]
@@ -71,13 +71,13 @@ def test_the_figure_s_legend(data):
 
 def test_a_path_keeps_every_point_and_marks_few(tmp_path):
     made = lab.run(Decay, out=tmp_path)
-    (panel,) = interactive.panels(plots.figure(Decay, made))
+    (panel,) = interactive.panels(default.figure(Decay, made))
     assert {len(trace["x"]) for trace in panel.data if trace["mode"] == "lines"} == {101}
 
 
 def test_names_on_the_abscissa(tmp_path):
     made = lab.run(Ceiling, {"samples": 4, "kind": ["plain", "shifted"]}, replicates=2, out=tmp_path)
-    (panel,) = interactive.panels(plots.figure(Ceiling, made))
+    (panel,) = interactive.panels(default.figure(Ceiling, made))
     assert panel.layout["xaxis"]["ticktext"] == ["plain", "shifted"]
     assert [row[0] for row in panel.data[0]["customdata"]] == ["plain", "shifted"]
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from solvable.lab.engines.work import hidden_from_interrupts
+from solvable.lab.running.engines.work import hidden_from_interrupts
 from tests.lab import interrupter, sample
 
 RUN = ["run", "coins/heads", "--set", "bias=0.5", "--set", "seconds=0.01", "--replicates", "8"]
@@ -38,14 +38,14 @@ def test_before_the_command_line_is_read(installed, tmp_path, module):
         (LOKY, "worker:1"),  # a tracker or a worker starts
         (LOKY, "worker:100"),
         (LOKY, "worker:loky.process_executor"),
-        (LOKY, "worker:solvable.lab.engines.work"),
+        (LOKY, "worker:solvable.lab.running.engines.work"),
         (LOKY, "worker:jax"),
         (LOKY, "driver:exit"),
         (DASK, "driver:distributed.client"),
         (DASK, "worker:distributed"),
         (DASK, "worker:jax"),
         (SUBMITIT, "worker:submitit.local.local"),
-        (SUBMITIT, "worker:solvable.lab.store"),
+        (SUBMITIT, "worker:solvable.lab.store.store"),
     ],
     ids=lambda value: value if isinstance(value, str) else "-".join(value).strip("-") or "in-process",
 )

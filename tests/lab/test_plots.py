@@ -7,7 +7,7 @@ import pytest
 
 from solvable import lab
 from solvable.cli import running
-from solvable.lab import style
+from solvable.lab.figures import theme
 from tests.lab import hostile
 from tests.lab.toy import Ceiling, Decay, SampleMean, TheoryOnly
 
@@ -43,13 +43,13 @@ def test_artists_hold_the_data(data):
 
 
 def test_series_differ_in_colour_and_marker(data):
-    lines = style.series(SampleMean, data, [data["mean"]], "samples")
+    lines = theme.series(SampleMean, data, [data["mean"]], "samples")
     assert [line.where for line in lines] == [{"kind": "plain"}, {"kind": "shifted"}]
     assert len({line.color for line in lines}) == len({line.marker for line in lines}) == 2
 
 
 def test_own_dims_become_series(data):
-    lines = style.series(SampleMean, data, [data["moments"]], "samples")
+    lines = theme.series(SampleMean, data, [data["moments"]], "samples")
     assert [line.label for line in lines] == [
         f"{kind}, order = {order}" for kind in ("plain", "shifted") for order in (0, 1)
     ]
@@ -63,14 +63,14 @@ def test_only_series_with_data_are_in_the_legend_and_the_marker_tells_one_parame
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     stored = ["location = 0, plain", "location = 0, shifted", "location = 1, plain", "location = 2, plain"]
     assert words == [*stored, "ceiling", "simulation ± 1 se"]
-    lines = style.series(Ceiling, data, [data["mean"]], "samples")
+    lines = theme.series(Ceiling, data, [data["mean"]], "samples")
     kinds = {line.where["kind"]: line.marker for line in lines}
     assert [line.marker for line in lines] == [kinds[line.where["kind"]] for line in lines]
     assert kinds["plain"] != kinds["shifted"]
 
 
 def test_truth_and_nothing_have_names():
-    assert [style.plain_number(value) for value in (True, None, 2.0)] == ["true", "none", "2"]
+    assert [theme.plain_number(value) for value in (True, None, 2.0)] == ["true", "none", "2"]
 
 
 def test_too_many_series_are_refused_in_words(tmp_path):
@@ -143,7 +143,7 @@ def test_an_unknown_panel(data, monkeypatch):
 
 def test_saved_files_and_no_pyplot(data, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # another library's import does not count
-    paths = style.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
+    paths = theme.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert paths[1].read_bytes().startswith(b"%PDF")

@@ -10,11 +10,12 @@ import re
 import pytest
 
 from solvable import lab
-from solvable.lab import dataset, plots
-from solvable.lab.files import StoreError, WriteError
-from solvable.lab.looks import number
-from solvable.lab.page import document, figures, tables
-from solvable.lab.page.chapter import worst_first
+from solvable.lab.figures import default
+from solvable.lab.figures.looks import number
+from solvable.lab.reporting import document, figures, tables
+from solvable.lab.reporting.section import worst_first
+from solvable.lab.store import dataset
+from solvable.lab.store.atomic import StoreError, WriteError
 from tests.lab import hostile, toy
 from tests.lab.hostile import Hostile
 from tests.lab.pages import HERE, HOSTILE, Page, called
@@ -268,7 +269,7 @@ def test_many_series_become_several_figures(tmp_path, monkeypatch):
 def test_splits_keep_the_abscissa_and_take_the_fewest_figures(tmp_path):
     grid = {"samples": [4, 8], "location": list(range(7)), "kind": ["plain", "shifted"]}
     data = lab.run(Ceiling, grid, replicates=2, out=tmp_path)
-    count, made = plots.figures(Ceiling, data)
+    count, made = default.figures(Ceiling, data)
     assert count == 2
     parts = list(made)
     assert [words for words, _ in parts] == ["plain", "shifted"]
@@ -330,7 +331,7 @@ def test_the_verb(folder, tmp_path, monkeypatch, capsys, installed):
 def test_figures_come_from_the_dataset_as_it_is(folder):
     """No value of a hostile text is read as anything but a text."""
     made = dataset.to_dataset(*dataset.read_results(folder, Hostile))
-    count, parts = plots.figures(Hostile, made)
+    count, parts = default.figures(Hostile, made)
     assert count == 1
     block = figures.figure_block(next(parts)[1], figures.Graphs(), "x")
     assert hostile.IMAGE not in block

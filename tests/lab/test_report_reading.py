@@ -6,10 +6,10 @@ import os
 import pytest
 
 from solvable import lab
-from solvable.lab import dataset, shelf
-from solvable.lab.files import StoreError
-from solvable.lab.page import document, tables
-from solvable.lab.page.chapter import Chapter
+from solvable.lab.reporting import document, tables
+from solvable.lab.reporting.section import Chapter
+from solvable.lab.store import dataset
+from solvable.lab.store.atomic import StoreError
 from tests.lab import hostile, toy
 from tests.lab.pages import HERE, HOSTILE, Page, called
 from tests.lab.toy import Ceiling, SampleMean
@@ -104,7 +104,7 @@ def test_each_file_is_read_once(tmp_path, monkeypatch):
     for index in tmp_path.glob("*/_index.arrow"):
         index.unlink()
     found = []
-    read = shelf.read_data
+    read = index.read_data
     monkeypatch.setattr(shelf, "read_data", lambda path: found.append(path) or read(path))
     document.read(tmp_path)
     assert sorted(found) == sorted(tmp_path.glob("*/[!_]*.parquet"))

@@ -14,10 +14,11 @@ import pytest
 
 from solvable import lab
 from solvable.cli.running import settings
-from solvable.lab import dataset, reproduce
 from solvable.lab.declare import Experiment, axis, parameter
-from solvable.lab.grid import cells
-from solvable.lab.values import CellResult, Failure, Values
+from solvable.lab.declare.grid import cells
+from solvable.lab.reporting import reproduce
+from solvable.lab.store import dataset
+from solvable.lab.store.arrays import CellResult, Failure, Values
 from tests.lab.toy import SampleMean, TheoryOnly
 
 

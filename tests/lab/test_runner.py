@@ -12,12 +12,13 @@ import numpy as np
 import pytest
 
 from solvable import lab
-from solvable.lab import dataset, runner, values
-from solvable.lab.chunk import Chunk, blocks
 from solvable.lab.declare import Observable, Overlay, parameter
-from solvable.lab.engines import slurm
-from solvable.lab.engines.pool import Pool
-from solvable.lab.store import Store
+from solvable.lab.running import runner
+from solvable.lab.running.engines import slurm
+from solvable.lab.running.engines.pool import Pool
+from solvable.lab.store import arrays, dataset
+from solvable.lab.store.chunk import Chunk, blocks
+from solvable.lab.store.store import Store
 from tests.lab import toy
 from tests.lab.toy import SampleMean, TheoryOnly
 
@@ -146,7 +147,7 @@ def test_blocks_are_cut_at_absolute_numbers():
 def test_an_outcome_of_the_wrong_shape_is_a_failure_that_names_the_observable():
     outcome = SampleMean(samples=4).simulate(jax.random.key(0), range(3))
     with pytest.raises(ValueError, match=r"^mean has shape \(3,\); its dims should be: replicate$"):
-        values.Values.of(outcome, range(4))
+        arrays.Values.of(outcome, range(4))
 
 
 def test_a_parameter_named_like_a_dim_is_refused(tmp_path):

@@ -5,8 +5,9 @@ import os
 import pytest
 
 from solvable import lab
-from solvable.lab import dataset, runner, shelf
-from solvable.lab.shelf import INDEX, Shelf
+from solvable.lab.running import runner
+from solvable.lab.store import dataset, index
+from solvable.lab.store.index import INDEX, Shelf
 from tests.lab.toy import SampleMean
 
 
@@ -19,7 +20,7 @@ def folder(tmp_path):
 @pytest.fixture
 def reads(monkeypatch):
     """The names of the data files that are read."""
-    names, read = [], shelf.read_data
+    names, read = [], index.read_data
 
     def counting(path):
         names.append(path.stem)

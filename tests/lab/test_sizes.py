@@ -10,11 +10,11 @@ from solvable import lab
 from solvable.attention.sparse_tokens import experiments as sparse
 from solvable.cli.call import strict_json
 from solvable.cli.tables import row_document
-from solvable.lab.agreement import compare, rows
-from solvable.lab.registry import experiments
-from solvable.lab.runner import execute
-from solvable.lab.size_plots import figure
-from solvable.lab.sizes import compare_sizes, extrapolate
+from solvable.lab.comparing.agreement import compare, rows
+from solvable.lab.comparing.finite_size import compare_sizes, extrapolate
+from solvable.lab.declare.registry import experiments
+from solvable.lab.figures.finite_size import figure
+from solvable.lab.running.runner import execute
 from tests.lab.toy import Approach, SampleMean
 
 SIZES = (100.0, 200.0, 400.0, 800.0)

@@ -14,8 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from solvable import lab
-from solvable.lab import chunk, files, runner, store, table
 from solvable.lab.declare import Overlay, parameter
+from solvable.lab.running import runner
+from solvable.lab.store import atomic, chunk, parquet, store
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
 
@@ -141,7 +142,7 @@ def test_open_names_a_damaged_file_and_leaves_it_where_it_is(tmp_path):
 def test_a_newer_format_is_not_called_damage(tmp_path, monkeypatch):
     monkeypatch.setattr(store, "FORMAT", chunk.FORMAT + 1)
     run(tmp_path)
-    with pytest.raises(files.StoreError, match="written by a newer version of solvable"):
+    with pytest.raises(atomic.StoreError, match="written by a newer version of solvable"):
         lab.open(tmp_path, SampleMean)
 
 
@@ -165,7 +166,7 @@ def test_a_file_is_on_the_disk_before_it_has_its_name_and_its_name_before_all_is
 
     monkeypatch.setattr(os, "fsync", synced)
     monkeypatch.setattr(os, "replace", lambda old, new: done.append("renamed") or replace(old, new))
-    files.write_whole(tmp_path / "new" / "file", b"content")
+    atomic.write_whole(tmp_path / "new" / "file", b"content")
     (first, *rest) = done
     assert re.fullmatch(r"_file\.[0-9a-f]{12}\.tmp", first)
     assert rest == ["renamed", "new"]
@@ -191,8 +192,8 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path, monkeypatch, kind, wor
     else:
         path = Path("/proc/self/fd/1")
     before = os.lstat(path)
-    with pytest.raises(files.WriteError, match=rf"(out|/1) is .*{words}.* and is kept; accepted: the name of a file"):
-        files.write_whole(path, b"content")
+    with pytest.raises(atomic.WriteError, match=rf"(out|/1) is .*{words}.* and is kept; accepted: the name of a file"):
+        atomic.write_whole(path, b"content")
     after = os.lstat(path)
     assert (before.st_ino, before.st_mode, before.st_mtime) == (after.st_ino, after.st_mode, after.st_mtime)
 
@@ -201,7 +202,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
     victim, link = tmp_path / "victim", tmp_path / "link"
     victim.write_text("precious")
     link.symlink_to(victim)
-    files.write_whole(link, b"content")
+    atomic.write_whole(link, b"content")
     assert victim.read_text() == "precious"
     assert (link.is_symlink(), link.read_bytes()) == (False, b"content")
 
@@ -209,7 +210,7 @@ def test_a_link_is_replaced_and_not_followed(tmp_path):
 def test_raised_numbers_are_not_mixed_with_old_ones(tmp_path, monkeypatch):
     run(tmp_path, replicates=8)
     monkeypatch.setattr(SampleMean, "numbers", 2)
-    with pytest.raises(files.StoreError, match="holds no present numbers"):
+    with pytest.raises(atomic.StoreError, match="holds no present numbers"):
         lab.open(tmp_path, SampleMean)
     run(tmp_path, replicates=4)
     assert lab.open(tmp_path, SampleMean).sizes["replicate"] == 4
@@ -239,11 +240,11 @@ def test_an_infinite_parameter_survives(tmp_path):
 def test_encoding_is_reversible_to_the_last_bit():
     cell = SampleMean(samples=4, kind="patchy")
     done = chunk.compute(chunk.Chunk(cell, range(3, 9)))
-    data, written = table.encode(cell, {"format": chunk.FORMAT}, done.values)
-    content = table.decode(data)
+    data, written = parquet.encode(cell, {"format": chunk.FORMAT}, done.values)
+    content = parquet.decode(data)
     assert (content.facts, content.layout) == (written.facts, written.layout) == ('{"format": 1}', written.layout)
     np.testing.assert_array_equal(content.numbers, written.numbers)
-    values = table.unpack(content)
+    values = parquet.unpack(content)
     for label, source in done.values.items():
         for name, array in source.arrays.items():
             np.testing.assert_array_equal(values[label].arrays[name], array)

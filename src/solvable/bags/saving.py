@@ -15,7 +15,7 @@ import numpy as np
 
 from solvable.bags.heads import Head
 from solvable.bags.training import Fit, Pooling
-from solvable.lab.files import WriteError, write_whole
+from solvable.lab.store.atomic import WriteError, write_whole
 from solvable.numerics.validation import choice, integer, number, truth
 
 FORMAT = 2

@@ -96,7 +96,7 @@ def refuse(sentence: str, as_json: bool, code: int) -> int:
 
 def strict_json(document: Any) -> str:
     """`document` as JSON that every parser takes: NaN and infinities are null."""
-    from solvable.lab.values import plain
+    from solvable.lab.store.arrays import plain
 
     return json.dumps(plain(document), indent=2, ensure_ascii=False, allow_nan=False)
 
@@ -105,7 +105,7 @@ def _code(error: Exception) -> int:
     names = {f"{kind.__module__}.{kind.__qualname__}" for kind in type(error).__mro__}
     if "solvable.numerics.results.SolveError" in names:
         return NOT_CONVERGED
-    if "solvable.lab.files.StoreError" in names:
+    if "solvable.lab.store.atomic.StoreError" in names:
         return BAD_DATA
     lacking = isinstance(error, ImportError) and not isinstance(
         error, ModuleNotFoundError
@@ -132,7 +132,7 @@ def _prepare_jax() -> None:
         return
     import platformdirs
 
-    from solvable.lab.engines.work import ONE_THREAD
+    from solvable.lab.running.engines.work import ONE_THREAD
 
     for name, value in ONE_THREAD.items():
         os.environ.setdefault(name, value)

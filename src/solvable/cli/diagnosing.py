@@ -15,7 +15,7 @@ from solvable.bags.columns import values
 from solvable.bags.container import Bags
 from solvable.bags.reading import ParquetBags
 from solvable.cli.call import Answer
-from solvable.lab.files import not_a_file, write_whole
+from solvable.lab.store.atomic import not_a_file, write_whole
 
 FIGURES = (".png", ".pdf", ".svg")
 

@@ -12,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from solvable.cli.call import BAD_DATA, Answer
-from solvable.lab import dataset, engines
-from solvable.lab.files import DamagedError, StoreError
-from solvable.lab.shelf import read_data
-from solvable.lab.store import read_failures
+from solvable.lab.running import engines
+from solvable.lab.store import dataset
+from solvable.lab.store.atomic import DamagedError, StoreError
+from solvable.lab.store.index import read_data
+from solvable.lab.store.store import read_failures
 
 _PACKAGES = (
     "solvable",

@@ -29,7 +29,7 @@ def end_on_interrupt(sentence: str, as_json: bool) -> None:
         for descriptor, text in answers:
             with contextlib.suppress(OSError):  # nobody reads it
                 os.write(descriptor, text.encode())
-        for path in tuple(_of("solvable.lab.files", "unfinished", ())):
+        for path in tuple(_of("solvable.lab.store.atomic", "unfinished", ())):
             path.unlink(missing_ok=True)
         # Workers that outlive the driver would complain of it. What ends them must be the last thing before the end.
         for worker in workers:
@@ -44,7 +44,9 @@ def end_on_interrupt(sentence: str, as_json: bool) -> None:
 def _workers() -> list[int]:
     """The processes of loky and of Dask, and those of other engines that name them."""
     started = _of("multiprocessing.process", "active_children", list)()
-    return [child.pid for child in started if child.pid] + list(_of("solvable.lab.engines.work", "dependants", ()))
+    return [child.pid for child in started if child.pid] + list(
+        _of("solvable.lab.running.engines.work", "dependants", ())
+    )
 
 
 def _of(module: str, name: str, otherwise):

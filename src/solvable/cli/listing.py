@@ -9,8 +9,8 @@ from rich.text import Text
 
 from solvable.cli.call import Answer
 from solvable.lab.declare import Experiment
-from solvable.lab.grid import accepted
-from solvable.lab.registry import experiments, find
+from solvable.lab.declare.grid import accepted
+from solvable.lab.declare.registry import experiments, find
 
 
 def every_experiment() -> Answer:

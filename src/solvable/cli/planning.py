@@ -12,8 +12,10 @@ from rich.text import Text
 
 from solvable.cli.call import Answer
 from solvable.cli.running import settings
-from solvable.lab import planning, sentences
-from solvable.lab.registry import find
+from solvable.lab.declare.registry import find
+from solvable.lab.planning import answer
+from solvable.lab.planning.solve import Plan, Row
+from solvable.lab.planning.solve import plan as planned
 
 
 def plan(name: str, solve: str, target: str, options: Sequence[str], between: str | None) -> Answer:
@@ -28,16 +30,16 @@ def plan(name: str, solve: str, target: str, options: Sequence[str], between: st
             raise ValueError(f"--between {between} cannot be read; accepted: LOW,HIGH")
         limits = (ends[0], ends[1])
     with Console(stderr=True).status("inverting the theory"):  # shown on a terminal only
-        found = planning.plan(experiment, solve, aim, settings(options), limits)
+        found = planned(experiment, solve, aim, settings(options), limits)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for label, texts in sentences.rows(found):
+    for label, texts in answer.rows(found):
         for place, text in enumerate(texts):
             table.add_row(Text(f"  {label}" if place == 0 else ""), Text(text))
-    parts = [Text(sentences.question(found), style="bold"), table, *map(Text, sentences.foot(found))]
+    parts = [Text(answer.question(found), style="bold"), table, *map(Text, answer.foot(found))]
     return Answer(document(found), parts)
 
 
-def document(found: planning.Plan) -> dict[str, Any]:
+def document(found: Plan) -> dict[str, Any]:
     """A plan for --json."""
     return {
         "experiment": found.experiment.name,
@@ -49,7 +51,7 @@ def document(found: planning.Plan) -> dict[str, Any]:
     }
 
 
-def _row(found: planning.Plan, row: planning.Row) -> dict[str, Any]:
+def _row(found: Plan, row: Row) -> dict[str, Any]:
     inverse, advice = row.inverse, row.advice
     parameters = row.cell.model_dump(mode="json")
     del parameters[found.solve]
@@ -59,7 +61,7 @@ def _row(found: planning.Plan, row: planning.Row) -> dict[str, Any]:
         "overlay": row.overlay and row.overlay.label,
         "claim": row.status and row.status.claim,
         "origin": row.status and row.status.origin,
-        "answer": sentences.answer(found, row),
+        "answer": answer.answer(found, row),
         "crossings": [
             dataclasses.asdict(crossing) | {"amounts": dict(found.at(row, crossing.value).amounts())}
             for crossing in inverse.crossings

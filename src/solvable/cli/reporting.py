@@ -5,7 +5,7 @@ from __future__ import annotations
 from rich.text import Text
 
 from solvable.cli.call import BAD_DATA, Answer
-from solvable.lab.page import document
+from solvable.lab.reporting import document
 
 
 def write(folder: str, out: str | None) -> Answer:

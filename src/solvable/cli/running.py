@@ -13,15 +13,19 @@ from rich.text import Text
 
 from solvable.cli import tables
 from solvable.cli.call import NOT_CONVERGED, Answer
-from solvable.lab import agreement, dataset, plots, runner, size_plots, sizes, style
-from solvable.lab import grid as grids
-from solvable.lab.agreement import Row
-from solvable.lab.chunk import safe
+from solvable.lab.comparing import agreement, finite_size
+from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment
-from solvable.lab.files import WriteError
-from solvable.lab.registry import find
-from solvable.lab.store import parameters_text
-from solvable.lab.values import CellResult
+from solvable.lab.declare import grid as grids
+from solvable.lab.declare.registry import find
+from solvable.lab.figures import default, theme
+from solvable.lab.figures import finite_size as figure_over_sizes
+from solvable.lab.running import runner
+from solvable.lab.store import dataset
+from solvable.lab.store.arrays import CellResult
+from solvable.lab.store.atomic import WriteError
+from solvable.lab.store.chunk import safe
+from solvable.lab.store.store import parameters_text
 
 
 def settings(texts: Sequence[str], file: str | None = None) -> dict[str, Any]:
@@ -47,7 +51,7 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
     done = runner.execute(experiment, settings(options, grid), out=out, progress=True, **how)
     _refuse_if_all_refused(done.results)
     rows = agreement.rows(experiment, done.results)
-    extrapolated = sizes.extrapolate(experiment, done.results)
+    extrapolated = finite_size.extrapolate(experiment, done.results)
     figures = _figures(experiment, done, extrapolated)
     every = [*rows, *extrapolated]
     disagree = sum(row.comparison.agrees is False for row in every)
@@ -81,14 +85,14 @@ def _figures(experiment: type[Experiment], done: runner.Run, extrapolated: Seque
     data = dataset.to_dataset(experiment, done.results)
     named = done.folder / safe(experiment.name)
     draw: dict[str, Callable[[], Figure | None]] = {
-        f"{named}.png": lambda: plots.figure(experiment, data) if data.data_vars else None,
-        f"{named}-sizes.png": lambda: size_plots.figure(experiment, extrapolated),
+        f"{named}.png": lambda: default.figure(experiment, data) if data.data_vars else None,
+        f"{named}-sizes.png": lambda: figure_over_sizes.figure(experiment, extrapolated),
     }
     written: list[Path] = []
     for path, drawn in draw.items():
         try:
             figure = drawn()
-            written += style.save(figure, path) if figure is not None else []
+            written += theme.save(figure, path) if figure is not None else []
         except WriteError as error:
             warnings.warn(f"no figure: {error}", stacklevel=2)
         except Exception as error:

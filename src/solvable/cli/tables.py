@@ -11,10 +11,10 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvable.lab.agreement import Row, badness, position, tally
+from solvable.lab.comparing.agreement import Row, badness, position, tally
 from solvable.lab.declare import Experiment
-from solvable.lab.store import parameters_text
-from solvable.lab.values import CellResult, Failure
+from solvable.lab.store.arrays import CellResult, Failure
+from solvable.lab.store.store import parameters_text
 
 _MOST_LINES = 60
 _NUMBERS = ("simulated", "predicted", "se of difference", "allowance", "z")

@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
-    from solvable.lab.agreement import Row
+    from solvable.lab.comparing.agreement import Row
     from solvable.lab.declare.experiment import Experiment
-    from solvable.lab.planning import Plan
+    from solvable.lab.planning.solve import Plan
 
 __all__ = ["compare", "figure", "open", "plan", "report", "run"]
 
@@ -38,7 +38,9 @@ def run(
     Raises: ValueError for a name, value or setting that is not accepted; ImportError naming the extra that an engine
     needs; WriteError when `out` cannot be written. A cell that fails is missing, and a warning says so.
     """
-    from solvable.lab import dataset, registry, runner
+    from solvable.lab.declare import registry
+    from solvable.lab.running import runner
+    from solvable.lab.store import dataset
 
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
     done = runner.execute(
@@ -59,7 +61,7 @@ def open(folder: str | os.PathLike[str], experiment: str | type[Experiment] | No
 
     Raises: StoreError when nothing is stored; ValueError when the experiment is unknown or must be named.
     """
-    from solvable.lab import dataset
+    from solvable.lab.store import dataset
 
     return dataset.to_dataset(*dataset.read_results(folder, experiment))
 
@@ -73,21 +75,23 @@ def compare(
 
     Raises: as `open`.
     """
-    from solvable.lab import agreement, dataset, sizes
+    from solvable.lab.comparing import agreement, finite_size
+    from solvable.lab.store import dataset
 
     declared, results = dataset.read_results(folder, experiment)
-    return [*agreement.rows(declared, results, limit=limit), *sizes.extrapolate(declared, results, limit=limit)]
+    return [*agreement.rows(declared, results, limit=limit), *finite_size.extrapolate(declared, results, limit=limit)]
 
 
 def figure(
     experiment: str | type[Experiment], dataset: xarray.Dataset | str | os.PathLike[str]
 ) -> tuple[Figure, xarray.Dataset]:
     """The figure of one experiment from a dataset, or from the folder where its results are stored."""
-    from solvable.lab import plots, registry
+    from solvable.lab.declare import registry
+    from solvable.lab.figures import default
 
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
     data = open(dataset, declared) if isinstance(dataset, str | os.PathLike) else dataset
-    return plots.figure(declared, data), data
+    return default.figure(declared, data), data
 
 
 def report(
@@ -102,7 +106,7 @@ def report(
     Raises: StoreError when nothing is stored or nothing of it can be read; ValueError when `folder` is a file or `out`
     names no file in a folder that exists; WriteError when the file cannot be written.
     """
-    from solvable.lab.page import document
+    from solvable.lab.reporting import document
 
     return document.write(folder, out, experiments).path
 
@@ -121,14 +125,15 @@ def plan(
     predicts it without a run is inverted, and nothing is simulated. `set` maps other parameters to a value or several.
     A row stands for each combination: an axis of words (the models of an experiment) has all its values unless it is
     set, a number its default. `between` limits the search, which else goes out from the default by two decades (whole
-    numbers: one), and further while the observable comes nearer to the target; see `solvable.lab.inversion`.
+    numbers: one), and further while the observable comes nearer to the target; see `solvable.lab.planning.inversion`.
 
     Returns: a `Plan`, whose rows hold every crossing found and what was tried; printed, it is the answer in words. That
     no value meets the target is an answer.
     Raises: ValueError for a name or value that is not accepted, an observable that is no scalar, an experiment whose
     theories all need a run, or settings refused at every value; SolveError where the theory is solved at none.
     """
-    from solvable.lab import planning, registry
+    from solvable.lab.declare import registry
+    from solvable.lab.planning.solve import plan as planned
 
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
-    return planning.plan(declared, solve, target, set, between)
+    return planned(declared, solve, target, set, between)

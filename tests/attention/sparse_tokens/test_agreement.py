@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from solvable.attention import sparse_tokens as st
-from solvable.lab.agreement import compare
+from solvable.lab.comparing.agreement import compare
 from tests.attention.sparse_tokens.nodes import HINGE_FIRST, LOSSES, SHARED
 
 ALLOWANCE = {

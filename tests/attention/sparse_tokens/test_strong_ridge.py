@@ -6,7 +6,7 @@ import pytest
 
 from solvable.attention import sparse_tokens as st
 from solvable.attention.sparse_tokens.experiments import ErrorAgainstRatio
-from solvable.lab.agreement import compare
+from solvable.lab.comparing.agreement import compare
 from solvable.numerics.losses import Loss
 from solvable.numerics.results import Result, SolveError
 from tests.attention.sparse_tokens.nodes import FEW, Averages, equations, mixture_nodes, solved

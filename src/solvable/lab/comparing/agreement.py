@@ -1,0 +1,308 @@
+"""Do theory and simulation agree? One row per cell, overlay, observable and point, as a normal score and in words."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from solvable.lab.declare import Experiment, Observable, Overlay, Status
+from solvable.lab.store.arrays import SIMULATION, CellResult, Values
+from solvable.numerics.estimate import mean_and_error
+
+ROUNDING = 1e-9
+_FAILED = "not tested: failed: "
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """Simulation against theory at one point.
+
+    `score` is None where nothing is random or nothing could be tested; `agrees` is None where nothing could be tested.
+    `standard_error` is that of the mean difference. `allowance` is what the score adds to it in quadrature: the
+    observable's allowance and the quadrature's own error, combined; so t = difference / hypot(standard_error,
+    allowance). `equal` says that nothing is random and both sides are one number, up to rounding.
+    """
+
+    simulated: float
+    predicted: float
+    difference: float
+    standard_error: float
+    score: float | None
+    agrees: bool | None
+    verdict: str
+    replicates: int
+    missing: int
+    allowance: float = 0.0
+    equal: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Extrapolation:
+    """The line in 1/size^order whose intercept a row compares (see `lab.sizes`): its data, its slope, is it a line.
+
+    `differences` are the mean differences at `sizes`, `errors` their standard errors. `misfit` is the normal score of
+    the residuals' chi-square: large where the sizes do not lie on a line, None where nothing is random.
+    """
+
+    size: str
+    order: float
+    sizes: tuple[float, ...]
+    differences: tuple[float, ...]
+    errors: tuple[float, ...]
+    quadrature: float
+    slope: float
+    slope_error: float
+    misfit: float | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One comparison with its place: the cell, the observable (and the point in its own dims), the overlay.
+
+    Where several sizes were extrapolated, the size among `parameters` is infinity and `extrapolation` says how.
+    """
+
+    experiment: str
+    parameters: Mapping[str, Any]
+    observable: str
+    point: Mapping[str, float | str]
+    overlay: str
+    claim: str
+    origin: str
+    comparison: Comparison
+    extrapolation: Extrapolation | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether there is nothing to compare because the simulation or the theory raised."""
+        return self.comparison.verdict.startswith(_FAILED)
+
+    @property
+    def calibrates(self) -> bool:
+        """Whether its score should look standard normal: an exact claim about something random."""
+        return self.claim == "exact" and self.comparison.score is not None
+
+
+def position(value: float | str) -> str:
+    """One position along a dim in words."""
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def badness(row: Row) -> tuple[bool, bool, float]:
+    """What to sort by for the worst to be last: disagreeing ones, those that could not be tested, then large scores."""
+    found = row.comparison
+    return found.agrees is False, found.agrees is None, abs(found.score or 0.0)
+
+
+def compare(
+    simulated: Any,
+    predicted: Any,
+    *,
+    allowance: float = 0.0,
+    quadrature: Any = 0.0,
+    bound: str | None = None,
+    tolerance: float | None = None,
+    limit: float = 4.0,
+) -> Comparison:
+    """Compare simulated replicates with a prediction: one number, or one per replicate where it was given the run.
+
+    t = mean(d) / sqrt(se(d)^2 + allowance^2 + quadrature^2), with d = simulated - predicted, is turned into a normal
+    score through Student's t with R - 1 degrees of freedom. `quadrature` is the standard error of the prediction. With
+    `bound="above"` (the prediction bounds from above) only an excess counts, with "below" only a deficit. With
+    `tolerance`, nothing is random and max |d| is compared with it. Where neither side varies between replicates, they
+    are compared up to rounding and `limit` times the allowances.
+    """
+    simulation, prediction = np.asarray(simulated, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
+    paired = prediction.ndim > 0
+    valid = np.isfinite(simulation) & np.isfinite(prediction)
+    count, missing = int(valid.sum()), int(valid.size - valid.sum())
+    simulation = simulation[valid]
+    prediction = prediction[valid] if paired else np.broadcast_to(prediction, simulation.shape)
+    extra = float(np.hypot(allowance, np.mean(_valid(quadrature, valid)) if count else 0.0))
+    random = tolerance is None
+    if count < (2 if random else 1):
+        reason = f"{count} valid replicates" if count != 1 else "1 valid replicate"
+        if not paired and not np.isfinite(np.asarray(predicted)).all():
+            reason = "no prediction"
+        mean = float(simulation.mean()) if count else np.nan
+        single = float(prediction.mean()) if count else np.nan
+        verdict = f"not tested: {reason}"
+        return Comparison(mean, single, mean - single, np.nan, None, None, verdict, count, missing, extra)
+    differences = simulation - prediction
+    mean = float(differences.mean())
+    sides = (float(simulation.mean()), float(prediction.mean()), mean)
+    scale = max(float(np.abs(simulation).max()), float(np.abs(prediction).max()))
+    rounding = ROUNDING * scale
+    one_sided = differences if bound == "above" else -differences if bound == "below" else np.abs(differences)
+    if not random:
+        worst = float(one_sided.max())
+        agrees = worst <= tolerance
+        verdict = "agrees" if agrees else f"differs by {worst:.2g} (tolerance {tolerance:.2g})"
+        return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing)
+    fixed = np.ptp(simulation) <= rounding and np.ptp(prediction) <= rounding
+    if fixed or float(np.abs(differences).max()) <= rounding:
+        agrees = float(one_sided.max()) <= rounding + limit * extra
+        verdict = "agrees" if agrees else f"differs by {abs(mean):.2g} (neither side varies)"
+        equal = fixed and float(np.abs(differences).max()) <= rounding
+        return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing, extra, bool(equal))
+    error = float(mean_and_error(differences)[1])
+    score = normal_score(mean / np.hypot(error, extra), count - 1)
+    excess = score if bound == "above" else -score if bound == "below" else abs(score)
+    verdict = "agrees" if excess <= limit else f"differs by {abs(score):.1f} se"
+    if bound is not None and excess <= limit:
+        verdict = "holds"
+    elif bound is not None:
+        verdict = f"violated by {excess:.1f} se"
+    return Comparison(*sides, error, float(score), bool(excess <= limit), verdict, count, missing, extra)
+
+
+def normal_score(t: float, degrees: float) -> float:
+    """The standard normal quantile at the probability that Student's t with so many degrees of freedom lies below `t`.
+
+    It is computed from the logarithm of the tail on the side of `t`, so that it keeps its digits in both tails.
+    """
+    tail = special.stdtr(degrees, -abs(t))
+    logarithm = np.log(tail) if tail > 1e-290 else _log_tail(abs(t), degrees)
+    return float(np.copysign(special.ndtri_exp(logarithm), t))
+
+
+@dataclasses.dataclass(frozen=True)
+class Tally:
+    """How many comparisons came to a verdict and how many of them differ; those that are `equal` are counted apart."""
+
+    tested: int
+    differing: int
+    equal: int
+
+    @property
+    def equal_words(self) -> str:
+        """What is said of those that are equal; nothing where there are none."""
+        if not self.equal:
+            return ""
+        more, verb = " more" if self.tested else "", "is" if self.equal == 1 else "are"
+        return f"{self.equal}{more} {verb} equal on both sides and not random"
+
+
+def tally(rows: Iterable[Row]) -> Tally:
+    """The comparisons counted."""
+    found = [row.comparison for row in rows if row.comparison.agrees is not None]
+    tested = [comparison for comparison in found if not comparison.equal]
+    return Tally(len(tested), sum(one.agrees is False for one in tested), len(found) - len(tested))
+
+
+def power_text(name: str, order: float) -> str:
+    """A power of a size as it is written: dim, dim^2, dim^(2/3)."""
+    if order == 1.0:
+        return name
+    simple = Fraction(order).limit_denominator(12)
+    if abs(float(simple) - order) > 1e-6:
+        return f"{name}^{order:g}"
+    return f"{name}^{simple}" if simple.denominator == 1 else f"{name}^({simple})"
+
+
+def rows(experiment: type[Experiment], results: Sequence[CellResult], *, limit: float = 4.0) -> list[Row]:
+    """Every comparison that the results of one experiment allow: each compared overlay, observable and point.
+
+    A cell, or an overlay of it, that failed gives one row per observable that says so.
+    """
+    found = []
+    for result in results:
+        for overlay in result.cell.applicable():
+            if overlay.compared and (SIMULATION in result.sources or experiment.replicates > 0):
+                found.extend(_rows_of(experiment, result, overlay, limit))
+    return found
+
+
+def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay, limit: float) -> list[Row]:
+    simulation, theory = result.sources.get(SIMULATION), result.sources.get(overlay.label)
+    statuses = result.status(overlay)
+    found = []
+    for observable in experiment.observables:
+        if not overlay.compares(observable.name):
+            continue
+        status = statuses.get(observable.name)
+
+        def row(
+            point: Mapping[str, float | str],
+            comparison: Comparison,
+            status: Status | None = status,
+            name: str = observable.name,
+        ):
+            claim, origin = (status.claim, status.origin) if status else ("", "")
+            parameters = result.cell.model_dump(mode="json")
+            return Row(experiment.name, parameters, name, point, overlay.label, claim, origin, comparison)
+
+        if simulation is None or theory is None:
+            messages = [f.message for f in result.failures if f.source in (SIMULATION, overlay.label)]
+            if messages and (status is not None or not statuses):
+                found.append(row({}, _untested(_FAILED + messages[0])))
+            continue
+        if observable.name not in simulation.arrays or observable.name not in theory.arrays:
+            continue
+        bound = observable.bound if status is None or status.claim == "bound" else None
+        if status is not None and status.claim == "bound" and bound is None:
+            found.append(
+                row({}, _untested("not tested: the observable does not say on which side its theory bounds it"))
+            )
+            continue
+        for point, simulated, predicted, error in points(observable, simulation, theory):
+            comparison = compare(
+                simulated,
+                predicted,
+                allowance=observable.allowance(result.cell),
+                quadrature=error,
+                bound=bound,
+                tolerance=observable.tolerance,
+                limit=limit,
+            )
+            if comparison.agrees is None:
+                reasons = [text for text in (*theory.reasons, *simulation.reasons) if text]
+                comparison = dataclasses.replace(comparison, verdict=comparison.verdict + why(reasons))
+            found.append(row(point, comparison))
+    return found
+
+
+def points(observable: Observable, simulation: Values, theory: Values):
+    """Each point of an observable's own dims: its coordinates, the replicates, the prediction, its quadrature error."""
+    name = observable.name
+    assert simulation.replicates is not None
+    if theory.replicates is not None:
+        numbers = np.intersect1d(simulation.replicates, theory.replicates)
+        simulation = simulation.take(np.searchsorted(simulation.replicates, numbers))
+        theory = theory.take(np.searchsorted(theory.replicates, numbers))
+    simulated, predicted = simulation.arrays[name], theory.arrays[name]
+    error = theory.errors.get(name, np.zeros_like(predicted))
+    dims = simulation.dims[name]
+    for index in itertools.product(*(range(size) for size in simulated.shape[1:])):
+        point = {dim: simulation.coordinates[dim][i].item() for dim, i in zip(dims, index, strict=True)}
+        at = (..., *index)
+        yield point, simulated[at], predicted[at], error[at]
+
+
+def _valid(quadrature: Any, valid: np.ndarray) -> np.ndarray:
+    """The quadrature's errors at the valid replicates; their mean stands for the mean's, as if all shared one error."""
+    errors = np.nan_to_num(np.asarray(quadrature, dtype=np.float64))
+    return errors[valid] if errors.ndim else errors
+
+
+def _log_tail(t: float, degrees: float) -> float:
+    """log P(T > t) far out: the incomplete beta function through its series, which does not underflow."""
+    if np.isinf(t):
+        return -np.inf
+    a, x = degrees / 2, degrees / (degrees + t * t)
+    series = special.hyp2f1(a + 0.5, 1.0, a + 1.0, x)
+    return float(a * np.log(x) + 0.5 * np.log1p(-x) - np.log(a) - special.betaln(a, 0.5) + np.log(series) - np.log(2))
+
+
+def _untested(verdict: str) -> Comparison:
+    return Comparison(np.nan, np.nan, np.nan, np.nan, None, None, verdict, 0, 0)
+
+
+def why(reasons: Sequence[str]) -> str:
+    return f" ({max(set(reasons), key=reasons.count)})" if reasons else ""

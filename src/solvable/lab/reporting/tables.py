@@ -1,0 +1,280 @@
+"""The tables of a page: agreement, parameters, predictions, failures, commands, environment."""
+
+from __future__ import annotations
+
+import importlib
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from solvable.lab.comparing.agreement import Row
+from solvable.lab.declare import Experiment, Overlay
+from solvable.lab.figures.looks import text
+from solvable.lab.reporting import reproduce
+from solvable.lab.reporting.html import Markup, table, tag
+from solvable.lab.reporting.section import (
+    Chapter,
+    cell_text,
+    counted,
+    differing_parameters,
+    finite,
+    observable_text,
+    overlay_words,
+    value_text,
+    varying,
+    worst_first,
+)
+from solvable.lab.store.arrays import CellResult
+
+MOST_ROWS = 2000
+_SHORT = 12
+_MOST_DIFFERING = 30
+_OUTCOME = ("observable", "verdict", "z")
+_KINDS = {True: "agrees", False: "differs", None: "untested"}
+
+
+def mark(kind: str) -> Markup:
+    """The sign that stands before a verdict; the words beside it say the same."""
+    sign = {"agrees": "✓", "differs": "✗"}.get(kind, "\N{EN DASH}")
+    return tag("span", sign, class_=f"mark {kind}", aria_hidden="true")
+
+
+def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
+    """The comparisons of each cell: the worst ones, then all of them where there are more."""
+    rows = [row for row in worst_first(chapter.rows) if not row.failed]
+    if not rows:
+        return
+    yield tag("h3", "Agreement")
+    if len(rows) <= _SHORT:
+        yield _comparisons(chapter, rows, "Theory against simulation, the worst first")
+        return
+    first, seen = [row for row in rows if row.comparison.agrees is False][:_MOST_DIFFERING], set()
+    for row in rows:
+        if (row.observable, row.overlay) not in seen:
+            seen.add((row.observable, row.overlay))
+            first.append(row)
+    shown = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
+    caption = "The worst comparisons, at least one of each observable with each theory"
+    yield _comparisons(chapter, [row for row in rows if id(row) in shown], caption)
+    listed = _comparisons(chapter, rows[:MOST_ROWS], "All comparisons, the worst first")
+    yield tag("details", tag("summary", f"All {len(rows)} comparisons"), _left_out(len(rows)), listed)
+
+
+def _comparisons(chapter: Chapter, rows: Sequence[Row], caption: str) -> Markup:
+    names = varying(chapter)
+    numbers = ["simulated", "predicted", "se of difference", "allowance"]
+    lines = []
+    for row in rows:
+        found = row.comparison
+        lines.append(
+            [
+                *_outcome(chapter, row),
+                *(value_text(row.parameters[name]) for name in names),
+                overlay_words(row.overlay),
+                row.claim,
+                finite(found.simulated),
+                finite(found.predicted),
+                finite(found.standard_error),
+                finite(found.allowance) if found.allowance else "",
+            ]
+        )
+    columns = [*_OUTCOME, *names, "theory", "claim", *numbers]
+    return table(caption, columns, lines, of=chapter.name, numbers=["z", *numbers])
+
+
+def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
+    """The lines over sizes, with intercept, slope and misfit: the worst ones, then all of them where there are more."""
+    rows = [row for row in worst_first(chapter.extrapolated) if not row.failed]
+    used = {", ".join(map(value_text, row.extrapolation.sizes)) for row in rows if row.extrapolation}
+    common = f" from {rows[0].extrapolation.size} = {used.pop()}" if len(used) == 1 and rows[0].extrapolation else ""
+    caption = f"Simulation minus theory, extrapolated to infinite size{common}; the worst first"
+    differing = [row for row in rows if row.comparison.agrees is False]
+    yield _lines(chapter, rows[: max(_SHORT, min(len(differing), _MOST_DIFFERING))], caption, not common)
+    if len(rows) > _SHORT:
+        listed = _lines(chapter, rows[:MOST_ROWS], "All lines over sizes, the worst first", not common)
+        yield tag("details", tag("summary", f"All {len(rows)} lines"), _left_out(len(rows)), listed)
+
+
+def _lines(chapter: Chapter, rows: Sequence[Row], caption: str, sizes: bool) -> Markup:
+    names = [name for name in varying(chapter) if len({str(row.parameters[name]) for row in chapter.extrapolated}) > 1]
+    numbers = ["intercept", "± 1 se", "slope", "misfit"]
+    lines = []
+    for row in rows:
+        found, line = row.comparison, row.extrapolation
+        lines.append(
+            [
+                *_outcome(chapter, row),
+                *(value_text(row.parameters[name]) for name in names),
+                overlay_words(row.overlay),
+                row.claim,
+                *(["" if line is None else ", ".join(map(value_text, line.sizes))] if sizes else []),
+                finite(found.difference),
+                finite(found.standard_error),
+                "" if line is None else finite(line.slope),
+                "" if line is None or line.misfit is None else _signed(line.misfit),
+            ]
+        )
+    columns = [*_OUTCOME, *names, "theory", "claim", *(["sizes"] if sizes else []), *numbers]
+    return table(caption, columns, lines, of=chapter.name, numbers=["z", *numbers])
+
+
+def _outcome(chapter: Chapter, row: Row) -> tuple[Any, ...]:
+    """What is compared and what came of it: the columns that a narrow screen shows without scrolling."""
+    found = row.comparison
+    words = "equal" if found.equal else found.verdict
+    score = "" if found.score is None else _signed(found.score)
+    return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], score
+
+
+def _left_out(count: int) -> Markup | None:
+    if count <= MOST_ROWS:
+        return None
+    words = f"The {MOST_ROWS} worst are listed and {count - MOST_ROWS} are left out; "
+    return tag("p", words + "`solvable run ... --json` and the Parquet files have them all.", class_="note")
+
+
+def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
+    """The parameters of the stored cells: values and meaning."""
+    lines, symbols = [], {name: _symbol(experiment, name) for name in experiment.model_fields}
+    for name, field in experiment.model_fields.items():
+        values = list(dict.fromkeys(getattr(result.cell, name) for result in results))
+        if all(isinstance(value, int | float) for value in values):
+            values.sort()
+        shown = ", ".join(value_text(value) for value in values[:40])
+        shown += f", ... ({len(values)} values)" if len(values) > 40 else ""
+        symbol = [symbols[name]] if any(symbols.values()) else []
+        lines.append([tag("code", name), *symbol, shown, field.description or ""])
+    columns = ["parameter", *(["symbol"] if any(symbols.values()) else []), "values", "meaning"]
+    return table("Parameters of the stored cells", columns, lines, of=experiment.name, quiet=True)
+
+
+def _symbol(experiment: type[Experiment], name: str) -> str:
+    """What a legend calls a parameter, where that is not its name."""
+    extra = experiment.model_fields[name].json_schema_extra
+    return text(str(extra.get("symbol") or "")) if isinstance(extra, dict) else ""
+
+
+def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
+    """What each theory claims of each observable, and what the theories are."""
+    lines, meanings = [], []
+    for overlay in experiment.overlays:
+        status, name = experiment.status(overlay), overlay_words(overlay.label)
+        meaning = _meaning(experiment, overlay, status)
+        if meaning:
+            meanings.append(tag("p", tag("b", name), f": {meaning}."))
+        for item in experiment.observables:
+            if item.name in status:
+                label = f"{item.label} ({item.unit})" if item.unit else item.label
+                compared = "yes" if overlay.compares(item.name) else "no, shown only"
+                lines.append([label, name, status[item.name].claim, status[item.name].origin, compared])
+    columns = ["observable", "theory", "claim", "origin", "compared"]
+    yield table(f"What each theory claims. Source: {experiment.source}", columns, lines, of=experiment.name)
+    yield from meanings
+
+
+def failed(chapter: Chapter) -> Iterator[Markup]:
+    """The cells where something raised, and the replicates that have no value."""
+    places: dict[tuple[str, str, str], list[range | None]] = {}
+    names = differing_parameters(chapter.results)
+    for result in chapter.failed:
+        where = cell_text(names, result.cell) or "its one cell"
+        for failure in result.failures:
+            key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
+            places.setdefault(key, []).append(failure.replicates)
+    lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
+    missing = Counter(
+        (source, reason)
+        for result in chapter.results
+        for source, values in result.sources.items()
+        for reason in values.reasons
+        if reason
+    )
+    if lines or missing:
+        yield tag("h3", "What failed")
+    if lines:
+        yield table(*_cut("Cells that failed", lines, ["cell", "source", "replicates", "message"]), of=chapter.name)
+    if missing:
+        gone = [[overlay_words(source), reason, str(count)] for (source, reason), count in missing.most_common()]
+        yield table(
+            "Values that are missing", ["source", "reason", "how many"], gone, of=chapter.name, numbers=["how many"]
+        )
+
+
+def _ranges(found: Sequence[range | None]) -> str:
+    """Blocks of replicates, neighbours joined."""
+    joined: list[range] = []
+    for block in sorted((block for block in found if block is not None), key=lambda block: block.start):
+        if joined and block.start <= joined[-1].stop:
+            joined[-1] = range(joined[-1].start, max(block.stop, joined[-1].stop))
+        else:
+            joined.append(block)
+    return ", ".join(_span([block.start, block.stop - 1]) for block in joined) or "all"
+
+
+def _cut(caption: str, lines: list[Any], columns: list[str]) -> tuple[str, list[str], list[Any]]:
+    more = f" (the first {MOST_ROWS} of {len(lines)})" if len(lines) > MOST_ROWS else ""
+    return caption + more, columns, lines[:MOST_ROWS]
+
+
+def commands(chapter: Chapter, out: str) -> Iterator[Markup]:
+    """The commands that make the stored cells again."""
+    assert chapter.experiment is not None
+    made = reproduce.commands(chapter.experiment, chapter.results, out)
+    shown = made[:20]
+    yield tag("p", "This makes the stored cells; where they are stored already it only draws and compares them again.")
+    yield _pre("\n".join(command.line for command in shown), f"Commands ({chapter.name})")
+    for command in shown:
+        if command.grid:
+            yield tag("p", "with ", tag("code", command.grid_name), ":")
+            yield _pre(command.grid, f"{command.grid_name} ({chapter.name})")
+    if len(made) > len(shown):
+        yield tag("p", f"{counted(len(made) - len(shown), 'more')} commands are left out.", class_="note")
+
+
+def _pre(text: str, label: str) -> Markup:
+    return tag("pre", tag("code", text), tabindex=0, role="region", aria_label=label)
+
+
+def environment(name: str, results: Sequence[CellResult]) -> Markup:
+    """Cells, replicates, dates, devices, number types and versions, as they were stored."""
+    facts = [entry for result in results for entry in result.facts]
+    versions: dict[str, list[str]] = {}
+    for entry in facts:
+        for package, version in entry.get("versions", {}).items():
+            versions.setdefault(str(package), []).append(str(version))
+    sources = [values for result in results for values in result.sources.values()]
+    numbers = [len(values.replicates) for values in sources if values.replicates is not None]
+    created = sorted(str(entry["created"]) for entry in facts if "created" in entry)
+    packages = (f"{package} {_distinct(found)}" for package, found in versions.items())
+    lines = [
+        ["cells", str(len(results))],
+        ["replicates a cell", _span(numbers) if numbers else "none: theory alone"],
+        ["stored", " to ".join(dict.fromkeys(map(_minute, (created[0], created[-1])))) if created else "unknown"],
+        ["device", _distinct(entry["device"] for entry in facts if "device" in entry)],
+        ["type of the numbers", _distinct(values.dtype for values in sources if values.dtype)],
+        ["versions", ", ".join(packages) or "unknown"],
+    ]
+    return table("When, on what and with which versions", ["what", "value"], lines, of=name, quiet=True)
+
+
+def _minute(stamp: str) -> str:
+    return stamp[:16].replace("T", " ") + (" UTC" if stamp.endswith("+00:00") else stamp[19:])
+
+
+def _signed(score: float) -> str:
+    return "0.0" if abs(score) < 0.05 else f"{score:+.1f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _meaning(experiment: type[Experiment], overlay: Overlay, status: Mapping[str, Any]) -> str:
+    theories = getattr(importlib.import_module(experiment.system), "theories", {})
+    theory = theories.get(overlay.theory or next(iter(theories), None))
+    return theory.meaning if theory is not None and theory.status is status else ""
+
+
+def _span(numbers: Sequence[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _distinct(values: Iterable[Any]) -> str:
+    return ", ".join(sorted({str(value) for value in values})) or "unknown"

@@ -1,0 +1,1 @@
+"""Cells computed: what is missing, by which engine, with progress."""
