@@ -83,7 +83,7 @@ def test_too_many_series_are_refused_in_words(tmp_path):
 
 def test_the_abscissa_is_what_varies(tmp_path):
     data = lab.run(Ceiling, {"samples": 4, "location": [0, 1, 2]}, replicates=2, out=tmp_path)
-    (axes,) = lab.figure(Ceiling, data)[0].axes
+    (axes,) = lab.figure(data, Ceiling).axes
     assert axes.get_xlabel() == "location of the Gaussians"
     np.testing.assert_array_equal(drawn(axes, "theory:0")[0], [0, 1, 2])
 
@@ -91,7 +91,7 @@ def test_the_abscissa_is_what_varies(tmp_path):
 def test_a_path_is_drawn_over_its_own_times(tmp_path):
     data = lab.run(Decay, out=tmp_path)
     assert data["loss"].dims == ("rate", "at", "replicate")
-    (axes,) = lab.figure(Decay, data)[0].axes
+    (axes,) = lab.figure(data, Decay).axes
     x, y = drawn(axes, "theory:2")
     np.testing.assert_allclose(x, np.linspace(0, 10, 101))
     np.testing.assert_array_equal(y, data["theory_loss"].sel(rate=1.0))
@@ -102,13 +102,13 @@ def test_a_path_is_drawn_over_its_own_times(tmp_path):
 
 def test_texts_on_the_abscissa(tmp_path):
     data = lab.run(Ceiling, {"samples": 4, "kind": ["plain", "shifted"]}, replicates=2, out=tmp_path)
-    (axes,) = lab.figure(Ceiling, data)[0].axes
+    (axes,) = lab.figure(data, Ceiling).axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["plain", "shifted"]
 
 
 def test_one_cell_and_theory_alone(tmp_path):
     one = lab.run(SampleMean, {"samples": 4}, replicates=3, out=tmp_path)
-    assert drawn(lab.figure(SampleMean, one)[0].axes[0], "simulation:0")[1] == pytest.approx(one["mean"].mean().item())
+    assert drawn(lab.figure(one, SampleMean).axes[0], "simulation:0")[1] == pytest.approx(one["mean"].mean().item())
     law = lab.run(TheoryOnly, out=tmp_path)
     figure, _ = lab.figure(TheoryOnly, law)
     assert len(drawn(figure.axes[0], "theory:0")[1]) == 3
@@ -117,7 +117,7 @@ def test_one_cell_and_theory_alone(tmp_path):
 def test_missing_cells_leave_gaps(tmp_path):
     with pytest.warns(UserWarning, match="3 of 6 cells"):
         data = lab.run(SampleMean, {"kind": ["plain", "broken"]}, replicates=3, out=tmp_path)
-    axes = lab.figure(SampleMean, data)[0].axes[0]
+    axes = lab.figure(data, SampleMean).axes[0]
     assert [line.get_gid() for line in axes.lines if str(line.get_gid()).startswith("simulation")] == ["simulation:0"]
 
 
@@ -129,7 +129,7 @@ def test_an_own_picture(data, monkeypatch):
 
     monkeypatch.setattr(SampleMean, "draw", classmethod(draw))
     monkeypatch.setattr(SampleMean, "panels", ("map", "mean"))
-    left, right = lab.figure(SampleMean, data)[0].axes
+    left, right = lab.figure(data, SampleMean).axes
     np.testing.assert_array_equal(left.images[0].get_array(), data["theory_mean"])
     assert left.get_ylabel() == ""
     assert right.get_ylabel() == "sample mean"
@@ -143,7 +143,7 @@ def test_an_unknown_panel(data, monkeypatch):
 
 def test_saved_files_and_no_pyplot(data, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # another library's import does not count
-    paths = theme.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
+    paths = theme.save(lab.figure(data, SampleMean), tmp_path / "mean.png")
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert paths[1].read_bytes().startswith(b"%PDF")

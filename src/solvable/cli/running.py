@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
 from rich.text import Text
 
 from solvable.cli import tables
@@ -18,8 +17,9 @@ from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment
 from solvable.lab.declare import grid as grids
 from solvable.lab.declare.registry import find
-from solvable.lab.figures import default, theme
-from solvable.lab.figures import finite_size as figure_over_sizes
+from solvable.lab.figures import default, matplotlib
+from solvable.lab.figures import finite_size as over_sizes
+from solvable.lab.figures.plot import Sheet
 from solvable.lab.running import runner
 from solvable.lab.store import dataset
 from solvable.lab.store.arrays import CellResult
@@ -84,15 +84,15 @@ def _figures(experiment: type[Experiment], done: runner.Run, extrapolated: Seque
     """Draw what the run asked for; a figure that cannot be drawn or written keeps no one from the numbers."""
     data = dataset.to_dataset(experiment, done.results)
     named = done.folder / safe(experiment.name)
-    draw: dict[str, Callable[[], Figure | None]] = {
-        f"{named}.png": lambda: default.figure(experiment, data) if data.data_vars else None,
-        f"{named}-sizes.png": lambda: figure_over_sizes.figure(experiment, extrapolated),
+    sheets: dict[str, Callable[[], Sheet | None]] = {
+        f"{named}.png": lambda: default.sheet(experiment, data) if data.data_vars else None,
+        f"{named}-sizes.png": lambda: over_sizes.sheet(experiment, extrapolated),
     }
     written: list[Path] = []
-    for path, drawn in draw.items():
+    for path, made in sheets.items():
         try:
-            figure = drawn()
-            written += theme.save(figure, path) if figure is not None else []
+            sheet = made()
+            written += matplotlib.save(matplotlib.draw(sheet), path) if sheet is not None else []
         except WriteError as error:
             warnings.warn(f"no figure: {error}", stacklevel=2)
         except Exception as error:

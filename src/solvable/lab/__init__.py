@@ -6,7 +6,7 @@ import os
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     import xarray
@@ -83,15 +83,30 @@ def compare(
 
 
 def figure(
-    experiment: str | type[Experiment], dataset: xarray.Dataset | str | os.PathLike[str]
-) -> tuple[Figure, xarray.Dataset]:
-    """The figure of one experiment from a dataset, or from the folder where its results are stored."""
-    from solvable.lab.declare import registry
-    from solvable.lab.figures import default
+    folder: str | os.PathLike[str] | xarray.Dataset,
+    experiment: str | type[Experiment] | None = None,
+    *,
+    width: Literal["column", "page"] | None = None,
+    title: bool = True,
+    theme: Literal["light", "dark"] = "light",
+) -> Figure:
+    """The figure of one experiment from the folder where its results are stored, or from a dataset of `open` or `run`.
 
-    declared = registry.find(experiment) if isinstance(experiment, str) else experiment
-    data = open(dataset, declared) if isinstance(dataset, str | os.PathLike) else dataset
-    return default.figure(declared, data), data
+    `width` is that of a "column" (3.75 inches, one panel a row) or of a "page" (7.17 inches) of text; None lets it grow
+    with the panels. `savefig(..., transparent=True)` leaves the ground out.
+
+    Raises: as `open`; ValueError for another width or theme.
+    """
+    from solvable.lab.declare import registry
+    from solvable.lab.figures import default, matplotlib
+
+    if isinstance(folder, str | os.PathLike):
+        data = open(folder, experiment)
+    else:
+        data = folder
+    wanted = data.attrs["experiment"] if experiment is None else experiment
+    declared = registry.find(wanted) if isinstance(wanted, str) else wanted
+    return matplotlib.draw(default.sheet(declared, data), width=width, title=title, scheme=theme)
 
 
 def report(

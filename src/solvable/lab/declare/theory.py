@@ -91,12 +91,14 @@ class Overlay:
     """One theory drawn over the simulation. With `given`, it is conditioned on each simulated run.
 
     `compared` says whether the agreement table tests it; a curve that is shown only for contrast sets it to False. A
-    theory that is exact for some observables and far off for others names those to test.
+    theory that is exact for some observables and far off for others names those to test. `words` stand in legends in
+    place of its name.
     """
 
     theory: str | None = None
     given: bool = False
     compared: bool | tuple[str, ...] = True
+    words: str = ""
 
     def compares(self, observable: str) -> bool:
         """Whether the agreement table tests this observable."""

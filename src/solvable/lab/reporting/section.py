@@ -10,7 +10,7 @@ from typing import Any
 
 from solvable.lab.comparing.agreement import Row, Tally, badness, position, tally
 from solvable.lab.declare import Experiment
-from solvable.lab.figures.looks import number
+from solvable.lab.figures.words import number
 from solvable.lab.store.arrays import CellResult
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment, Overlay
-from solvable.lab.figures.looks import text
+from solvable.lab.figures.words import text
 from solvable.lab.reporting import reproduce
 from solvable.lab.reporting.html import Markup, table, tag
 from solvable.lab.reporting.section import (

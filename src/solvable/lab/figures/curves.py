@@ -1,0 +1,321 @@
+"""A panel of curves as marks: theories as lines, runs as points with one standard error, or run by run."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from solvable.lab.declare.panels import Guide, Panel
+from solvable.lab.figures.plot import FAINT, INK, LINES, AnyMark, Axis, Key, Line, Look, Mark, Plot, Rule, note
+from solvable.lab.figures.series import MOST_SERIES, Series, Shown, Subject, abscissa, numeric, plain_number, series
+from solvable.lab.figures.theme import HUES
+from solvable.numerics.estimate import over_replicates
+
+if TYPE_CHECKING:
+    import xarray
+
+MOST_POINTS = 24
+_PREDICTED = 3  # runs of which the prediction is drawn where every run is
+_GUIDE = Look(FAINT, "dash", width=0.8)
+_RUNS = {"mean": "simulation ± 1 se", "each": "each run", "first": "one run"}
+
+
+def plot(panel: Panel, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
+    """A panel without facets; theories in `fine`, on a grid of their own, are drawn in place of the dataset's."""
+    return _Curves(panel, subject, dataset, fine).plot()
+
+
+class _Curves:
+    """One panel while it is made."""
+
+    def __init__(
+        self, panel: Panel, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None
+    ) -> None:
+        self.panel, self.subject, self.dataset, self.fine = panel, subject, dataset, fine
+        self.marks: list[AnyMark] = []
+        self.keys: list[Key] = []
+        asked = panel.theories
+        self.theories = [
+            one if asked is None else dataclasses.replace(one, words=asked[one.label])
+            for one in subject.theories
+            if asked is None or one.label in asked
+        ]
+
+    def plot(self) -> Plot:
+        """The plot: a note where there is nothing, or too much, to see."""
+        panel, names = self.panel, self._names()
+        arrays = [
+            array
+            for name in names
+            for prefix in ([""] if panel.runs != "none" else []) + [one.prefix for one in self.theories]
+            if (array := _get(self.dataset, name, prefix)) is not None
+        ]
+        label = panel.label or (self.subject.meaning(names[0]) if isinstance(names[0], str) else "")
+        if not arrays:
+            return note("nothing to draw\non this grid of parameters", panel.title)
+        along = self._along(arrays)
+        found = [
+            (name, dataclasses.replace(one, **self._of_name(place, name, one)) if len(names) > 1 else one)
+            for place, name in enumerate(names)
+            for one in series(self.subject, self.dataset, arrays, along, panel.hue, panel.dash)
+        ]
+        if len(found) > MOST_SERIES:
+            words = f"{len(found)} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values"
+            return note(words, panel.title, refused=True, y=Axis(label, hidden=True))
+        for place, one in enumerate(self.theories):
+            self._theory(place, one, found)
+        if panel.runs != "none":
+            for name, one in found:
+                self._runs(name, one)
+        for guide in panel.guides:
+            self._guide(guide, found)
+        x, y = self._axis_x(), self._axis_y(label, names)
+        self._legend(found)
+        return Plot(x, y, self.marks, self.keys, panel.title)
+
+    def _names(self) -> Sequence[Any]:
+        y = self.panel.y
+        return [y] if isinstance(y, str) or callable(y) else list(y)
+
+    def _of_name(self, place: int, name: Any, one: Series) -> dict[str, Any]:
+        said = self.subject.meaning(name)
+        return {"color": HUES[place % len(HUES)], "label": f"{said}, {one.label}" if one.label else said}
+
+    def _along(self, arrays: Sequence[xarray.DataArray]) -> tuple[str, ...]:
+        """The dims along which a line runs."""
+        x = self.panel.x or (abscissa(self.subject, self.dataset, arrays) or "")
+        self.x = x
+        if isinstance(x, str) and (x in self.dataset.dims or x not in self.dataset.variables):
+            return (x,) if x else ()
+        places = x(self.dataset) if callable(x) else self.dataset[x]
+        told = {self.panel.hue, self.panel.dash, "replicate"} | (
+            {*self.subject.parameters} if not callable(x) else set()
+        )
+        return tuple(str(dim) for dim in places.dims if dim not in told)
+
+    # ---- what is drawn
+
+    def _theory(self, place: int, theory: Shown, found: Sequence[tuple[Any, Series]]) -> None:
+        several, dashed = len(self.theories) > 1, bool(self.panel.dash)
+        drawn: list[tuple[Series, Any, np.ndarray, np.ndarray]] = []
+        for name, one in found:
+            for _, x, y in self._lines(name, one, theory):
+                drawn.append((one, name, x, y))
+        if not drawn:
+            return
+        line: Line = "dash" if theory.given and not several else LINES[place % len(LINES)]
+        single = len(found) == 1
+        color = HUES[place % len(HUES)] if single else FAINT
+        look = Look(color, line, **self._given(theory))
+        self.keys.append(Key(theory.words, look))
+        # what does not depend on the series is drawn once
+        alike = all(np.array_equal(drawn[0][2], x) and np.array_equal(drawn[0][3], y, True) for *_, x, y in drawn[1:])
+        for one, _, x, y in drawn[:1] if alike and not single and len(drawn) == len(found) else drawn:
+            shared = alike and not single and len(drawn) == len(found)
+            its = dataclasses.replace(look, color=look.color if single or shared else one.color)
+            if dashed and not shared:
+                its = dataclasses.replace(its, line=one.line)
+            if self.panel.runs == "each" and theory.given:
+                its = dataclasses.replace(its, color=INK, width=0.9)
+            words = theory.words if shared or not one.label else f"{one.label}: {theory.words}"
+            self._draw(x, y, its, words, theory.label)
+
+    def _given(self, theory: Shown) -> dict[str, Any]:
+        if not theory.given:
+            return {}
+        return {"width": 0.8} | (
+            {"marker": "diamond", "size": 5.4, "hollow": True} if self.panel.runs == "mean" else {}
+        )
+
+    def _runs(self, name: Any, one: Series) -> None:
+        panel, words = self.panel, f"{one.label}: simulation" if one.label else "simulation"
+        for place, x, y in self._lines(name, one, None):
+            if panel.runs == "mean":
+                mean, error = y[0], np.nan_to_num(y[1])
+                there = np.flatnonzero(np.isfinite(mean) & np.isfinite(x))
+                there = there[:: _every(len(there))]
+                if len(there):
+                    look = one.look(marker=one.marker)
+                    self.marks.append(Mark(x[there], mean[there], look, words, error[there], of="simulation"))
+            elif panel.runs == "first" and self.theories:
+                self._draw(x, y, one.look(marker=one.marker, size=3.4), words, "simulation", thin=True)
+            else:
+                look = one.look(line=one.line, width=0.6 if panel.runs == "each" else 1.2)
+                look = dataclasses.replace(look, opacity=0.55 if panel.runs == "each" else 1.0)
+                self._draw(x, y, look, words if place == 0 else "", "simulation")
+
+    def _lines(self, name: Any, one: Series, theory: Shown | None) -> Iterator[tuple[int, np.ndarray, Any]]:
+        """The lines of one series: those of one theory, or of the runs (mean and error in one array)."""
+        prefix = theory.prefix if theory else ""
+        data = self.fine if theory and not theory.given and self._is_fine(name, prefix) else self.dataset
+        assert data is not None
+        here = _at(data, one.where)
+        array = _get(here, name, prefix)
+        if array is None:
+            return
+        if self.panel.absolute:
+            array = abs(array)
+        if "replicate" not in array.dims:
+            yield 0, self._places(here, array, prefix), np.atleast_1d(array.values)
+            return
+        if self.panel.runs in ("mean", "none") or not array.sizes["replicate"]:
+            mean, error = over_replicates(array)
+            x = self._places(here, mean, prefix)
+            yield (
+                0,
+                x,
+                np.atleast_1d(mean.values)
+                if theory
+                else np.stack([np.atleast_1d(mean.values), np.atleast_1d(error.values)]),
+            )
+            return
+        count = 1 if self.panel.runs == "first" else _PREDICTED if theory else None
+        for place in range(len(array["replicate"]))[:count]:
+            run = array.isel(replicate=place)
+            where = here.isel(replicate=place) if "replicate" in here.dims else here
+            yield place, self._places(where, run, prefix), np.atleast_1d(run.values)
+
+    def _is_fine(self, name: Any, prefix: str) -> bool:
+        return self.fine is not None and _get(self.fine, name, prefix) is not None
+
+    def _places(self, here: xarray.Dataset, array: xarray.DataArray, prefix: str) -> np.ndarray:
+        """The abscissae of the points of an array."""
+        x = self.x
+        if callable(x):
+            places = x(here)
+        elif x in here.dims:
+            if not numeric(here[x]):
+                return np.arange(here.sizes[x], dtype=float)
+            places = here[x]
+        elif x and x in self.dataset.variables and x not in self.dataset.dims:
+            places = here.get(prefix + x, here[x])
+        else:
+            return np.zeros(1)
+        if "replicate" in places.dims:
+            places = over_replicates(places)[0]
+        return np.broadcast_to(places.values, np.shape(array.values) or (1,)).astype(float)
+
+    def _draw(self, x: np.ndarray, y: np.ndarray, look: Look, label: str, of: str, thin: bool = False) -> None:
+        if np.shape(y) != np.shape(x):  # a prediction that does not depend on the abscissa
+            y = np.broadcast_to(y, np.shape(x))
+        there = np.isfinite(y) & np.isfinite(x) & (y > self.panel.least)
+        if not there.any():
+            return
+        names = isinstance(self.x, str) and self.x in self.dataset.dims and not numeric(self.dataset[self.x])
+        if (names or there.sum() == 1) and not look.marker:  # between names there is nothing
+            look = dataclasses.replace(look, marker="dash", size=14.0 if names else 9.0)
+        if names:
+            look = dataclasses.replace(look, line="")
+        every = _every(int(there.sum())) if look.marker else 1
+        x, y = x[there], y[there]
+        if thin and not look.line:
+            x, y, every = x[::every], y[::every], 1
+        self.marks.append(Mark(x, y, look, label, every=every, of=of))
+
+    def _guide(self, guide: Guide, found: Sequence[tuple[Any, Series]]) -> None:
+        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and len(mark.x)]
+        if guide.kind in ("level", "upright"):
+            values = self._values(guide, found)
+            alike = len(set(values)) == 1
+            for (_, one), value in list(zip(found, values, strict=True))[: 1 if alike else None]:
+                if np.isfinite(value):
+                    color = FAINT if alike or len(found) == 1 else one.color
+                    self.marks.append(Rule(value, Look(color, "dash", width=0.8), guide.kind == "upright", guide.label))
+        elif drawn and guide.kind == "diagonal":
+            ends = [np.nanmin([mark.x.min() for mark in drawn]), np.nanmax([mark.x.max() for mark in drawn])]
+            self.marks.append(Mark(np.array(ends), np.array(ends), _GUIDE, guide.label, of="guide"))
+        elif drawn:
+            runs = [mark for mark in drawn if mark.of == "simulation"] or drawn
+            base = runs[guide.of % len(runs)]
+            ends, middle = np.array([base.x.min(), base.x.max()]), len(base.x) // 2
+            power = base.y[middle] * (ends / base.x[middle]) ** float(guide.value)  # pyright: ignore[reportArgumentType]
+            self.marks.append(Mark(ends, power, _GUIDE, guide.label, of="guide"))
+        else:
+            return
+        if guide.label:
+            self.keys.append(Key(guide.label, _GUIDE))
+
+    def _values(self, guide: Guide, found: Sequence[tuple[Any, Series]]) -> list[float]:
+        """Where the level or upright of each series lies, NaN where it is not known."""
+        values = []
+        for _, one in found:
+            here, value = _at(self.dataset, one.where), guide.value
+            if isinstance(value, str):
+                value = np.nan if value not in here else here[value].mean().item()
+            values.append(float(value(here) if isinstance(value, Callable) else value))  # pyright: ignore[reportArgumentType]
+        return values
+
+    # ---- axes and legend
+
+    def _axis_x(self) -> Axis:
+        x, data = self.x, self.dataset
+        limits = self.panel.limits.get("x", (None, None))
+        if callable(x) or (x and x not in data.dims and x in data.variables and np.ndim(data[x])):
+            label = self.panel.x_label or (self.subject.meaning(x) if isinstance(x, str) else "")
+            return Axis(label, "x" in (self.panel.log or ""), None, limits)
+        label = self.panel.x_label or self.subject.meaning(x or self.subject.x)
+        if not x or x not in data.dims:
+            here = data.coords.get(self.subject.x)
+            words = (
+                "" if here is None or here.ndim else plain_number(here.item()) if numeric(here) else str(here.item())
+            )
+            return Axis(label, names={0.0: words}, limits=(-0.5, 0.5))
+        values = data[x].values.tolist()
+        if not numeric(data[x]):
+            names = [
+                plain_number(one) if isinstance(one, int | float) else str(one).replace("_", " ") for one in values
+            ]
+            return Axis(label, names=dict(enumerate(names)), limits=(-0.5, len(values) - 0.5))
+        drawn = [place for mark in self.marks if isinstance(mark, Mark) for place in mark.x.tolist()]
+        log = x in self.subject.logs if self.panel.log is None else "x" in self.panel.log
+        positive = [value for value in drawn if value > 0]
+        if not log or not positive or min(values) < 0:
+            return Axis(label, False, None, limits)
+        few = len(values) <= 8 and min(values) > 0 and max(values) / min(values) < 1e4
+        return Axis(label, True, {float(one): plain_number(one) for one in values} if few else None, limits)
+
+    def _axis_y(self, label: str, names: Sequence[Any]) -> Axis:
+        log = self.panel.log
+        wanted = (
+            any(name in self.subject.logs for name in names if isinstance(name, str)) if log is None else "y" in log
+        )
+        limits = self.panel.limits.get("y", (None, None))
+        values = [mark.y[mark.y > 0] for mark in self.marks if isinstance(mark, Mark)]
+        positive = np.concatenate([np.zeros(0), *values])
+        if log is None and wanted:  # an axis too short for two labels stays linear
+            wanted = positive.size > 0 and float(positive.max() / positive.min()) > 1.8
+        return Axis(label, bool(wanted and positive.size), None, limits)
+
+    def _legend(self, found: Sequence[tuple[Any, Series]]) -> None:
+        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and mark.of == "simulation"]
+        keys, runs = [], bool(drawn)
+        if len(found) > 1:
+            look: dict[str, Any] = {"line": "solid", "marker": "" if self.panel.runs == "each" else None}
+            for _, one in found:
+                marker = one.marker if look["marker"] is None and runs else ""
+                keys.append(Key(one.label, one.look(line=one.line, marker=marker)))
+        if runs:
+            its = dataclasses.replace(drawn[0].look, opacity=1.0)
+            color = its.color if len(found) == 1 else FAINT
+            self.keys.insert(len(self.theories), Key(_RUNS[self.panel.runs], dataclasses.replace(its, color=color)))
+        self.keys = [*keys, *self.keys]
+
+
+def _get(dataset: xarray.Dataset, name: Any, prefix: str) -> xarray.DataArray | None:
+    """A variable, of the runs or of a theory; None where the dataset has none."""
+    if isinstance(name, str):
+        return dataset.data_vars.get(prefix + name)
+    return name(dataset, prefix)
+
+
+def _at(dataset: xarray.Dataset, where: dict[str, Any]) -> xarray.Dataset:
+    """The dataset at values of those dims that it has."""
+    return dataset.sel({name: value for name, value in where.items() if name in dataset.dims})
+
+
+def _every(count: int) -> int:
+    """The step between the marked points of a series, so that a long path does not become a band of markers."""
+    return max(1, -(-count // MOST_POINTS))

@@ -1,0 +1,182 @@
+"""What is drawn, whoever draws it: marks between two axes, with a legend. Renderers know this and nothing else."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+INK, FAINT = "ink", "faint"  # colours that follow the ground
+Line = Literal["", "solid", "dash", "dot", "dashdot"]
+Marker = Literal["", "circle", "square", "triangle", "wedge", "plus", "cross", "diamond", "dash"]
+LINES: tuple[Line, ...] = ("solid", "dash", "dot", "dashdot")
+MARKERS: tuple[Marker, ...] = ("circle", "square", "triangle", "wedge", "plus", "cross")
+
+
+@dataclasses.dataclass(frozen=True)
+class Look:
+    """How a mark looks; widths and sizes in points, colours as #rrggbb or as `INK` and `FAINT`."""
+
+    color: str = INK
+    line: Line = ""
+    marker: Marker = ""
+    width: float = 1.3
+    size: float = 4.0
+    hollow: bool = False
+    opacity: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Mark:
+    """Points (x, y), joined where the look has a line; `error` is one standard error, `every` the step of markers.
+
+    `stepped` holds each value until the next point. `of` says what the numbers are: runs, a theory, a guide.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    look: Look
+    label: str = ""
+    error: np.ndarray | None = None
+    every: int = 1
+    stepped: bool = False
+    of: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Band:
+    """The region between two curves."""
+
+    x: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    look: Look
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """A line across the plot at one value of x ("upright") or of y ("level")."""
+
+    value: float
+    look: Look
+    upright: bool = False
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Columns:
+    """Bars of one width on zero."""
+
+    x: np.ndarray
+    height: np.ndarray
+    width: float
+    look: Look
+    label: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Field:
+    """Values z (y, x) as filled contours with a colour bar; level lines on top."""
+
+    x: np.ndarray
+    y: np.ndarray
+    z: np.ndarray
+    label: str = ""
+    levels: Sequence[float] = ()
+    diverging: bool = False
+
+    def limits(self) -> tuple[float, float]:
+        """The values of the two ends of the colours."""
+        there = self.z[np.isfinite(self.z)]
+        low, high = (float(there.min()), float(there.max())) if there.size else (0.0, 1.0)
+        if self.diverging:
+            low, high = -max(abs(low), abs(high)), max(abs(low), abs(high))
+        return (low, high) if high > low else (low - 0.5, high + 0.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class Colored:
+    """Points coloured by a value, with a colour bar."""
+
+    x: np.ndarray
+    y: np.ndarray
+    value: np.ndarray
+    label: str = ""
+    size: float = 9.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """A text at a point, or where `inside` at a share of the plot's width and height."""
+
+    x: float
+    y: float
+    text: str
+    inside: bool = False
+
+
+AnyMark = Mark | Band | Rule | Columns | Field | Colored | Words
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """One axis; `names` are the texts at the places that have one, None means numbers."""
+
+    label: str = ""
+    log: bool = False
+    names: Mapping[float, str] | None = None
+    limits: tuple[float | None, float | None] = (None, None)
+    hidden: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Key:
+    """One entry of a legend."""
+
+    label: str
+    look: Look
+
+
+@dataclasses.dataclass(frozen=True)
+class Plot:
+    """One panel: its marks, drawn in order, its axes, its legend. `own` draws it into axes of Matplotlib instead.
+
+    `refused` is the panel, by its place in the experiment, that has too many series to be told apart.
+    """
+
+    x: Axis = Axis()
+    y: Axis = Axis()
+    marks: Sequence[AnyMark] = ()
+    keys: Sequence[Key] = ()
+    title: str = ""
+    own: Callable[[Any], Any] | None = None
+    refused: bool = False
+    frames: Sequence[Plot] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Sheet:
+    """Plots side by side under one title."""
+
+    plots: Sequence[Plot]
+    title: str = ""
+
+
+def note(words: str, title: str = "", **about: Any) -> Plot:
+    """A plot that says why there is nothing to see."""
+    hidden = Axis(hidden=True)
+    return Plot(hidden, hidden, [Words(0.5, 0.5, words, inside=True)], title=title, **about)
+
+
+def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
+    """The keys of one legend under all plots, or none and the plots that have one each: where one label has two looks,
+    or there are many."""
+    plots = list(plots)
+    keys = list(dict.fromkeys(key for plot in plots for key in plot.keys))
+    alike = len({key.label for key in keys}) == len(keys)
+    if len(plots) == 1 or (alike and len(keys) <= 12):
+        return keys, []
+    return [], [plot for plot in plots if plot.keys]
