@@ -8,10 +8,10 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from solvable.lab.figures.looks import text
 
 from solvable import lab
 from solvable.lab.figures import default, interactive
-from solvable.lab.figures.looks import text
 from tests.lab.toy import Ceiling, Decay, SampleMean
 
 

@@ -8,10 +8,10 @@ import os
 import re
 
 import pytest
+from solvable.lab.figures.looks import number
 
 from solvable import lab
 from solvable.lab.figures import default
-from solvable.lab.figures.looks import number
 from solvable.lab.reporting import document, figures, tables
 from solvable.lab.reporting.section import worst_first
 from solvable.lab.store import dataset
