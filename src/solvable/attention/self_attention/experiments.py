@@ -10,12 +10,11 @@ import numpy as np
 
 from solvable.attention import self_attention as sa
 from solvable.lab.declare import Experiment, Measured, axis, parameter
+from solvable.lab.declare.panels import Guide, Panel
 from solvable.lab.declare.theory import Dimension, Observable, Overlay, Predicted, Status
 
 if TYPE_CHECKING:
     import jax
-    import xarray
-    from matplotlib.axes import Axes
 
     from solvable.lab.declare import Outcome
 
@@ -23,7 +22,7 @@ SOURCE = "arXiv:2603.01514"
 TRAINING = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
 PRECONDITIONERS = ("none", "right", "full", "scaled")
 PreconditionerName = Literal["none", "right", "full", "scaled"]
-ERROR = "n E|f_n - f|^2 / |M Sigma^1/2|^2"
+ERROR = "$n E|f_n - f|^2 / |M \\Sigma^{1/2}|^2$"
 OVER_STEPS = {"at": Dimension("steps", log=True)}
 
 
@@ -50,14 +49,6 @@ class LinearMapExperiment(Experiment):
     def task(self) -> Any:
         """A map whose whitened form does not depend on the condition number."""
         return sa.LinearMap.conditioned(self.dim, condition=self.condition, strength=self.strength, noise=self.noise)
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """One panel of a figure that `pictures` draws in an own way."""
-        from solvable.attention.self_attention.pictures import FIGURES
-
-        label = next((item.label for item in cls.observables if item.name == panel), panel)
-        return cls.name in FIGURES and FIGURES[cls.name](panel, label, axes, dataset)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,7 +90,17 @@ class Convergence(LinearMapExperiment):
         Observable("rate", "ratio of successive losses", tolerance=0.0045),
     )
     overlays = (Overlay("population", given=True), Overlay("local_rate", given=True))
-    panels = PRECONDITIONERS
+    panels = (
+        Panel(
+            "excess_risk",
+            hue="condition",
+            facet="preconditioner",
+            theories={"population_given": "predicted"},
+            runs="first",
+            least=1e-16,
+            log="xy",
+        ),
+    )
     x = "at"
     dimensions = OVER_STEPS
 
@@ -148,7 +149,11 @@ class FiniteData(LinearMapExperiment):
         risk("excess_risk", "excess loss, limit", allowance=share(0.25)),
         risk("fresh_excess_risk", "excess loss, fresh context"),
     )
-    overlays = (Overlay("population", given=True),)
+    overlays = (Overlay("population", given=True, words="infinitely many tokens"),)
+    panels = tuple(
+        Panel(name, hue="preconditioner", dash="init", log="xy")
+        for name in ("train_loss", "excess_risk", "fresh_excess_risk")
+    )
     x = "at"
     dimensions = OVER_STEPS
 
@@ -187,7 +192,10 @@ class Floor(LinearMapExperiment, Measured):
         **dict.fromkeys(("fresh_excess_risk", "fresh_slope"), Status("asymptotic", "derived")),
     }
     overlays = (Overlay(given=True),)
-    panels = ("start_excess_risk", "fresh_excess_risk")
+    panels = tuple(
+        Panel(name, guides=(Guide("slope", -1.0, "slope -1"),), log="xy")
+        for name in ("start_excess_risk", "fresh_excess_risk")
+    )
     x = "samples"
     dimensions = {"samples": Dimension("tokens n", log=True)}
 
@@ -233,6 +241,21 @@ class Floor(LinearMapExperiment, Measured):
         return Predicted({**values, "start_slope": -1.0, "fresh_slope": -1.0}, Sweep(reached).result)
 
 
+def errors_of_scales(dataset: Any, prefix: str) -> Any:
+    """The errors at all sizes b of the score; of the theory the law (1 - 2 b^2)^(-d/2)(b^-2 + 1/(1 - 2 b^2)) at many.
+
+    Beyond some size the runs are larger than the law, which sets in later there.
+    """
+    import xarray
+
+    if prefix:
+        size = xarray.DataArray(fine := np.geomspace(0.06, 0.68, 200), {"scale": fine}, "scale")
+        rest = 1.0 - 2.0 * size**2
+        return rest ** (-0.5 * dataset.dim) * (size**-2 + 1.0 / rest)
+    peaked = dataset["peaked_error"].rename(peaked_scale="scale")
+    return xarray.concat([dataset["context_error"], peaked], "scale").groupby("scale").mean().sortby("scale")
+
+
 class Scale(LinearMapExperiment, Measured):
     """Error of a context against the size of the score, for layers with one limit: a U with its minimum predicted."""
 
@@ -250,7 +273,17 @@ class Scale(LinearMapExperiment, Measured):
         Observable("best_scale", "best size of the score", allowance=lambda cell: 0.005),
     )
     statuses = {name: Status("asymptotic", "derived") for name in ("context_error", "best_scale")}
-    panels = ("context_error",)
+    panels = (
+        Panel(
+            errors_of_scales,
+            label=ERROR,
+            hue="dim",
+            theories={"theory": "law in 1/n"},
+            guides=(Guide("upright", lambda data: (data.dim + 2.0) ** -0.5, "$1/\\sqrt{d + 2}$"),),
+            log="xy",
+            limits={"y": (5.0, 3000.0)},
+        ),
+    )
     x = "scale"
     dimensions = {
         "scale": Dimension("size b of the score, Bt = b I", log=True),
@@ -316,7 +349,10 @@ class Limit(LinearMapExperiment, Measured):
         Observable("train_loss", "loss on the sequence", allowance=share(0.05)),
         risk("fresh_excess_risk", "excess loss, fresh context", log=False, allowance=share(0.05)),
     )
-    overlays = (Overlay("context"), Overlay("population", compared=False))
+    overlays = (
+        Overlay("context", words="limit and its term in 1/n"),
+        Overlay("population", compared=False, words="limit of infinitely many tokens"),
+    )
     x = "samples"
     size_parameter = "samples"
 

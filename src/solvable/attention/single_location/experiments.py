@@ -8,11 +8,15 @@ from typing import Any, Literal
 
 from solvable.attention import single_location as sl
 from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
+from solvable.lab.declare.panels import Guide, Panel
 
 SOURCE = "arXiv:2410.01537"
 SETTINGS = f"{SOURCE}, dynamics figures (settings from the authors' code)"
 EXACT = Status("exact", "derived")
 ROUNDING = 1e-8  # the map and the vectors differ by rounding, which a saddle amplifies
+
+
+WHOLE = (-1.05, 1.05)  # what an alignment can be, and a margin
 
 
 def _fitted(cell: Any) -> float:
@@ -34,13 +38,6 @@ class SingleLocationExperiment(Experiment):
         """One informative token a sequence."""
         return sl.SingleLocation(self.length, self.dim, self.informative_scale, self.label_noise)
 
-    @classmethod
-    def draw(cls, panel: str, axes: Any, dataset: Any) -> bool:
-        """Every run as a line, all risks in one panel, the risks of the ends of training; the lab draws the others."""
-        from solvable.attention.single_location.pictures import draw
-
-        return draw(panel, axes, dataset)
-
 
 class TrainingExperiment(SingleLocationExperiment):
     """What the figures of training over steps share."""
@@ -56,8 +53,25 @@ class TrainingExperiment(SingleLocationExperiment):
         Observable("final_excess_risk", "excess risk at the end", tolerance=ROUNDING, was=("final_risk",)),
         Observable("aligned", "share that ends aligned", tolerance=ROUNDING),
     )
-    overlays = (Overlay("overlaps", given=True), Overlay("floor", compared=False))
-    panels = ("excess_risk", "alignment", "plane", "distance")
+    overlays = (Overlay("overlaps", given=True, words="predicted"), Overlay("floor", compared=False))
+    panels = (
+        Panel(
+            "excess_risk",
+            theories={"overlaps_given": "predicted"},
+            runs="each",
+            guides=(Guide("level", "floor_final_excess_risk", "floor at $(k^*, v^*)$"),),
+            least=1e-16,
+        ),
+        Panel(
+            ("query_alignment", "value_alignment"),
+            label="size of the alignment",
+            dash="inverse_temperature",
+            runs="each",
+            absolute=True,
+        ),
+        Panel("value_alignment", "query_alignment", runs="each", limits={"x": WHOLE, "y": WHOLE}, frames="at"),
+        Panel("distance", runs="each", least=1e-17),
+    )
     x, dimensions = "at", {"at": Dimension("steps")}
 
     def sizes(self) -> dict[str, Any]:
@@ -133,7 +147,14 @@ class StochasticDescent(TrainingExperiment):
     learning_rate: float = parameter(1e-3, "learning rate", symbol="alpha", log=True)
     steps: int = parameter(200_000, "steps", log=True)
 
-    overlays = (Overlay("overlaps", given=True, compared=False), Overlay("floor", compared=False))
+    overlays = (
+        Overlay("overlaps", given=True, compared=False, words="without noise"),
+        Overlay("floor", compared=False),
+    )
+    panels = tuple(
+        dataclasses.replace(one, theories=one.theories and {"overlaps_given": "without noise"})
+        for one in TrainingExperiment.panels
+    )
 
     def algorithm(self) -> Any:
         """Descent on fresh batches."""
@@ -170,8 +191,23 @@ class Basins(SingleLocationExperiment):
         Observable("swapped", "share that ends swapped", tolerance=ROUNDING),
         Observable("final_excess_risk", "excess risk at the end", tolerance=1e-6, log=True, was=("final_risk",)),
     )
-    overlays = (Overlay("overlaps", given=True),)
-    panels, x = ("aligned", "swapped", "ends"), "inverse_temperature"
+    overlays = (
+        Overlay("overlaps", given=True),
+        Overlay("floor", compared=False, words="at $(k^*, v^*)$"),
+        Overlay("swap", compared=False, words="at the swap point"),
+    )
+    panels = (
+        Panel("aligned"),
+        Panel("swapped"),
+        Panel(
+            "final_excess_risk",
+            where={"cure": "none"},
+            theories={"floor": "at $(k^*, v^*)$", "swap": "at the swap point"},
+            runs="each",
+            title="no cure",
+        ),
+    )
+    x = "inverse_temperature"
 
     def algorithm(self) -> Any:
         """Population descent from the spheres, cured or not."""
@@ -197,13 +233,14 @@ class Comparison(SingleLocationExperiment, Measured):
     samples: int = parameter(20_000, "sequences a replicate", log=True)
 
     observables = (
-        Observable("attention", "excess risk, attention", log=True),
-        Observable("linear_attention", "excess risk, linear attention", log=True),
-        Observable("linear", "excess risk, linear map", log=True),
-        Observable("bayes", "excess risk, Bayes", log=True),
+        Observable("attention", "attention, unit value", log=True),
+        Observable("linear_attention", "linear attention", log=True),
+        Observable("linear", "linear map", log=True),
+        Observable("bayes", "Bayes", log=True),
     )
     statuses = dict.fromkeys(("attention", "linear_attention"), EXACT) | {"linear": Status("exact", "stated")}
-    panels, x = ("risks",), "dim"
+    panels = (Panel(("linear", "attention", "linear_attention", "bayes"), label="excess risk", log="xy"),)
+    x = "dim"
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Nothing is trained: mean squared errors on drawn sequences."""

@@ -69,6 +69,14 @@ def floor(task: Any, algorithm: Any, runs: Any, at: Any) -> Predicted:
     )
 
 
+def swap(task: Any, algorithm: Any, runs: Any, at: Any) -> Predicted:
+    """The risk at the swap point, at the last inverse temperature."""
+    from solvable.attention.single_location.baselines import swap_point
+
+    (lam,) = algorithm.inverse_temperatures([algorithm.steps])
+    return Predicted({"final_excess_risk": swap_point(task, lam)[1]})
+
+
 def _multipliers(task: Any, algorithm: Any) -> tuple[float, float, float]:
     """alpha times the rates of escape, at the first inverse temperature, and of value and query, at the last one."""
     from solvable.attention.single_location.population import linearised
@@ -107,5 +115,11 @@ theories: dict[str, Theory] = {
         "attention, and for fewer steps than its slowest rate needs",
         dict.fromkeys(RISKS, ASYMPTOTIC),
         floor,
+    ),
+    "swap": Theory(
+        "the excess risk at the swap point, where the query reads the value and the value the location: about half the "
+        "runs from the spheres end there at a small inverse temperature",
+        {"final_excess_risk": UNSURE},
+        swap,
     ),
 }

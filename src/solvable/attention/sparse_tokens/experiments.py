@@ -6,14 +6,11 @@ import dataclasses
 import functools
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from solvable.attention import sparse_tokens as st
 from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Predicted, Status, axis, parameter
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
+from solvable.lab.declare.panels import Guide, Map, Panel
 
 PAPER = "arXiv:2509.25153"
 LossName = Literal["logistic", "square", "hinge"]
@@ -30,8 +27,6 @@ class SparseTokenExperiment(Experiment):
     strength: float = parameter(5.0, "strength of the signal", symbol="theta")
     positive_rate: float = parameter(0.5, "probability of a positive bag", symbol="pi")
 
-    picture: ClassVar[str] = ""  # the function of `pictures` that draws its own panel
-
     system = "solvable.attention.sparse_tokens"
 
     def task(self) -> Any:
@@ -40,10 +35,6 @@ class SparseTokenExperiment(Experiment):
     def sizes(self) -> dict[str, Any]:
         dim = getattr(self, "dim", None)
         return {} if dim is None else {"dim": dim}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        return bool(cls.picture) and getattr(st.pictures, cls.picture)(cls, panel, axes, dataset)
 
 
 class BagsExperiment(SparseTokenExperiment):
@@ -124,7 +115,7 @@ class ErrorAgainstRatio(BagsExperiment):
             "orthogonal_norm", "norm of the head off the query", allowance=_with_class_counts("orthogonal_norm", 16.0)
         ),
     )
-    panels = ("test_error", "train_loss", "train_error")
+    panels = tuple(Panel(name, hue="model", dash="loss") for name in ("test_error", "train_loss", "train_error"))
     x = "ratio"
     size_parameter = "dim"
     # Few query samples make the error steep and convex in the alignment reached, so that its mean over runs is far from
@@ -229,7 +220,6 @@ class Capacity(SparseTokenExperiment, Measured):
     )
     statuses = dict.fromkeys(("separable_share",), DERIVED)
     # No `size`: the share leaves its step exponentially fast in dim outside the window and not at all inside it.
-    picture = "shares"
     x = "relative_ratio"
 
     def algorithm(self) -> Any:
@@ -269,8 +259,16 @@ class PhaseDiagram(SparseTokenExperiment, Measured):
         Observable("advantage", "linear minus attention error"),
     )
     statuses = dict.fromkeys(("attention_error", "linear_error", "advantage"), EXACT)
-    panels = ("advantage",)
-    picture = "advantage"
+    panels = (
+        Map(
+            "advantage",
+            "cosine",
+            "strength",
+            levels=(0.0,),
+            words=("linear\nis better", "attention\nis better"),
+            diverging=True,
+        ),
+    )
     x = "cosine"
 
     def algorithm(self) -> Any:
@@ -306,6 +304,7 @@ class Rates(BagsExperiment, Measured):
         Observable("scaled_excess", "ratio x (test error - limit)", allowance=_per_dim(1.0)),
     )
     statuses = dict.fromkeys(("excess_error", "scaled_excess"), DERIVED)
+    panels = (Panel("excess_error", guides=(Guide("slope", -1.0, "slope -1"),)), "scaled_excess")
     x = "ratio"
     size_parameter = "dim"
 
@@ -343,8 +342,7 @@ class Representation(SparseTokenExperiment, Measured):
         Observable("flat", "best linear on the flat bag", log=True),
     )
     statuses = dict.fromkeys(("attention", "bayes", "pooled"), EXACT) | {"flat": Status("heuristic", "derived")}
-    panels = ("errors",)
-    picture = "errors"
+    panels = (Panel(("flat", "pooled", "attention", "bayes"), label="error", log="xy", runs="none"),)
     x = "length"
 
     def task(self) -> Any:
@@ -359,6 +357,12 @@ class Representation(SparseTokenExperiment, Measured):
         linear = {"pooled": st.pooled_oracle_error(task), "flat": st.flat_oracle_error(task)}
         errors = {"attention": attention.standard_error, "bayes": bayes.standard_error}
         return Predicted({"attention": attention, "bayes": bayes, **linear}, stats={"standard_error": errors})
+
+
+def objective_gap(dataset: Any, prefix: str) -> Any:
+    """How far the profiled objective is from the scalar problem at each point of the grid."""
+    there = {"objective", "theory_objective"} <= set(dataset)
+    return dataset["objective"] - dataset["theory_objective"] if there else None
 
 
 class Surrogate(BagsExperiment, Measured):
@@ -384,7 +388,18 @@ class Surrogate(BagsExperiment, Measured):
         Observable("solution_spread", "spread of solutions over random starts", tolerance=1e-6),
     )
     statuses = dict.fromkeys(("objective", "uniform_gap"), DERIVED) | {"solution_spread": EXACT}
-    picture = "gaps"
+    panels = (
+        Panel(
+            objective_gap,
+            "theory_objective",
+            label="profiled objective minus scalar problem",
+            x_label="scalar problem, at the points of the grid",
+            hue="dim",
+            theories={},
+            guides=(Guide("level"),),
+        ),
+        Panel("uniform_gap", theories={}, guides=(Guide("slope", -0.5, "slope -1/2"),), log="xy"),
+    )
     x = "dim"
     size_parameter = "dim"
 
@@ -409,6 +424,8 @@ class Universality(ErrorAgainstRatio):
 
     name = "sparse-tokens/universality"
     source = f"{PAPER}, model (the other laws of the noise are ours)"
+
+    panels = tuple(Panel(name, hue="model", dash="law") for name in ("test_error", "train_loss", "train_error"))
 
     law: Literal["gaussian", "rademacher", "heavy tails", "coloured"] = axis(
         ["gaussian", "rademacher", "heavy tails", "coloured"], "law of the noise"

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from solvable.attention import token_selection as ts
 from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
-
-if TYPE_CHECKING:
-    import xarray
-    from matplotlib.axes import Axes
+from solvable.lab.declare.panels import Guide, Panel
 
 MIRROR, TRANSFORMERS, RATES = "arXiv:2410.14581", "arXiv:2308.16898", "arXiv:2402.05738"
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}
@@ -94,6 +91,13 @@ class SelectionExperiment(Experiment):
         return {"init_scale": getattr(self, "start_scale", 0.0)}
 
 
+def divergence_with_limits(dataset: Any, prefix: str) -> Any:
+    """The divergence of the runs of which a limit is predicted."""
+    if "theory_given_final_divergence" not in dataset:
+        return dataset["divergence"]
+    return dataset["divergence"].where(dataset["theory_given_final_divergence"].notnull())
+
+
 class Direction(Published, SelectionExperiment):
     """Directional divergence of mirror descent from the max-margin solutions of three norms."""
 
@@ -114,7 +118,18 @@ class Direction(Published, SelectionExperiment):
         Observable("final_divergence", "divergence at the end", allowance=allow(0.0025), dims=("reference",)),
     )
     statuses = {"final_divergence": STATED}
-    panels = ("first", "second", "third")
+    panels = (
+        Panel(
+            divergence_with_limits,
+            label="divergence from the p = r solution",
+            hue="reference",
+            theories={},
+            guides=(Guide("level", "theory_given_final_divergence", "limits"),),
+            facet="p",
+            title="trained with {}",
+            log="xy",
+        ),
+    )
     dimensions = {**OVER_STEPS, "reference": Dimension("p of the max-margin solution")}
     norms = REFERENCES
 
@@ -144,13 +159,6 @@ class Direction(Published, SelectionExperiment):
         """
         found = [ts.directional_divergence(one.weights, run.path.weights, self.p) for one in run.references]
         return ts.figures.with_ends({"divergence": np.stack(found, axis=-1)})
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """One panel a p of training: the mean divergence from each reference over the steps, and its limits."""
-        from solvable.attention.token_selection.pictures import draw_directions
-
-        return draw_directions(cls.panels.index(panel), axes, dataset)
 
 
 class Joint(Published):
@@ -237,7 +245,12 @@ class Rates(SelectionExperiment):
         Observable("offset", "alignment minus log(eta k)", allowance=allow(0.05)),
     )
     overlays = (Overlay("growth", given=True), Overlay("rate"), Overlay("excess_loss", given=True), Overlay("polyak"))
-    panels = ("divergence", "decay", "divergence_slope", "gap_slope")
+    panels = (
+        Panel("divergence", theories={}),
+        Panel("decay", theories={}),
+        Panel("divergence_slope", limits={"y": (-2.5, 0.5)}),
+        "gap_slope",
+    )
 
     def task(self) -> Any:
         """One optimal token and equal scores, or random problems."""
@@ -288,7 +301,7 @@ class Factored(SelectionExperiment, Figure):
         Observable("effective_rank", "effective rank of W", allowance=allow(0.05)),
     )
     statuses = {"final_frobenius": OURS, "final_nuclear": OURS, "effective_rank": DERIVED}
-    panels = ("frobenius", "nuclear", "effective_rank")
+    panels = ("frobenius", "nuclear", Panel("effective_rank", "parameterization"))
     norms = (2.0, "nuclear")
 
     def algorithm(self) -> Any:
@@ -394,6 +407,11 @@ class Path(SelectionExperiment, Measured):
         Observable("divergence_slope", "log-log slope of the divergence", allowance=allow(0.05)),
     )
     statuses = {"divergence_slope": DERIVED}
+    # the slope on an axis on which the accepted deviation is what one sees
+    panels = (
+        Panel("divergence", guides=(Guide("slope", -2.0, "slope -2"),), log="xy"),
+        Panel("divergence_slope", "p", limits={"y": (-2.5, -1.5)}),
+    )
     x, dimensions = "radius", {"radius": Dimension("radius R of the ball", log=True)}
 
     def algorithm(self) -> Any:

@@ -62,7 +62,7 @@ class _Curves:
             for place, name in enumerate(names)
             for one in series(self.subject, self.dataset, arrays, along, panel.hue, panel.dash)
         ]
-        if len(found) > MOST_SERIES:
+        if len(found) > MOST_SERIES * (2 if panel.dash else 1):
             words = f"{len(found)} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values"
             return note(words, panel.title, refused=True, y=Axis(label, hidden=True))
         for place, one in enumerate(self.theories):
@@ -99,7 +99,7 @@ class _Curves:
     # ---- what is drawn
 
     def _theory(self, place: int, theory: Shown, found: Sequence[tuple[Any, Series]]) -> None:
-        several, dashed = len(self.theories) > 1, bool(self.panel.dash)
+        several = len(self.theories) > 1
         drawn: list[tuple[Series, Any, np.ndarray, np.ndarray]] = []
         for name, one in found:
             for _, x, y in self._lines(name, one, theory):
@@ -107,28 +107,28 @@ class _Curves:
         if not drawn:
             return
         line: Line = "dash" if theory.given and not several else LINES[place % len(LINES)]
-        single = len(found) == 1
-        color = HUES[place % len(HUES)] if single else FAINT
-        look = Look(color, line, **self._given(theory))
-        self.keys.append(Key(theory.words, look))
-        # what does not depend on the series is drawn once
-        alike = all(np.array_equal(drawn[0][2], x) and np.array_equal(drawn[0][3], y, True) for *_, x, y in drawn[1:])
-        for one, _, x, y in drawn[:1] if alike and not single and len(drawn) == len(found) else drawn:
-            shared = alike and not single and len(drawn) == len(found)
-            its = dataclasses.replace(look, color=look.color if single or shared else one.color)
-            if dashed and not shared:
-                its = dataclasses.replace(its, line=one.line)
-            if self.panel.runs == "each" and theory.given:
-                its = dataclasses.replace(its, color=INK, width=0.9)
-            words = theory.words if shared or not one.label else f"{one.label}: {theory.words}"
+        single, every = len(found) == 1, self.panel.runs == "each" and theory.given
+        look = Look(INK if every else HUES[place % len(HUES)] if single else FAINT, line, **self._given(theory))
+        # what does not depend on the series, or on the pattern, is drawn once
+        common = not single and len(drawn) > 1 and _alike(drawn)
+        of_hue: dict[Any, list[Any]] = {}
+        for one in drawn:
+            rest = (value for dim, value in one[0].where.items() if dim != self.panel.dash)
+            of_hue.setdefault((one[1], *rest), []).append(one)
+        groups = [drawn[:1]] if common else [g[:1] if len(g) > 1 and _alike(g) else g for g in of_hue.values()]
+        patterned = bool(self.panel.dash) and not common and any(len(group) > 1 for group in groups)
+        self.keys.append(Key(theory.words, dataclasses.replace(look, line="solid" if patterned else line)))
+        for one, _, x, y in (each for group in groups for each in group):
+            color = look.color if single or common or every else one.color
+            its = dataclasses.replace(look, color=color, line=one.line if patterned else line)
+            words = theory.words if common or not one.label else f"{one.label}: {theory.words}"
             self._draw(x, y, its, words, theory.label)
 
     def _given(self, theory: Shown) -> dict[str, Any]:
         if not theory.given:
             return {}
-        return {"width": 0.8} | (
-            {"marker": "diamond", "size": 5.4, "hollow": True} if self.panel.runs == "mean" else {}
-        )
+        mean: Any = {"marker": "diamond", "size": 5.4, "hollow": True} if self.panel.runs == "mean" else {}
+        return {"width": 0.9, **mean}
 
     def _runs(self, name: Any, one: Series) -> None:
         panel, words = self.panel, f"{one.label}: simulation" if one.label else "simulation"
@@ -140,8 +140,12 @@ class _Curves:
                 if len(there):
                     look = one.look(marker=one.marker)
                     self.marks.append(Mark(x[there], mean[there], look, words, error[there], of="simulation"))
-            elif panel.runs == "first" and self.theories:
+            elif panel.runs == "first" and (self.theories or self._is_scatter()):
                 self._draw(x, y, one.look(marker=one.marker, size=3.4), words, "simulation", thin=True)
+            elif self.x in self.subject.parameters:  # runs at several values are several runs
+                self._draw(
+                    x, y, one.look(marker="circle", size=2.4, opacity=0.6), words if place == 0 else "", "simulation"
+                )
             else:
                 look = one.look(line=one.line, width=0.6 if panel.runs == "each" else 1.2)
                 look = dataclasses.replace(look, opacity=0.55 if panel.runs == "each" else 1.0)
@@ -178,6 +182,10 @@ class _Curves:
             where = here.isel(replicate=place) if "replicate" in here.dims else here
             yield place, self._places(where, run, prefix), np.atleast_1d(run.values)
 
+    def _is_scatter(self) -> bool:
+        """Whether an observable is on the abscissa, so that points in their order make no line."""
+        return isinstance(self.x, str) and self.x in self.dataset.data_vars and "at" not in self.dataset[self.x].dims
+
     def _is_fine(self, name: Any, prefix: str) -> bool:
         return self.fine is not None and _get(self.fine, name, prefix) is not None
 
@@ -186,10 +194,10 @@ class _Curves:
         x = self.x
         if callable(x):
             places = x(here)
-        elif x in here.dims:
-            if not numeric(here[x]):
-                return np.arange(here.sizes[x], dtype=float)
-            places = here[x]
+        elif x in array.dims or x in here.dims:
+            places = (array if x in array.dims else here)[x]
+            if not numeric(places):
+                return np.arange(len(places), dtype=float)
         elif x and x in self.dataset.variables and x not in self.dataset.dims:
             places = here.get(prefix + x, here[x])
         else:
@@ -291,12 +299,19 @@ class _Curves:
 
     def _legend(self, found: Sequence[tuple[Any, Series]]) -> None:
         drawn = [mark for mark in self.marks if isinstance(mark, Mark) and mark.of == "simulation"]
-        keys, runs = [], bool(drawn)
-        if len(found) > 1:
-            look: dict[str, Any] = {"line": "solid", "marker": "" if self.panel.runs == "each" else None}
-            for _, one in found:
-                marker = one.marker if look["marker"] is None and runs else ""
-                keys.append(Key(one.label, one.look(line=one.line, marker=marker)))
+        keys: list[Key] = []
+        runs, dash, points = bool(drawn), self.panel.dash, bool(drawn) and bool(drawn[0].look.marker)
+        for _, one in found if len(found) > 1 else ():
+            if dash not in one.where:
+                keys.append(Key(one.label, one.look(line="solid", marker=one.marker if points else "")))
+                continue
+            # the values of two dims, not all pairs of them
+            patterned = any(isinstance(mark, Mark) and mark.look.line in LINES[1:] for mark in self.marks)
+            others = ", ".join(self.subject.name(k, v) for k, v in one.where.items() if k != dash)
+            keys += [Key(others, one.look(line="solid"))] if others else []
+            pattern = Look(FAINT, one.line if patterned else "", one.marker if points else "")
+            keys.append(Key(self.subject.name(dash, one.where[dash]), pattern))
+        keys = list(dict.fromkeys(sorted(keys, key=lambda key: key.look.color == FAINT)))
         if runs:
             its = dataclasses.replace(drawn[0].look, opacity=1.0)
             color = its.color if len(found) == 1 else FAINT
@@ -314,6 +329,12 @@ def _get(dataset: xarray.Dataset, name: Any, prefix: str) -> xarray.DataArray | 
 def _at(dataset: xarray.Dataset, where: dict[str, Any]) -> xarray.Dataset:
     """The dataset at values of those dims that it has."""
     return dataset.sel({name: value for name, value in where.items() if name in dataset.dims})
+
+
+def _alike(drawn: Sequence[Any]) -> bool:
+    """Whether lines, with their points in the last two places, are one and the same."""
+    x, y = drawn[0][-2:]
+    return all(np.array_equal(x, one[-2]) and np.array_equal(y, one[-1], equal_nan=True) for one in drawn[1:])
 
 
 def _every(count: int) -> int:

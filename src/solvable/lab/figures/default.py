@@ -47,21 +47,22 @@ def subject(experiment: type[Experiment]) -> Subject:
 
 def panels(experiment: type[Experiment], dataset: xarray.Dataset) -> list[AnyPanel | str]:
     """The panels of the figure with their facets, texts being those that an own `draw` makes."""
-    known = {one.name for one in experiment.observables}
+    known, about = {one.name for one in experiment.observables}, subject(experiment)
     asked = list(experiment.panels) or [one.name for one in experiment.observables]
-    prefixes = ["", *(variable_prefix(experiment, one.label) for one in experiment.overlays)]
-    there = [one for one in asked if one not in known or any(prefix + str(one) in dataset for prefix in prefixes)]
+    prefixes = ["", *(one.prefix for one in about.theories)]
+    bare = [one for one in asked if isinstance(one, str) and one in known]
+    absent = [one for one in bare if not any(prefix + one in dataset for prefix in prefixes)]
     found: list[AnyPanel | str] = []
-    for one in there or asked[:1]:
+    for one in asked if len(absent) == len(asked) else [one for one in asked if one not in absent]:
         if not isinstance(one, str):
-            found += faceted(one, subject(experiment), dataset)
+            found += faceted(one, about, dataset)
         elif one in known:
             found.append(Panel(one))
         elif getattr(experiment.draw, "__func__", None) is Experiment.draw.__func__:
             raise ValueError(f"panel {one!r} is no observable of {experiment.name}; its `draw` must draw it")
         else:
             found.append(one)
-    return found
+    return found[:1] if len(absent) == len(asked) else found
 
 
 def faceted(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> list[AnyPanel]:

@@ -73,7 +73,9 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
     shared, apart = legends([plot for plot in plots if plot.own is None])
     with matplotlib.rc_context(look.style()):
         rows = _rows(shared, across)
-        high = lines * (2.05 if columns > 1 else 2.25) + (0.4 if words else 0.15) + 0.16 * len(rows)
+        longest = max((len(plot.keys) for plot in apart), default=0)
+        each = 2.05 if columns > 1 else 2.9 if width == "page" else 2.25
+        high = lines * (each + 0.13 * longest) + (0.4 if words else 0.15) + 0.16 * len(rows)
         made = Figure(figsize=(across, high), layout="constrained")
         FigureCanvasAgg(made)
         made.get_layout_engine().set(w_pad=0.05, h_pad=0.04, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
@@ -82,7 +84,7 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
             if plot.own is not None:
                 plot.own(axes)
             else:
-                _plot(plot, axes, look, len(apart) > 0)
+                _plot(plot, axes, look, len(apart) > 0, across / columns)
         for axes in grid[len(plots) :]:
             axes.set_axis_off()
         if shared:
@@ -138,16 +140,18 @@ def _rows(keys: Sequence[Key], across: float) -> list[list[Key]]:
     return [list(keys[place : place + count]) for place in range(0, len(keys), count)]
 
 
-def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool) -> None:
+def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool, across: float) -> None:
     for order, mark in enumerate(plot.marks):
         _mark(mark, axes, look, 2.0 + 0.01 * order, plot.x.log)
     for letter, axis in (("x", plot.x), ("y", plot.y)):
-        _axis(letter, axis, axes, plot)
+        _axis(letter, axis, axes, plot, int(12.5 * (across if letter == "x" else 2.4)))
     if plot.title:
         axes.set_title(plot.title, color=look.ink)
     if with_legend and plot.keys:
         handles = [_handle(key, look) for key in plot.keys]
-        axes.legend(handles=handles, frameon=False, fontsize=6.5, handlelength=1.8, labelcolor=look.ink)
+        beside = max(1, min(len(handles), int(13 * across / (max(len(key.label) for key in plot.keys) + 6))))
+        below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.24), "ncols": beside, "columnspacing": 1.0}
+        axes.legend(handles=handles, frameon=False, fontsize=6.5, handlelength=1.8, labelcolor=look.ink, **below)
 
 
 def _mark(mark: AnyMark, axes: Axes, look: Theme, order: float, log: bool) -> None:
@@ -220,7 +224,7 @@ def _handle(key: Key, look: Theme) -> Any:
     return Patch(color=look.color(key.look.color), alpha=key.look.opacity, label=key.label, lw=0)
 
 
-def _axis(letter: str, axis: Axis, axes: Axes, plot: Plot) -> None:
+def _axis(letter: str, axis: Axis, axes: Axes, plot: Plot, letters: int) -> None:
     if axis.hidden:
         getattr(axes, f"set_{letter}ticks")([])
         for side in ("left", "right") if letter == "y" else ("top", "bottom"):
@@ -228,7 +232,7 @@ def _axis(letter: str, axis: Axis, axes: Axes, plot: Plot) -> None:
         getattr(axes, f"set_{letter}label")(axis.label)
         return
     own: Any = axes.xaxis if letter == "x" else axes.yaxis
-    getattr(axes, f"set_{letter}label")(textwrap.fill(axis.label, 46 if letter == "x" else 34))
+    getattr(axes, f"set_{letter}label")(textwrap.fill(axis.label, letters))
     if axis.log:
         getattr(axes, f"set_{letter}scale")("log")
     if letter == "x" and not any(isinstance(mark, Field) for mark in plot.marks):

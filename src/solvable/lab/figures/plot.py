@@ -168,7 +168,8 @@ class Sheet:
 def note(words: str, title: str = "", **about: Any) -> Plot:
     """A plot that says why there is nothing to see."""
     hidden = Axis(hidden=True)
-    return Plot(hidden, hidden, [Words(0.5, 0.5, words, inside=True)], title=title, **about)
+    marks = [Words(0.5, 0.5, words, inside=True)]
+    return Plot(**{"x": hidden, "y": hidden, "marks": marks, "title": title, **about})
 
 
 def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
@@ -176,7 +177,8 @@ def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
     or there are many."""
     plots = list(plots)
     keys = list(dict.fromkeys(key for plot in plots for key in plot.keys))
-    alike = len({key.label for key in keys}) == len(keys)
-    if len(plots) == 1 or (alike and len(keys) <= 12):
-        return keys, []
+    first = {key.label: key for key in reversed(keys)}
+    alike = all(key.look.color == first[key.label].look.color for key in keys)
+    if len(plots) == 1 or (alike and len(first) <= 14):
+        return [key for key in keys if first[key.label] is key], []
     return [], [plot for plot in plots if plot.keys]

@@ -126,15 +126,21 @@ def series(
         shade = 0
         for dim in shades:
             shade = shade * len(values[dims.index(dim)]) + at[dim]
-        color = HUES[place[0] % len(HUES)] if dims else HUES[0]
-        if dims and numeric(dataset[dims[0]]) and len(values[0]) > 2:
+        color = HUES[place[0] % len(HUES)] if dims and dims[0] != dash else HUES[0]
+        if (
+            dims
+            and dims[0] != dash
+            and dims[0] in subject.parameters
+            and numeric(dataset[dims[0]])
+            and len(values[0]) > 2
+        ):
             color = ordered(place[0], len(values[0]))
         found.append(
             Series(
                 dict(zip(dims, combination, strict=True)),
                 ", ".join(subject.name(dim, value) for dim, value in zip(dims, combination, strict=True)),
                 lighter(color, 0.5 * shade / max(count - 1, 1)),
-                MARKERS[(0 if by is None else at[by]) % len(MARKERS)],
+                MARKERS[(at[dash] if dash in at else 0 if by is None else at[by]) % len(MARKERS)],
                 LINES[at.get(dash, 0) % len(LINES)],
             )
         )

@@ -8,12 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 import numpy as np
 
 from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
+from solvable.lab.declare.panels import Guide, Panel
 from solvable.networks import diagonal as dn
 
 if TYPE_CHECKING:
     import jax
-    import xarray
-    from matplotlib.axes import Axes
 
 SOURCE = "arXiv:2509.18766"
 PathName = Literal["monotone", "nonmonotone", "any"]
@@ -24,24 +23,27 @@ COORDINATE = Dimension("coordinate")
 KINKS = Dimension("inverse penalty s, in units of the first kink", log=True)
 
 
+ZERO = "scale to 0"
+SMALLEST = 1e-8  # below it a gap is what the solvers leave
+
+
+def largest_difference(dataset: Any, prefix: str) -> Any:
+    """How far the averages of descent are off those of the flow, at the worst time and coordinate."""
+    if prefix or "flow_given_average" not in dataset:
+        return None
+    return abs(dataset["average"] - dataset["flow_given_average"]).max(["at", "coordinate"])
+
+
 class Figure(Experiment):
     """What all figures share."""
 
     system = "solvable.networks.diagonal"
     x = "at"
-    drawing: ClassVar[str]  # the function of `pictures` that draws its panels
     full: ClassVar[bool] = False  # whether the layers themselves are trained
 
     def sizes(self) -> dict[str, Any]:
         """Which of the two ways to train."""
         return {"full": self.full}
-
-    @classmethod
-    def draw(cls, panel: str, axes: Axes, dataset: xarray.Dataset) -> bool:
-        """Its own drawing, where the dataset has what it shows."""
-        from solvable.networks.diagonal import pictures
-
-        return getattr(pictures, cls.drawing)(panel, axes, dataset)
 
 
 class RegressionExperiment(Figure):
@@ -82,7 +84,19 @@ class LassoPath(RegressionExperiment):
         Overlay("lasso", given=True, compared=False),
         Overlay("limit", given=True, compared=False),
     )
-    panels, drawing = ("monotone", "nonmonotone", "gaps"), "draw_lasso_path"
+    panels = (
+        Panel(
+            "average",
+            runs="first",
+            hue="coordinate",
+            dash="log_scale",
+            facet="path",
+            theories={"lasso_given": "lasso path", "limit_given": ZERO},
+            title="{} path",
+            label="coefficients",
+        ),
+        Panel("gap", runs="first", hue="path", dash="log_scale", theories={"limit_given": ZERO}, least=SMALLEST),
+    )
     full = True
 
     def algorithm(self) -> Any:
@@ -101,7 +115,17 @@ class Gap(RegressionExperiment):
 
     observables = (Observable("largest_gap", GAP, allowance=lambda cell: 0.05 / -cell.log_scale, log=True),)
     overlays = (Overlay("limit", given=True),)
-    panels, drawing = ("gap",), "draw_gap"
+    panels = (
+        Panel(
+            "largest_gap",
+            lambda data: -data.log_scale,
+            x_label="log(1/scale)",
+            log="xy",
+            theories={"limit_given": ZERO},
+            guides=(Guide("slope", -2.0, "slope -2"),),
+            least=SMALLEST,
+        ),
+    )
     x = "log_scale"
 
     def algorithm(self) -> Any:
@@ -121,9 +145,8 @@ class MonotoneShare(Figure, Measured):
 
     observables = (Observable("monotone", "share of monotone paths", bound="below"),)
     statuses = {"monotone": Status("bound", "stated")}
-    overlays = (Overlay(given=True),)
+    overlays = (Overlay(given=True, words="must be (lower bound)"),)
     x = "samples"
-    panels, drawing = ("share",), "draw_share"
 
     def runs(self, key: jax.Array, replicates: int | range) -> Any:
         """Random problems, on which nothing is trained."""
@@ -153,12 +176,24 @@ class Incremental(Figure):
     last: float = parameter(1.5, "last time, in units of the last jump")
 
     observables = (
-        Observable("solution", "coefficients x_i", tolerance=SOLVED),
+        Observable("solution", "coefficients $x_i$", tolerance=SOLVED),
         Observable("loss", "loss", tolerance=SOLVED),
         Observable("jump_times", "time of half height", allowance=lambda cell: 0.625 * cell.reach() / -cell.log_scale),
     )
     overlays = (Overlay("flow", compared=("solution", "loss")), Overlay("limit", compared=("jump_times",)))
-    panels, drawing = ("solution", "loss", "jump_times"), "draw_incremental"
+    panels = (
+        Panel("solution", runs="first", hue="coordinate", dash="log_scale", theories={"limit": ZERO}),
+        Panel("loss", runs="first", dash="log_scale", theories={"limit": ZERO}),
+        Panel(
+            "jump_times",
+            "limit_jump_times",
+            runs="first",
+            dash="log_scale",
+            x_label="jump time in the limit",
+            theories={},
+            guides=(Guide("diagonal", label="as predicted"),),
+        ),
+    )
     dimensions = {"at": Dimension("rescaled time s"), "coordinate": COORDINATE}
     full = True
 
@@ -195,7 +230,7 @@ class WeightDecay(RegressionExperiment):
         Observable("average", "averaged coefficients", tolerance=SOLVED),
     )
     overlays = (Overlay("flow", given=True), Overlay("limit", given=True, compared=False))
-    panels, drawing = ("largest_gap",), "draw_weight_decay"
+    panels = (Panel("largest_gap", log="", theories={"limit_given": ZERO}),)
     full = True
     x = "weight_decay"
 
@@ -218,7 +253,15 @@ class Descent(RegressionExperiment):
         Observable("largest_gap", GAP, allowance=lambda cell: 0.2 * cell.learning_rate),
     )
     overlays = (Overlay("flow", given=True),)
-    panels, drawing = ("average",), "draw_descent"
+    panels = (
+        Panel(
+            largest_difference,
+            label="largest |average - flow's|",
+            runs="each",
+            log="xy",
+            guides=(Guide("slope", 1.0, "slope 1"),),
+        ),
+    )
     x = "learning_rate"
 
     def algorithm(self) -> Any:
