@@ -22,7 +22,7 @@ SOURCE = "arXiv:2603.01514"
 TRAINING = f"{SOURCE} (setting and forms of the algorithm: reconstruction)"
 PRECONDITIONERS = ("none", "right", "full", "scaled")
 PreconditionerName = Literal["none", "right", "full", "scaled"]
-ERROR = "$n E|f_n - f|^2 / |M \\Sigma^{1/2}|^2$"
+ERROR = "relative squared error times n"
 OVER_STEPS = {"at": Dimension("steps", log=True)}
 
 
@@ -151,7 +151,7 @@ class FiniteData(LinearMapExperiment):
     )
     overlays = (Overlay("population", given=True, words="infinitely many tokens"),)
     panels = tuple(
-        Panel(name, hue="preconditioner", dash="init", log="xy")
+        Panel(name, hue="preconditioner", dash="init", log="xy", least=1e-6)
         for name in ("train_loss", "excess_risk", "fresh_excess_risk")
     )
     x = "at"

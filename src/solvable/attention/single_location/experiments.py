@@ -62,13 +62,8 @@ class TrainingExperiment(SingleLocationExperiment):
             guides=(Guide("level", "floor_final_excess_risk", "floor at $(k^*, v^*)$"),),
             least=1e-16,
         ),
-        Panel(
-            ("query_alignment", "value_alignment"),
-            label="size of the alignment",
-            dash="inverse_temperature",
-            runs="each",
-            absolute=True,
-        ),
+        Panel("query_alignment", label="|query alignment|", runs="each", absolute=True),
+        Panel("value_alignment", label="|value alignment|", runs="each", absolute=True),
         Panel("value_alignment", "query_alignment", runs="each", limits={"x": WHOLE, "y": WHOLE}, frames="at"),
         Panel("distance", runs="each", least=1e-17),
     )
@@ -192,7 +187,7 @@ class Basins(SingleLocationExperiment):
         Observable("final_excess_risk", "excess risk at the end", tolerance=1e-6, log=True, was=("final_risk",)),
     )
     overlays = (
-        Overlay("overlaps", given=True),
+        Overlay("overlaps", given=True, words="predicted from each start"),
         Overlay("floor", compared=False, words="at $(k^*, v^*)$"),
         Overlay("swap", compared=False, words="at the swap point"),
     )
@@ -239,7 +234,14 @@ class Comparison(SingleLocationExperiment, Measured):
         Observable("bayes", "Bayes", log=True),
     )
     statuses = dict.fromkeys(("attention", "linear_attention"), EXACT) | {"linear": Status("exact", "stated")}
-    panels = (Panel(("linear", "attention", "linear_attention", "bayes"), label="excess risk", log="xy"),)
+    panels = (
+        Panel(
+            ("linear", "attention", "linear_attention", "bayes"),
+            label="excess risk",
+            log="xy",
+            limits={"y": (1e-3, 1.0)},
+        ),
+    )
     x = "dim"
 
     def runs(self, key: Any, replicates: int | range) -> Any:

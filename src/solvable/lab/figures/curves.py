@@ -70,6 +70,7 @@ class _Curves:
         if panel.runs != "none":
             for name, one in found:
                 self._runs(name, one)
+        self.told = len(self.keys)  # the theories
         for guide in panel.guides:
             self._guide(guide, found)
         x, y = self._axis_x(), self._axis_y(label, names)
@@ -102,12 +103,11 @@ class _Curves:
         several = len(self.theories) > 1
         drawn: list[tuple[Series, Any, np.ndarray, np.ndarray]] = []
         for name, one in found:
-            for _, x, y in self._lines(name, one, theory):
-                drawn.append((one, name, x, y))
+            drawn += [(one, (name, run), x, y) for run, x, y in self._lines(name, one, theory)]
         if not drawn:
             return
-        line: Line = "dash" if theory.given and not several else LINES[place % len(LINES)]
         single, every = len(found) == 1, self.panel.runs == "each" and theory.given
+        line: Line = "dash" if every or (theory.given and not several) else LINES[place % len(LINES)]
         look = Look(INK if every else HUES[place % len(HUES)] if single else FAINT, line, **self._given(theory))
         # what does not depend on the series, or on the pattern, is drawn once
         common = not single and len(drawn) > 1 and _alike(drawn)
@@ -117,7 +117,7 @@ class _Curves:
             of_hue.setdefault((one[1], *rest), []).append(one)
         groups = [drawn[:1]] if common else [g[:1] if len(g) > 1 and _alike(g) else g for g in of_hue.values()]
         patterned = bool(self.panel.dash) and not common and any(len(group) > 1 for group in groups)
-        self.keys.append(Key(theory.words, dataclasses.replace(look, line="solid" if patterned else line)))
+        self.keys.append(Key(theory.words, dataclasses.replace(look, line="solid" if patterned else line), common=True))
         for one, _, x, y in (each for group in groups for each in group):
             color = look.color if single or common or every else one.color
             its = dataclasses.replace(look, color=color, line=one.line if patterned else line)
@@ -244,7 +244,7 @@ class _Curves:
         else:
             return
         if guide.label:
-            self.keys.append(Key(guide.label, _GUIDE))
+            self.keys.append(Key(guide.label, _GUIDE, common=True))
 
     def _values(self, guide: Guide, found: Sequence[tuple[Any, Series]]) -> list[float]:
         """Where the level or upright of each series lies, NaN where it is not known."""
@@ -315,7 +315,8 @@ class _Curves:
         if runs:
             its = dataclasses.replace(drawn[0].look, opacity=1.0)
             color = its.color if len(found) == 1 else FAINT
-            self.keys.insert(len(self.theories), Key(_RUNS[self.panel.runs], dataclasses.replace(its, color=color)))
+            key = Key(_RUNS[self.panel.runs], dataclasses.replace(its, color=color), common=True)
+            self.keys.insert(self.told, key)
         self.keys = [*keys, *self.keys]
 
 

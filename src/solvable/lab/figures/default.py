@@ -184,4 +184,5 @@ def _arrays(experiment: type[Experiment], dataset: xarray.Dataset, panel: Panel)
 
 
 def _words(label: str) -> str:
-    return {"theory_given": "theory given each run"}.get(label, label.replace("_", " "))
+    name = label.replace("_", " ")
+    return f"{name} each run" if label.endswith("_given") else name

@@ -232,7 +232,7 @@ def _axis(letter: str, axis: Axis, axes: Axes, plot: Plot, letters: int) -> None
         getattr(axes, f"set_{letter}label")(axis.label)
         return
     own: Any = axes.xaxis if letter == "x" else axes.yaxis
-    getattr(axes, f"set_{letter}label")(textwrap.fill(axis.label, letters))
+    getattr(axes, f"set_{letter}label")(axis.label if "$" in axis.label else textwrap.fill(axis.label, letters))
     if axis.log:
         getattr(axes, f"set_{letter}scale")("log")
     if letter == "x" and not any(isinstance(mark, Field) for mark in plot.marks):

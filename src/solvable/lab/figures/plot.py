@@ -134,10 +134,11 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Key:
-    """One entry of a legend."""
+    """One entry of a legend; `common` where it tells what kinds of marks mean, not one series from another."""
 
     label: str
     look: Look
+    common: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -177,8 +178,8 @@ def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
     or there are many."""
     plots = list(plots)
     keys = list(dict.fromkeys(key for plot in plots for key in plot.keys))
-    first = {key.label: key for key in reversed(keys)}
-    alike = all(key.look.color == first[key.label].look.color for key in keys)
+    first = {key.label: key for key in sorted(keys, key=lambda key: key.look.color != FAINT, reverse=True)}
+    alike = all(key.common or key.look.color == first[key.label].look.color for key in keys)
     if len(plots) == 1 or (alike and len(first) <= 14):
         return [key for key in keys if first[key.label] is key], []
     return [], [plot for plot in plots if plot.keys]
