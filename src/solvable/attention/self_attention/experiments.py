@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from solvable.attention import self_attention as sa
-from solvable.lab.declare import Experiment, Measured, axis, parameter
-from solvable.lab.declare.panels import Guide, Panel
+from solvable.lab.declare import Experiment, Guide, Measured, Panel, axis, parameter
 from solvable.lab.declare.theory import Dimension, Observable, Overlay, Predicted, Status
 
 if TYPE_CHECKING:

@@ -7,8 +7,18 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from solvable.attention import single_location as sl
-from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
-from solvable.lab.declare.panels import Guide, Panel
+from solvable.lab.declare import (
+    Dimension,
+    Experiment,
+    Guide,
+    Measured,
+    Observable,
+    Overlay,
+    Panel,
+    Status,
+    axis,
+    parameter,
+)
 
 SOURCE = "arXiv:2410.01537"
 SETTINGS = f"{SOURCE}, dynamics figures (settings from the authors' code)"
@@ -39,6 +49,19 @@ class SingleLocationExperiment(Experiment):
         return sl.SingleLocation(self.length, self.dim, self.informative_scale, self.label_noise)
 
 
+def training_panels(words: str) -> tuple[Panel, ...]:
+    """Every run over the steps, and in the plane of the two alignments; `words` name its prediction."""
+    said: dict[str, Any] = {"theories": {"overlaps_given": words}, "runs": "each"}
+    floor = Guide("level", "floor_final_excess_risk", "floor at $(k^*, v^*)$")
+    return (
+        Panel("excess_risk", guides=(floor,), least=1e-16, **said),
+        Panel("query_alignment", label="|query alignment|", absolute=True, **said),
+        Panel("value_alignment", label="|value alignment|", absolute=True, **said),
+        Panel("value_alignment", "query_alignment", limits={"x": WHOLE, "y": WHOLE}, frames="at", **said),
+        Panel("distance", least=1e-17, **said),
+    )
+
+
 class TrainingExperiment(SingleLocationExperiment):
     """What the figures of training over steps share."""
 
@@ -53,20 +76,8 @@ class TrainingExperiment(SingleLocationExperiment):
         Observable("final_excess_risk", "excess risk at the end", tolerance=ROUNDING, was=("final_risk",)),
         Observable("aligned", "share that ends aligned", tolerance=ROUNDING),
     )
-    overlays = (Overlay("overlaps", given=True, words="predicted"), Overlay("floor", compared=False))
-    panels = (
-        Panel(
-            "excess_risk",
-            theories={"overlaps_given": "predicted"},
-            runs="each",
-            guides=(Guide("level", "floor_final_excess_risk", "floor at $(k^*, v^*)$"),),
-            least=1e-16,
-        ),
-        Panel("query_alignment", label="|query alignment|", runs="each", absolute=True),
-        Panel("value_alignment", label="|value alignment|", runs="each", absolute=True),
-        Panel("value_alignment", "query_alignment", runs="each", limits={"x": WHOLE, "y": WHOLE}, frames="at"),
-        Panel("distance", runs="each", least=1e-17),
-    )
+    overlays = (Overlay("overlaps", given=True), Overlay("floor", compared=False))
+    panels = training_panels("predicted")
     x, dimensions = "at", {"at": Dimension("steps")}
 
     def sizes(self) -> dict[str, Any]:
@@ -142,14 +153,8 @@ class StochasticDescent(TrainingExperiment):
     learning_rate: float = parameter(1e-3, "learning rate", symbol="alpha", log=True)
     steps: int = parameter(200_000, "steps", log=True)
 
-    overlays = (
-        Overlay("overlaps", given=True, compared=False, words="without noise"),
-        Overlay("floor", compared=False),
-    )
-    panels = tuple(
-        dataclasses.replace(one, theories=one.theories and {"overlaps_given": "without noise"})
-        for one in TrainingExperiment.panels
-    )
+    overlays = (Overlay("overlaps", given=True, compared=False), Overlay("floor", compared=False))
+    panels = training_panels("without noise")
 
     def algorithm(self) -> Any:
         """Descent on fresh batches."""

@@ -9,8 +9,19 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from solvable.attention import sparse_tokens as st
-from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Predicted, Status, axis, parameter
-from solvable.lab.declare.panels import Guide, Map, Panel
+from solvable.lab.declare import (
+    Experiment,
+    Guide,
+    Map,
+    Measured,
+    Observable,
+    Overlay,
+    Panel,
+    Predicted,
+    Status,
+    axis,
+    parameter,
+)
 
 PAPER = "arXiv:2509.25153"
 LossName = Literal["logistic", "square", "hinge"]

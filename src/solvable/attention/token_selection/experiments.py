@@ -8,8 +8,18 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 
 from solvable.attention import token_selection as ts
-from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
-from solvable.lab.declare.panels import Guide, Panel
+from solvable.lab.declare import (
+    Dimension,
+    Experiment,
+    Guide,
+    Measured,
+    Observable,
+    Overlay,
+    Panel,
+    Status,
+    axis,
+    parameter,
+)
 
 MIRROR, TRANSFORMERS, RATES = "arXiv:2410.14581", "arXiv:2308.16898", "arXiv:2402.05738"
 STEPS = {1.75: 1500, 2.0: 2000, 3.0: 20000}

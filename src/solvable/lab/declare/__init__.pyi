@@ -26,6 +26,11 @@ from .face import word as word
 from .given import Given as Given
 from .measured import Measured as Measured
 from .outcome import Outcome as Outcome
+from .panels import Bars as Bars
+from .panels import Graph as Graph
+from .panels import Guide as Guide
+from .panels import Map as Map
+from .panels import Panel as Panel
 from .system import Example as Example
 from .system import System as System
 from .theory import Dimension as Dimension

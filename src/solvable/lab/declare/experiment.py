@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pydantic
 
+from solvable.lab.declare.panels import AnyPanel
 from solvable.lab.declare.theory import Dimension, Observable, Overlay, Status, Theory
 
 if TYPE_CHECKING:
@@ -45,8 +46,9 @@ class Experiment(pydantic.BaseModel):
     Class attributes: `name` ("system/figure"), `source` (arXiv id and figure), `system` (module path with `simulate`,
     `predict` and `theories`), `observables`, `overlays`, `x` (the parameter on the abscissa), `replicates` (default
     number of runs a cell; 0 for an experiment without simulation), `numbers` (raise it when the numbers a cell gives
-    change, so that stored results are not mixed with new ones), `panels` (what the figure shows: names of observables,
-    or any names that an own `draw` understands; every observable when left empty), `size_parameter` (the parameter in
+    change, so that stored results are not mixed with new ones), `panels` (what the figure shows: `Panel`, `Map`,
+    `Bars` or `Graph`, or the name of an observable, which is drawn against `x`, or any name that an own `draw`
+    understands; every observable when left empty), `size_parameter` (the parameter in
     whose inverse the asymptotic claims are approached: a run over three of its values or more is extrapolated to
     infinity; None where there is none, or where the approach is no line in its inverse), `dimensions` (how figures
     show the observables' own dims; a dim on the abscissa is named by `x` too).
@@ -63,7 +65,7 @@ class Experiment(pydantic.BaseModel):
     x: ClassVar[str]
     replicates: ClassVar[int] = 16
     numbers: ClassVar[int] = 1
-    panels: ClassVar[Sequence[str]] = ()
+    panels: ClassVar[Sequence[AnyPanel | str]] = ()
     size_parameter: ClassVar[str | None] = None
     dimensions: ClassVar[Mapping[str, Dimension]] = {}
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.panels import AnyPanel, Bars, Graph, Map, Panel
 from solvable.lab.figures import curves, fields
 from solvable.lab.figures.plot import Plot, Sheet, note
-from solvable.lab.figures.series import MOST_SERIES, Shown, Subject, abscissa
+from solvable.lab.figures.series import MOST_SERIES, Shown, Subject, abscissa, numeric
 from solvable.lab.store.dataset import variable_prefix
 
 if TYPE_CHECKING:
     import xarray
+
+# theories on a finer grid along the parameters of these names, for a dataset; None where there are none
+Fine = Callable[["xarray.Dataset", Sequence[str]], "xarray.Dataset | None"]
 
 
 def subject(experiment: type[Experiment]) -> Subject:
@@ -50,8 +53,14 @@ def panels(experiment: type[Experiment], dataset: xarray.Dataset) -> list[AnyPan
     known, about = {one.name for one in experiment.observables}, subject(experiment)
     asked = list(experiment.panels) or [one.name for one in experiment.observables]
     prefixes = ["", *(one.prefix for one in about.theories)]
-    bare = [one for one in asked if isinstance(one, str) and one in known]
-    absent = [one for one in bare if not any(prefix + one in dataset for prefix in prefixes)]
+
+    def names(one: AnyPanel | str) -> Sequence[str]:
+        y = one.y if isinstance(one, Panel | Bars) else one.z if isinstance(one, Map) else one
+        return [] if callable(y) or isinstance(y, Graph) else [y] if isinstance(y, str) else y
+
+    wanted = [[name for name in names(one) if name in known] for one in asked]
+    there = [not own or any(prefix + name in dataset for prefix in prefixes for name in own) for own in wanted]
+    absent = [one for one, ok in zip(asked, there, strict=True) if not ok]
     found: list[AnyPanel | str] = []
     for one in asked if len(absent) == len(asked) else [one for one in asked if one not in absent]:
         if not isinstance(one, str):
@@ -78,16 +87,28 @@ def faceted(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> list[An
     ]
 
 
-def plot(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
+def plot(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, fine: Fine | None = None) -> Plot:
     """One panel as it is drawn; where its frames run along a dim, at the end of it."""
-    dataset, fine = _where(dataset, panel), None if fine is None else _where(fine, panel)
-    if panel.frames in dataset.dims and not (isinstance(panel, Panel) and panel.frames in (panel.x or about.x, "at")):
+    for dim, value in panel.where.items():
+        if dim in dataset.coords and value not in dataset[dim].values.ravel().tolist():
+            return note(f"{about.name(dim, value)}\nis not on this grid of parameters", panel.title)
+    dense = None if fine is None else fine(dataset, _dense(panel, about, dataset))
+    dataset, dense = _where(dataset, panel), None if dense is None else _where(dense, panel)
+    if panel.frames in dataset.dims and not runs_along(panel, about, dataset):
         dataset = dataset.isel({panel.frames: -1})
     make: Any = {Panel: curves.plot, Map: fields.field, Bars: fields.bars, Graph: fields.graph}[type(panel)]
-    return make(panel, about, dataset, fine)
+    return make(panel, about, dataset, dense)
 
 
-def sheet(experiment: type[Experiment], dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Sheet:
+def runs_along(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> bool:
+    """Whether the lines of a panel run along the dim of its frames, so that they grow from frame to frame."""
+    if not isinstance(panel, Panel):
+        return False
+    x = panel.x or about.x
+    return x == panel.frames or (isinstance(x, str) and x in dataset and panel.frames in dataset[x].dims)
+
+
+def sheet(experiment: type[Experiment], dataset: xarray.Dataset, fine: Fine | None = None) -> Sheet:
     """Everything that the figure shows."""
     about, plots = subject(experiment), []
     for panel in panels(experiment, dataset):
@@ -103,7 +124,7 @@ def sheet(experiment: type[Experiment], dataset: xarray.Dataset, fine: xarray.Da
 
 
 def sheets(
-    experiment: type[Experiment], dataset: xarray.Dataset, fine: xarray.Dataset | None = None
+    experiment: type[Experiment], dataset: xarray.Dataset, fine: Fine | None = None
 ) -> tuple[int, Iterator[tuple[str, Sheet]]]:
     """The sheet, or where a panel of it had more than `MOST_SERIES` series, several that share out the values of dims.
 
@@ -132,10 +153,8 @@ def sheets(
         part = dataset.sel(where)
         if any(bool(array.notnull().any()) for panel in refused for array in _arrays(experiment, part, panel)):
             words = ", ".join(about.names(dim, some) for dim, some in zip(dims, combination, strict=True))
-            parts.append(
-                (words, part, None if fine is None else fine.sel({k: v for k, v in where.items() if k in fine.dims}))
-            )
-    return len(parts), ((words, sheet(experiment, part, its)) for words, part, its in parts)
+            parts.append((words, part))
+    return len(parts), ((words, sheet(experiment, part, fine)) for words, part in parts)
 
 
 def _own(experiment: type[Experiment], panel: AnyPanel | str, dataset: xarray.Dataset) -> Any:
@@ -148,6 +167,13 @@ def _own(experiment: type[Experiment], panel: AnyPanel | str, dataset: xarray.Da
     if not isinstance(name, str) or not experiment.draw(name, Figure().subplots(), dataset):
         return None
     return lambda axes: experiment.draw(name, axes, dataset)
+
+
+def _dense(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> tuple[str, ...]:
+    """The numeric parameters along which a panel shows theories without a condition."""
+    x: Any = panel.x if isinstance(panel, Panel | Map) else ""
+    names = [x or about.x] + ([panel.y] if isinstance(panel, Map) else [])
+    return tuple(n for n in names if n in about.parameters and n in dataset.dims and numeric(dataset[n]))
 
 
 def _where(dataset: xarray.Dataset, panel: AnyPanel) -> xarray.Dataset:

@@ -7,8 +7,18 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 
-from solvable.lab.declare import Dimension, Experiment, Measured, Observable, Overlay, Status, axis, parameter
-from solvable.lab.declare.panels import Guide, Panel
+from solvable.lab.declare import (
+    Dimension,
+    Experiment,
+    Guide,
+    Measured,
+    Observable,
+    Overlay,
+    Panel,
+    Status,
+    axis,
+    parameter,
+)
 from solvable.networks import diagonal as dn
 
 if TYPE_CHECKING:
