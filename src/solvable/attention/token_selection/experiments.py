@@ -9,6 +9,7 @@ import numpy as np
 
 from solvable.attention import token_selection as ts
 from solvable.lab.declare import (
+    Bars,
     Dimension,
     Experiment,
     Guide,
@@ -186,10 +187,14 @@ class Joint(Published):
         Observable("final_divergence", "divergence of W at the end", tolerance=0.001),
         Observable("final_decoder_divergence", "divergence of the decoder at the end", tolerance=0.001),
         Observable("token", "selected token", dims=("sequence",)),
+        Observable("attention", "attention", dims=("at", "sequence", "position")),
     )
     statuses = {"final_divergence": OURS, "final_decoder_divergence": OURS}
-    panels = ("divergence", "decoder_divergence", "attention_probability", "label_probability")
-    dimensions = {**OVER_STEPS, "sequence": Dimension("sequence")}
+    panels = (
+        *(Panel(one.name) for one in observables[:4]),
+        Bars("attention", "position", where={"p": 2.0, "sequence": 0}, title="a sequence, p = 2", frames="at"),
+    )
+    dimensions = {**OVER_STEPS, "sequence": Dimension("sequence"), "position": Dimension("token of the sequence")}
 
     def task(self) -> Any:
         """The published example."""
@@ -204,22 +209,24 @@ class Joint(Published):
         steps, early = self.algorithm().steps, np.array([1, 2, 5, 10, 20, 50, 100])
         late = np.round(np.geomspace(200, steps, 9)) if steps > 200 else []
         at = np.union1d(early[early <= steps], np.append(late, steps)).astype(int)
-        return {"at": at, "sequence": np.arange(len(self.task().labels))}
+        sequences, length, _ = self.task().tokens.shape
+        return {"at": at, "sequence": np.arange(sequences), "position": np.arange(length)}
 
     def runs(self, key: Any, replicates: int | range, tokens: Any = None) -> Any:
         """Train W and v from zero."""
         return super().runs(key, replicates, tokens).separable()
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """Over the steps: both divergences from the max-margin directions, the mean attention on the tokens selected in
-        the end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the selected `token`
-        of each sequence.
+        """Over the steps: both divergences from the max-margin directions, the attention and its mean on the tokens
+        selected in the end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the
+        selected `token` of each sequence.
         """
         divergence = ts.directional_divergence(run.limit.weights, run.path.weights, self.p)
         of_decoder = ts.directional_divergence(run.decoder_limit.weights, run.path.decoder, self.p)
         found = ts.figures.with_ends({"divergence": divergence, "decoder_divergence": of_decoder})
-        attention, label = ts.figures.probabilities(run.problem, run.path, run.selected)
-        return {**found, "attention_probability": attention, "label_probability": label, "token": run.selected}
+        maps, attention, label = ts.figures.probabilities(run.problem, run.path, run.selected)
+        probabilities = {"attention_probability": attention, "label_probability": label, "attention": maps}
+        return {**found, **probabilities, "token": run.selected}
 
 
 class Rates(SelectionExperiment):

@@ -48,14 +48,16 @@ def with_ends(values: Mapping[str, Any]) -> dict[str, Any]:
 
 @float64
 @eqx.filter_jit
-def probabilities(problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]) -> tuple[Any, Any]:
-    """Over the steps: the mean attention on the tokens `selected`, the mean probability sigmoid(y f) of the label."""
+def probabilities(problem: SelectionProblem, path: TrainingPath, selected: Int[Array, "n"]) -> tuple[Any, Any, Any]:
+    """Over the steps: the attention (n, T), its mean on the tokens `selected`, the mean probability sigmoid(y f) of the
+    label.
+    """
 
-    def one(weights: Any, decoder: Any) -> tuple[Any, Any]:
+    def one(weights: Any, decoder: Any) -> tuple[Any, Any, Any]:
         maps = attention_maps(problem, weights)[:, 0]
         outputs = jnp.sum(maps * problem.scores(decoder), axis=-1)
         attention = jnp.mean(jnp.take_along_axis(maps, selected[:, None], axis=-1))
-        return attention, jnp.mean(jax.nn.sigmoid(outputs))
+        return maps, attention, jnp.mean(jax.nn.sigmoid(outputs))
 
     return jax.vmap(one)(path.weights, path.decoder)
 

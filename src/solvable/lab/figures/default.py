@@ -95,9 +95,17 @@ def plot(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, fine: Fine | 
     dense = None if fine is None else fine(dataset, _dense(panel, about, dataset))
     dataset, dense = _where(dataset, panel), None if dense is None else _where(dense, panel)
     if panel.frames in dataset.dims and not runs_along(panel, about, dataset):
-        dataset = dataset.isel({panel.frames: -1})
+        dataset = moving(panel, dataset).isel({panel.frames: -1})
     make: Any = {Panel: curves.plot, Map: fields.field, Bars: fields.bars, Graph: fields.graph}[type(panel)]
     return make(panel, about, dataset, dense)
+
+
+def moving(panel: AnyPanel, dataset: xarray.Dataset) -> xarray.Dataset:
+    """The dataset at those values along the frames where a panel has something to show."""
+    name = panel.value if isinstance(panel, Graph) else panel.z if isinstance(panel, Map) else panel.y
+    there = isinstance(name, str) and name in dataset and panel.frames in dataset[name].dims
+    kept = _where(dataset, panel)
+    return kept.dropna(panel.frames, how="all", subset=[name]) if there else kept
 
 
 def runs_along(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> bool:

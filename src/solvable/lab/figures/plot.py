@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
@@ -183,3 +184,36 @@ def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
     if len(plots) == 1 or (alike and len(first) <= 14):
         return [key for key in keys if first[key.label] is key], []
     return [], [plot for plot in plots if plot.keys]
+
+
+def span(plot: Plot, place: int) -> tuple[float, float] | None:
+    """What an axis shows, in decades where it is logarithmic: what is drawn and a margin, unless limits are set."""
+    axis = (plot.x, plot.y)[place]
+    values = np.concatenate([np.zeros(0), *(part for mark in plot.marks for part in _extent(mark, place))])
+    low, high = axis.limits
+    if axis.log:
+        values = np.log10(values[values > 0])
+        low, high = (None if one is None else math.log10(one) for one in (low, high))
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return None if low is None or high is None else (low, high)
+    ends = float(values.min()), float(values.max())
+    field = any(isinstance(mark, Field) for mark in plot.marks)
+    margin = 0.0 if field else 0.06 * (ends[1] - ends[0]) or 0.5
+    return (ends[0] - margin if low is None else low, ends[1] + margin if high is None else high)
+
+
+def _extent(mark: AnyMark, place: int) -> list[np.ndarray]:
+    if isinstance(mark, Rule):
+        return [np.array([mark.value])] if mark.upright == (place == 0) else []
+    if isinstance(mark, Words):
+        return []
+    if place == 0:
+        return [np.asarray(mark.x, float)]
+    if isinstance(mark, Band):
+        return [mark.low, mark.high]
+    if isinstance(mark, Columns):
+        return [mark.height, np.zeros(1)]
+    if isinstance(mark, Mark) and mark.error is not None:
+        return [mark.y - mark.error, mark.y + mark.error]
+    return [np.asarray(mark.y, float)]

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 import numpy as np
 
-from solvable.lab.figures.plot import AnyMark, Axis, Band, Colored, Columns, Field, Look, Mark, Plot, Rule, Words
+from solvable.lab.figures.plot import (
+    AnyMark,
+    Axis,
+    Band,
+    Colored,
+    Columns,
+    Field,
+    Look,
+    Mark,
+    Plot,
+    Rule,
+    Sheet,
+    Words,
+    span,
+)
 from solvable.lab.figures.theme import DIVERGING, SEQUENTIAL, THEMES
 from solvable.lab.figures.words import finite_list, inert, number, place_name, text, wrapped
 
@@ -33,14 +49,84 @@ def graph(plot: Plot) -> dict[str, Any]:
     notes: list[dict[str, Any]] = []
     data = [trace for mark in plot.marks for trace in _traces(mark, plot, shapes, notes)]
     layout: dict[str, Any] = {
-        letter + "axis": _axis(axis, span, 46 if letter == "x" else 34)
-        for letter, axis, span in (("x", plot.x, _span(plot, 0)), ("y", plot.y, _span(plot, 1)))
+        letter + "axis": _axis(axis, span(plot, place), 46 if letter == "x" else 34)
+        for place, (letter, axis) in enumerate((("x", plot.x), ("y", plot.y)))
     }
     if shapes:
         layout["shapes"] = shapes
     if notes:
         layout["annotations"] = notes
     return {"data": data, "layout": layout}
+
+
+def side_by_side(sheet: Sheet) -> dict[str, Any]:
+    """The `data` and `layout` of all plots of a sheet in one graph."""
+    data: list[dict[str, Any]] = []
+    layout: dict[str, Any] = {"shapes": [], "annotations": []}
+    count = len(sheet.plots)
+    for place, plot in enumerate(sheet.plots):
+        made, number = graph(plot), str(place + 1) if place else ""
+        ends = [(place + 0.14 * (place > 0)) / count, (place + 1 - 0.06 * (place + 1 < count)) / count]
+        layout[f"xaxis{number}"] = made["layout"]["xaxis"] | {"domain": ends, "anchor": f"y{number}"}
+        layout[f"yaxis{number}"] = made["layout"]["yaxis"] | {"anchor": f"x{number}"}
+        data += [trace | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for trace in made["data"]]
+        for kind in ("shapes", "annotations"):
+            layout[kind] += [_referring(one, number) for one in made["layout"].get(kind, ())]
+        if plot.title:
+            above = {"x": 0.5, "y": 1.0, "xref": f"x{number} domain", "yref": f"y{number} domain", "yanchor": "bottom"}
+            layout["annotations"].append({"text": inert(text(plot.title)), "showarrow": False, **above})
+    return {"data": data, "layout": layout}
+
+
+def _referring(one: dict[str, Any], number: str) -> dict[str, Any]:
+    refs = {key: one[key].replace("x", f"x{number}").replace("y", f"y{number}") for key in ("xref", "yref")}
+    return one | refs
+
+
+def page(sheets: Sequence[Sheet], seconds: float) -> str:
+    """A page that plays sheets one after the other, with a slider; nothing is fetched."""
+    made = [side_by_side(sheet) for sheet in sheets]
+    most = max(len(one["data"]) for one in made)
+    pause = 1000 * seconds / len(made)
+    play = {"frame": {"duration": pause, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
+    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
+    frames = [
+        {
+            "name": str(place),
+            # a frame changes traces by their place: none may be missing
+            "data": one["data"] + [{"x": [], "y": []}] * (most - len(one["data"])),
+            "layout": {key: one["layout"][key] for key in ("shapes", "annotations")},
+        }
+        for place, one in enumerate(made)
+    ]
+    buttons = [
+        {"label": "play", "method": "animate", "args": [None, play]},
+        {"label": "pause", "method": "animate", "args": [[None], still]},
+    ]
+    steps = [{"label": one["name"], "method": "animate", "args": [[one["name"]], still]} for one in frames]
+    below: dict[str, Any] = {"y": -0.2, "yanchor": "top"}
+    layout = made[-1]["layout"] | {
+        "showlegend": False,
+        "template": {},
+        "margin": {"t": 48, "r": 16},
+        "updatemenus": [{"type": "buttons", "direction": "left", "buttons": buttons, **below, "x": 0, "y": -0.22}],
+        "sliders": [{"steps": steps, **below, "x": 0.2, "len": 0.8, "currentvalue": {"visible": False}, "ticklen": 0}],
+    }
+    title = inert(text(sheets[0].title))
+    graphs = json.dumps({"data": frames[0]["data"], "layout": layout, "frames": frames}, allow_nan=False)
+    graphs = graphs.replace("<", "\\u003c")  # a text must not end the script
+    return (
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
+        "<style>body{font-family:system-ui,sans-serif;margin:1rem}h1{font-size:1rem}#graph{height:70vh}</style></head>"
+        f'<body><h1>{title}</h1><div id="graph"></div><script>{script()}</script>'
+        f'<script>Plotly.newPlot("graph", {graphs})</script></body></html>\n'
+    )
+
+
+def script() -> str:
+    """Plotly's own script, as a browser reads it."""
+    found = files("solvable.lab.figures") / "vendor" / "plotly-cartesian.min.js"
+    return found.read_text(encoding="utf-8").replace("\r\n", "\n")
 
 
 def style(look: Look) -> dict[str, Any]:
@@ -194,58 +280,25 @@ def _note(mark: Words, plot: Plot, notes: list[dict[str, Any]]) -> None:
     notes.append({"x": float(x), "y": float(y), "text": words, "showarrow": False, **where, **own})
 
 
-def _axis(axis: Axis, span: tuple[float, float] | None, width: int) -> dict[str, Any]:
+def _axis(axis: Axis, shown: tuple[float, float] | None, width: int) -> dict[str, Any]:
     if axis.hidden:
         return {"visible": False, "title": {"text": ""}, "type": "linear"}
     found: dict[str, Any] = {
         "title": {"text": wrapped(text(axis.label), width)},
         "type": "log" if axis.log else "linear",
     }
-    if span is not None:
-        found |= {"range": list(span), "autorange": False}
+    if shown is not None:
+        found |= {"range": list(shown), "autorange": False}
     if axis.names is not None:
         found |= {"tickvals": list(axis.names), "ticktext": [inert(text(name)) for name in axis.names.values()]}
-    elif axis.log and span is not None and span[1] - span[0] <= _MOST_DECADES:
+    elif axis.log and shown is not None and shown[1] - shown[0] <= _MOST_DECADES:
         # a few decades more than are shown, for those who zoom out
-        decades = range(math.floor(span[0]) - 3, math.ceil(span[1]) + 3)
+        decades = range(math.floor(shown[0]) - 3, math.ceil(shown[1]) + 3)
         ticks = [step * 10.0**decade for decade in decades for step in (1, 2, 5)]
         found |= {"tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
-    elif axis.log and span is not None:
-        found["dtick"] = max(1, round((span[1] - span[0]) / 6))
+    elif axis.log and shown is not None:
+        found["dtick"] = max(1, round((shown[1] - shown[0]) / 6))
     return found
-
-
-def _span(plot: Plot, place: int) -> tuple[float, float] | None:
-    """What an axis shows, in decades where it is logarithmic: what is drawn and a margin, unless limits are set."""
-    axis = (plot.x, plot.y)[place]
-    values = np.concatenate([np.zeros(0), *(part for mark in plot.marks for part in _extent(mark, place))])
-    low, high = axis.limits
-    if axis.log:
-        values = np.log10(values[values > 0])
-        low, high = (None if one is None else math.log10(one) for one in (low, high))
-    values = values[np.isfinite(values)]
-    if not values.size:
-        return None if low is None or high is None else (low, high)
-    ends = float(values.min()), float(values.max())
-    field = any(isinstance(mark, Field) for mark in plot.marks)
-    margin = 0.0 if field else 0.06 * (ends[1] - ends[0]) or 0.5
-    return (ends[0] - margin if low is None else low, ends[1] + margin if high is None else high)
-
-
-def _extent(mark: AnyMark, place: int) -> list[np.ndarray]:
-    if isinstance(mark, Rule):
-        return [np.array([mark.value])] if mark.upright == (place == 0) else []
-    if isinstance(mark, Words):
-        return []
-    if place == 0:
-        return [np.asarray(mark.x, float)]
-    if isinstance(mark, Band):
-        return [mark.low, mark.high]
-    if isinstance(mark, Columns):
-        return [mark.height, np.zeros(1)]
-    if isinstance(mark, Mark) and mark.error is not None:
-        return [mark.y - mark.error, mark.y + mark.error]
-    return [np.asarray(mark.y, float)]
 
 
 def _hover(plot: Plot, label: str, x: str = "%{x:.4~g}", y: str = "%{y:.4~g}", last: str = "") -> str:

@@ -192,7 +192,7 @@ class Incremental(Figure):
     )
     overlays = (Overlay("flow", compared=("solution", "loss")), Overlay("limit", compared=("jump_times",)))
     panels = (
-        Panel("solution", runs="first", hue="coordinate", dash="log_scale", theories={"limit": ZERO}),
+        Panel("solution", runs="first", hue="coordinate", dash="log_scale", theories={"limit": ZERO}, frames="at"),
         Panel("loss", runs="first", dash="log_scale", theories={"limit": ZERO}),
         Panel(
             "jump_times",
