@@ -83,7 +83,8 @@ class _Curves:
 
     def _of_name(self, place: int, name: Any, one: Series) -> dict[str, Any]:
         said = self.subject.meaning(name)
-        return {"color": HUES[place % len(HUES)], "label": f"{said}, {one.label}" if one.label else said}
+        label = f"{said}, {one.label}" if one.label else said
+        return {"color": HUES[place % len(HUES)], "label": label, "line": LINES[place % len(LINES)]}
 
     def _along(self, arrays: Sequence[xarray.DataArray]) -> tuple[str, ...]:
         """The dims along which a line runs."""
@@ -117,7 +118,11 @@ class _Curves:
             of_hue.setdefault((one[1], *rest), []).append(one)
         groups = [drawn[:1]] if common else [g[:1] if len(g) > 1 and _alike(g) else g for g in of_hue.values()]
         patterned = bool(self.panel.dash) and not common and any(len(group) > 1 for group in groups)
-        self.keys.append(Key(theory.words, dataclasses.replace(look, line="solid" if patterned else line), common=True))
+        alone = self.panel.runs == "none" and not several
+        patterned |= alone and isinstance(drawn[0][1][0], str) and len({one[1] for one in drawn}) > 1
+        if not alone:
+            key = dataclasses.replace(look, line="solid" if patterned else line)
+            self.keys.append(Key(theory.words, key, common=True))
         for one, _, x, y in (each for group in groups for each in group):
             color = look.color if single or common or every else one.color
             its = dataclasses.replace(look, color=color, line=one.line if patterned else line)
@@ -303,7 +308,8 @@ class _Curves:
         runs, dash, points = bool(drawn), self.panel.dash, bool(drawn) and bool(drawn[0].look.marker)
         for _, one in found if len(found) > 1 else ():
             if dash not in one.where:
-                keys.append(Key(one.label, one.look(line="solid", marker=one.marker if points else "")))
+                line: Line = one.line if self.panel.runs == "none" else "solid"
+                keys.append(Key(one.label, one.look(line=line, marker=one.marker if points else "")))
                 continue
             # the values of two dims, not all pairs of them
             patterned = any(isinstance(mark, Mark) and mark.look.line in LINES[1:] for mark in self.marks)
