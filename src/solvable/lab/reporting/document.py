@@ -23,7 +23,7 @@ from solvable.lab.comparing import agreement, calibration, finite_size
 from solvable.lab.declare import Experiment, registry
 from solvable.lab.reporting.figures import Graphs, figure_block, figures, over_sizes
 from solvable.lab.reporting.html import Markup, inline_json, join, tag
-from solvable.lab.reporting.section import Chapter, counted, verdict
+from solvable.lab.reporting.section import Chapter, counted, missing_replicates, verdict
 from solvable.lab.reporting.tables import (
     agreement_parts,
     commands,
@@ -45,7 +45,7 @@ _WORDS = {
     "error of the prediction's own quadrature, as one standard deviation. Nothing where it is zero.",
     "z": "The mean difference divided by the root of the sum of squares of its se and the allowance, turned into a "
     "normal score by Student's t. Beyond 4 the two differ.",
-    "equal": "Nothing is random and both sides are the same number; this is not counted as an agreement.",
+    "equal": "An identity: nothing is random and both sides are the same number. It is not counted as an agreement.",
     "exact": "The theory holds at the simulated sizes.",
     "asymptotic": "The theory holds in a limit; an allowance stands for what the simulated sizes may be away from it.",
     "bound": "The theory bounds the simulation from one side, and only that side is tested.",
@@ -150,15 +150,16 @@ def read(
 
 
 def summary(chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
-    """The report in one sentence; `notes` are the warnings of reading."""
+    """The report in a few sentences; `notes` are the warnings of reading."""
     count = agreement.tally(row for chapter in chapters for row in chapter.every)
     broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
-    words = f"{counted(len(chapters), 'experiment')}, {counted(count.tested, 'comparison')}: "
-    words += f"{count.differing} {'disagrees' if count.differing == 1 else 'disagree'}, "
-    words += f"{count.equal_words}, " if count.equal else ""
-    words += f"{counted(broken, 'cell')} failed" + (f", {counted(damaged, 'file')} damaged." if damaged else ".")
     lost = sum(bool(chapter.trouble) for chapter in chapters)
-    return words + (f" {counted(lost, 'experiment')} could not be read." if lost else "")
+    words = [f"{counted(len(chapters), 'experiment')}: {count.sentence() or 'nothing is compared'}"]
+    words += [f"{counted(broken, 'cell')} failed"] if broken else []
+    words += missing_replicates(chapters)
+    words += [f"{counted(damaged, 'file')} {'is' if damaged == 1 else 'are'} damaged"] if damaged else []
+    words += [f"{counted(lost, 'experiment')} could not be read"] if lost else []
+    return ". ".join(words) + "."
 
 
 def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
@@ -254,14 +255,14 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
         *agreement_parts(chapter),
         *_over_sizes(chapter, graphs),
         *failed(chapter),
-        tag("h3", "Parameters"),
-        parameters(chapter.experiment, chapter.results),
-        tag("h3", "Predictions"),
-        *predictions(chapter.experiment),
-        tag("h3", "How to reproduce it"),
-        *commands(chapter, out),
-        tag("h3", "Where it was computed"),
-        environment(chapter.name, chapter.results),
+        _columns(
+            [tag("h3", "Parameters"), parameters(chapter.experiment, chapter.results)],
+            [tag("h3", "Predictions"), *predictions(chapter.experiment)],
+        ),
+        _columns(
+            [tag("h3", "How to reproduce it"), *commands(chapter, out)],
+            [tag("h3", "Where it was computed"), environment(chapter.name, chapter.results)],
+        ),
     ]
     return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
 
@@ -274,18 +275,23 @@ def _over_sizes(chapter: Chapter, graphs: Graphs) -> list[Markup | None]:
 
 def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
     found = calibration.scores([row for chapter in chapters for row in chapter.every])
-    parts = [tag("h2", "Calibration of all z-scores", id="calibration-title")]
+    head = tag("h2", "Calibration of all z-scores", id="calibration-title")
+    words = [tag("p", sentence) for sentence in calibration.sentences(found)]
     if found:
-        parts.append(tag("p", calibration.introduction(found)))
-        parts.append(figure_block(calibration.figure(found), graphs, "Calibration: sorted z-scores"))
-    parts += [tag("p", sentence) for sentence in calibration.sentences(found)]
-    return tag("section", *parts, id="calibration", aria_labelledby="calibration-title")
+        drawn = figure_block(calibration.figure(found), graphs, "Calibration: sorted z-scores")
+        words = [_columns([tag("p", calibration.introduction(found)), *words], [drawn])]
+    return tag("section", head, *words, id="calibration", aria_labelledby="calibration-title")
 
 
 def _reading() -> Markup:
-    entries = [tag(kind, text) for word, meaning in _WORDS.items() for kind, text in (("dt", word), ("dd", meaning))]
+    entries = [tag("div", tag("dt", word), tag("dd", meaning)) for word, meaning in _WORDS.items()]
     parts = [tag("h2", "The words of this report", id="words-title"), tag("dl", *entries)]
     return tag("section", *parts, id="words", aria_labelledby="words-title")
+
+
+def _columns(*parts: list[Markup]) -> Markup:
+    """Parts side by side where the screen is wide enough."""
+    return tag("div", *(tag("div", part) for part in parts), class_="columns")
 
 
 def _linked(source: str) -> Markup:

@@ -9,6 +9,7 @@ from typing import Any
 
 from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment, Overlay
+from solvable.lab.declare.symbols import greek
 from solvable.lab.figures.looks import text
 from solvable.lab.reporting import reproduce
 from solvable.lab.reporting.html import Markup, table, tag
@@ -26,7 +27,7 @@ from solvable.lab.reporting.section import (
 )
 from solvable.lab.store.arrays import CellResult
 
-MOST_ROWS = 2000
+MOST_ROWS = 1000
 _SHORT = 12
 _MOST_DIFFERING = 30
 _OUTCOME = ("observable", "verdict", "z")
@@ -151,7 +152,7 @@ def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> M
 def _symbol(experiment: type[Experiment], name: str) -> str:
     """What a legend calls a parameter, where that is not its name."""
     extra = experiment.model_fields[name].json_schema_extra
-    return text(str(extra.get("symbol") or "")) if isinstance(extra, dict) else ""
+    return greek(text(str(extra.get("symbol") or ""))) if isinstance(extra, dict) else ""
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
@@ -182,13 +183,8 @@ def failed(chapter: Chapter) -> Iterator[Markup]:
             key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
             places.setdefault(key, []).append(failure.replicates)
     lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
-    missing = Counter(
-        (source, reason)
-        for result in chapter.results
-        for source, values in result.sources.items()
-        for reason in values.reasons
-        if reason
-    )
+    sources = [one for result in chapter.results for one in result.sources.items()]
+    missing = Counter((source, reason) for source, values in sources for reason in values.reasons if reason)
     if lines or missing:
         yield tag("h3", "What failed")
     if lines:
