@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from solvable.lab.comparing.agreement import Row, Tally, badness, position, tally
@@ -61,9 +60,9 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     nothing = "Theory alone: nothing is simulated, nothing is compared" if alone else "Nothing could be compared"
     words = [count.sentence() or nothing]
     if differing:
-        where = place_text(chapter, differing[0]) or "its one cell"
-        label = observable_text(chapter, differing[0])
-        words.append(f"The worst is {label} at {where}: {differing[0].comparison.verdict}")
+        worst = differing[0]
+        where = where_text(varying(chapter.every), worst.parameters)
+        words.append(f"The worst is {observable_text(chapter, worst)} at {where}: {worst.comparison.verdict}")
     over = tally(chapter.extrapolated).tested
     untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
     words += [f"{over} of them {'is' if over == 1 else 'are'} over sizes"] if over else []
@@ -91,11 +90,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {plural}"
 
 
-def varying(chapter: Chapter) -> list[str]:
+def varying(rows: Sequence[Row]) -> list[str]:
     """The parameters that differ between the compared cells."""
-    cells = [json.dumps(dict(row.parameters), default=str) for row in chapter.rows]
-    found = [json.loads(text) for text in dict.fromkeys(cells)]
-    return [name for name in (found[0] if found else {}) if len({str(item[name]) for item in found}) > 1]
+    names = rows[0].parameters if rows else ()
+    return [name for name in names if len({str(row.parameters[name]) for row in rows}) > 1]
 
 
 def differing_parameters(results: Sequence[CellResult]) -> list[str]:
@@ -104,14 +102,9 @@ def differing_parameters(results: Sequence[CellResult]) -> list[str]:
     return [name for name in fields if len({getattr(result.cell, name) for result in results}) > 1]
 
 
-def cell_text(names: Iterable[str], cell: Experiment) -> str:
-    """Where a cell lies, by the parameters of these names."""
-    return ", ".join(f"{name} = {value_text(getattr(cell, name))}" for name in names)
-
-
-def place_text(chapter: Chapter, row: Row) -> str:
-    """Where a comparison lies, by the parameters that differ."""
-    return ", ".join(f"{name} = {value_text(row.parameters[name])}" for name in varying(chapter))
+def where_text(names: Iterable[str], parameters: Mapping[str, Any]) -> str:
+    """Where a cell lies, by its parameters of these names."""
+    return ", ".join(f"{name} = {value_text(parameters[name])}" for name in names) or "its one cell"
 
 
 def observable_text(chapter: Chapter, row: Row) -> str:
