@@ -43,7 +43,9 @@ def test_it_is_distributed(builder):
     [
         ("sparse-tokens/phase-diagram", {"strength": [2, 4], "cosine": [0, 0.5, 1]}),
         pytest.param("sparse-tokens/phase-diagram", {}, marks=pytest.mark.slow),
-        pytest.param("sparse-tokens/error", {"ratio": [0.5, 1], "dim": 100}, marks=pytest.mark.slow),
+        pytest.param(
+            "sparse-tokens/error", {"loss": "logistic", "ratio": [0.5, 1], "dim": 100}, marks=pytest.mark.slow
+        ),
         pytest.param("diagonal/lasso-path", {}, marks=pytest.mark.slow),  # more than a thousand comparisons
     ],
 )
