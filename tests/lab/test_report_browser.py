@@ -1,10 +1,13 @@
 """The report in a real browser: drawn, silent, offline, readable by keyboard, on a phone, in the dark and on paper."""
 
+import io
 import re
 import shutil
+import zlib
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from solvable import lab
 from tests.lab import hostile
@@ -188,8 +191,92 @@ def test_pictures_are_kept_for_paper(desk):
     assert all(loaded)
     width = page.evaluate("() => [document.documentElement.scrollWidth, innerWidth]")
     assert width[0] <= width[1]
-    assert page.pdf().startswith(b"%PDF")
     page.emulate_media(media="screen")
+
+
+def test_every_printed_page_has_text(visit):
+    page, _ = visit()
+    page.locator("summary", has_text="All").first.click()
+    printed = page.pdf(format="A4")
+    contents = dict(re.findall(rb"(\d+) 0 obj\n<<[^>]*/FlateDecode[^>]*>> stream\n(.*?)endstream", printed, re.S))
+    pages = re.findall(rb"/Type /Page\n.*?/Contents (\d+) 0 R", printed, re.S)
+    assert 4 < len(pages) == len(re.findall(rb"/Type /Page\b", printed)) < 30
+    texts = [len(re.findall(rb"T[jJ]\b", zlib.decompressobj().decompress(contents[number]))) for number in pages]
+    assert min(texts) > 5, texts
+
+
+def test_on_paper_what_is_closed_is_left_out_and_no_heading_stands_alone(visit):
+    page, _ = visit()
+    page.emulate_media(media="print")
+    assert page.locator("details:visible").count() == 0
+    breaks = "() => [...document.querySelectorAll('h2, h3, h4')].map(one => getComputedStyle(one).breakAfter)"
+    assert set(page.evaluate(breaks)) == {"avoid"}
+
+
+def test_a_desktop_is_used(visit):
+    page, _ = visit(viewport={"width": 1400, "height": 900})
+    main = page.locator("main").bounding_box()
+    assert main["width"] == 1400
+    panels = page.locator(".panels", has=page.locator(".panel:nth-child(2)")).first.locator(".panel")
+    first, second = (panels.nth(k).bounding_box() for k in range(2))
+    assert first["y"] == second["y"]
+    assert second["x"] + second["width"] > 700
+    for left, right in (("Parameters", "Predictions"), ("How to reproduce it", "Where it was computed")):
+        beside = [page.get_by_role("heading", name=name, exact=True).first.bounding_box() for name in (left, right)]
+        assert beside[0]["y"] == beside[1]["y"]
+        assert beside[0]["x"] + 500 < beside[1]["x"]
+    wide = page.get_by_role("region", name="The worst comparisons", exact=False).first.locator("table").bounding_box()
+    assert wide["width"] > 0.9 * main["width"]
+    ems = "one => one.clientWidth / parseFloat(getComputedStyle(one).fontSize)"
+    assert max(one.evaluate(ems) for one in page.locator("main p").all()) < 54  # 75 digits of a wide font
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_table_that_scrolls_shows_it_and_can_be_scrolled_by_key(visit, scheme):
+    page, _ = visit(**PHONE, color_scheme=scheme)
+    box = page.get_by_role("region", name="The worst comparisons", exact=False).first
+    box.scroll_into_view_if_needed()
+    far = box.evaluate("one => one.scrollWidth - one.clientWidth")
+    assert far > 100
+
+    def shades():
+        """How far the empty strip below the caption differs at the left and the right edge from the paper."""
+        taken = np.asarray(Image.open(io.BytesIO(box.screenshot())).convert("L"), dtype=float)
+        paper = np.median(taken)
+        return [float(np.median(abs(edge - paper))) for edge in (taken[:, 1], taken[:, -2])]
+
+    left, right = shades()
+    assert left < 2 < 20 < right
+    box.evaluate("one => one.scrollLeft = one.scrollWidth / 2 - one.clientWidth / 2")
+    assert min(shades()) > 20
+    box.evaluate("one => one.scrollLeft = 0")
+    box.focus()
+    for _ in range(40):
+        page.keyboard.press("ArrowRight")
+        page.wait_for_timeout(20)
+    assert box.evaluate("one => one.scrollLeft") > 100
+    box.evaluate("one => one.scrollLeft = one.scrollWidth")
+    left, right = shades()
+    assert right < 2 < 20 < left
+
+
+def test_the_bundle_draws_every_kind_that_figures_need(visit):
+    page, noticed = visit()
+    drawn = page.evaluate(
+        """async () => {
+            const place = document.body.appendChild(document.createElement('div'));
+            const z = [[1, 2, 3], [2, 3, 4], [3, 4, 6]], contours = {coloring: 'lines'};
+            await Plotly.newPlot(place, [
+                {type: 'heatmap', z}, {type: 'contour', z, contours},
+                {type: 'bar', y: [1, 2]}, {type: 'scatter', y: [3, 1]},
+            ]);
+            const found = ['.hm image', '.contourlines path', '.bars path', '.scatter path'];
+            return [place._fullData.map(one => one.type), found.map(one => place.querySelectorAll(one).length)];
+        }"""
+    )
+    assert drawn[0] == ["heatmap", "contour", "bar", "scatter"]
+    assert min(drawn[1]) > 0
+    assert [text for text in noticed[1:] if not text.startswith("data:")] == []
 
 
 def test_without_scripts_the_pictures_stand(visit):

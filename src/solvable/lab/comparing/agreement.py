@@ -180,6 +180,13 @@ class Tally:
     differing: int
     equal: int
 
+    def sentence(self) -> str:
+        """How many agree, and how many are identities; empty where there are none of either."""
+        one = self.tested == 1
+        agree = f"{self.tested - self.differing} of {self.tested} comparison{'' if one else 's'} agree{'s' * one}"
+        identities = f"{self.equal} {'identity is' if self.equal == 1 else 'identities are'} not counted"
+        return "; ".join(words for words, count in ((agree, self.tested), (identities, self.equal)) if count)
+
     @property
     def equal_words(self) -> str:
         """What is said of those that are equal; nothing where there are none."""

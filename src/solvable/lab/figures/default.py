@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.panels import AnyPanel, Bars, Graph, Map, Panel
+from solvable.lab.declare.symbols import typeset
 from solvable.lab.figures import curves, fields
 from solvable.lab.figures.plot import Plot, Sheet, note
 from solvable.lab.figures.series import MOST_SERIES, Shown, Subject, abscissa, numeric
@@ -34,7 +35,7 @@ def subject(experiment: type[Experiment]) -> Subject:
             **{name: one.meaning for name, one in own.items()},
             **{one.name: one.label + units[one.name] for one in experiment.observables},
         },
-        {name: one["symbol"] for name, one in extra.items() if one.get("symbol")},
+        {name: typeset(one["symbol"]) for name, one in extra.items() if one.get("symbol")},
         {
             *(name for name, one in extra.items() if one.get("log") and name not in own),
             *(name for name, one in own.items() if one.log),

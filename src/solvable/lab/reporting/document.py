@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import gzip
 import hashlib
 import os
 import re
@@ -21,9 +22,10 @@ from pathlib import Path
 from solvable.lab.comparing import agreement, calibration, finite_size
 from solvable.lab.declare import Experiment, registry
 from solvable.lab.figures import calibration as scores
+from solvable.lab.figures.plotly import script
 from solvable.lab.reporting.figures import Graphs, figure_block, figures, over_sizes
 from solvable.lab.reporting.html import Markup, inline_json, join, tag
-from solvable.lab.reporting.section import Chapter, counted, verdict
+from solvable.lab.reporting.section import Chapter, counted, missing_replicates, verdict
 from solvable.lab.reporting.tables import (
     agreement_parts,
     commands,
@@ -45,7 +47,7 @@ _WORDS = {
     "error of the prediction's own quadrature, as one standard deviation. Nothing where it is zero.",
     "z": "The mean difference divided by the root of the sum of squares of its se and the allowance, turned into a "
     "normal score by Student's t. Beyond 4 the two differ.",
-    "equal": "Nothing is random and both sides are the same number; this is not counted as an agreement.",
+    "equal": "An identity: nothing is random and both sides are the same number. It is not counted as an agreement.",
     "exact": "The theory holds at the simulated sizes.",
     "asymptotic": "The theory holds in a limit; an allowance stands for what the simulated sizes may be away from it.",
     "bound": "The theory bounds the simulation from one side, and only that side is tested.",
@@ -150,15 +152,16 @@ def read(
 
 
 def summary(chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
-    """The report in one sentence; `notes` are the warnings of reading."""
+    """The report in a few sentences; `notes` are the warnings of reading."""
     count = agreement.tally(row for chapter in chapters for row in chapter.every)
     broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
-    words = f"{counted(len(chapters), 'experiment')}, {counted(count.tested, 'comparison')}: "
-    words += f"{count.differing} {'disagrees' if count.differing == 1 else 'disagree'}, "
-    words += f"{count.equal_words}, " if count.equal else ""
-    words += f"{counted(broken, 'cell')} failed" + (f", {counted(damaged, 'file')} damaged." if damaged else ".")
     lost = sum(bool(chapter.trouble) for chapter in chapters)
-    return words + (f" {counted(lost, 'experiment')} could not be read." if lost else "")
+    words = [f"{counted(len(chapters), 'experiment')}: {count.sentence() or 'nothing is compared'}"]
+    words += [f"{counted(broken, 'cell')} failed"] if broken else []
+    words += missing_replicates(chapters)
+    words += [f"{counted(damaged, 'file')} {'is' if damaged == 1 else 'are'} damaged"] if damaged else []
+    words += [f"{counted(lost, 'experiment')} could not be read"] if lost else []
+    return ". ".join(words) + "."
 
 
 def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
@@ -192,8 +195,8 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
         _reading(),
     ]
     early = Markup('document.documentElement.className = "js";')
-    late = Markup(_resource("page.js"))
-    plotly = Markup(_plotly())
+    late, plotly = Markup(_resource("page.js")), script()
+    packed = base64.b64encode(gzip.compress(plotly.encode(), mtime=0)).decode()  # a third of its size
     policy = (
         f"default-src 'none'; script-src {' '.join(map(_hash, (early, plotly, late)))}; "
         "style-src 'unsafe-inline'; img-src data: blob:; base-uri 'none'; form-action 'none'"
@@ -211,7 +214,7 @@ def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Seq
         tag("a", "Skip to the results", href=f"#{anchors[0]}", class_="skip"),
         tag("main", *main),
         tag("script", inline_json(graphs.content), type="application/json", id="graphs"),
-        tag("script", plotly),
+        tag("script", packed, type="application/gzip", id="plotly"),
         tag("script", late),
     ]
     document = tag("html", tag("head", *head), "\n", tag("body", *body), lang="en")
@@ -254,14 +257,14 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
         *agreement_parts(chapter),
         *_over_sizes(chapter, graphs),
         *failed(chapter),
-        tag("h3", "Parameters"),
-        parameters(chapter.experiment, chapter.results),
-        tag("h3", "Predictions"),
-        *predictions(chapter.experiment),
-        tag("h3", "How to reproduce it"),
-        *commands(chapter, out),
-        tag("h3", "Where it was computed"),
-        environment(chapter.name, chapter.results),
+        _columns(
+            [tag("h3", "Parameters"), parameters(chapter.experiment, chapter.results)],
+            [tag("h3", "Predictions"), *predictions(chapter.experiment)],
+        ),
+        _columns(
+            [tag("h3", "How to reproduce it"), *commands(chapter, out)],
+            [tag("h3", "Where it was computed"), environment(chapter.name, chapter.results)],
+        ),
     ]
     return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
 
@@ -274,18 +277,23 @@ def _over_sizes(chapter: Chapter, graphs: Graphs) -> list[Markup | None]:
 
 def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
     found = calibration.scores([row for chapter in chapters for row in chapter.every])
-    parts = [tag("h2", "Calibration of all z-scores", id="calibration-title")]
+    head = tag("h2", "Calibration of all z-scores", id="calibration-title")
+    words = [tag("p", sentence) for sentence in calibration.sentences(found)]
     if found:
-        parts.append(tag("p", calibration.introduction(found)))
-        parts.append(figure_block(scores.sheet(found), graphs, "Calibration: sorted z-scores"))
-    parts += [tag("p", sentence) for sentence in calibration.sentences(found)]
-    return tag("section", *parts, id="calibration", aria_labelledby="calibration-title")
+        drawn = figure_block(scores.sheet(found), graphs, "Calibration: sorted z-scores")
+        words = [_columns([tag("p", calibration.introduction(found)), *words], [drawn])]
+    return tag("section", head, *words, id="calibration", aria_labelledby="calibration-title")
 
 
 def _reading() -> Markup:
-    entries = [tag(kind, text) for word, meaning in _WORDS.items() for kind, text in (("dt", word), ("dd", meaning))]
+    entries = [tag("div", tag("dt", word), tag("dd", meaning)) for word, meaning in _WORDS.items()]
     parts = [tag("h2", "The words of this report", id="words-title"), tag("dl", *entries)]
     return tag("section", *parts, id="words", aria_labelledby="words-title")
+
+
+def _columns(*parts: list[Markup]) -> Markup:
+    """Parts side by side where the screen is wide enough."""
+    return tag("div", *(tag("div", part) for part in parts), class_="columns")
 
 
 def _linked(source: str) -> Markup:
@@ -295,12 +303,6 @@ def _linked(source: str) -> Markup:
         return join([source])
     link = tag("a", found[0], href=f"https://arxiv.org/abs/{found[1]}", rel="noreferrer")
     return join([source[: found.start()], link, source[found.end() :]])
-
-
-def _plotly() -> str:
-    from plotly.offline import get_plotlyjs
-
-    return get_plotlyjs().replace("\r\n", "\n")  # as a browser reads it, so that its hash is the same
 
 
 def _resource(name: str) -> str:

@@ -49,8 +49,7 @@ def table(
     """A table in a region that scrolls where it is too wide; the first column names its row.
 
     `of` tells its region from those of other tables with the same caption. The columns named in `numbers` are set flush
-    right. A `quiet` caption is for those who hear the page: the heading
-    above the table says the same to those who see it.
+    right. A `quiet` caption is for those who hear the page: the heading above says the same to those who see it.
     """
     right = ["number" if column in set(numbers) else None for column in columns]
     head = tag("tr", *(tag("th", name, scope="col", class_=kind) for name, kind in zip(columns, right, strict=True)))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from solvable.lab.comparing.agreement import Row, Tally, badness, position, tally
 from solvable.lab.declare import Experiment
 from solvable.lab.figures.words import number
-from solvable.lab.store.arrays import CellResult
+from solvable.lab.store.arrays import SIMULATION, CellResult
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,26 +56,32 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     if chapter.trouble:
         return "untested", "It cannot be shown."
     count, differing, failed = chapter.tally, chapter.differing, len(chapter.failed)
-    tail = f" {count.equal_words}." if count.equal else ""
-    tail += f" {counted(failed, 'cell')} failed." if failed else ""
+    alone = chapter.experiment is not None and chapter.experiment.replicates == 0
+    nothing = "Theory alone: nothing is simulated, nothing is compared" if alone else "Nothing could be compared"
+    words = [count.sentence() or nothing]
     if differing:
-        first = differing[0]
-        words = f"{len(differing)} of {counted(count.tested, 'comparison')} {_differ(len(differing))}, at worst "
-        where = place_text(chapter, first) or "its one cell"
-        words += f"{observable_text(chapter, first)} at {where}: {first.comparison.verdict}."
-        return "differs", words + tail
-    if count.tested:
-        over = tally(chapter.extrapolated).tested
-        some = f" ({over} of them over sizes)" if over else ""
-        words = f"All {count.tested} comparisons agree{some}." if count.tested > 1 else "The one comparison agrees."
-        untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
-        words += f" {counted(untested, 'more')} could not be tested." if untested else ""
-        return ("differs" if failed else "agrees"), words + tail
-    if count.equal:
-        return ("differs" if failed else "agrees"), tail.strip()
-    if chapter.experiment is not None and chapter.experiment.replicates == 0:
-        return ("differs" if failed else "untested"), "Theory alone: nothing is simulated, nothing is compared." + tail
-    return ("differs" if failed else "untested"), "Nothing could be compared." + tail
+        worst = differing[0]
+        where = where_text(varying(chapter.every), worst.parameters)
+        words.append(f"The worst is {observable_text(chapter, worst)} at {where}: {worst.comparison.verdict}")
+    over = tally(chapter.extrapolated).tested
+    untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
+    words += [f"{over} of them {'is' if over == 1 else 'are'} over sizes"] if over else []
+    words += [f"{counted(untested, 'comparison')} could not be tested"] if untested else []
+    words += [f"{counted(failed, 'cell')} failed"] if failed else []
+    kind = "differs" if differing or failed else "agrees" if count.tested or count.equal else "untested"
+    return kind, ". ".join(words + missing_replicates([chapter])) + "."
+
+
+def missing_replicates(chapters: Sequence[Chapter]) -> list[str]:
+    """How many simulated replicates have no value, with the reasons counted; nothing where all have one."""
+    runs = [result.sources.get(SIMULATION) for chapter in chapters for result in chapter.results]
+    reasons = [reason for values in runs if values is not None for reason in values.reasons]
+    found = Counter(filter(None, reasons))
+    if not found:
+        return []
+    words = ", ".join(f"{reason} ({count})" for reason, count in found.most_common())
+    verb = "is" if found.total() == 1 else "are"
+    return [f"{found.total()} of {counted(len(reasons), 'replicate')} {verb} missing: {words}"]
 
 
 def counted(count: int, noun: str) -> str:
@@ -84,11 +90,10 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {plural}"
 
 
-def varying(chapter: Chapter) -> list[str]:
+def varying(rows: Sequence[Row]) -> list[str]:
     """The parameters that differ between the compared cells."""
-    cells = [json.dumps(dict(row.parameters), default=str) for row in chapter.rows]
-    found = [json.loads(text) for text in dict.fromkeys(cells)]
-    return [name for name in (found[0] if found else {}) if len({str(item[name]) for item in found}) > 1]
+    names = rows[0].parameters if rows else ()
+    return [name for name in names if len({str(row.parameters[name]) for row in rows}) > 1]
 
 
 def differing_parameters(results: Sequence[CellResult]) -> list[str]:
@@ -97,14 +102,9 @@ def differing_parameters(results: Sequence[CellResult]) -> list[str]:
     return [name for name in fields if len({getattr(result.cell, name) for result in results}) > 1]
 
 
-def cell_text(names: Iterable[str], cell: Experiment) -> str:
-    """Where a cell lies, by the parameters of these names."""
-    return ", ".join(f"{name} = {value_text(getattr(cell, name))}" for name in names)
-
-
-def place_text(chapter: Chapter, row: Row) -> str:
-    """Where a comparison lies, by the parameters that differ."""
-    return ", ".join(f"{name} = {value_text(row.parameters[name])}" for name in varying(chapter))
+def where_text(names: Iterable[str], parameters: Mapping[str, Any]) -> str:
+    """Where a cell lies, by its parameters of these names."""
+    return ", ".join(f"{name} = {value_text(parameters[name])}" for name in names) or "its one cell"
 
 
 def observable_text(chapter: Chapter, row: Row) -> str:
@@ -132,7 +132,3 @@ def value_text(value: Any) -> str:
 def finite(value: float) -> str:
     """A number with four digits; nothing where there is none."""
     return number(value) if math.isfinite(value) else ""
-
-
-def _differ(count: int) -> str:
-    return "differs" if count == 1 else "differ"

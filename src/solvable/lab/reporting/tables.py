@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import importlib
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment, Overlay
+from solvable.lab.declare.symbols import greek
 from solvable.lab.figures.words import text
 from solvable.lab.reporting import reproduce
 from solvable.lab.reporting.html import Markup, table, tag
 from solvable.lab.reporting.section import (
     Chapter,
-    cell_text,
     counted,
     differing_parameters,
     finite,
@@ -22,14 +22,28 @@ from solvable.lab.reporting.section import (
     overlay_words,
     value_text,
     varying,
+    where_text,
     worst_first,
 )
 from solvable.lab.store.arrays import CellResult
 
-MOST_ROWS = 2000
+MOST_ROWS = 1000
 _SHORT = 12
 _MOST_DIFFERING = 30
 _OUTCOME = ("observable", "verdict", "z")
+_COMPARED: Mapping[str, Callable[[Row], str]] = {
+    "simulated": lambda row: finite(row.comparison.simulated),
+    "predicted": lambda row: finite(row.comparison.predicted),
+    "se of difference": lambda row: finite(row.comparison.standard_error),
+    "allowance": lambda row: finite(row.comparison.allowance) if row.comparison.allowance else "",
+}
+_FITTED: Mapping[str, Callable[[Row], str]] = {
+    "sizes": lambda row: ", ".join(map(value_text, row.extrapolation.sizes)) if row.extrapolation else "",
+    "intercept": lambda row: finite(row.comparison.difference),
+    "± 1 se": lambda row: finite(row.comparison.standard_error),
+    "slope": lambda row: finite(row.extrapolation.slope) if row.extrapolation else "",
+    "misfit": lambda row: _signed(row.extrapolation.misfit if row.extrapolation else None),
+}
 _KINDS = {True: "agrees", False: "differs", None: "untested"}
 
 
@@ -45,85 +59,68 @@ def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
     if not rows:
         return
     yield tag("h3", "Agreement")
-    if len(rows) <= _SHORT:
-        yield _comparisons(chapter, rows, "Theory against simulation, the worst first")
-        return
-    first, seen = [row for row in rows if row.comparison.agrees is False][:_MOST_DIFFERING], set()
-    for row in rows:
-        if (row.observable, row.overlay) not in seen:
-            seen.add((row.observable, row.overlay))
-            first.append(row)
-    shown = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
-    caption = "The worst comparisons, at least one of each observable with each theory"
-    yield _comparisons(chapter, [row for row in rows if id(row) in shown], caption)
-    listed = _comparisons(chapter, rows[:MOST_ROWS], "All comparisons, the worst first")
-    yield tag("details", tag("summary", f"All {len(rows)} comparisons"), _left_out(len(rows)), listed)
-
-
-def _comparisons(chapter: Chapter, rows: Sequence[Row], caption: str) -> Markup:
-    names = varying(chapter)
-    numbers = ["simulated", "predicted", "se of difference", "allowance"]
-    lines = []
-    for row in rows:
-        found = row.comparison
-        lines.append(
-            [
-                *_outcome(chapter, row),
-                *(value_text(row.parameters[name]) for name in names),
-                overlay_words(row.overlay),
-                row.claim,
-                finite(found.simulated),
-                finite(found.predicted),
-                finite(found.standard_error),
-                finite(found.allowance) if found.allowance else "",
-            ]
-        )
-    columns = [*_OUTCOME, *names, "theory", "claim", *numbers]
-    return table(caption, columns, lines, of=chapter.name, numbers=["z", *numbers])
+    shown, caption = rows, "Theory against simulation, the worst first"
+    if len(rows) > _SHORT:
+        first, seen = [row for row in rows if row.comparison.agrees is False][:_MOST_DIFFERING], set()
+        for row in rows:
+            if (row.observable, row.overlay) not in seen:
+                seen.add((row.observable, row.overlay))
+                first.append(row)
+        kept = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
+        shown = [row for row in rows if id(row) in kept]
+        caption = "The worst comparisons, at least one of each observable with each theory"
+    yield from _worst_and_all(chapter, shown, rows, caption, "comparisons", varying(chapter.rows), _COMPARED)
 
 
 def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
     """The lines over sizes, with intercept, slope and misfit: the worst ones, then all of them where there are more."""
     rows = [row for row in worst_first(chapter.extrapolated) if not row.failed]
-    used = {", ".join(map(value_text, row.extrapolation.sizes)) for row in rows if row.extrapolation}
-    common = f" from {rows[0].extrapolation.size} = {used.pop()}" if len(used) == 1 and rows[0].extrapolation else ""
+    fits = [row.extrapolation for row in rows if row.extrapolation]
+    used = {", ".join(map(value_text, fit.sizes)) for fit in fits}
+    common = f" from {fits[0].size} = {used.pop()}" if len(used) == 1 else ""
     caption = f"Simulation minus theory, extrapolated to infinite size{common}; the worst first"
-    differing = [row for row in rows if row.comparison.agrees is False]
-    yield _lines(chapter, rows[: max(_SHORT, min(len(differing), _MOST_DIFFERING))], caption, not common)
-    if len(rows) > _SHORT:
-        listed = _lines(chapter, rows[:MOST_ROWS], "All lines over sizes, the worst first", not common)
-        yield tag("details", tag("summary", f"All {len(rows)} lines"), _left_out(len(rows)), listed)
+    differing = sum(row.comparison.agrees is False for row in rows)
+    shown = rows[: max(_SHORT, min(differing, _MOST_DIFFERING))]
+    columns = {name: show for name, show in _FITTED.items() if name != "sizes" or not common}
+    yield from _worst_and_all(chapter, shown, rows, caption, "lines over sizes", varying(chapter.extrapolated), columns)
 
 
-def _lines(chapter: Chapter, rows: Sequence[Row], caption: str, sizes: bool) -> Markup:
-    names = [name for name in varying(chapter) if len({str(row.parameters[name]) for row in chapter.extrapolated}) > 1]
-    numbers = ["intercept", "± 1 se", "slope", "misfit"]
-    lines = []
-    for row in rows:
-        found, line = row.comparison, row.extrapolation
-        lines.append(
+def _worst_and_all(
+    chapter: Chapter,
+    shown: Sequence[Row],
+    rows: Sequence[Row],
+    caption: str,
+    noun: str,
+    names: Sequence[str],
+    own: Mapping[str, Callable[[Row], str]],
+) -> Iterator[Markup]:
+    """A table of the rows `shown`, and one of all rows to open where they are more."""
+
+    def listed(rows: Sequence[Row], caption: str) -> Markup:
+        lines = (
             [
                 *_outcome(chapter, row),
                 *(value_text(row.parameters[name]) for name in names),
                 overlay_words(row.overlay),
                 row.claim,
-                *(["" if line is None else ", ".join(map(value_text, line.sizes))] if sizes else []),
-                finite(found.difference),
-                finite(found.standard_error),
-                "" if line is None else finite(line.slope),
-                "" if line is None or line.misfit is None else _signed(line.misfit),
+                *(show(row) for show in own.values()),
             ]
+            for row in rows
         )
-    columns = [*_OUTCOME, *names, "theory", "claim", *(["sizes"] if sizes else []), *numbers]
-    return table(caption, columns, lines, of=chapter.name, numbers=["z", *numbers])
+        columns, numbers = [*_OUTCOME, *names, "theory", "claim", *own], ["z", *(set(own) - {"sizes"})]
+        return table(caption, columns, lines, of=chapter.name, numbers=numbers)
+
+    yield listed(shown, caption)
+    if len(rows) > len(shown):
+        every = listed(rows[:MOST_ROWS], f"All {noun}, the worst first")
+        yield tag("details", tag("summary", f"All {len(rows)} {noun}"), _left_out(len(rows)), every)
 
 
 def _outcome(chapter: Chapter, row: Row) -> tuple[Any, ...]:
     """What is compared and what came of it: the columns that a narrow screen shows without scrolling."""
     found = row.comparison
     words = "equal" if found.equal else found.verdict
-    score = "" if found.score is None else _signed(found.score)
-    return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], score
+    return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], _signed(found.score)
 
 
 def _left_out(count: int) -> Markup | None:
@@ -151,7 +148,7 @@ def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> M
 def _symbol(experiment: type[Experiment], name: str) -> str:
     """What a legend calls a parameter, where that is not its name."""
     extra = experiment.model_fields[name].json_schema_extra
-    return text(str(extra.get("symbol") or "")) if isinstance(extra, dict) else ""
+    return greek(text(str(extra.get("symbol") or ""))) if isinstance(extra, dict) else ""
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
@@ -177,18 +174,13 @@ def failed(chapter: Chapter) -> Iterator[Markup]:
     places: dict[tuple[str, str, str], list[range | None]] = {}
     names = differing_parameters(chapter.results)
     for result in chapter.failed:
-        where = cell_text(names, result.cell) or "its one cell"
+        where = where_text(names, dict(result.cell))
         for failure in result.failures:
             key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
             places.setdefault(key, []).append(failure.replicates)
     lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
-    missing = Counter(
-        (source, reason)
-        for result in chapter.results
-        for source, values in result.sources.items()
-        for reason in values.reasons
-        if reason
-    )
+    sources = [one for result in chapter.results for one in result.sources.items()]
+    missing = Counter((source, reason) for source, values in sources for reason in values.reasons if reason)
     if lines or missing:
         yield tag("h3", "What failed")
     if lines:
@@ -261,7 +253,9 @@ def _minute(stamp: str) -> str:
     return stamp[:16].replace("T", " ") + (" UTC" if stamp.endswith("+00:00") else stamp[19:])
 
 
-def _signed(score: float) -> str:
+def _signed(score: float | None) -> str:
+    if score is None:
+        return ""
     return "0.0" if abs(score) < 0.05 else f"{score:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
