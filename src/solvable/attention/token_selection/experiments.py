@@ -138,6 +138,7 @@ class Direction(Published, SelectionExperiment):
             guides=(Guide("level", "theory_given_final_divergence", "limits"),),
             facet="p",
             title="trained with {}",
+            least=1e-12,
             log="xy",
         ),
     )
@@ -410,7 +411,7 @@ class Rank(SelectionExperiment, Measured):
 
 
 class Path(SelectionExperiment, Measured):
-    """Regularisation path: the least loss in a ball points to the max margin, up to 1/radius^2."""
+    """Regularisation path: the least loss in a ball points to the max margin, up to 1/radius²."""
 
     name = "token-selection/path"
     source = f"{MIRROR}, regularisation path (rate derived here)"
@@ -465,7 +466,7 @@ class Sparsity(SelectionExperiment, Figure):
 
     observables = (
         Observable("small_share", "share of entries below max/10", allowance=allow(0.01)),
-        Observable("participation", "(mean |w|)^2 / mean w^2", allowance=allow(0.005)),
+        Observable("participation", "participation (mean |w|)² / mean w²", allowance=allow(0.005)),
         Observable("peak", "largest entry / root mean square", allowance=allow(0.03)),
     )
     statuses = dict.fromkeys(("small_share", "participation", "peak"), DERIVED)

@@ -234,7 +234,7 @@ class _Curves:
             values = self._values(guide, found)
             alike = len(set(values)) == 1
             for (_, one), value in list(zip(found, values, strict=True))[: 1 if alike else None]:
-                if np.isfinite(value):
+                if np.isfinite(value) and value > self.panel.least:
                     color = FAINT if alike or len(found) == 1 else one.color
                     self.marks.append(Rule(value, Look(color, "dash", width=0.8), guide.kind == "upright", guide.label))
         elif drawn and guide.kind == "diagonal":
@@ -243,9 +243,11 @@ class _Curves:
         elif drawn:
             runs = [mark for mark in drawn if mark.of == "simulation"] or drawn
             base = runs[guide.of % len(runs)]
-            ends, middle = np.array([base.x.min(), base.x.max()]), len(base.x) // 2
-            power = base.y[middle] * (ends / base.x[middle]) ** float(guide.value)  # pyright: ignore[reportArgumentType]
-            self.marks.append(Mark(ends, power, _GUIDE, guide.label, of="guide"))
+            place, all_y = len(base.x) * 3 // 4, np.concatenate([mark.y for mark in drawn])  # a law sets in late
+            x = np.geomspace(base.x.min(), base.x.max(), 60)
+            power = base.y[place] * (x / base.x[place]) ** float(guide.value)  # pyright: ignore[reportArgumentType]
+            near = (power > 0.7 * all_y.min()) & (power < 1.4 * all_y.max())
+            self.marks.append(Mark(x[near], power[near], _GUIDE, guide.label, of="guide"))
         else:
             return
         if guide.label:
@@ -288,7 +290,7 @@ class _Curves:
         if not log or not positive or min(values) < 0:
             return Axis(label, False, None, limits)
         few = len(values) <= 8 and min(values) > 0 and max(values) / min(values) < 1e4
-        return Axis(label, True, {float(one): plain_number(one) for one in values} if few else None, limits)
+        return Axis(label, True, _apart(values) if few else None, limits)
 
     def _axis_y(self, label: str, names: Sequence[Any]) -> Axis:
         log = self.panel.log
@@ -336,6 +338,16 @@ def _get(dataset: xarray.Dataset, name: Any, prefix: str) -> xarray.DataArray | 
 def _at(dataset: xarray.Dataset, where: dict[str, Any]) -> xarray.Dataset:
     """The dataset at values of those dims that it has."""
     return dataset.sel({name: value for name, value in where.items() if name in dataset.dims})
+
+
+def _apart(values: Sequence[float]) -> dict[float, str]:
+    """Ticks at all values; those that would touch their neighbour on a logarithmic axis have no number."""
+    least, names, last = 0.07 * np.log(max(values) / min(values)), {}, -np.inf
+    for value in sorted(values):
+        room = np.log(value) - last >= least
+        names[float(value)] = plain_number(value) if room else ""
+        last = np.log(value) if room else last
+    return names
 
 
 def _alike(drawn: Sequence[Any]) -> bool:

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
 
 from solvable.lab.figures.plot import (
     AnyMark,
@@ -239,7 +239,7 @@ def _axis(letter: str, axis: Axis, axes: Axes, plot: Plot, letters: int) -> None
         axes.margins(x=0.06)
     if axis.names is not None and axis.log:
         own.set_major_locator(FixedLocator(list(axis.names)))
-        own.set_major_formatter(FuncFormatter(lambda value, _: plain_number(value)))
+        own.set_major_formatter(FixedFormatter(list(axis.names.values())))
         own.set_minor_locator(NullLocator())
         own.set_minor_formatter(NullFormatter())
     elif axis.names is not None:
