@@ -11,9 +11,9 @@ import pytest
 
 from solvable import lab
 from solvable.lab.declare import Experiment, Observable, Outcome, Overlay, Status, axis, parameter, registry
-from solvable.lab.planning import solve
 from solvable.lab.planning.inversion import follow, invert
 from solvable.lab.planning.search import Reply
+from solvable.lab.planning.solve import numeric
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import integer, number
 from tests.lab.toy import Ceiling, Decay, SampleMean
@@ -323,7 +323,7 @@ def test_what_a_theory_warns_of_at_the_answer_is_told_and_missing_advice_too():
 @pytest.mark.parametrize("name", sorted(set(registry.experiments()) - set(SLOW)))
 def test_every_experiment_plans_or_says_why_not(name):
     experiment = registry.find(name)
-    numbers = [key for key, field in experiment.model_fields.items() if solve.numeric(field.annotation)]
+    numbers = [key for key, field in experiment.model_fields.items() if numeric(field.annotation)]
     solve = experiment.x if experiment.x in numbers else numbers[0]
     words = {key: many[-1] for key, many in experiment.default_grid().items() if key not in numbers}
     start = experiment.default_grid()[solve][0] or 1.0

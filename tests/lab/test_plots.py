@@ -23,7 +23,7 @@ def data(tmp_path):
 
 
 def test_artists_hold_the_data(data):
-    figure, _ = lab.figure(SampleMean, data)
+    figure, _ = lab.figure(data, SampleMean)
     mean, square = figure.axes
     for place, kind in enumerate(["plain", "shifted"]):
         here = data.sel(kind=kind)
@@ -59,7 +59,7 @@ def test_own_dims_become_series(data):
 def test_only_series_with_data_are_in_the_legend_and_the_marker_tells_one_parameter(tmp_path):
     for grid in ({"location": [0.0, 1.0, 2.0]}, {"location": 0.0, "kind": ["plain", "shifted"]}):
         lab.run(Ceiling, {"samples": [4, 8]} | grid, replicates=2, out=tmp_path)
-    figure, data = lab.figure(Ceiling, tmp_path)
+    figure, data = lab.figure(tmp_path, Ceiling)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     stored = ["location = 0, plain", "location = 0, shifted", "location = 1, plain", "location = 2, plain"]
     assert words == [*stored, "ceiling", "simulation ± 1 se"]
@@ -75,7 +75,7 @@ def test_truth_and_nothing_have_names():
 
 def test_too_many_series_are_refused_in_words(tmp_path):
     data = lab.run(Ceiling, {"samples": [4, 8], "location": list(range(13))}, replicates=2, out=tmp_path)
-    figure, _ = lab.figure(Ceiling, data)
+    figure, _ = lab.figure(data, Ceiling)
     (axes,) = figure.axes
     assert axes.lines[:] == []
     assert axes.texts[0].get_text().startswith("13 series are too many to tell apart")
@@ -83,7 +83,7 @@ def test_too_many_series_are_refused_in_words(tmp_path):
 
 def test_the_abscissa_is_what_varies(tmp_path):
     data = lab.run(Ceiling, {"samples": 4, "location": [0, 1, 2]}, replicates=2, out=tmp_path)
-    (axes,) = lab.figure(Ceiling, data)[0].axes
+    (axes,) = lab.figure(data, Ceiling)[0].axes
     assert axes.get_xlabel() == "location of the Gaussians"
     np.testing.assert_array_equal(drawn(axes, "theory:0")[0], [0, 1, 2])
 
@@ -91,7 +91,7 @@ def test_the_abscissa_is_what_varies(tmp_path):
 def test_a_path_is_drawn_over_its_own_times(tmp_path):
     data = lab.run(Decay, out=tmp_path)
     assert data["loss"].dims == ("rate", "at", "replicate")
-    (axes,) = lab.figure(Decay, data)[0].axes
+    (axes,) = lab.figure(data, Decay)[0].axes
     x, y = drawn(axes, "theory:2")
     np.testing.assert_allclose(x, np.linspace(0, 10, 101))
     np.testing.assert_array_equal(y, data["theory_loss"].sel(rate=1.0))
@@ -102,22 +102,22 @@ def test_a_path_is_drawn_over_its_own_times(tmp_path):
 
 def test_texts_on_the_abscissa(tmp_path):
     data = lab.run(Ceiling, {"samples": 4, "kind": ["plain", "shifted"]}, replicates=2, out=tmp_path)
-    (axes,) = lab.figure(Ceiling, data)[0].axes
+    (axes,) = lab.figure(data, Ceiling)[0].axes
     assert [tick.get_text() for tick in axes.get_xticklabels()] == ["plain", "shifted"]
 
 
 def test_one_cell_and_theory_alone(tmp_path):
     one = lab.run(SampleMean, {"samples": 4}, replicates=3, out=tmp_path)
-    assert drawn(lab.figure(SampleMean, one)[0].axes[0], "simulation:0")[1] == pytest.approx(one["mean"].mean().item())
+    assert drawn(lab.figure(one, SampleMean)[0].axes[0], "simulation:0")[1] == pytest.approx(one["mean"].mean().item())
     law = lab.run(TheoryOnly, out=tmp_path)
-    figure, _ = lab.figure(TheoryOnly, law)
+    figure, _ = lab.figure(law, TheoryOnly)
     assert len(drawn(figure.axes[0], "theory:0")[1]) == 3
 
 
 def test_missing_cells_leave_gaps(tmp_path):
     with pytest.warns(UserWarning, match="3 of 6 cells"):
         data = lab.run(SampleMean, {"kind": ["plain", "broken"]}, replicates=3, out=tmp_path)
-    axes = lab.figure(SampleMean, data)[0].axes[0]
+    axes = lab.figure(data, SampleMean)[0].axes[0]
     assert [line.get_gid() for line in axes.lines if str(line.get_gid()).startswith("simulation")] == ["simulation:0"]
 
 
@@ -129,7 +129,7 @@ def test_an_own_picture(data, monkeypatch):
 
     monkeypatch.setattr(SampleMean, "draw", classmethod(draw))
     monkeypatch.setattr(SampleMean, "panels", ("map", "mean"))
-    left, right = lab.figure(SampleMean, data)[0].axes
+    left, right = lab.figure(data, SampleMean)[0].axes
     np.testing.assert_array_equal(left.images[0].get_array(), data["theory_mean"])
     assert left.get_ylabel() == ""
     assert right.get_ylabel() == "sample mean"
@@ -138,12 +138,12 @@ def test_an_own_picture(data, monkeypatch):
 def test_an_unknown_panel(data, monkeypatch):
     monkeypatch.setattr(SampleMean, "panels", ("mop",))
     with pytest.raises(ValueError, match="panel 'mop' is no observable of toy/mean"):
-        lab.figure(SampleMean, data)
+        lab.figure(data, SampleMean)
 
 
 def test_saved_files_and_no_pyplot(data, tmp_path, monkeypatch):
     monkeypatch.delitem(sys.modules, "matplotlib.pyplot", raising=False)  # another library's import does not count
-    paths = theme.save(lab.figure(SampleMean, data)[0], tmp_path / "mean.png")
+    paths = theme.save(lab.figure(data, SampleMean)[0], tmp_path / "mean.png")
     assert [path.suffix for path in paths] == [".png", ".pdf"]
     assert paths[0].read_bytes().startswith(b"\x89PNG")
     assert paths[1].read_bytes().startswith(b"%PDF")

@@ -8,7 +8,7 @@ import pytest
 from solvable import lab
 from solvable.lab.reporting import document, tables
 from solvable.lab.reporting.section import Chapter
-from solvable.lab.store import dataset
+from solvable.lab.store import dataset, index
 from solvable.lab.store.atomic import StoreError
 from tests.lab import hostile, toy
 from tests.lab.pages import HERE, HOSTILE, Page, called
@@ -26,7 +26,7 @@ def test_a_damaged_file_is_named(tmp_path, monkeypatch):
     next(tmp_path.glob("*/*-0-2.parquet")).write_bytes(b"PAR1 no more")
     with pytest.warns(UserWarning, match="is damaged"):
         written = document.write(tmp_path)
-    assert written.summary == "1 experiment, 1 comparison: 0 disagree, 0 cells failed, 1 file damaged."
+    assert written.summary == "1 experiment: 1 of 1 comparison agrees; 0 cells failed, 1 file damaged."
     assert written.damaged == 1
     (warnings,) = [one for one in Page(written.path.read_text()).all("div") if one["attributes"].get("role") == "note"]
     assert warnings["text"].startswith("Warning: ")
@@ -78,8 +78,8 @@ def test_only_what_is_equal_is_said_to_be_equal(tmp_path, monkeypatch):
     monkeypatch.setattr(SampleMean, "observables", SampleMean.observables[2:3])
     monkeypatch.setattr(SampleMean, "panels", ())
     report = document.write(tmp_path)
-    assert (report.comparisons, report.equal) == (0, 2)
-    assert "2 are equal on both sides and not random." in report.path.read_text()
+    assert (report.comparisons, report.identities) == (0, 2)
+    assert "2 identities are not counted." in report.path.read_text()
 
 
 def test_sweeps_that_fill_little_of_their_grid_are_drawn_apart(tmp_path, monkeypatch):
@@ -101,11 +101,11 @@ def test_each_file_is_read_once(tmp_path, monkeypatch):
     hostile.install(monkeypatch, HERE)
     for experiment in (Ceiling, SampleMean, toy.TheoryOnly):
         lab.run(experiment, {"samples": 4}, replicates=2 if experiment.replicates else None, out=tmp_path)
-    for index in tmp_path.glob("*/_index.arrow"):
-        index.unlink()
+    for path in tmp_path.glob("*/_index.arrow"):
+        path.unlink()
     found = []
     read = index.read_data
-    monkeypatch.setattr(shelf, "read_data", lambda path: found.append(path) or read(path))
+    monkeypatch.setattr(index, "read_data", lambda path: found.append(path) or read(path))
     document.read(tmp_path)
     assert sorted(found) == sorted(tmp_path.glob("*/[!_]*.parquet"))
 

@@ -19,7 +19,7 @@ ARRAYS = ("values", "offsets", *PER_BAG, *PER_TOKEN, *NAMES)
 REMEDY = "name them in ignore=, or the features in features="  # of columns that should not be learned
 
 
-def read_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
+def read_npz(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The arguments of `Bags` that a .npz file holds, by name.
 
     Raises: as `Bags.from_npz`.

@@ -25,9 +25,10 @@ POOLING = ("queries", "mean", "deviation", "feature_mean", "feature_deviation")
 
 
 def save(estimator: Any, path: str | os.PathLike[str], kinds: Mapping[str, type]) -> None:
-    """Write a fitted estimator of one of the classes `kinds`: to a temporary name, flushed to the disk, then renamed; the file is whole or not there.
+    """Write a fitted estimator, of one of the classes `kinds`; the file is whole or not there.
 
-    A link of that name is replaced; what it leads to is left as it is.
+    It is written to a temporary name, flushed to the disk, then renamed. A link of that name is replaced;
+    what it leads to is left as it is.
 
     Raises: NotFittedError; ValueError for classes or parameters that are no plain numbers, words or lists of them, and
     for what `load` would refuse; OSError naming the path where it cannot be written.

@@ -15,8 +15,8 @@ from solvable.bags.diagnosis.intervals import GAIN, Interval, of_mixture, of_poo
 from solvable.bags.diagnosis.measured import Curves, measure
 from solvable.bags.diagnosis.misfit import examine
 from solvable.bags.diagnosis.pooled import negatives_of, squared_difference
-from solvable.bags.diagnosis.predicted import Halving, Theory, halving, predict_curves, sparsity
-from solvable.bags.diagnosis.preparation import Given, Sample, checked
+from solvable.bags.diagnosis.predicted import Halving, LeastErrors, halving, predict_curves, sparsity
+from solvable.bags.diagnosis.preparation import CheckedBags, Sample, checked
 from solvable.bags.labels import length_effect
 from solvable.numerics.validation import integer, number
 
@@ -138,7 +138,7 @@ def diagnose(
     )
 
 
-def _oriented(given: Given, positive: Any, seed: int) -> tuple[Any, Sample, Any, Any, np.random.Generator]:
+def _oriented(given: CheckedBags, positive: Any, seed: int) -> tuple[Any, Sample, Any, Any, np.random.Generator]:
     """The positive class with its sample, splits, first fits and the state of their random numbers.
 
     Where it is not named, either class is tried, and that whose negatives determine the noise is preferred. A signal in
@@ -172,11 +172,11 @@ def _prediction(
     bags = np.unique(np.concatenate([sizes, count * 2.0 ** np.arange(4)]))
     if strength.identifiable:
         tokens = sparsity(share.estimate, length)
-        theories = [Theory(length, tokens, x, rate, dim) for x in (strength.estimate, strength.low, strength.high)]
+        theories = [LeastErrors(length, tokens, x, rate, dim) for x in (strength.estimate, strength.low, strength.high)]
     elif product.identifiable:
         # Pooling sees strength x share alone: one token of the whole bag's shift gives the same curve.
         ends = (product.estimate, product.low, product.high)
-        theories = [Theory(length, 1, x * length, rate, dim) for x in ends if x > 0.0]
+        theories = [LeastErrors(length, 1, x * length, rate, dim) for x in ends if x > 0.0]
     else:
         return None, None
     predicted = predict_curves(theories, bags, strength.identifiable)

@@ -37,7 +37,7 @@ def report(found: Findings) -> str:
         f"intervals           {100 * found.confidence:g} %",
         "",
     ]
-    return "\n".join([*lines, *found.verdict])
+    return "\n".join([*lines, *verdict(found)])
 
 
 def _line(interval: Interval, first: Interval) -> str:

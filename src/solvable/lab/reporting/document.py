@@ -20,6 +20,7 @@ from pathlib import Path
 
 from solvable.lab.comparing import agreement, calibration, finite_size
 from solvable.lab.declare import Experiment, registry
+from solvable.lab.figures import calibration as quantiles
 from solvable.lab.reporting.figures import Graphs, figure_block, figures, over_sizes
 from solvable.lab.reporting.html import Markup, inline_json, join, tag
 from solvable.lab.reporting.section import Chapter, counted, verdict
@@ -44,7 +45,7 @@ _WORDS = {
     "error of the prediction's own quadrature, as one standard deviation. Nothing where it is zero.",
     "z": "The mean difference divided by the root of the sum of squares of its se and the allowance, turned into a "
     "normal score by Student's t. Beyond 4 the two differ.",
-    "equal": "Nothing is random and both sides are the same number; this is not counted as an agreement.",
+    "identity": "Nothing is random and both sides are the same number; this is not counted as an agreement.",
     "exact": "The theory holds at the simulated sizes.",
     "asymptotic": "The theory holds in a limit; an allowance stands for what the simulated sizes may be away from it.",
     "bound": "The theory bounds the simulation from one side, and only that side is tested.",
@@ -67,7 +68,7 @@ class Report:
     experiments: int
     comparisons: int
     disagreeing: int
-    equal: int
+    identities: int
     failed_cells: int
     unreadable: list[str]
     damaged: int
@@ -103,7 +104,7 @@ def write(
         len(chapters),
         count.tested,
         count.differing,
-        count.equal,
+        count.identities,
         sum(len(chapter.failed) for chapter in chapters),
         [chapter.name for chapter in chapters if chapter.trouble],
         len(dataset.damaged_files(notes)),
@@ -152,10 +153,8 @@ def summary(chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
     """The report in one sentence; `notes` are the warnings of reading."""
     count = agreement.tally(row for chapter in chapters for row in chapter.every)
     broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
-    words = f"{counted(len(chapters), 'experiment')}, {counted(count.tested, 'comparison')}: "
-    words += f"{count.differing} {'disagrees' if count.differing == 1 else 'disagree'}, "
-    words += f"{count.equal_words}, " if count.equal else ""
-    words += f"{counted(broken, 'cell')} failed" + (f", {counted(damaged, 'file')} damaged." if damaged else ".")
+    words = f"{counted(len(chapters), 'experiment')}: {count.headline}; {counted(broken, 'cell')} failed"
+    words += f", {counted(damaged, 'file')} damaged." if damaged else "."
     lost = sum(bool(chapter.trouble) for chapter in chapters)
     return words + (f" {counted(lost, 'experiment')} could not be read." if lost else "")
 
@@ -276,7 +275,7 @@ def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
     parts = [tag("h2", "Calibration of all z-scores", id="calibration-title")]
     if found:
         parts.append(tag("p", calibration.introduction(found)))
-        parts.append(figure_block(calibration.figure(found), graphs, "Calibration: sorted z-scores"))
+        parts.append(figure_block(quantiles.figure(found), graphs, "Calibration: sorted z-scores"))
     parts += [tag("p", sentence) for sentence in calibration.sentences(found)]
     return tag("section", *parts, id="calibration", aria_labelledby="calibration-title")
 

@@ -56,7 +56,7 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     if chapter.trouble:
         return "untested", "It cannot be shown."
     count, differing, failed = chapter.tally, chapter.differing, len(chapter.failed)
-    tail = f" {count.equal_words}." if count.equal else ""
+    tail = f" {count.not_counted}." if count.identities else ""
     tail += f" {counted(failed, 'cell')} failed." if failed else ""
     if differing:
         first = differing[0]
@@ -71,7 +71,7 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
         untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
         words += f" {counted(untested, 'more')} could not be tested." if untested else ""
         return ("differs" if failed else "agrees"), words + tail
-    if count.equal:
+    if count.identities:
         return ("differs" if failed else "agrees"), tail.strip()
     if chapter.experiment is not None and chapter.experiment.replicates == 0:
         return ("differs" if failed else "untested"), "Theory alone: nothing is simulated, nothing is compared." + tail

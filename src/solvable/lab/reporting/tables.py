@@ -121,7 +121,7 @@ def _lines(chapter: Chapter, rows: Sequence[Row], caption: str, sizes: bool) -> 
 def _outcome(chapter: Chapter, row: Row) -> tuple[Any, ...]:
     """What is compared and what came of it: the columns that a narrow screen shows without scrolling."""
     found = row.comparison
-    words = "equal" if found.equal else found.verdict
+    words = "identity" if found.identity else found.verdict
     score = "" if found.score is None else _signed(found.score)
     return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], score
 
