@@ -11,6 +11,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab.declare import Experiment, Observable, Outcome, Overlay, Status, axis, parameter, registry
+from solvable.lab.planning import answer
 from solvable.lab.planning.inversion import follow, invert
 from solvable.lab.planning.search import Reply
 from solvable.lab.planning.solve import numeric
@@ -111,6 +112,8 @@ def test_the_words_of_an_experiment_are_side_by_side_and_its_numbers_are_not():
     many = lab.plan(Curve, solve="offset", target={"height": 1.3}, set={"place": [2.0, 3.0], "shape": "power"})
     assert [row.values for row in many.rows] == [pytest.approx([-0.2]), pytest.approx([0.3])]
     assert "  place=2  offset -0.2" in str(many)
+    assert '<tr><th scope="row">place=2</th><td>offset -0.2' in many._repr_html_()
+    assert many._repr_html_().count("<p>") == len(answer.foot(many)) == 2
     assert "  place=3  offset 0.3" in str(many)
 
 
