@@ -88,7 +88,7 @@ def allowed(name: str, target: str) -> bool:
         ("lab.declare.experiment", "lab.store.store", False),
         ("lab.running.runner", "lab.store.chunk", True),
         ("lab.store.chunk", "lab.running.compute", False),
-        ("lab.comparing.calibration", "lab.figures.theme", False),
+        ("lab.comparing.agreement", "lab.figures.theme", False),
         ("lab.running.runner", "attention.sparse_tokens", False),
         ("attention.sparse_tokens.theory", "attention.sparse_tokens.task", True),
         ("attention.sparse_tokens.theory", "attention.token_selection", False),

@@ -4,10 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from solvable.lab.comparing import calibration
 from solvable.lab.comparing.agreement import Agreement, Row
-from solvable.lab.figures import calibration as quantiles
-from solvable.lab.figures import interactive
+from solvable.lab.figures import calibration, interactive
 
 
 def row(score, claim="exact"):
@@ -44,7 +42,7 @@ def test_the_band_holds_each_sorted_draw_with_its_level():
 
 def test_the_plot_follows_the_quantiles():
     values = np.sort(np.random.default_rng(1).standard_normal(40))
-    (panel,) = interactive.panels(quantiles.figure({calibration.EXACT: values}))
+    (panel,) = interactive.panels(calibration.figure({calibration.EXACT: values}))
     traces = {trace["name"]: trace for trace in panel.data}
     assert list(traces) == ["95 % band", "standard normal", "z-scores"]
     assert traces["z-scores"]["y"] == values.tolist()
@@ -56,7 +54,7 @@ def test_the_plot_follows_the_quantiles():
 
 def test_many_scores_are_thinned_between_the_ends():
     values = np.sort(np.random.default_rng(2).standard_normal(30_000))
-    (panel,) = interactive.panels(quantiles.figure({calibration.EXACT: values}))
+    (panel,) = interactive.panels(calibration.figure({calibration.EXACT: values}))
     shown = panel.data[-1]["y"]
     assert len(shown) <= 1000
     assert shown[:200] == values[:200].tolist()
@@ -79,7 +77,7 @@ def test_the_numbers_in_words():
 
 def test_only_exact_claims_have_a_band():
     values = np.array([-1.0, 0.0, 1.0])
-    exact, others = interactive.panels(quantiles.figure({calibration.EXACT: values, calibration.OTHERS: values}))
+    exact, others = interactive.panels(calibration.figure({calibration.EXACT: values, calibration.OTHERS: values}))
     assert [trace["name"] for trace in exact.data] == ["95 % band", "standard normal", "z-scores"]
     assert [trace["name"] for trace in others.data] == ["standard normal", "z-scores"]
 

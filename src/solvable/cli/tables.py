@@ -39,7 +39,7 @@ def agreement_parts(rows: Sequence[Row]) -> list[Any]:
 
 
 def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
-    """The table of the rows of `lab.sizes.extrapolate`: intercept, slope and misfit of each line."""
+    """The table of the rows of `finite_size.extrapolate`: intercept, slope and misfit of each line."""
     parts, lines = _worst(rows)
     if not lines:
         return parts

@@ -44,7 +44,7 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class Extrapolation:
-    """The line in 1/size^order whose intercept a row compares (see `lab.sizes`): its data, its slope, is it a line.
+    """The line in 1/size^order whose intercept a row compares (see `finite_size`): its data, its slope, is it a line.
 
     `differences` are the mean differences at `sizes`, `errors` their standard errors. `misfit` is the normal score of
     the residuals' chi-square: large where the sizes do not lie on a line, None where nothing is random.

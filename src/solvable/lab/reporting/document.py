@@ -18,9 +18,9 @@ from importlib.metadata import version
 from importlib.resources import files
 from pathlib import Path
 
-from solvable.lab.comparing import agreement, calibration, finite_size
+from solvable.lab.comparing import agreement, finite_size
 from solvable.lab.declare import Experiment, registry
-from solvable.lab.figures import calibration as quantiles
+from solvable.lab.figures import calibration
 from solvable.lab.reporting.figures import Graphs, figure_block, figures, over_sizes
 from solvable.lab.reporting.html import Markup, inline_json, join, tag
 from solvable.lab.reporting.section import Chapter, counted, verdict
@@ -275,7 +275,7 @@ def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
     parts = [tag("h2", "Calibration of all z-scores", id="calibration-title")]
     if found:
         parts.append(tag("p", calibration.introduction(found)))
-        parts.append(figure_block(quantiles.figure(found), graphs, "Calibration: sorted z-scores"))
+        parts.append(figure_block(calibration.figure(found), graphs, "Calibration: sorted z-scores"))
     parts += [tag("p", sentence) for sentence in calibration.sentences(found)]
     return tag("section", *parts, id="calibration", aria_labelledby="calibration-title")
 
