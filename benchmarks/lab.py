@@ -112,7 +112,8 @@ def resume(chunks: int) -> None:
 
     from solvable import lab
     from solvable.lab.declare import grid
-    from solvable.lab.running import runner
+    from solvable.lab.running.compute import compute
+    from solvable.lab.running.schedule import schedule
     from solvable.lab.store import chunk
     from solvable.lab.store.store import Store
 
@@ -124,16 +125,16 @@ def resume(chunks: int) -> None:
         for cell in cells:
             overlay = cell.overlays[0]
             for one in [chunk.Chunk(cell, overlay=overlay), *(chunk.Chunk(cell, b) for b in chunk.blocks(range(56)))]:
-                store.write(one, chunk.compute(one))
+                store.write(one, compute(one))
         store.shelf(Busy).save()
         made = time.perf_counter() - start
         count = (blocks + 1) * len(cells)
         print(f"\n{count} chunks in {len(cells)} cells, computed and stored in {made:.0f} s")
         settings = {"setting": list(range(len(cells)))}
         start = time.perf_counter()
-        plans = runner.plan(Store(folder), grid.cells(Busy, settings), 56)
+        schedules = schedule(Store(folder), grid.cells(Busy, settings), 56)
         print(f"resume decided             {time.perf_counter() - start:8.2f} s")
-        assert not any(plan.missing for plan in plans)
+        assert not any(one.missing for one in schedules)
         start = time.perf_counter()
         opened = lab.open(folder, Busy)
         print(f"opened as a Dataset        {time.perf_counter() - start:8.2f} s   {dict(opened.sizes)}")

@@ -11,7 +11,7 @@ import pytest
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, compare, diagnose
 from solvable.bags.comparison import Difference
 from solvable.bags.diagnosis.intervals import Interval, unknown
-from solvable.bags.diagnosis.predicted import Halving, Theory
+from solvable.bags.diagnosis.predicted import Halving, LeastErrors
 from tests.bags.data import mil
 from tests.bags.sparse import draw
 
@@ -240,7 +240,7 @@ def test_the_curves_fall(sparse):
 
 
 def test_halving_inverts_the_predicted_curve(sparse):
-    theory = Theory(10, 1, sparse.strength.estimate, 0.5, 40)
+    theory = LeastErrors(10, 1, sparse.strength.estimate, 0.5, 40)
     floor = theory.floor("attention")
     assert theory.attention(40 * 500.0) == pytest.approx(floor, abs=1e-3)
     assert floor < theory.attention(400.0) - 2e-3

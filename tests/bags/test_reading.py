@@ -12,6 +12,7 @@ import pytest
 
 from solvable.bags import AttentionClassifier, Bags, ParquetBags
 from solvable.bags.container import concatenate
+from solvable.bags.reading import beside_groups, groups_of
 
 LENGTHS = [3, 1, 4, 2]
 IDS = np.repeat(["b", "a", "c", "d"], LENGTHS)
@@ -428,3 +429,38 @@ def test_a_list_of_any_length_is_measured_by_its_first_row(tmp_path):
     path, _ = embedded("list", tmp_path)
     assert ParquetBags(path).widths == {"embedding": 3}
     assert ParquetBags(path, features=["x"]).widths == {"x": None}
+
+
+def test_a_column_of_groups_is_no_feature_and_leaves_the_labels_of_tokens_as_they_are(tmp_path):
+    held = {"bag": IDS, "label": LABELS, "token_label": np.arange(10) % 3, "x0": VALUES[:, 0], "x1": VALUES[:, 1]}
+    held |= {"ward": np.repeat([7, 7, 8, 8], LENGTHS), "lists": list(VALUES), "other": np.ones(10)}
+    path = tmp_path / "wards.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(held), path)
+    source = beside_groups(path, "ward", ignore=["x0", "lists", "other"])
+    bags = source.read()
+    assert bags.feature_names == ("x1",)
+    assert bags.token_labels is not None
+    assert bags.token_labels.tolist() == [i % 3 for i in range(10)]
+    assert groups_of(bags, source, "ward").tolist() == [7, 7, 8, 8]
+    with pytest.raises(ValueError, match=r"groups='x1' differs within bag 'b' of .*; accepted: one group a bag"):
+        groups_of(bags, source, "x1")
+    refused = {
+        "lists": "holds list<.*>; accepted: numbers, words",
+        "bag": "names the bags",
+        "label": "labels the bags",
+        "wards": "is no column of .*; accepted: bag, label",
+    }
+    for name, words in refused.items():
+        with pytest.raises(ValueError, match=f"groups='{name}' .*{words}"):
+            beside_groups(path, name, ignore=["lists"])
+
+
+def test_groups_of_an_npz_file_are_one_of_its_arrays(tmp_path):
+    path = tmp_path / "bags.npz"
+    offsets = np.cumsum([0, *LENGTHS])
+    np.savez(path, values=VALUES, offsets=offsets, ward=np.array([7, 7, 8, 8]), objects=np.full(4, None))
+    bags = Bags.from_npz(path)
+    assert groups_of(bags, path, "ward").tolist() == [7, 7, 8, 8]
+    for name, words in {"wards": "is no array of .*; accepted: values", "objects": "holds Python objects"}.items():
+        with pytest.raises(ValueError, match=f"groups='{name}' .*{words}"):
+            groups_of(bags, path, name)

@@ -9,7 +9,6 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from solvable.cli import diagnosing
 from tests.bags.sparse import draw
 from tests.lab import sample
 
@@ -84,18 +83,6 @@ def test_both_formats_give_one_diagnosis(files):
     }
 
 
-def test_groups_leave_the_labels_of_tokens_as_they_are(files):
-    file = str(files / "patients.parquet")
-    source = diagnosing._source(file, "slide", "outcome", ["x0"], "patients")
-    bags = source.read()
-    assert bags.feature_names == tuple(f"x{i}" for i in range(1, 8))
-    assert bags.token_labels is not None
-    assert bags.token_labels.tolist() == [i % 3 for i in range(1200)]
-    assert diagnosing._groups(file, source, bags, "patients").tolist() == [i // 4 for i in range(120)]
-    with pytest.raises(ValueError, match=r"--groups embedding of .* holds list<.*>; accepted: numbers, words"):
-        diagnosing._source(str(files / "embedded.parquet"), "slide", "outcome", [], "embedding")
-
-
 def test_the_columns_that_were_taken_are_said(files):
     lines = [
         ["diagnose", files / "embedded.parquet", "--no-curves", "--bag", "slide", "--label", "outcome"],
@@ -131,15 +118,15 @@ def test_bad_input_is_one_sentence(files):
     lines += [["diagnose", files / "bags.npz", "--positive", "I"]]
     parquet = ["diagnose", files / "bags.parquet", "--bag", "slide", "--label", "outcome"]
     lines += [[*parquet, "--groups", "wards"], [*parquet, "--groups", "x0"]]
-    words += ["--groups wards is no array of", "positive='I' is no label; accepted: ['healthy', 'ill']"]
-    words += ["--groups wards is no column of", "--groups x0 differs within bag '0' of"]
+    words += ["groups='wards' is no array of", "positive='I' is no label; accepted: ['healthy', 'ill']"]
+    words += ["groups='wards' is no column of", "groups='x0' differs within bag '0' of"]
     lines += [[*parquet, "--groups", "slide"], [*parquet, "--groups", "outcome"]]
-    words += ["--groups slide names the bags of", "--groups outcome labels the bags of"]
+    words += ["groups='slide' names the bags of", "groups='outcome' labels the bags of"]
     lines += [
         ["diagnose", files / "bags.npz", "--groups", "doctors"],
         ["diagnose", files / "bags.npz", "--bag", "slide"],
     ]
-    words += ["--groups doctors of", "bags.npz has no columns for --bag, --label"]
+    words += ["groups='doctors' of", "bags.npz has no columns for --bag, --label"]
     for line, (code, out, error), word in zip(lines, sample.run_each(ENVIRONMENT, lines), words, strict=True):
         assert (code, out) == (2, ""), line
         assert error.startswith("error: ")

@@ -76,15 +76,17 @@ def test_what_both_sides_fix_is_compared_by_equality():
     assert off.verdict == "differs by 0.0001 (neither side varies)"
     assert compare(fixed, np.asarray(0.3001), allowance=1e-4).agrees is True
     assert compare(np.zeros(8), np.zeros(8)).agrees is True
-    equal = [compare(np.zeros(8), np.zeros(8)), compare(fixed, np.asarray(0.1 + 0.2))]
+    identities = [compare(np.zeros(8), np.zeros(8)), compare(fixed, np.asarray(0.1 + 0.2))]
     apart = [compare(fixed, np.asarray(0.3001), allowance=1e-4), compare(np.array([1.0, 2.0]), np.array([1.0, 2.0]))]
-    assert [found.equal for found in (*equal, *apart)] == [True, True, False, False]
-    every = [Row("toy", {}, "mean", {}, "theory", "exact", "derived", found) for found in (*equal, *apart, off)]
+    assert [found.identity for found in (*identities, *apart)] == [True, True, False, False]
+    every = [Row("toy", {}, "mean", {}, "theory", "exact", "derived", found) for found in (*identities, *apart, off)]
     count = tally(every)
-    assert count == Tally(tested=3, differing=1, equal=2)
-    assert count.equal_words == "2 more are equal on both sides and not random"
-    assert tally(every[:1]).equal_words == "1 is equal on both sides and not random"
-    assert tally(every[2:]).equal_words == ""
+    assert count == Tally(tested=3, differing=1, identities=2)
+    assert count.headline == "2 of 3 comparisons agree; 2 identities are not counted"
+    assert tally(every[1:3]).headline == "1 of 1 comparison agrees; 1 identity is not counted"
+    assert tally(every[:1]).headline == "nothing was tested; 1 identity is not counted"
+    assert tally(every[2:]).headline == "2 of 3 comparisons agree"
+    assert tally(every[4:]).headline == "0 of 1 comparison agrees"
     assert compare(1e-9 * np.ones(8), np.asarray(3e-9)).agrees is False
 
 

@@ -4,13 +4,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from solvable.lab.comparing import calibration
-from solvable.lab.comparing.agreement import Comparison, Row
-from solvable.lab.figures import interactive
+from solvable.lab.comparing.agreement import Agreement, Row
+from solvable.lab.figures import calibration, interactive
 
 
 def row(score, claim="exact"):
-    comparison = Comparison(0.0, 0.0, 0.0, 1.0, score, True, "agrees", 8, 0)
+    comparison = Agreement(0.0, 0.0, 0.0, 1.0, score, True, "agrees", 8, 0)
     return Row("toy", {}, "mean", {}, "theory", claim, "derived", comparison)
 
 

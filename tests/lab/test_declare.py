@@ -84,6 +84,17 @@ def test_a_theory_that_needs_a_run_reads_an_outcome_or_a_mapping_with_or_without
     np.testing.assert_array_equal(without.result, 0)
 
 
+def test_a_notebook_shows_an_outcome_with_its_claims_and_what_is_missing():
+    seen = SYSTEM.simulate(Coin(), Toss(), replicates=12)
+    mean = str(seen).splitlines()[1].split(maxsplit=1)[1]
+    line = f'<tr><th scope="row">heads</th><td>{mean}</td><td></td></tr>'
+    assert line in seen._repr_html_()
+    assert "Outcome, 12 replicates" in seen._repr_html_()
+    assert "<p>missing: the coin stands on its edge; toss it again</p>" in seen._repr_html_()
+    line = '<tr><th scope="row">heads</th><td>0.5</td><td>exact</td></tr>'
+    assert line in SYSTEM.predict(Coin(), Toss())._repr_html_()
+
+
 def test_a_theory_may_claim_less_in_a_setting():
     assert SYSTEM.predict(Coin(), Toss()).status["heads"] == STATED
     given = {"heads": np.ones(2)}

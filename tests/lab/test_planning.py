@@ -11,9 +11,10 @@ import pytest
 
 from solvable import lab
 from solvable.lab.declare import Experiment, Observable, Outcome, Overlay, Status, axis, parameter, registry
-from solvable.lab.planning import solve
+from solvable.lab.planning import answer
 from solvable.lab.planning.inversion import follow, invert
 from solvable.lab.planning.search import Reply
+from solvable.lab.planning.solve import numeric
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import integer, number
 from tests.lab.toy import Ceiling, Decay, SampleMean
@@ -111,6 +112,8 @@ def test_the_words_of_an_experiment_are_side_by_side_and_its_numbers_are_not():
     many = lab.plan(Curve, solve="offset", target={"height": 1.3}, set={"place": [2.0, 3.0], "shape": "power"})
     assert [row.values for row in many.rows] == [pytest.approx([-0.2]), pytest.approx([0.3])]
     assert "  place=2  offset -0.2" in str(many)
+    assert '<tr><th scope="row">place=2</th><td>offset -0.2' in many._repr_html_()
+    assert many._repr_html_().count("<p>") == len(answer.foot(many)) == 2
     assert "  place=3  offset 0.3" in str(many)
 
 
@@ -323,7 +326,7 @@ def test_what_a_theory_warns_of_at_the_answer_is_told_and_missing_advice_too():
 @pytest.mark.parametrize("name", sorted(set(registry.experiments()) - set(SLOW)))
 def test_every_experiment_plans_or_says_why_not(name):
     experiment = registry.find(name)
-    numbers = [key for key, field in experiment.model_fields.items() if solve.numeric(field.annotation)]
+    numbers = [key for key, field in experiment.model_fields.items() if numeric(field.annotation)]
     solve = experiment.x if experiment.x in numbers else numbers[0]
     words = {key: many[-1] for key, many in experiment.default_grid().items() if key not in numbers}
     start = experiment.default_grid()[solve][0] or 1.0

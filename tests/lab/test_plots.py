@@ -23,7 +23,7 @@ def data(tmp_path):
 
 
 def test_artists_hold_the_data(data):
-    figure, _ = lab.figure(SampleMean, data)
+    figure, _ = lab.figure(data, SampleMean)
     mean, square = figure.axes
     for place, kind in enumerate(["plain", "shifted"]):
         here = data.sel(kind=kind)
@@ -59,7 +59,7 @@ def test_own_dims_become_series(data):
 def test_only_series_with_data_are_in_the_legend_and_the_marker_tells_one_parameter(tmp_path):
     for grid in ({"location": [0.0, 1.0, 2.0]}, {"location": 0.0, "kind": ["plain", "shifted"]}):
         lab.run(Ceiling, {"samples": [4, 8]} | grid, replicates=2, out=tmp_path)
-    figure, data = lab.figure(Ceiling, tmp_path)
+    figure, data = lab.figure(tmp_path, Ceiling)
     words = [text.get_text() for text in figure.legends[0].get_texts()]
     stored = ["location = 0, plain", "location = 0, shifted", "location = 1, plain", "location = 2, plain"]
     assert words == [*stored, "ceiling", "simulation ± 1 se"]
@@ -75,7 +75,7 @@ def test_truth_and_nothing_have_names():
 
 def test_too_many_series_are_refused_in_words(tmp_path):
     data = lab.run(Ceiling, {"samples": [4, 8], "location": list(range(13))}, replicates=2, out=tmp_path)
-    figure, _ = lab.figure(Ceiling, data)
+    figure, _ = lab.figure(data, Ceiling)
     (axes,) = figure.axes
     assert axes.lines[:] == []
     assert axes.texts[0].get_text().startswith("13 series are too many to tell apart")
@@ -110,7 +110,7 @@ def test_one_cell_and_theory_alone(tmp_path):
     one = lab.run(SampleMean, {"samples": 4}, replicates=3, out=tmp_path)
     assert drawn(lab.figure(one, SampleMean).axes[0], "simulation:0")[1] == pytest.approx(one["mean"].mean().item())
     law = lab.run(TheoryOnly, out=tmp_path)
-    figure, _ = lab.figure(TheoryOnly, law)
+    figure, _ = lab.figure(law, TheoryOnly)
     assert len(drawn(figure.axes[0], "theory:0")[1]) == 3
 
 
@@ -138,7 +138,7 @@ def test_an_own_picture(data, monkeypatch):
 def test_an_unknown_panel(data, monkeypatch):
     monkeypatch.setattr(SampleMean, "panels", ("mop",))
     with pytest.raises(ValueError, match="panel 'mop' is no observable of toy/mean"):
-        lab.figure(SampleMean, data)
+        lab.figure(data, SampleMean)
 
 
 def test_saved_files_and_no_pyplot(data, tmp_path, monkeypatch):

@@ -54,16 +54,16 @@ def stored_rows(folder, experiment):
 
 def test_the_summary_counts_what_is_stored(folder, written, page):
     every = [lab.compare(folder, one) for one in (SampleMean, Ceiling, toy.TheoryOnly, toy.Decay, Hostile)]
-    random = [row for rows in every for row in rows if not row.comparison.equal]
-    equal = sum(map(len, every)) - len(random)
+    random = [row for rows in every for row in rows if not row.comparison.identity]
+    identities = sum(map(len, every)) - len(random)
     tested = [row for row in random if row.comparison.agrees is not None]
     differing = sum(row.comparison.agrees is False for row in tested)
     assert (written.experiments, written.comparisons, written.disagreeing) == (5, len(tested), differing)
     assert written.failed_cells == 3
-    assert written.equal == equal > 1
+    assert written.identities == identities > 1
     assert differing > 1
     sentence = f"5 experiments: {len(tested) - differing} of {len(tested)} comparisons agree; "
-    sentence += f"{equal} identities are not counted. 3 cells failed. "
+    sentence += f"{identities} identities are not counted. 3 cells failed. "
     sentence += "6 of 102 replicates are missing: the toy is patchy (6)."
     assert written.summary == sentence
     assert [one["text"] for one in page.all("p") if one["attributes"].get("class") == "summary"] == [sentence]
@@ -91,7 +91,7 @@ def test_the_table_of_all_comparisons_is_the_agreement(folder, page, experiment)
         found = row.comparison
         expected = [number(v) if v == v else "" for v in (found.simulated, found.predicted, found.standard_error)]
         assert line[-4:] == [*expected, number(found.allowance) if found.allowance else ""]
-        assert line[1][2:] == ("equal" if found.equal else found.verdict)
+        assert line[1][2:] == ("identity" if found.identity else found.verdict)
         assert line[1][0] == {True: "✓", False: "✗", None: "\N{EN DASH}"}[found.agrees]
         assert line[head.index("claim")] == row.claim
         for name in set(head) & set(row.parameters):
@@ -243,9 +243,9 @@ def test_what_is_extrapolated_over_sizes_has_its_figure_and_its_table(tmp_path, 
     assert found[0][:3] == ["observable", "verdict", "z"]
     assert found[0][-4:] == ["intercept", "± 1 se", "slope", "misfit"]
     assert sorted(line[-4] for line in found[1:]) == sorted(number(row.comparison.difference) for row in rows)
-    verdicts = sorted("equal" if row.comparison.equal else row.comparison.verdict for row in rows)
+    verdicts = sorted("identity" if row.comparison.identity else row.comparison.verdict for row in rows)
     assert sorted(line[1][2:] for line in found[1:]) == verdicts
-    assert "equal" in verdicts
+    assert "identity" in verdicts
     graphs = [one["attributes"]["aria-label"] for one in page.all("div") if one["attributes"].get("class") == "graph"]
     assert any("simulation minus theory" in label and "∞" in label for label in graphs)
 

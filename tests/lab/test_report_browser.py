@@ -131,7 +131,7 @@ def test_the_tables_are_the_agreement(desk, folder):
     table = page.get_by_role("region", name="All comparisons, the worst first (toy/mean)", include_hidden=True)
     verdicts = table.locator("tbody tr td:nth-child(2)").all_text_contents()
     assert sorted(text[2:] for text in verdicts) == sorted(
-        "equal" if row.comparison.equal else row.comparison.verdict for row in rows
+        "identity" if row.comparison.identity else row.comparison.verdict for row in rows
     )
     differing = [row for row in rows if row.comparison.agrees is False]
     assert all("differs by" in text for text in verdicts[: len(differing)])

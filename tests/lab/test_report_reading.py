@@ -78,7 +78,7 @@ def test_only_what_is_equal_is_said_to_be_equal(tmp_path, monkeypatch):
     monkeypatch.setattr(SampleMean, "observables", SampleMean.observables[2:3])
     monkeypatch.setattr(SampleMean, "panels", ())
     report = document.write(tmp_path)
-    assert (report.comparisons, report.equal) == (0, 2)
+    assert (report.comparisons, report.identities) == (0, 2)
     assert '<p class="summary">1 experiment: 2 identities are not counted.</p>' in report.path.read_text()
 
 

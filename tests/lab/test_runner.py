@@ -1,10 +1,12 @@
 """Runs: what is stored is what was simulated, only what is missing is computed, one broken cell stops nothing."""
 
 import os
+import pickle
 import signal
 import sys
 import time
 from concurrent.futures import BrokenExecutor, ThreadPoolExecutor
+from typing import ClassVar
 
 import equinox
 import jax
@@ -43,6 +45,46 @@ def test_stored_numbers_are_the_simulated_and_predicted_ones(tmp_path):
         given = cell.predict(Overlay("given_first", given=True), given=direct)
         np.testing.assert_array_equal(here["given_first_mean"], given.mean)
         np.testing.assert_array_equal(here["theory_moments"], cell.predict(Overlay()).moments)
+
+
+class Counting(SampleMean):
+    """The mean of n Gaussians; it says what is asked of it."""
+
+    asked: ClassVar[list[str]] = []
+
+    def task(self):
+        self.asked.append("task")
+        return super().task()
+
+    def algorithm(self):
+        self.asked.append("algorithm")
+        return super().algorithm()
+
+    def shared(self):
+        self.asked.append("shared")
+        return {}
+
+    def sizes(self):
+        self.asked.append("sizes")
+        return {}
+
+
+def test_a_cell_is_built_once_in_a_run_and_anew_in_the_next(tmp_path):
+    for replicates in (16, 32):  # two blocks of replicates, each with a conditional overlay, and one without
+        Counting.asked.clear()
+        done = runner.execute(Counting, {"samples": [4, 8]}, out=tmp_path, replicates=replicates)
+        assert not done.failures
+        assert Counting.asked == ["task", "algorithm", "shared", "sizes"] * 2
+
+
+def test_what_was_built_is_no_part_of_a_cell():
+    cell, other = Counting(samples=4), Counting(samples=4)
+    assert cell.built() is cell.built()
+    assert other.built() is not cell.built()
+    assert (cell == other, hash(cell) == hash(other)) == (True, True)
+    Counting.asked.clear()
+    pickle.loads(pickle.dumps(cell)).built()
+    assert Counting.asked == ["task", "algorithm", "shared", "sizes"]
 
 
 def test_the_same_run_again_computes_nothing(tmp_path):
@@ -205,7 +247,7 @@ def test_one_replicate_has_no_error_bar_and_is_not_tested(tmp_path):
     random = [row for row in rows if row.observable != "scale"]
     assert {row.comparison.verdict for row in random} == {"not tested: 1 valid replicate"}
     assert all(np.isnan(row.comparison.standard_error) for row in random)
-    figure, _ = lab.figure(SampleMean, done)
+    figure, _ = lab.figure(done, SampleMean)
     assert all(axes.has_data() for axes in figure.axes if axes.axison)
 
 

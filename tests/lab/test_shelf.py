@@ -26,7 +26,7 @@ def reads(monkeypatch):
         names.append(path.stem)
         return read(path)
 
-    monkeypatch.setattr(shelf, "read_data", counting)
+    monkeypatch.setattr(index, "read_data", counting)
     return names
 
 

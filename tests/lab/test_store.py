@@ -16,6 +16,7 @@ import pytest
 from solvable import lab
 from solvable.lab.declare import Overlay, parameter
 from solvable.lab.running import runner
+from solvable.lab.running.compute import compute
 from solvable.lab.store import atomic, chunk, parquet, store
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
@@ -239,7 +240,7 @@ def test_an_infinite_parameter_survives(tmp_path):
 
 def test_encoding_is_reversible_to_the_last_bit():
     cell = SampleMean(samples=4, kind="patchy")
-    done = chunk.compute(chunk.Chunk(cell, range(3, 9)))
+    done = compute(chunk.Chunk(cell, range(3, 9)))
     data, written = parquet.encode(cell, {"format": chunk.FORMAT}, done.values)
     content = parquet.decode(data)
     assert (content.facts, content.layout) == (written.facts, written.layout) == ('{"format": 1}', written.layout)
@@ -280,7 +281,7 @@ def test_a_failure_that_another_run_recorded_is_cleared_by_success(tmp_path):
     record = tmp_path / "toy_mean" / f"_{one.name}.failed.json"
     record.parent.mkdir()
     record.write_text("{}")
-    opened.write(one, chunk.compute(one))
+    opened.write(one, compute(one))
     assert not record.exists()
 
 

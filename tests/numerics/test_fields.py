@@ -195,3 +195,25 @@ def test_traced_arrays_keep_their_shape_check() -> None:
     assert labels(jnp.ones((2, 3, 4))).shape == (2,)
     with pytest.raises(ValueError, match=r"accepted: \(3,\)"):
         labels(jnp.ones((3, 3, 4)))
+
+
+class Named(Checked):
+    """What <b>stands</b> in a notebook.
+
+    Not this.
+    """
+
+    label: str = converted(str, "<script>", static=True)
+
+
+def test_a_notebook_shows_meaning_and_fields_escaped() -> None:
+    assert Named()._repr_html_() == (
+        '<table><caption style="caption-side: top; text-align: left">Named: What &lt;b&gt;stands&lt;/b&gt; in a '
+        'notebook.</caption><thead><tr><th scope="col">field</th><th scope="col">value</th></tr></thead><tbody><tr>'
+        '<th scope="row">label</th><td>&#x27;&lt;script&gt;&#x27;</td></tr></tbody></table>'
+    )
+    shown = Sequences(TOKENS, QUERIES, LABELS)._repr_html_()
+    assert '<th scope="row">tokens</th><td>float64[2,3,4]</td>' in shown
+    seen: list[str] = []
+    jax.jit(lambda one: seen.append(one._repr_html_()))(Setting())
+    assert '<th scope="row">strength</th><td>traced</td>' in seen[0]

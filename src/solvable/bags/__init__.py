@@ -6,6 +6,6 @@ from solvable.bags.diagnosis import diagnose as diagnose
 from solvable.bags.estimators import AttentionClassifier as AttentionClassifier
 from solvable.bags.estimators import PooledClassifier as PooledClassifier
 from solvable.bags.estimators import SingleLocationRegressor as SingleLocationRegressor
+from solvable.bags.estimators import load as load
 from solvable.bags.evaluation import evaluate as evaluate
 from solvable.bags.reading import ParquetBags as ParquetBags
-from solvable.bags.saving import load as load

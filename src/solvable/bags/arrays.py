@@ -13,6 +13,11 @@ from solvable.numerics.validation import unmasked
 
 LISTED = "a list of (L, d) arrays"
 
+# What bags carry along beside their tokens: a value a bag, a value (or row) a token, the names of columns.
+PER_BAG = ("ids", "labels")
+PER_TOKEN = ("token_labels", "coordinates")
+NAMES = ("feature_names", "coordinate_names")
+
 
 def given(X: Any, name: str = "X") -> Any:
     """Bags as users have them, in the kinds that the rest of the package tells apart: arrays, lists, streams, `Bags`.

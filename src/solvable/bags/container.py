@@ -8,14 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from solvable.bags.arrays import column, given, real
+from solvable.bags.arrays import NAMES, PER_BAG, PER_TOKEN, column, given, real
+from solvable.bags.files import REMEDY, ParquetColumns, read_npz
 from solvable.bags.watching import watched
 from solvable.numerics.validation import unmasked
-
-# What bags carry along beside their tokens: a value a bag, a value (or row) a token, the names of columns.
-PER_BAG = ("ids", "labels")
-PER_TOKEN = ("token_labels", "coordinates")
-NAMES = ("feature_names", "coordinate_names")
 
 
 class Bags:
@@ -73,9 +69,7 @@ class Bags:
 
         The tokens of a bag may lie anywhere; bags are in the order in which they first appear.
         """
-        from solvable.bags.reading import ParquetBags
-
-        return ParquetBags(path, **columns).read()
+        return watched(cls(**ParquetColumns(path, **columns).whole()), str(path), REMEDY)
 
     @classmethod
     def from_npz(cls, path: str | os.PathLike[str]) -> Bags:
@@ -83,9 +77,7 @@ class Bags:
 
         Pickled objects are refused. Raises: ValueError naming the file and what is missing; FileNotFoundError.
         """
-        from solvable.bags.reading import read_npz
-
-        return read_npz(path)
+        return watched(cls(**read_npz(path)), str(path))
 
     def __len__(self) -> int:
         """The number of bags."""

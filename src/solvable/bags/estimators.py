@@ -14,6 +14,7 @@ from sklearn.metrics import accuracy_score
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import _check_sample_weight, check_is_fitted, column_or_1d, validate_data
 
+from solvable.bags import saving
 from solvable.bags.arrays import column, given, is_dask, real
 from solvable.bags.container import Bags, as_bags
 from solvable.bags.sources import Memory, SlicedArray, batch_parts, is_stream, on_disk, source_of
@@ -53,9 +54,7 @@ class _BagEstimator(TransformerMixin, BaseEstimator):
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the fitted estimator to a .npz file of plain arrays, for `solvable.bags.load`. Nothing is pickled."""
-        from solvable.bags.saving import save
-
-        save(self, path)
+        saving.save(self, path, ESTIMATORS)
 
     def _recipe(self) -> Recipe:
         raise NotImplementedError
@@ -373,6 +372,17 @@ class SingleLocationRegressor(_Attention, RegressorMixin, _BagEstimator):
             kind = "NaN" if np.isnan(targets[bag]) else "infinity"
             raise ValueError(f"Input y contains {kind}, in bag {bag}; accepted: finite numbers")
         return targets
+
+
+ESTIMATORS = {kind.__name__: kind for kind in (AttentionClassifier, PooledClassifier, SingleLocationRegressor)}
+
+
+def load(path: str | os.PathLike[str]) -> Any:
+    """The estimator that `save` wrote to a file, fitted. Loading runs no code of the file and checks all it reads.
+
+    Raises: FileNotFoundError; ValueError naming what is wrong with a file that is damaged or no estimator.
+    """
+    return saving.load(path, ESTIMATORS)
 
 
 def _weights(sample_weight: Any) -> Any:

@@ -19,16 +19,16 @@ from solvable.lab.store.atomic import WriteError, write_whole
 from solvable.numerics.validation import choice, integer, number, truth
 
 FORMAT = 2
-ESTIMATORS = ("AttentionClassifier", "PooledClassifier", "SingleLocationRegressor")
 TEXT = ("format", "estimator", "parameters", "parts", "inverse_temperature", "clip", "head", "feature_names")
 TEXT += ("longest", "target")
 POOLING = ("queries", "mean", "deviation", "feature_mean", "feature_deviation")
 
 
-def save(estimator: Any, path: str | os.PathLike[str]) -> None:
-    """Write a fitted estimator: to a temporary name, flushed to the disk, then renamed; the file is whole or not there.
+def save(estimator: Any, path: str | os.PathLike[str], kinds: Mapping[str, type]) -> None:
+    """Write a fitted estimator, of one of the classes `kinds`; the file is whole or not there.
 
-    A link of that name is replaced; what it leads to is left as it is.
+    It is written to a temporary name, flushed to the disk, then renamed. A link of that name is replaced;
+    what it leads to is left as it is.
 
     Raises: NotFittedError; ValueError for classes or parameters that are no plain numbers, words or lists of them, and
     for what `load` would refuse; OSError naming the path where it cannot be written.
@@ -54,7 +54,7 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
     if fitted.classes is not None:
         words = fitted.classes.dtype == object and all(isinstance(name, str) for name in fitted.classes)
         arrays["classes"] = fitted.classes.astype(str) if words else fitted.classes
-    _rebuilt(text, arrays)
+    _rebuilt(text, arrays, kinds)
     content = io.BytesIO()
     np.savez(content, allow_pickle=False, text=np.array(json.dumps(text)), **arrays)
     try:
@@ -66,11 +66,8 @@ def save(estimator: Any, path: str | os.PathLike[str]) -> None:
         raise OSError(f"path={str(path)!r} cannot be written ({reason}); accepted: a place for a file") from error
 
 
-def load(path: str | os.PathLike[str]) -> Any:
-    """The estimator that `save` wrote to a file, fitted. Loading runs no code of the file and checks all it reads.
-
-    Raises: FileNotFoundError; ValueError naming what is wrong with a file that is damaged or no estimator.
-    """
+def load(path: str | os.PathLike[str], kinds: Mapping[str, type]) -> Any:
+    """The fitted estimator, of one of the classes `kinds`, that `save` wrote; see `solvable.bags.load`."""
     accepted = "accepted: a file that the save method of an estimator wrote"
     if not Path(path).exists():
         raise FileNotFoundError(f"path={str(path)!r} does not exist; {accepted}")
@@ -79,7 +76,7 @@ def load(path: str | os.PathLike[str]) -> Any:
         text = arrays.pop("text", np.zeros(0))
         if text.dtype.kind != "U" or text.ndim:
             raise ValueError("it has no text of parameters")
-        return _rebuilt(json.loads(str(text)), arrays)
+        return _rebuilt(json.loads(str(text)), arrays, kinds)
     except ValueError as error:
         reason = str(error).partition("; accepted")[0]
     except TypeError as error:
@@ -114,19 +111,17 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     return found
 
 
-def _rebuilt(text: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+def _rebuilt(text: Any, arrays: Mapping[str, np.ndarray], kinds: Mapping[str, Any]) -> Any:
     """The estimator of a text and its arrays.
 
     Raises: ValueError naming what is missing, unknown, of another shape or kind, or no number that a fit would have.
     """
-    from solvable.bags import estimators
-
     if isinstance(text, Mapping) and text.get("format") == 1:  # which did not say how long the bags were
         text = {"longest": 1, **text, "format": FORMAT}
     _keys("the text", text, TEXT)
     if type(text["format"]) is not int or text["format"] != FORMAT:
         raise ValueError(f"it has format {text['format']!r}, which is not {FORMAT}")
-    kind = getattr(estimators, choice("estimator", text["estimator"], ESTIMATORS))
+    kind = kinds[choice("estimator", text["estimator"], tuple(kinds))]
     defaults = kind().get_params(deep=False)
     _keys("parameters", text["parameters"], defaults)
     parameters = {name: _restored(value) for name, value in text["parameters"].items()}

@@ -123,9 +123,9 @@ def _separate(ends: np.ndarray) -> np.ndarray:
     return np.all(low[1:] > high[:-1], axis=0)
 
 
-def watched(bags: Any, path: str) -> Any:
+def watched(bags: Any, path: str, remedy: str = "leave them out") -> Any:
     """The bags, after a warning of such features."""
     seen = Watch()
     seen.see(bags.values, bags.offsets)
-    seen.warn(bags.feature_names, path, "leave them out")
+    seen.warn(bags.feature_names, path, remedy)
     return bags

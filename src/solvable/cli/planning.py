@@ -14,7 +14,8 @@ from solvable.cli.call import Answer
 from solvable.cli.running import settings
 from solvable.lab.declare.registry import find
 from solvable.lab.planning import answer
-from solvable.lab.planning.solve import Plan, Row
+from solvable.lab.planning.result import Solution
+from solvable.lab.planning.solve import Plan
 from solvable.lab.planning.solve import plan as planned
 
 
@@ -51,7 +52,7 @@ def document(found: Plan) -> dict[str, Any]:
     }
 
 
-def _row(found: Plan, row: Row) -> dict[str, Any]:
+def _row(found: Plan, row: Solution) -> dict[str, Any]:
     inverse, advice = row.inverse, row.advice
     parameters = row.cell.model_dump(mode="json")
     del parameters[found.solve]

@@ -17,7 +17,7 @@ def write(folder: str, out: str | None) -> Answer:
         "experiments": report.experiments,
         "comparisons": report.comparisons,
         "disagreeing": report.disagreeing,
-        "equal": report.equal,
+        "identities": report.identities,
         "failed_cells": report.failed_cells,
         "unreadable": report.unreadable,
         "damaged": report.damaged,

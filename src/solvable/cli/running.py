@@ -80,7 +80,7 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
     return Answer(document, parts, 1 if disagree or done.failures else 0)
 
 
-def _figures(experiment: type[Experiment], done: runner.Run, extrapolated: Sequence[Row]) -> list[Path]:
+def _figures(experiment: type[Experiment], done: runner.Sweep, extrapolated: Sequence[Row]) -> list[Path]:
     """Draw what the run asked for; a figure that cannot be drawn or written keeps no one from the numbers."""
     data = dataset.to_dataset(experiment, done.results)
     named = done.folder / safe(experiment.name)

@@ -39,7 +39,7 @@ def agreement_parts(rows: Sequence[Row]) -> list[Any]:
 
 
 def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
-    """The table of the rows of `lab.sizes.extrapolate`: intercept, slope and misfit of each line."""
+    """The table of the rows of `finite_size.extrapolate`: intercept, slope and misfit of each line."""
     parts, lines = _worst(rows)
     if not lines:
         return parts
@@ -67,11 +67,11 @@ def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
 def summary(rows: Sequence[Row]) -> list[Text]:
     """How many comparisons agree and how many lack replicates, in one line; none where there is nothing to say."""
     count = tally(rows)
-    agreeing = f"{count.tested - count.differing} of {count.tested} comparisons agree" if count.tested else ""
+    counted = count.headline if count.tested or count.identities else ""
     lost = [row.comparison for row in rows if row.comparison.missing]
     most = max((one.missing / (one.missing + one.replicates) for one in lost), default=0.0)
     missing = f"{len(lost)} of {len(rows)} comparisons lack replicates, up to {most:.0%} of them" if lost else ""
-    words = ", ".join(filter(None, [agreeing, count.equal_words, missing]))
+    words = "; ".join(filter(None, [counted, missing]))
     return [Text(words, style="bold red" if count.differing else "yellow" if lost else "green")] if words else []
 
 
@@ -90,25 +90,11 @@ def failure_parts(failures: Sequence[tuple[Experiment, Failure]], cells: Sequenc
 
 def row_document(row: Row) -> dict[str, Any]:
     """A row for --json. An extrapolated one says "inf" for its size, and how its line was fitted."""
-    found, line = row.comparison, row.extrapolation
+    line = row.extrapolation
     document = {
         "parameters": {name: "inf" if value == math.inf else value for name, value in row.parameters.items()},
-        "observable": row.observable,
         "point": row.point,
-        "overlay": row.overlay,
-        "claim": row.claim,
-        "origin": row.origin,
-        "simulated": found.simulated,
-        "predicted": found.predicted,
-        "difference": found.difference,
-        "standard_error": found.standard_error,
-        "allowance": found.allowance,
-        "score": found.score,
-        "agrees": found.agrees,
-        "equal": found.equal,
-        "verdict": found.verdict,
-        "replicates": found.replicates,
-        "missing": found.missing,
+        **row.facts,
     }
     if line is None:
         return document

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import xarray
     from matplotlib.figure import Figure
 
-    from solvable.lab.comparing.agreement import Row
+    from solvable.lab.comparing.comparisons import Comparisons
     from solvable.lab.declare.experiment import Experiment
     from solvable.lab.planning.solve import Plan
 
@@ -63,23 +63,28 @@ def open(folder: str | os.PathLike[str], experiment: str | type[Experiment] | No
     """
     from solvable.lab.store import dataset
 
+    _require_order("open", folder, experiment)
     return dataset.to_dataset(*dataset.read_results(folder, experiment))
 
 
 def compare(
     folder: str | os.PathLike[str], experiment: str | type[Experiment] | None = None, *, limit: float = 4.0
-) -> list[Row]:
+) -> Comparisons:
     """The agreement of theory and simulation for everything stored in `folder` for one experiment.
 
-    The rows of each cell come first, then those extrapolated over its sizes (`lab.sizes`).
+    A sequence of rows: those of each cell, then those extrapolated over its sizes (`lab.comparing.finite_size`).
+    Printed, it is a table; `to_dataframe()` is one for pandas.
 
     Raises: as `open`.
     """
     from solvable.lab.comparing import agreement, finite_size
+    from solvable.lab.comparing.comparisons import Comparisons
     from solvable.lab.store import dataset
 
+    _require_order("compare", folder, experiment)
     declared, results = dataset.read_results(folder, experiment)
-    return [*agreement.rows(declared, results, limit=limit), *finite_size.extrapolate(declared, results, limit=limit)]
+    lines = finite_size.extrapolate(declared, results, limit=limit)
+    return Comparisons([*agreement.rows(declared, results, limit=limit), *lines])
 
 
 def figure(
@@ -95,17 +100,17 @@ def figure(
     `width` is that of a "column" (3.75 inches, one panel a row) or of a "page" (7.17 inches) of text; None lets it grow
     with the panels. `savefig(..., transparent=True)` leaves the ground out.
 
-    Raises: as `open`; ValueError for another width or theme.
+    Raises: as `open`; ValueError for another width or theme, and when a dataset does not say of which experiment it is.
     """
     from solvable.lab.declare import registry
     from solvable.lab.figures import default, matplotlib
 
-    if isinstance(folder, str | os.PathLike):
-        data = open(folder, experiment)
-    else:
-        data = folder
-    wanted = data.attrs["experiment"] if experiment is None else experiment
-    declared = registry.find(wanted) if isinstance(wanted, str) else wanted
+    _require_order("figure", folder, experiment)
+    data = open(folder, experiment) if isinstance(folder, str | os.PathLike) else folder
+    declared = data.attrs.get("experiment") if experiment is None else experiment
+    if declared is None:
+        raise ValueError("experiment=None is not accepted with this dataset, whose attrs name none; accepted: its name")
+    declared = registry.find(declared) if isinstance(declared, str) else declared
     return matplotlib.draw(default.sheet(declared, data), width=width, title=title, scheme=theme)
 
 
@@ -152,3 +157,22 @@ def plan(
 
     declared = registry.find(experiment) if isinstance(experiment, str) else experiment
     return planned(declared, solve, target, set, between)
+
+
+def _require_order(verb: str, folder: Any, experiment: Any) -> None:
+    """Raises: ValueError where the experiment stands before the folder or dataset."""
+    swapped = isinstance(folder, type) or isinstance(experiment, os.PathLike) or hasattr(experiment, "data_vars")
+    if not swapped and isinstance(folder, str) and isinstance(experiment, str) and not os.path.exists(folder):
+        from solvable.lab.declare import registry
+
+        known = registry.experiments()
+        swapped = experiment not in known and (folder in known or os.path.isdir(experiment))
+    if swapped:
+        first, second = map(_brief, (folder, experiment))
+        order = f"lab.{verb}(folder, experiment)"
+        raise ValueError(f"folder={first} and experiment={second} are in the other order; accepted: {order}")
+
+
+def _brief(argument: Any) -> str:
+    """An argument in a word: of a class its name, of a dataset no more than that it is one."""
+    return "a dataset" if hasattr(argument, "data_vars") else getattr(argument, "__name__", repr(argument))

@@ -11,6 +11,7 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from solvable.numerics import notebook
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import choice, floating, integer, number, real_array, truth
 
@@ -148,6 +149,12 @@ class Checked(eqx.Module, metaclass=_CheckedMeta):
         """Every field by name: numbers plainly, arrays by their shape."""
         fields = [f"{field.name}={_shown(getattr(self, field.name, None))}" for field in dataclasses.fields(self)]
         return f"{type(self).__name__}({', '.join(fields)})"
+
+    def _repr_html_(self) -> str:
+        """What the class is, and every field with its value, as a table."""
+        meaning = (type(self).__doc__ or "").strip().partition("\n")[0]
+        rows = [(field.name, _shown(getattr(self, field.name, None))) for field in dataclasses.fields(self)]
+        return notebook.table(f"{type(self).__name__}: {meaning}", ("field", "value"), rows)
 
 
 def _field(check: Check, default: Any, static: bool = False) -> Any:

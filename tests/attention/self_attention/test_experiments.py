@@ -34,7 +34,7 @@ def test_theory_and_simulation_agree(name, tmp_path):
     wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
     assert rows
     assert not wrong
-    figure, _ = lab.figure(name, dataset)
+    figure, _ = lab.figure(dataset, name)
     drawn = [axes for axes in figure.axes if axes.axison]
     assert all(axes.has_data() for axes in drawn)
     assert drawn

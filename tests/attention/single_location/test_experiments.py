@@ -36,7 +36,7 @@ def test_theory_and_simulation_agree(name, tmp_path):
     wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
     assert rows or name == "single-location/sgd"  # whose theory is a heuristic that is drawn, not compared
     assert not wrong
-    figure, _ = lab.figure(name, dataset)
+    figure, _ = lab.figure(dataset, name)
     drawn = [axes for axes in figure.axes if axes.axison]
     assert drawn
     assert all(axes.has_data() for axes in drawn)
@@ -68,12 +68,12 @@ def test_the_accuracy_of_a_probe_is_that_of_sampled_heads(lam, length, kappa, no
 )
 def test_a_grid_that_a_panel_cannot_show_still_gives_a_figure(name, grid, tmp_path):
     dataset = lab.run(name, grid, replicates=2, out=tmp_path)
-    figure, _ = lab.figure(name, dataset)
+    figure, _ = lab.figure(dataset, name)
     assert figure.axes
 
 
 def test_a_chain_in_too_few_dimensions_says_so(tmp_path):
     with pytest.warns(UserWarning, match="dim=5 is too small for the chain of batches"):
         dataset = lab.run("single-location/sgd", {"dim": [5], "steps": [10]}, replicates=2, out=tmp_path)
-    figure, _ = lab.figure("single-location/sgd", dataset)
+    figure, _ = lab.figure(dataset, "single-location/sgd")
     assert figure.axes

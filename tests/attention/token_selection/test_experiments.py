@@ -46,7 +46,7 @@ def test_theory_and_simulation_agree(name, grid, replicates, tmp_path):
     wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
     assert rows
     assert not wrong
-    figure, _ = lab.figure(name, dataset)
+    figure, _ = lab.figure(dataset, name)
     drawn = [axes for axes in figure.axes if axes.axison]
     assert all(axes.has_data() for axes in drawn)
     assert drawn
@@ -90,7 +90,7 @@ def test_problems_without_a_solution_are_dropped_from_the_rank_unless_asked():
 
 def test_runs_that_select_no_token_still_give_a_figure_and_are_counted(tmp_path):
     dataset = lab.run("token-selection/direction", {"p": [2.0], "steps": [10]}, replicates=2, out=tmp_path)
-    figure, _ = lab.figure("token-selection/direction", dataset)
+    figure, _ = lab.figure(dataset, "token-selection/direction")
     figure.draw_without_rendering()
     assert "no run has a limit to go to" in [text.get_text() for axes in figure.axes for text in axes.texts]
     (words,) = tables.summary(lab.compare(tmp_path, "token-selection/direction"))

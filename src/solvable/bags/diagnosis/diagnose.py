@@ -3,72 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from solvable.bags.comparison import Comparison
 from solvable.bags.diagnosis import words
 from solvable.bags.diagnosis.estimates import estimate, first_fits, splits_of
+from solvable.bags.diagnosis.figure import draw
+from solvable.bags.diagnosis.findings import Findings, Tokens
 from solvable.bags.diagnosis.intervals import GAIN, Interval, of_mixture, of_pooled, unknown
 from solvable.bags.diagnosis.measured import Curves, measure
-from solvable.bags.diagnosis.misfit import Misfit, examine
+from solvable.bags.diagnosis.misfit import examine
 from solvable.bags.diagnosis.pooled import negatives_of, squared_difference
-from solvable.bags.diagnosis.predicted import Halving, Theory, halving, predict_curves, sparsity
-from solvable.bags.diagnosis.preparation import Given, Sample, checked
-from solvable.bags.labels import LengthEffect, length_effect
+from solvable.bags.diagnosis.predicted import Halving, LeastErrors, halving, predict_curves, sparsity
+from solvable.bags.diagnosis.preparation import CheckedBags, Sample, checked
+from solvable.bags.labels import length_effect
 from solvable.numerics.validation import integer, number
 
 
-@dataclass(frozen=True)
-class Tokens:
-    """Held-out tokens along the signal, in units of the noise, for the figure: (bins,) each.
-
-    places: the middle of the bins; negatives, positives: densities; fitted: the mixture (NaN where not identifiable).
-    """
-
-    places: np.ndarray
-    negatives: np.ndarray
-    positives: np.ndarray
-    fitted: np.ndarray
-
-
-@dataclass(frozen=True)
-class Diagnosis:
-    """What `diagnose` found; printing it gives the answer in words.
-
-    strength, share, sparsity (share times the mean length), strength_times_share: `Interval`s at `confidence`, in units
-    of the noise after whitening. dimension: features that vary and do not depend on each other; dropped: the columns of
-    those that do not vary. classes: (negative, positive); chosen: the positive class was not named, and is the one
-    whose tokens the mixture describes better; counts: bags of each; groups: their number, None without; tokens;
-    mean_length; length_effect: that bags of one class are longer, if so. misfit: the checks of the model. comparison:
-    attention against pooling, as `compare` judges them; measured: their learning `Curves`, which end there; predicted:
-    those of the theory; None where not known or not asked for; halving: how many bags would halve the error, None
-    likewise. projections: held-out tokens along the signal.
-    """
-
-    strength: Interval
-    share: Interval
-    sparsity: Interval
-    strength_times_share: Interval
-    confidence: float
-    dimension: int
-    dropped: tuple[int, ...]
-    classes: tuple[Any, Any]
-    chosen: bool
-    counts: tuple[int, int]
-    groups: int | None
-    tokens: int
-    mean_length: float
-    equal_lengths: bool
-    length_effect: LengthEffect | None
-    misfit: Misfit
-    predicted: Curves | None
-    measured: Curves | None
-    comparison: Comparison | None
-    halving: Halving | None
-    projections: Tokens
+class Diagnosis(Findings):
+    """What `diagnose` found (see `Findings` for what it holds); printing it gives the answer in words."""
 
     @property
     def verdict(self) -> tuple[str, ...]:
@@ -81,8 +35,6 @@ class Diagnosis:
 
     def figure(self) -> Any:
         """A matplotlib Figure: held-out tokens along the signal, and learning curves where they are known."""
-        from solvable.bags.diagnosis.figure import draw
-
         return draw(self)
 
     def document(self) -> dict[str, Any]:
@@ -186,7 +138,7 @@ def diagnose(
     )
 
 
-def _oriented(given: Given, positive: Any, seed: int) -> tuple[Any, Sample, Any, Any, np.random.Generator]:
+def _oriented(given: CheckedBags, positive: Any, seed: int) -> tuple[Any, Sample, Any, Any, np.random.Generator]:
     """The positive class with its sample, splits, first fits and the state of their random numbers.
 
     Where it is not named, either class is tried, and that whose negatives determine the noise is preferred. A signal in
@@ -220,11 +172,11 @@ def _prediction(
     bags = np.unique(np.concatenate([sizes, count * 2.0 ** np.arange(4)]))
     if strength.identifiable:
         tokens = sparsity(share.estimate, length)
-        theories = [Theory(length, tokens, x, rate, dim) for x in (strength.estimate, strength.low, strength.high)]
+        theories = [LeastErrors(length, tokens, x, rate, dim) for x in (strength.estimate, strength.low, strength.high)]
     elif product.identifiable:
         # Pooling sees strength x share alone: one token of the whole bag's shift gives the same curve.
         ends = (product.estimate, product.low, product.high)
-        theories = [Theory(length, 1, x * length, rate, dim) for x in ends if x > 0.0]
+        theories = [LeastErrors(length, 1, x * length, rate, dim) for x in ends if x > 0.0]
     else:
         return None, None
     predicted = predict_curves(theories, bags, strength.identifiable)

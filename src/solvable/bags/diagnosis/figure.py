@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from solvable.bags.diagnosis.diagnose import Diagnosis
+    from solvable.bags.diagnosis.findings import Findings
 
 ATTENTION, POOLING, NEUTRAL = "#0072b2", "#d55e00", "#777777"
 
 
-def draw(found: Diagnosis) -> Any:
+def draw(found: Findings) -> Any:
     """Left: densities of held-out tokens along the signal. Right: test error against training bags, where known."""
     from matplotlib.figure import Figure
 
@@ -27,7 +27,7 @@ def draw(found: Diagnosis) -> Any:
     return figure
 
 
-def _tokens(found: Diagnosis, axes: Any) -> None:
+def _tokens(found: Findings, axes: Any) -> None:
     tokens = found.projections
     width = tokens.places[1] - tokens.places[0]
     axes.bar(tokens.places, tokens.positives, width, color=ATTENTION, alpha=0.35, label="tokens of positives")
@@ -41,7 +41,7 @@ def _tokens(found: Diagnosis, axes: Any) -> None:
     axes.legend(frameon=False, fontsize="small")
 
 
-def _curves(found: Diagnosis, axes: Any) -> None:
+def _curves(found: Findings, axes: Any) -> None:
     for name, colour in (("attention", ATTENTION), ("pooled", POOLING)):
         label = "pooling" if name == "pooled" else name
         if found.predicted is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from solvable.bags.comparison import Comparison, compare
-from solvable.bags.diagnosis.preparation import Given
+from solvable.bags.diagnosis.preparation import CheckedBags
 from solvable.bags.estimators import AttentionClassifier, PooledClassifier
 from solvable.bags.folds import run_fold, split
 from solvable.bags.labels import for_sklearn
@@ -48,7 +48,7 @@ def training_shares(labels: np.ndarray, folds: int) -> np.ndarray:
     return np.geomspace(min(max(SMALLEST, (LEAST_OF_A_CLASS + 0.5) / rarer), 1.0), 1.0, SIZES)
 
 
-def measure(given: Given, positive: Any, seed: int) -> tuple[Curves, Comparison]:
+def measure(given: CheckedBags, positive: Any, seed: int) -> tuple[Curves, Comparison]:
     """`compare` of `deployed`, and the first repeat of it on parts of the training folds.
 
     Up to 600 bags there are 5 x 10 folds, the defaults of `compare`; 2 x 10 up to 1000, 1 x 5 above. A part of a
@@ -90,7 +90,7 @@ def measure(given: Given, positive: Any, seed: int) -> tuple[Curves, Comparison]
     return Curves(*np.array(rows).T), compared
 
 
-def _part(given: Given, train: np.ndarray, rank: np.ndarray, share: float) -> np.ndarray:
+def _part(given: CheckedBags, train: np.ndarray, rank: np.ndarray, share: float) -> np.ndarray:
     """A share of the bags of each class of a training fold, in the order of their groups' ranks."""
     order = train[np.argsort(rank[train if given.groups is None else given.groups[train]], kind="stable")]
     classes = [order[given.labels[order] == name] for name in given.classes]

@@ -34,7 +34,7 @@ class Halving:
     reason: str = ""
 
 
-class Theory:
+class LeastErrors:
     """`SparseTokens(length, sparsity, strength, positive_rate)` in `dim` dimensions, for the square loss.
 
     The hyper-parameters are those of a small grid with the least predicted error, at each number of bags. Asymptotic in
@@ -91,7 +91,7 @@ class Theory:
         return float(found.values["test_error"]) if solved else np.nan
 
 
-def predict_curves(theories: list[Theory], bags: np.ndarray, with_attention: bool) -> Curves:
+def predict_curves(theories: list[LeastErrors], bags: np.ndarray, with_attention: bool) -> Curves:
     """Predicted curves of the first theory; half of what the others differ among them, at most, as their errors."""
     none = np.full(len(bags), np.nan)
     pooled = np.array([[theory.pooled(float(n)) for n in bags] for theory in theories])
@@ -106,7 +106,7 @@ def predict_curves(theories: list[Theory], bags: np.ndarray, with_attention: boo
     return Curves(bags, attention[0], spread(attention), pooled[0], spread(pooled), advantage[0], spread(advantage))
 
 
-def halving(theory: Theory, bags: int, curves: Curves) -> Halving:
+def halving(theory: LeastErrors, bags: int, curves: Curves) -> Halving:
     """Invert the predicted curve of the better model by doubling the bags, then interpolating on logarithms."""
     at = int(np.argmin(np.abs(curves.bags - bags)))
     errors = {"attention": float(curves.attention[at]), "pooling": float(curves.pooled[at])}

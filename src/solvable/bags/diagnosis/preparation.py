@@ -51,7 +51,7 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Given:
+class CheckedBags:
     """Checked input: bags, labels (n,), the two classes, bags of each, the groups (n,) or None."""
 
     bags: Bags
@@ -66,7 +66,7 @@ class Given:
         return standardised(self.bags, self.labels == positive, groups)
 
 
-def checked(bags: Any, labels: Any, positive: Any, groups: Any) -> Given:
+def checked(bags: Any, labels: Any, positive: Any, groups: Any) -> CheckedBags:
     """What `diagnose` was given.
 
     Raises: ValueError naming what is missing and what is accepted.
@@ -85,7 +85,7 @@ def checked(bags: Any, labels: Any, positive: Any, groups: Any) -> Given:
     if bags.lengths.max() < 2:
         raise ValueError("every bag has one token; accepted: bags of two or more tokens, where a signal can be sparse")
     refuse_in(bags, labels == classes[1])
-    return Given(bags, labels, classes, counts, together)
+    return CheckedBags(bags, labels, classes, counts, together)
 
 
 def standardised(bags: Bags, positive: np.ndarray, groups: np.ndarray) -> Sample:

@@ -12,12 +12,12 @@ from solvable.bags.scores import of_folds
 
 if TYPE_CHECKING:
     from solvable.bags.comparison import Comparison
-    from solvable.bags.diagnosis.diagnose import Diagnosis
+    from solvable.bags.diagnosis.findings import Findings
 
 NEGLIGIBLE = 1e-3
 
 
-def report(found: Diagnosis) -> str:
+def report(found: Findings) -> str:
     """The estimates, a line each, then the answers."""
     negative, positive = found.classes
     length = f"{found.mean_length:.3g} a bag{'' if found.equal_lengths else ' on average'}"
@@ -37,7 +37,7 @@ def report(found: Diagnosis) -> str:
         f"intervals           {100 * found.confidence:g} %",
         "",
     ]
-    return "\n".join([*lines, *found.verdict])
+    return "\n".join([*lines, *verdict(found)])
 
 
 def _line(interval: Interval, first: Interval) -> str:
@@ -46,14 +46,14 @@ def _line(interval: Interval, first: Interval) -> str:
     return "not identifiable, for the same reason" if repeated else str(interval)
 
 
-def _dropped(found: Diagnosis) -> str:
+def _dropped(found: Findings) -> str:
     count = len(found.dropped)
     if not count:
         return ""
     return f" ({count} {'feature' if count == 1 else 'features'} constant within negative bags left out)"
 
 
-def verdict(found: Diagnosis) -> tuple[str, ...]:
+def verdict(found: Findings) -> tuple[str, ...]:
     """Does the model hold, is the signal sparse, does attention help, how many bags halve the error."""
     answers = [f"Model: {found.misfit}.", f"Sparse: {_sparse(found)}."]
     if found.measured is not None:
@@ -63,7 +63,7 @@ def verdict(found: Diagnosis) -> tuple[str, ...]:
     return (*answers, *_caveats(found))
 
 
-def _sparse(found: Diagnosis) -> str:
+def _sparse(found: Findings) -> str:
     share = found.share
     if not share.identifiable:
         return f"not identifiable, because {share.reason}"
@@ -76,7 +76,7 @@ def _sparse(found: Diagnosis) -> str:
     return f"it cannot be told whether the signal is sparse{doubt}: {tokens}"
 
 
-def _attention(found: Diagnosis) -> str:
+def _attention(found: Findings) -> str:
     compared, measured = found.comparison, found.measured
     assert compared is not None
     assert measured is not None
@@ -114,11 +114,11 @@ def _judged(compared: Comparison) -> str:
     return "these data do not resolve whether attention helps"
 
 
-def _doubt(found: Diagnosis) -> str:
+def _doubt(found: Findings) -> str:
     return ", which is not to be relied upon" if found.misfit.rejected else ""
 
 
-def _halving(found: Diagnosis) -> str:
+def _halving(found: Findings) -> str:
     half = found.halving
     if found.misfit.rejected:
         return "not known how many would halve the error, because the model does not describe these data"
@@ -142,7 +142,7 @@ def _rounded(value: float) -> int:
     return int(float(f"{value:.2g}"))
 
 
-def _caveats(found: Diagnosis) -> list[str]:
+def _caveats(found: Findings) -> list[str]:
     notes = [] if found.comparison is None else of_folds(next(iter(found.comparison.evaluations.values())))
     if found.predicted is not None and not found.equal_lengths:
         notes.append(f"The prediction is for bags of {max(round(found.mean_length), 2)} tokens, the mean length.")

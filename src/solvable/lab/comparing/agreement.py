@@ -20,13 +20,13 @@ _FAILED = "not tested: failed: "
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Agreement:
     """Simulation against theory at one point.
 
     `score` is None where nothing is random or nothing could be tested; `agrees` is None where nothing could be tested.
     `standard_error` is that of the mean difference. `allowance` is what the score adds to it in quadrature: the
     observable's allowance and the quadrature's own error, combined; so t = difference / hypot(standard_error,
-    allowance). `equal` says that nothing is random and both sides are one number, up to rounding.
+    allowance). An `identity` is one number on both sides, up to rounding, where nothing is random.
     """
 
     simulated: float
@@ -39,12 +39,12 @@ class Comparison:
     replicates: int
     missing: int
     allowance: float = 0.0
-    equal: bool = False
+    identity: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Extrapolation:
-    """The line in 1/size^order whose intercept a row compares (see `lab.sizes`): its data, its slope, is it a line.
+    """The line in 1/size^order whose intercept a row compares (see `finite_size`): its data, its slope, is it a line.
 
     `differences` are the mean differences at `sizes`, `errors` their standard errors. `misfit` is the normal score of
     the residuals' chi-square: large where the sizes do not lie on a line, None where nothing is random.
@@ -75,13 +75,19 @@ class Row:
     overlay: str
     claim: str
     origin: str
-    comparison: Comparison
+    comparison: Agreement
     extrapolation: Extrapolation | None = None
 
     @property
     def failed(self) -> bool:
         """Whether there is nothing to compare because the simulation or the theory raised."""
         return self.comparison.verdict.startswith(_FAILED)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What is compared and what came of it, by name."""
+        names = ("observable", "overlay", "claim", "origin")
+        return {name: getattr(self, name) for name in names} | dataclasses.asdict(self.comparison)
 
     @property
     def calibrates(self) -> bool:
@@ -109,7 +115,7 @@ def compare(
     bound: str | None = None,
     tolerance: float | None = None,
     limit: float = 4.0,
-) -> Comparison:
+) -> Agreement:
     """Compare simulated replicates with a prediction: one number, or one per replicate where it was given the run.
 
     t = mean(d) / sqrt(se(d)^2 + allowance^2 + quadrature^2), with d = simulated - predicted, is turned into a normal
@@ -133,7 +139,7 @@ def compare(
         mean = float(simulation.mean()) if count else np.nan
         single = float(prediction.mean()) if count else np.nan
         verdict = f"not tested: {reason}"
-        return Comparison(mean, single, mean - single, np.nan, None, None, verdict, count, missing, extra)
+        return Agreement(mean, single, mean - single, np.nan, None, None, verdict, count, missing, extra)
     differences = simulation - prediction
     mean = float(differences.mean())
     sides = (float(simulation.mean()), float(prediction.mean()), mean)
@@ -144,13 +150,13 @@ def compare(
         worst = float(one_sided.max())
         agrees = worst <= tolerance
         verdict = "agrees" if agrees else f"differs by {worst:.2g} (tolerance {tolerance:.2g})"
-        return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing)
+        return Agreement(*sides, 0.0, None, bool(agrees), verdict, count, missing)
     fixed = np.ptp(simulation) <= rounding and np.ptp(prediction) <= rounding
     if fixed or float(np.abs(differences).max()) <= rounding:
         agrees = float(one_sided.max()) <= rounding + limit * extra
         verdict = "agrees" if agrees else f"differs by {abs(mean):.2g} (neither side varies)"
-        equal = fixed and float(np.abs(differences).max()) <= rounding
-        return Comparison(*sides, 0.0, None, bool(agrees), verdict, count, missing, extra, bool(equal))
+        identity = fixed and float(np.abs(differences).max()) <= rounding
+        return Agreement(*sides, 0.0, None, bool(agrees), verdict, count, missing, extra, bool(identity))
     error = float(mean_and_error(differences)[1])
     score = normal_score(mean / np.hypot(error, extra), count - 1)
     excess = score if bound == "above" else -score if bound == "below" else abs(score)
@@ -159,7 +165,7 @@ def compare(
         verdict = "holds"
     elif bound is not None:
         verdict = f"violated by {excess:.1f} se"
-    return Comparison(*sides, error, float(score), bool(excess <= limit), verdict, count, missing, extra)
+    return Agreement(*sides, error, float(score), bool(excess <= limit), verdict, count, missing, extra)
 
 
 def normal_score(t: float, degrees: float) -> float:
@@ -174,32 +180,26 @@ def normal_score(t: float, degrees: float) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Tally:
-    """How many comparisons came to a verdict and how many of them differ; those that are `equal` are counted apart."""
+    """How many comparisons came to a verdict and how many of them differ; identities are counted apart."""
 
     tested: int
     differing: int
-    equal: int
-
-    def sentence(self) -> str:
-        """How many agree, and how many are identities; empty where there are none of either."""
-        one = self.tested == 1
-        agree = f"{self.tested - self.differing} of {self.tested} comparison{'' if one else 's'} agree{'s' * one}"
-        identities = f"{self.equal} {'identity is' if self.equal == 1 else 'identities are'} not counted"
-        return "; ".join(words for words, count in ((agree, self.tested), (identities, self.equal)) if count)
+    identities: int
 
     @property
-    def equal_words(self) -> str:
-        """What is said of those that are equal; nothing where there are none."""
-        if not self.equal:
-            return ""
-        more, verb = " more" if self.tested else "", "is" if self.equal == 1 else "are"
-        return f"{self.equal}{more} {verb} equal on both sides and not random"
+    def headline(self) -> str:
+        """The comparisons in one sentence."""
+        one = self.tested == 1
+        agree = f"{self.tested - self.differing} of {self.tested} comparison{'' if one else 's'} agree{'s' * one}"
+        identities = f"{self.identities} {'identity is' if self.identities == 1 else 'identities are'} not counted"
+        told = [words for words, count in ((agree, self.tested), (identities, self.identities)) if count]
+        return "; ".join(told) or "nothing was tested"
 
 
 def tally(rows: Iterable[Row]) -> Tally:
     """The comparisons counted."""
     found = [row.comparison for row in rows if row.comparison.agrees is not None]
-    tested = [comparison for comparison in found if not comparison.equal]
+    tested = [comparison for comparison in found if not comparison.identity]
     return Tally(len(tested), sum(one.agrees is False for one in tested), len(found) - len(tested))
 
 
@@ -237,7 +237,7 @@ def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay,
 
         def row(
             point: Mapping[str, float | str],
-            comparison: Comparison,
+            comparison: Agreement,
             status: Status | None = status,
             name: str = observable.name,
         ):
@@ -307,8 +307,8 @@ def _log_tail(t: float, degrees: float) -> float:
     return float(a * np.log(x) + 0.5 * np.log1p(-x) - np.log(a) - special.betaln(a, 0.5) + np.log(series) - np.log(2))
 
 
-def _untested(verdict: str) -> Comparison:
-    return Comparison(np.nan, np.nan, np.nan, np.nan, None, None, verdict, 0, 0)
+def _untested(verdict: str) -> Agreement:
+    return Agreement(np.nan, np.nan, np.nan, np.nan, None, None, verdict, 0, 0)
 
 
 def why(reasons: Sequence[str]) -> str:

@@ -42,7 +42,7 @@ from scipy import linalg, special
 
 from solvable.lab.comparing.agreement import (
     ROUNDING,
-    Comparison,
+    Agreement,
     Extrapolation,
     Row,
     normal_score,
@@ -92,7 +92,7 @@ def compare_sizes(
     quadrature: Sequence[Any] | None = None,
     allowance: float = 0.0,
     limit: float = 4.0,
-) -> tuple[Comparison, Extrapolation | None]:
+) -> tuple[Agreement, Extrapolation | None]:
     """Extrapolate simulation minus prediction in 1/size^order and compare the intercept with zero.
 
     `simulated[k]` are the replicates (R_k,) at `sizes[k]`, `predicted[k]` is one number or one a replicate,
@@ -108,7 +108,7 @@ def compare_sizes(
     missing = sum(one.missing for one in every)
     if len(used) < LEAST:
         verdict = f"not tested: {len(used)} sizes with two valid replicates, at least {LEAST} needed"
-        return Comparison(np.nan, np.nan, np.nan, np.nan, None, None, verdict, total, missing), None
+        return Agreement(np.nan, np.nan, np.nan, np.nan, None, None, verdict, total, missing), None
     at, counts, variances = (
         np.array([getattr(one, name) for one in used], dtype=np.float64) for name in ("size", "count", "variance")
     )
@@ -139,7 +139,7 @@ def compare_sizes(
             misfit=misfit,
         )
         simulated, predicted, difference = intercepts
-        return Comparison(
+        return Agreement(
             simulated, predicted, difference, error, score, agrees, verdict, total, missing, extra, equal
         ), line
 
@@ -253,7 +253,7 @@ def _groups(experiment: type[Experiment], results: Sequence[CellResult]) -> Iter
 
 def _compared(
     experiment: type[Experiment], group: Sequence[CellResult], overlay: Overlay, observable: Observable, limit: float
-) -> Iterable[tuple[dict[str, float], Comparison, Extrapolation | None]]:
+) -> Iterable[tuple[dict[str, float], Agreement, Extrapolation | None]]:
     """Each point that every size has, extrapolated."""
     data: dict[tuple[tuple[str, float], ...], list[tuple[float, Any, Any, Any]]] = {}
     reasons: list[str] = []

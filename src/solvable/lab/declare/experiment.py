@@ -11,7 +11,7 @@ import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import pydantic
 
@@ -40,6 +40,15 @@ def axis(defaults: Sequence[Any], meaning: str, *, symbol: str = "", log: bool =
     )
 
 
+class Built(NamedTuple):
+    """What a cell is run with."""
+
+    task: Any
+    algorithm: Any
+    shared: Mapping[str, Any]
+    sizes: Mapping[str, Any]
+
+
 class Experiment(pydantic.BaseModel):
     """Base of every declaration; the docstring's first line is its one-line description.
 
@@ -53,6 +62,9 @@ class Experiment(pydantic.BaseModel):
     infinity; None where there is none, or where the approach is no line in its inverse), `dimensions` (how figures
     show the observables' own dims; a dim on the abscissa is named by `x` too).
     """
+
+    # A slot is neither compared nor pickled: what was built is no part of the cell's value.
+    __slots__ = ("_built",)
 
     # Not class keywords: those would have type checkers ask every subclass to repeat that it is frozen.
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
@@ -85,21 +97,27 @@ class Experiment(pydantic.BaseModel):
         """Keyword arguments of simulate alone: the finite sizes."""
         return {}
 
+    def built(self) -> Built:
+        """Task, algorithm, shared arguments and sizes, evaluated once a cell."""
+        found: Built | None = getattr(self, "_built", None)
+        if found is None:
+            found = Built(self.task(), self.algorithm(), self.shared(), self.sizes())
+            object.__setattr__(self, "_built", found)
+        return found
+
     def simulate(self, key: jax.Array, replicates: int | range) -> Outcome:
         """Run the cell. Replicate number r depends on `key` and r alone."""
-        module = importlib.import_module(self.system)
-        return module.simulate(
-            self.task(), self.algorithm(), **self.shared(), **self.sizes(), key=key, replicates=replicates
-        )
+        module, (task, algorithm, shared, sizes) = importlib.import_module(self.system), self.built()
+        return module.simulate(task, algorithm, **shared, **sizes, key=key, replicates=replicates)
 
     def predict(self, overlay: Overlay, given: Outcome | Mapping[str, Any] | None = None) -> Outcome:
         """Predict the cell by one overlay's theory, conditioned on `given` where the overlay asks for it.
 
         A conditional prediction that is not solved for one replicate leaves that one missing, so it does not raise.
         """
-        module = importlib.import_module(self.system)
+        module, (task, algorithm, shared, _) = importlib.import_module(self.system), self.built()
         options = {} if given is None else {"given": given, "throw": False}
-        return module.predict(self.task(), self.algorithm(), **self.shared(), theory=overlay.theory, **options)
+        return module.predict(task, algorithm, **shared, theory=overlay.theory, **options)
 
     def applicable(self) -> Sequence[Overlay]:
         """The overlays that speak of this cell; all of them unless a subclass says otherwise."""

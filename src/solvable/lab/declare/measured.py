@@ -31,8 +31,8 @@ class Measured(Experiment):
         the experiment's system.
         """
         system = importlib.import_module(self.system).SYSTEM
-        options = {**self.shared(), **self.sizes()}
-        return system.trained(self.task(), self.algorithm(), key=key, replicates=replicates, **options)
+        task, algorithm, shared, sizes = self.built()
+        return system.trained(task, algorithm, key=key, replicates=replicates, **shared, **sizes)
 
     def measure(self, run: Any) -> Mapping[str, Any]:
         """The observables of one run; those that a side does not have are left out."""

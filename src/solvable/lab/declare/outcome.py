@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from solvable.lab.declare.theory import Status
+from solvable.numerics import notebook
 from solvable.numerics.estimate import mean_and_error
 from solvable.numerics.results import Result, is_traced
 
@@ -140,13 +141,29 @@ class Outcome(eqx.Module):
         """One line an observable: its value, or the mean and its standard error over the replicates."""
         if is_traced(self.result, self.values):
             return f"Outcome(traced: {', '.join(self.values)})"
-        head = f"Outcome of {self.theory}" if self.theory else "Outcome"
-        lines = [f"{head}{_replicates(self.result)}"]
-        for name, value in self.present().items():
-            claim = f"  ({self.status[name].claim})" if name in self.status else ""
-            lines.append(f"  {name:<20} {_summary(np.asarray(value), bool(self.leading))}{claim}")
-        lines += [f"  missing: {reason}" for reason in dict.fromkeys(self.reasons()) if reason]
-        return "\n".join(lines)
+        lines = [self._head()]
+        for name, value, claim in self._lines():
+            lines.append(f"  {name:<20} {value}" + (f"  ({claim})" if claim else ""))
+        return "\n".join([*lines, *(f"  {note}" for note in self._missing())])
+
+    def _repr_html_(self) -> str:
+        """What is printed, as a table."""
+        if is_traced(self.result, self.values):
+            return notebook.table(repr(self), ("observable",), [])
+        return notebook.table(self._head(), ("observable", "value", "claim"), self._lines(), self._missing())
+
+    def _head(self) -> str:
+        count = "" if np.ndim(self.result) == 0 else f", {np.size(self.result)} replicates"
+        return (f"Outcome of {self.theory}" if self.theory else "Outcome") + count
+
+    def _lines(self) -> list[tuple[str, str, str]]:
+        """Each observable with its value in brief and what the theory claims of it."""
+        claims = {name: one.claim for name, one in self._status}
+        shown = {name: _summary(np.asarray(value), bool(self.leading)) for name, value in self.present().items()}
+        return [(name, value, claims.get(name, "")) for name, value in shown.items()]
+
+    def _missing(self) -> list[str]:
+        return [f"missing: {reason}" for reason in dict.fromkeys(self.reasons()) if reason]
 
     def to_dataset(self) -> xarray.Dataset:
         """The observables as a labelled dataset."""
@@ -170,10 +187,6 @@ def _masked(value: Any, result: Any) -> Any:
     value, lost = np.array(value, np.float64), np.asarray(result) != int(Result.SUCCESSFUL)
     value[np.broadcast_to(lost.reshape(lost.shape + (1,) * (value.ndim - lost.ndim)), value.shape)] = np.nan
     return value[()] if value.ndim else np.float64(value)
-
-
-def _replicates(result: Any) -> str:
-    return "" if np.ndim(result) == 0 else f", {np.size(result)} replicates"
 
 
 def _summary(value: np.ndarray, replicated: bool) -> str:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvable.lab.planning.inversion import Crossing
-    from solvable.lab.planning.solve import Plan, Row
+    from solvable.lab.planning.result import Solution, Solutions
 
 
-def lines(plan: Plan) -> list[str]:
+def lines(plan: Solutions) -> list[str]:
     """The question, the answer of each row, and what else there is to know."""
     answers = rows(plan)
     width = max(len(text) for text, _ in answers)
@@ -21,19 +21,19 @@ def lines(plan: Plan) -> list[str]:
     return [*found, *foot(plan)]
 
 
-def question(plan: Plan) -> str:
+def question(plan: Solutions) -> str:
     """What was asked."""
     return f"{plan.experiment.name}: {plan.solve} at which {plan.observable.name} = {brief(plan.target)}"
 
 
-def rows(plan: Plan) -> list[tuple[str, list[str]]]:
+def rows(plan: Solutions) -> list[tuple[str, list[str]]]:
     """The label of each row, and its answer with what belongs to it."""
     return [
         (label(plan, row), [answer(plan, row), *unsolved(row), *advice(plan, row), *row.notes]) for row in plan.rows
     ]
 
 
-def foot(plan: Plan) -> list[str]:
+def foot(plan: Solutions) -> list[str]:
     """The theories with their claims, and the parameters that all rows share."""
     values, varying = plan.rows[0].cell.model_dump(), _varying(plan)
     common = {name: value for name, value in values.items() if name != plan.solve and name not in varying}
@@ -41,13 +41,13 @@ def foot(plan: Plan) -> list[str]:
     return [*found, "with " + _settings(common)] if common else found
 
 
-def label(plan: Plan, row: Row) -> str:
+def label(plan: Solutions, row: Solution) -> str:
     """What tells the row from the others."""
     values = row.cell.model_dump()
     return _settings({name: values[name] for name in _varying(plan)})
 
 
-def answer(plan: Plan, row: Row) -> str:
+def answer(plan: Solutions, row: Solution) -> str:
     """Where the row meets the target, or what it does instead."""
     inverse, name, target = row.inverse, plan.observable.name, brief(plan.target)
     if not inverse.tried:
@@ -68,7 +68,7 @@ def answer(plan: Plan, row: Row) -> str:
     return words
 
 
-def unsolved(row: Row) -> list[str]:
+def unsolved(row: Solution) -> list[str]:
     """Where the theory was not solved, and why."""
     lost, tried = row.inverse.unsolved, row.inverse.tried
     if not lost or not tried:
@@ -77,7 +77,7 @@ def unsolved(row: Row) -> list[str]:
     return [f"not solved at {count} ({_span(lost[0], lost[-1])}): {row.inverse.message}"]
 
 
-def one(plan: Plan, row: Row, crossing: Crossing) -> str:
+def one(plan: Solutions, row: Solution, crossing: Crossing) -> str:
     """A row with one crossing."""
     name, target, where = plan.observable.name, brief(plan.target), place(plan, row, crossing)
     side = "at most" if crossing.direction == "falls" else "at least"
@@ -97,7 +97,7 @@ def one(plan: Plan, row: Row, crossing: Crossing) -> str:
     return f"{where}; {name} is {side} {target} from there up"
 
 
-def nowhere(plan: Plan, row: Row) -> str:
+def nowhere(plan: Solutions, row: Solution) -> str:
     """A row without a crossing: how near it comes, and what it does there."""
     inverse, name, solve = row.inverse, plan.observable.name, plan.solve
     (low, _), (high, _) = inverse.tried[0], inverse.tried[-1]
@@ -119,7 +119,7 @@ def nowhere(plan: Plan, row: Row) -> str:
     return f"{scanned}: {name} {verb} to {brief(value)} at {solve} {brief(x)}; {stop}"
 
 
-def advice(plan: Plan, row: Row) -> list[str]:
+def advice(plan: Solutions, row: Solution) -> list[str]:
     """What one more of each amount changes, and what the best hyper-parameters do."""
     given, inverse, name = row.advice, row.inverse, plan.observable.name
     if given is None:
@@ -142,7 +142,7 @@ def advice(plan: Plan, row: Row) -> list[str]:
     return [*found, text]
 
 
-def theory(plan: Plan, row: Row) -> str:
+def theory(plan: Solutions, row: Solution) -> str:
     """Which theory it is, what it claims and where it comes from."""
     bound = {"above": "; it is an upper bound", "below": "; it is a lower bound", None: ""}[plan.observable.bound]
     if row.overlay is None or row.status is None:
@@ -151,7 +151,7 @@ def theory(plan: Plan, row: Row) -> str:
     return f"{name} of {plan.observable.name}: {row.status.claim}, {row.status.origin}{bound}"
 
 
-def place(plan: Plan, row: Row, crossing: Crossing) -> str:
+def place(plan: Solutions, row: Solution, crossing: Crossing) -> str:
     """The value of the parameter, and what it amounts to."""
     if crossing.until is not None:
         return f"{plan.solve} {_span(crossing.value, crossing.until)}"
@@ -195,6 +195,6 @@ def _settings(values: Mapping[str, Any]) -> str:
     )
 
 
-def _varying(plan: Plan) -> Sequence[str]:
+def _varying(plan: Solutions) -> Sequence[str]:
     cells = [row.cell.model_dump() for row in plan.rows]
     return [name for name in cells[0] if len({str(cell[name]) for cell in cells}) > 1]

@@ -3,80 +3,38 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import math
 import typing
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from solvable.lab.declare import Experiment, Observable, Overlay, Status
 from solvable.lab.declare import grid as grids
 from solvable.lab.declare.registry import suggestion
 from solvable.lab.planning import answer
-from solvable.lab.planning.inversion import Crossing, Inverse, follow, invert
+from solvable.lab.planning.inversion import Inverse, follow, invert
+from solvable.lab.planning.result import Advice, Solution, Solutions, moved
 from solvable.lab.planning.search import Reply
-from solvable.lab.running.runner import check
+from solvable.lab.running.compute import check, compute
 from solvable.lab.store.arrays import CellResult
-from solvable.lab.store.chunk import Chunk, compute
+from solvable.lab.store.chunk import Chunk
+from solvable.numerics import notebook
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import number
 
 
-@dataclasses.dataclass(frozen=True)
-class Advice:
-    """What the experiment says of one place, the first crossing or else the one nearest to the target.
-
-    `marginal`: the change of the observable with one more of each amount. `tuned`: the hyper-parameters that the theory
-    finds best there; `reached` is the observable with them there, `crossing` where it then meets the target.
-    """
-
-    marginal: Mapping[str, float]
-    tuned: Mapping[str, float]
-    reached: float | None
-    crossing: Crossing | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One combination of the other parameters.
-
-    `cell` holds them; `overlay` is the theory and `status` what it claims of the observable at the answer: at the
-    crossings, else at the place nearest to the target (None where no theory speaks without a run). `inverse` says where
-    the target is met and what was tried. `notes` are what the theory warned of at the crossings, and why there is no
-    advice where it failed.
-    """
-
-    cell: Experiment
-    overlay: Overlay | None
-    status: Status | None
-    inverse: Inverse
-    advice: Advice | None = None
-    notes: Sequence[str] = ()
-
-    @property
-    def values(self) -> list[float]:
-        """The values of the parameter solved for at which the target is met, in order."""
-        return [crossing.value for crossing in self.inverse.crossings]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Plan:
-    """Where each row meets the target; printing it says so in words."""
-
-    experiment: type[Experiment]
-    solve: str
-    observable: Observable
-    target: float
-    rows: Sequence[Row]
+class Plan(Solutions):
+    """Where each row, a `Solution`, meets the target; printing it says so in words."""
 
     def __repr__(self) -> str:
         """The answer in words, a line for each row."""
         return "\n".join(answer.lines(self))
 
-    def at(self, row: Row, value: float) -> Experiment:
-        """The cell of a row with the parameter solved for at `value`."""
-        return _moved(row.cell, {self.solve: value})
+    def _repr_html_(self) -> str:
+        """The answer in words, as a table."""
+        rows = [(label, "; ".join(texts)) for label, texts in answer.rows(self)]
+        return notebook.table(answer.question(self), ("setting", "answer"), rows, answer.foot(self))
 
 
 def plan(
@@ -101,11 +59,11 @@ def plan(
     return Plan(experiment, solve, observable, value, rows)
 
 
-def _row(cell: Experiment, solve: str, observable: Observable, target: float, between: Any) -> Row:
+def _row(cell: Experiment, solve: str, observable: Observable, target: float, between: Any) -> Solution:
     try:
         overlay = _overlay(cell, observable.name)
     except ValueError as error:  # the other rows may have a theory
-        return Row(cell, None, None, Inverse((), (), ("open", "open"), (), str(error)))
+        return Solution(cell, None, None, Inverse((), (), ("open", "open"), (), str(error)))
     return _Solver(cell, overlay, solve, observable, target).row(between)
 
 
@@ -139,13 +97,6 @@ def numeric(annotation: Any) -> bool:
     return bool(kinds) and kinds <= {int, float} and typing.get_origin(annotation) is not typing.Literal
 
 
-def _moved(cell: Experiment, values: Mapping[str, Any]) -> Experiment:
-    """The cell with other values; whole numbers where the parameter asks for them."""
-    whole = {name for name in values if grids.kinds(type(cell).model_fields[name].annotation) == {int}}
-    values = {name: round(value) if name in whole else float(value) for name, value in values.items()}
-    return grids.cells(type(cell), {**cell.model_dump(), **values})[0]
-
-
 class _Solver:
     """One row: its cell as a function of the parameter solved for."""
 
@@ -160,7 +111,7 @@ class _Solver:
         self.claimed: dict[float, Status] = {}
         self.declared = type(cell).status(overlay)[observable.name]
 
-    def row(self, between: tuple[float, float] | None) -> Row:
+    def row(self, between: tuple[float, float] | None) -> Solution:
         found = invert(
             self.reply,
             self.target,
@@ -179,12 +130,12 @@ class _Solver:
             place = found.crossings[0].value if found.crossings else found.closest(self.target)[0]
             advice, lost = self.advice(place)
             notes += lost
-        return Row(self.cell, self.overlay, status or self.declared, found, advice, list(dict.fromkeys(notes)))
+        return Solution(self.cell, self.overlay, status or self.declared, found, advice, list(dict.fromkeys(notes)))
 
     def reply(self, x: float, cell: Experiment | None = None) -> Reply:
         """The observable at one value of the parameter."""
         try:
-            cell = _moved(self.cell if cell is None else cell, {self.solve: x})
+            cell = moved(self.cell if cell is None else cell, {self.solve: x})
             check([cell])
         except ValueError as error:
             return Reply(None, str(error), refused=True)
@@ -210,13 +161,13 @@ class _Solver:
 
     def accepts(self, x: float) -> bool:
         with contextlib.suppress(ValueError):
-            check([_moved(self.cell, {self.solve: x})])
+            check([moved(self.cell, {self.solve: x})])
             return True
         return False
 
     def advice(self, place: float) -> tuple[Advice | None, list[str]]:
         """What the experiment says at one place, and why it does not where it fails."""
-        cell, name = _moved(self.cell, {self.solve: place}), self.observable.name
+        cell, name = moved(self.cell, {self.solve: place}), self.observable.name
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", UserWarning)
@@ -227,7 +178,7 @@ class _Solver:
             return None, []
         if not tuned:
             return Advice(marginal, {}, None, None), []
-        best = _moved(cell, tuned)
+        best = moved(cell, tuned)
         reached = self.reply(tuned.get(self.solve, place), best).value
         crossing = None
         if self.solve not in tuned and place > 0.0:

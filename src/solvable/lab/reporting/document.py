@@ -47,7 +47,7 @@ _WORDS = {
     "error of the prediction's own quadrature, as one standard deviation. Nothing where it is zero.",
     "z": "The mean difference divided by the root of the sum of squares of its se and the allowance, turned into a "
     "normal score by Student's t. Beyond 4 the two differ.",
-    "equal": "An identity: nothing is random and both sides are the same number. It is not counted as an agreement.",
+    "identity": "Nothing is random and both sides are the same number. It is not counted as an agreement.",
     "exact": "The theory holds at the simulated sizes.",
     "asymptotic": "The theory holds in a limit; an allowance stands for what the simulated sizes may be away from it.",
     "bound": "The theory bounds the simulation from one side, and only that side is tested.",
@@ -70,7 +70,7 @@ class Report:
     experiments: int
     comparisons: int
     disagreeing: int
-    equal: int
+    identities: int
     failed_cells: int
     unreadable: list[str]
     damaged: int
@@ -106,7 +106,7 @@ def write(
         len(chapters),
         count.tested,
         count.differing,
-        count.equal,
+        count.identities,
         sum(len(chapter.failed) for chapter in chapters),
         [chapter.name for chapter in chapters if chapter.trouble],
         len(dataset.damaged_files(notes)),
@@ -156,7 +156,7 @@ def summary(chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
     count = agreement.tally(row for chapter in chapters for row in chapter.every)
     broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
     lost = sum(bool(chapter.trouble) for chapter in chapters)
-    words = [f"{counted(len(chapters), 'experiment')}: {count.sentence() or 'nothing is compared'}"]
+    words = [f"{counted(len(chapters), 'experiment')}: {count.headline}"]
     words += [f"{counted(broken, 'cell')} failed"] if broken else []
     words += missing_replicates(chapters)
     words += [f"{counted(damaged, 'file')} {'is' if damaged == 1 else 'are'} damaged"] if damaged else []

@@ -58,7 +58,7 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     count, differing, failed = chapter.tally, chapter.differing, len(chapter.failed)
     alone = chapter.experiment is not None and chapter.experiment.replicates == 0
     nothing = "Theory alone: nothing is simulated, nothing is compared" if alone else "Nothing could be compared"
-    words = [count.sentence() or nothing]
+    words = [count.headline if count.tested or count.identities else nothing]
     if differing:
         worst = differing[0]
         where = where_text(varying(chapter.every), worst.parameters)
@@ -68,7 +68,7 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     words += [f"{over} of them {'is' if over == 1 else 'are'} over sizes"] if over else []
     words += [f"{counted(untested, 'comparison')} could not be tested"] if untested else []
     words += [f"{counted(failed, 'cell')} failed"] if failed else []
-    kind = "differs" if differing or failed else "agrees" if count.tested or count.equal else "untested"
+    kind = "differs" if differing or failed else "agrees" if count.tested or count.identities else "untested"
     return kind, ". ".join(words + missing_replicates([chapter])) + "."
 
 

@@ -119,7 +119,7 @@ def _worst_and_all(
 def _outcome(chapter: Chapter, row: Row) -> tuple[Any, ...]:
     """What is compared and what came of it: the columns that a narrow screen shows without scrolling."""
     found = row.comparison
-    words = "equal" if found.equal else found.verdict
+    words = "identity" if found.identity else found.verdict
     return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], _signed(found.score)
 
 

@@ -2,36 +2,22 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from solvable.lab.declare.experiment import Experiment
-    from solvable.lab.store.arrays import CellResult, Failure
-    from solvable.lab.store.chunk import Chunk
-    from solvable.lab.store.store import Stored
-
-
-@dataclasses.dataclass
-class Plan:
-    """One cell: the chunks that are finished and those to compute; then what came of the latter."""
-
-    cell: Experiment
-    finished: list[str]
-    missing: list[Chunk]
-    computed: list[Stored] = dataclasses.field(default_factory=list)
-    failures: list[Failure] = dataclasses.field(default_factory=list)
-    left: int = 0
+    from solvable.lab.running.schedule import Schedule
+    from solvable.lab.store.arrays import CellResult
 
 
 class Progress:
     """The bar of one run; a context manager."""
 
-    def __init__(self, experiment: type[Experiment], plans: Sequence[Plan], visible: bool) -> None:
-        self._experiment, self._plans = experiment, plans
+    def __init__(self, experiment: type[Experiment], schedules: Sequence[Schedule], visible: bool) -> None:
+        self._experiment, self._schedules = experiment, schedules
         self._worst = 0.0
-        self._done = sum(one.left <= 0 for one in plans)
+        self._done = sum(one.left <= 0 for one in schedules)
         self._bar = None
         if visible:
             from rich.console import Console
@@ -50,7 +36,7 @@ class Progress:
                     console=console,
                     transient=True,
                 )
-                total = sum(one.left for one in plans)
+                total = sum(one.left for one in schedules)
                 fields: Any = dict.fromkeys(names, "") | {"cells": self._cells()}
                 self._task = self._bar.add_task(experiment.name, total=total, **fields)
 
@@ -63,7 +49,7 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
-    def advance(self, one: Plan, gather: Callable[[], CellResult]) -> None:
+    def advance(self, one: Schedule, gather: Callable[[], CellResult]) -> None:
         """One chunk more of a cell is stored; once the cell is complete, `gather` gives its results to be compared."""
         self._done += one.left <= 0
         if self._bar is None:
@@ -83,4 +69,4 @@ class Progress:
         )
 
     def _cells(self) -> str:
-        return f"{self._done} of {len(self._plans)} cells"
+        return f"{self._done} of {len(self._schedules)} cells"

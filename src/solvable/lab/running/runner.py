@@ -4,22 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from solvable.lab.declare import Experiment
 from solvable.lab.declare import grid as grids
+from solvable.lab.running.compute import check, compute
 from solvable.lab.running.engines import Engine, engine_of
-from solvable.lab.running.progress import Plan, Progress
+from solvable.lab.running.progress import Progress
+from solvable.lab.running.schedule import Schedule, schedule, theory_chunks
 from solvable.lab.store.arrays import SIMULATION, CellResult, Failure, Values, concatenate
-from solvable.lab.store.chunk import BLOCK, Chunk, blocks, cell_hash, compute
 from solvable.lab.store.store import Store, Stored
 from solvable.numerics.validation import integer
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Sweep:
     """What a run did: the results of every cell asked for, how many chunks were computed and how many were there."""
 
     experiment: type[Experiment]
@@ -45,7 +46,7 @@ def execute(
     address: str | None = None,
     out: str | Path = "solvable-results",
     progress: bool = False,
-) -> Run:
+) -> Sweep:
     """Simulate and predict every cell of `grid`, computing only what `out` does not hold yet.
 
     Replicate numbers are absolute, so more replicates extend what is there. A cell that raises is recorded as failed
@@ -61,23 +62,23 @@ def execute(
     chosen = engine_of(engine, jobs=jobs, address=address)
     cells = grids.cells(experiment, grid)
     store = Store(out)
-    plans = plan(store, cells, count)
-    check([one.cell for one in plans if one.missing])
-    total = sum(len(one.missing) for one in plans)
+    schedules = schedule(store, cells, count)
+    check([one.cell for one in schedules if one.missing])
+    total = sum(len(one.missing) for one in schedules)
     if total:
         store.prepare(experiment)
         # closing: an interrupt or a full disk ends the engine here and now
         with (
-            Progress(experiment, plans, visible=progress) as shown,
-            contextlib.closing(_computed(store, plans, chosen)) as finished,
+            Progress(experiment, schedules, visible=progress) as shown,
+            contextlib.closing(_computed(store, schedules, chosen)) as finished,
         ):
             for one in finished:
                 one.left -= 1
                 shown.advance(one, lambda one=one: _gather(store, one, count))
-    results = [_gather(store, one, count) for one in plans]
+    results = [_gather(store, one, count) for one in schedules]
     store.shelf(experiment).save()
-    reused = sum(len(one.finished) for one in plans)
-    return Run(experiment, results, computed=total, reused=reused, replicates=count, folder=store.folder)
+    reused = sum(len(one.finished) for one in schedules)
+    return Sweep(experiment, results, computed=total, reused=reused, replicates=count, folder=store.folder)
 
 
 def predict(experiment: type[Experiment], grid: Mapping[str, Any] | None = None) -> list[CellResult]:
@@ -89,51 +90,16 @@ def predict(experiment: type[Experiment], grid: Mapping[str, Any] | None = None)
     check(cells)
     results = []
     for cell in cells:
-        done = [compute(chunk) for chunk in _theory_chunks(cell)]
+        done = [compute(chunk) for chunk in theory_chunks(cell)]
         failures = [failure for computed in done for failure in computed.failures]
         results.append(CellResult(cell, _sources(cell, [computed.values for computed in done], 0), failures))
     return results
 
 
-def check(cells: Iterable[Experiment]) -> None:
-    """Build the task and the algorithm of every cell, so that a bound is met before anything is computed.
-
-    Raises: ValueError naming the argument, its value and what is accepted.
-    """
-    for cell in cells:
-        with contextlib.suppress(NotImplementedError):  # a declaration may simulate and predict in its own way
-            for build in (cell.task, cell.algorithm, cell.shared, cell.sizes):
-                build()
-
-
-def plan(store: Store, cells: Sequence[Experiment], count: int) -> list[Plan]:
-    """What each cell has and lacks of its predictions and its replicates below `count`: resume is decided here."""
-    shelf = store.shelf(cells[0])
-    names = shelf.stems()
-    plans = []
-    for cell in cells:
-        digest = cell_hash(cell)
-        known = _blocks(names.get(digest, ()))
-        wanted = [(chunk.name, chunk) for chunk in _theory_chunks(cell)]
-        wanted += [
-            (f"{digest}-{block.start}-{block.stop}", Chunk(cell, block)) for block in known if block.start < count
-        ]
-        one = Plan(cell, [], [])
-        for name, chunk in wanted:
-            if store.finished(chunk):
-                one.finished.append(name)
-            else:
-                one.missing.append(chunk)
-        one.missing += [Chunk(cell, block) for span in _gaps(known, count) for block in blocks(span)]
-        one.left = len(one.missing)
-        plans.append(one)
-    return plans
-
-
-def _computed(store: Store, plans: Sequence[Plan], engine: Engine) -> Generator[Plan]:
+def _computed(store: Store, schedules: Sequence[Schedule], engine: Engine) -> Generator[Schedule]:
     """Have every missing chunk computed, and store it; yields the cell of each as they finish."""
-    owners = {id(chunk): one for one in plans for chunk in one.missing}
-    with contextlib.closing(engine.run([chunk for one in plans for chunk in one.missing], store)) as stream:
+    owners = {id(chunk): one for one in schedules for chunk in one.missing}
+    with contextlib.closing(engine.run([chunk for one in schedules for chunk in one.missing], store)) as stream:
         for chunk, computed in stream:
             one = owners[id(chunk)]
             if computed is not None:
@@ -145,29 +111,7 @@ def _computed(store: Store, plans: Sequence[Plan], engine: Engine) -> Generator[
             yield one
 
 
-def _theory_chunks(cell: Experiment) -> list[Chunk]:
-    return [Chunk(cell, overlay=overlay) for overlay in cell.applicable() if not overlay.given]
-
-
-def _blocks(names: Iterable[str]) -> list[range]:
-    """The blocks of replicates among the names of a cell's chunks, in order."""
-    ends = (name.split("-") for name in names)
-    found = [range(int(pair[0]), int(pair[1])) for pair in ends if len(pair) == 2 and all(map(str.isdecimal, pair))]
-    # A name is believed only where a run may have given it.
-    return sorted((block for block in found if 0 < len(block) <= BLOCK), key=lambda block: (block.start, block.stop))
-
-
-def _gaps(known: Sequence[range], count: int) -> list[range]:
-    """The replicates below `count` that no known block covers."""
-    gaps, start = [], 0
-    for block in known:
-        if start < min(block.start, count):
-            gaps.append(range(start, min(block.start, count)))
-        start = max(start, block.stop)
-    return [*gaps, range(start, count)] if start < count else gaps
-
-
-def _gather(store: Store, one: Plan, count: int) -> CellResult:
+def _gather(store: Store, one: Schedule, count: int) -> CellResult:
     """A cell's results, from the store and from this run."""
     shelf = store.shelf(one.cell)
     stored = [Stored(*found) for name in one.finished if (found := shelf.read(name)) is not None]

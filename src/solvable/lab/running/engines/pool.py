@@ -103,7 +103,7 @@ class _Thread:
 
 def in_process() -> Pool:
     """One chunk after the other in this process."""
-    from solvable.lab.store.chunk import compute
+    from solvable.lab.running.compute import compute
 
     return Pool(_Thread, 1, lambda executor, done: None, compute)
 

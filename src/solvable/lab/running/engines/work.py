@@ -26,7 +26,7 @@ def work(chunk: Chunk) -> Computed:
     """Compute one chunk."""
     for name, value in WORKER.items():  # read when JAX starts; a worker started by others may not have them
         os.environ.setdefault(name, value)
-    from solvable.lab.store.chunk import compute
+    from solvable.lab.running.compute import compute
 
     return compute(chunk)
 
