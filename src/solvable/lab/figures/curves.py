@@ -135,7 +135,7 @@ class _Curves:
         for place, x, y in self._lines(name, one, None):
             if panel.runs == "mean":
                 mean, error = y[0], np.nan_to_num(y[1])
-                there = np.flatnonzero(np.isfinite(mean) & np.isfinite(x))
+                there = np.flatnonzero(np.isfinite(mean) & np.isfinite(x) & (mean > panel.least))
                 there = there[:: _every(len(there))]
                 if len(there):
                     look = one.look(marker=one.marker)
