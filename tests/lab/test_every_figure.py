@@ -141,7 +141,9 @@ def expected(experiment, data, panel):
                 words.add(next(item.label for item in experiment.observables if item.name == name))
             for label, prefix, given in prefixes(experiment, panel):
                 lines = of_series(experiment, data, panel, name, computed, x, one, prefix, given)
-                found += [Line(label, frozenset(", ".join(words).split(", ") if words else ()), *points) for points in lines]
+                found += [
+                    Line(label, frozenset(", ".join(words).split(", ") if words else ()), *points) for points in lines
+                ]
     return found
 
 
@@ -179,7 +181,10 @@ def of_series(experiment, data, panel, name, computed, x, series, prefix, given)
             mean = np.array([one[np.isfinite(one)].mean() if np.isfinite(one).any() else np.nan for one in flat(runs)])
             count = np.isfinite(flat(runs)).sum(axis=1)
             deviation = np.array(
-                [one[np.isfinite(one)].std(ddof=1) if n > 1 else np.nan for one, n in zip(flat(runs), count, strict=True)]
+                [
+                    one[np.isfinite(one)].std(ddof=1) if n > 1 else np.nan
+                    for one, n in zip(flat(runs), count, strict=True)
+                ]
             )
             error = deviation / np.sqrt(np.maximum(count, 1))
         yield kept(panel, places, mean, None if prefix else np.nan_to_num(error))
@@ -227,7 +232,9 @@ def test_the_marks_are_what_numpy_makes_of_the_dataset(drawn):
         if isinstance(panel, Map):
             (field,) = [mark for mark in plot.marks if isinstance(mark, Field)]
             variable = data["theory_" + panel.z]
-            np.testing.assert_array_equal(field.z, variable.values if variable.dims[0] == panel.y else variable.values.T)
+            np.testing.assert_array_equal(
+                field.z, variable.values if variable.dims[0] == panel.y else variable.values.T
+            )
             np.testing.assert_array_equal(field.x, data[panel.x])
             np.testing.assert_array_equal(field.y, data[panel.y])
             continue
@@ -296,7 +303,9 @@ def test_both_renderers_hold_the_same_numbers(drawn):
             assert (id(line) in of_data) == ("error_y" in trace)
             if "error_y" in trace:
                 ends = np.array(of_data[id(line)].lines[2][0].get_segments())[:, :, 1]
-                np.testing.assert_allclose((ends[:, 1] - ends[:, 0]) / 2, trace["error_y"]["array"], rtol=1e-9, atol=1e-12)
+                np.testing.assert_allclose(
+                    (ends[:, 1] - ends[:, 0]) / 2, trace["error_y"]["array"], rtol=1e-9, atol=1e-12
+                )
             bars["lines"] += 1
         shapes = made["layout"].get("shapes", [])
         assert len(across) == len(shapes) == sum(isinstance(mark, Rule) for mark in plot.marks)
@@ -325,9 +334,7 @@ def colour_of(trace):
 
 def test_few_experiments_draw_alone_or_compute_an_ordinate():
     own = [one for one in EXPERIMENTS.values() if one.draw.__func__ is not Experiment.draw.__func__]
-    computed = [
-        one for one in EXPERIMENTS.values() if any(isinstance(p, Panel) and callable(p.y) for p in one.panels)
-    ]
+    computed = [one for one in EXPERIMENTS.values() if any(isinstance(p, Panel) and callable(p.y) for p in one.panels)]
     assert len({*own, *computed}) <= 8
     assert {panel.y.__name__ for one in computed for panel in one.panels if callable(panel.y)} == set(COMPUTED)
 

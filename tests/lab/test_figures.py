@@ -220,7 +220,9 @@ def test_hue_and_dash():
     (plot,) = plots(data, Panel("value", hue="kind", dash="rate"))
     runs = marks(plot, "simulation")
     assert [(mark.label, mark.look.color) for mark in runs] == [
-        (f"{kind}, k = {rate}: simulation", color) for kind, color in zip(KINDS, HUES, strict=False) for rate in (0.1, 0.2)
+        (f"{kind}, k = {rate}: simulation", color)
+        for kind, color in zip(KINDS, HUES, strict=False)
+        for rate in (0.1, 0.2)
     ]
     for mark, (kind, rate) in zip(runs, [(kind, rate) for kind in KINDS for rate in (0.1, 0.2)], strict=True):
         np.testing.assert_allclose(mark.y, here(data, "value", kind=kind, rate=rate))
@@ -431,7 +433,9 @@ def test_levels_and_uprights_by_number_variable_or_function():
 
 
 def test_the_diagonal_spans_the_abscissa():
-    (guide,) = marks(plots(made(size=SIZES), Panel("value", guides=(Guide("diagonal", label="as predicted"),)))[0], "guide")
+    (guide,) = marks(
+        plots(made(size=SIZES), Panel("value", guides=(Guide("diagonal", label="as predicted"),)))[0], "guide"
+    )
     assert guide.x.tolist() == guide.y.tolist() == [1.0, 8.0]
 
 
@@ -442,9 +446,7 @@ def plane(count=21):
     """A height x - y over a square, which is negative, between 0 and 1/2, and more, in three regions."""
     places = np.linspace(-1.0, 1.0, count)
     height = places[None, :] - places[:, None]
-    data = xarray.Dataset(
-        {"theory_value": (("rate", "size"), height)}, {"size": places, "rate": places}
-    )
+    data = xarray.Dataset({"theory_value": (("rate", "size"), height)}, {"size": places, "rate": places})
     return data, places, height
 
 
@@ -468,7 +470,11 @@ def test_a_map_has_its_levels_and_its_words_inside_their_regions():
     # each point of the plane lies in the band of colours of its value
     paths, levels = filled.get_paths(), filled.levels
     for i, j in [(3, 10), (10, 3), (15, 6), (6, 15), (1, 18)]:
-        inside = [k for k, path in enumerate(paths) if path.vertices.size and path.contains_point((places[j], places[i] + 1e-9))]
+        inside = [
+            k
+            for k, path in enumerate(paths)
+            if path.vertices.size and path.contains_point((places[j], places[i] + 1e-9))
+        ]
         bounds = np.concatenate([[-np.inf], levels, [np.inf]])
         low = [bounds[k] for k in inside] if len(paths) == len(bounds) - 1 else [levels[k] for k in inside]
         assert any(abs(one - height[i, j]) < 0.2 for one in low), (i, j, low)

@@ -8,7 +8,7 @@ import pytest
 from solvable import lab
 from solvable.lab.reporting import document, tables
 from solvable.lab.reporting.section import Chapter
-from solvable.lab.store import dataset
+from solvable.lab.store import dataset, index
 from solvable.lab.store.atomic import StoreError
 from tests.lab import hostile, toy
 from tests.lab.pages import HERE, HOSTILE, Page, called
@@ -101,11 +101,11 @@ def test_each_file_is_read_once(tmp_path, monkeypatch):
     hostile.install(monkeypatch, HERE)
     for experiment in (Ceiling, SampleMean, toy.TheoryOnly):
         lab.run(experiment, {"samples": 4}, replicates=2 if experiment.replicates else None, out=tmp_path)
-    for index in tmp_path.glob("*/_index.arrow"):
-        index.unlink()
+    for path in tmp_path.glob("*/_index.arrow"):
+        path.unlink()
     found = []
     read = index.read_data
-    monkeypatch.setattr(shelf, "read_data", lambda path: found.append(path) or read(path))
+    monkeypatch.setattr(index, "read_data", lambda path: found.append(path) or read(path))
     document.read(tmp_path)
     assert sorted(found) == sorted(tmp_path.glob("*/[!_]*.parquet"))
 
