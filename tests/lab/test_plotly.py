@@ -117,7 +117,8 @@ def test_a_map_with_its_colour_bar_and_levels():
     x, y = np.array([-0.5, 0.0, 0.1, 0.4]), np.array([1.0, 2.0, 4.0])
     field = Field(x, y, x + y[:, None] - 2, "what it is", levels=(0.0, 0.25), diverging=True)
     (filled, *levels), layout = graph(field, x=Axis("a"), y=Axis("b", log=True))
-    assert (filled["type"], filled["zmin"], filled["zmax"]) == ("contour", *pytest.approx([-2.4, 2.4]))
+    assert (filled["type"], filled["zmin"], filled["zmax"]) == ("contour", *field.limits())
+    assert field.limits() == pytest.approx((-2.4, 2.4))
     assert (filled["x"], filled["y"]) == (x.tolist(), y.tolist())
     np.testing.assert_allclose(filled["z"], field.z, atol=1e-6)
     assert filled["colorbar"]["title"]["text"] == "what it is"
@@ -240,18 +241,21 @@ def test_notes_say_why_there_is_nothing():
 
 
 def test_points_behind_a_plot_leave_out_guides_and_gaps():
-    axis = Axis("x", names={1.0: "$\\alpha$"})
+    axis = Axis("x", names={1.0: "$\\beta$"})
     marks = [
         Mark(UP, np.array([1.0, np.nan, -3.0]), POINTS, "runs", error=np.array([0.1, 0.1, 0.25]), of="simulation"),
         Mark(UP, UP, LINE, "slope", of="guide"),
         Columns(UP[:1], UP[:1], 1.0, LINE, "bars"),
     ]
     runs, bars = points(Plot(axis, Axis(), marks))
-    assert (runs.label, runs.points) == ("runs", [("α", "1", "0.1"), ("4", "\N{MINUS SIGN}3", "0.25")])
-    assert bars.points == [("α", "1", "")]
+    assert (runs.label, runs.points) == (
+        "runs",
+        [("β", "1", "0.1"), ("4", "\N{MINUS SIGN}3", "0.25")],
+    )
+    assert bars.points == [("β", "1", "")]
     said = description(Plot(axis, Axis("how $\\lambda$", log=True), marks, title="A title"))
-    assert said.startswith("A title. x: x, α. y: how λ, logarithmic. runs: 2 points with error bars, 1 at α to")
-    assert said.endswith("bars: 1 point, 1 at α.")
+    assert said.startswith("A title. x: x, β. y: how λ, logarithmic. runs: 2 points with error bars, 1 at β to")
+    assert said.endswith("bars: 1 point, 1 at β.")
 
 
 def test_numbers_and_places_in_words():
