@@ -38,6 +38,12 @@ def floor(corner, task, algorithm, expected="agrees", share=0.02, **options):
     return row("floor", corner, task, algorithm, expected, **options)
 
 
+def swap(corner, task, algorithm, share=0.005, **options):
+    """The excess risk at the end, of which the swap point is never more than a guess: about half the runs go there."""
+    options = {"share": {"final_excess_risk": share}, "at": [algorithm.steps], **options}
+    return row("swap", corner, task, algorithm, "heuristic", **options)
+
+
 EARLY = [0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16384]
 FINE = {"at": [*EARLY, *range(20000, 400_001, 4000)]}
 
@@ -67,4 +73,10 @@ ROWS = [
     floor("random starts, inverse temperature 0.9", DEFAULT, D(0.9, 4e-3, 40000), "heuristic", differs=True),
     floor("one step", DEFAULT, D(0.1, 4e-3, 1, init="manifold"), "heuristic", differs=True),
     floor("batches of one sequence", TINY, D(0.2, 0.05, 2000, batch=1), "heuristic", differs=True),
+    swap("inverse temperature 1e-3", DEFAULT, D(1e-3, 1.0, 20000), 1e-4),
+    swap("two tokens in two dimensions", SMALL, D(0.05, 0.02, 40000), 1e-3),
+    swap("inverse temperature 0.05", DEFAULT, D(0.05, 0.02, 40000), differs=True),
+    swap("inverse temperature 0.9", DEFAULT, D(0.9, 4e-3, 40000), differs=True),
+    swap("manifold", DEFAULT, D(0.1, 4e-3, 12000, init="manifold"), differs=True),
+    swap("one step", DEFAULT, D(0.1, 4e-3, 1), differs=True),
 ]

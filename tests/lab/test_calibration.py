@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from solvable.lab.comparing import calibration
 from solvable.lab.comparing.agreement import Agreement, Row
-from solvable.lab.figures import calibration, interactive
+from solvable.lab.figures import calibration as figures
+from solvable.lab.figures.plot import Band, Mark
 
 
 def row(score, claim="exact"):
@@ -42,20 +44,24 @@ def test_the_band_holds_each_sorted_draw_with_its_level():
 
 def test_the_plot_follows_the_quantiles():
     values = np.sort(np.random.default_rng(1).standard_normal(40))
-    (panel,) = interactive.panels(calibration.figure({calibration.EXACT: values}))
-    traces = {trace["name"]: trace for trace in panel.data}
-    assert list(traces) == ["95 % band", "standard normal", "z-scores"]
-    assert traces["z-scores"]["y"] == values.tolist()
-    np.testing.assert_allclose(
-        traces["z-scores"]["x"], stats.norm.ppf(stats.beta(np.arange(1, 41), np.arange(40, 0, -1)).median())
-    )
-    assert (panel.title, panel.omitted) == ("exact claims", ())
+    (plot,) = figures.sheet({calibration.EXACT: values}).plots
+    inside, line, scores = plot.marks
+    assert [mark.label for mark in plot.marks] == ["95 % band", "standard normal", "z-scores"]
+    assert {key.label for key in plot.keys} == {"95 % band", "standard normal", "z-scores"}
+    assert scores.y.tolist() == values.tolist()
+    middle = stats.norm.ppf(stats.beta(np.arange(1, 41), np.arange(40, 0, -1)).median())
+    np.testing.assert_allclose(scores.x, middle)
+    np.testing.assert_array_equal(line.x, line.y)
+    for edge, level in ((inside.low, 0.025), (inside.high, 0.975)):
+        ends = stats.norm.ppf(stats.beta(np.arange(1, 41), np.arange(40, 0, -1)).ppf(level))
+        np.testing.assert_allclose(edge, ends)
+    assert (plot.title, plot.x.label, plot.y.label) == ("exact claims", "normal quantile", "z-score")
 
 
 def test_many_scores_are_thinned_between_the_ends():
     values = np.sort(np.random.default_rng(2).standard_normal(30_000))
-    (panel,) = interactive.panels(calibration.figure({calibration.EXACT: values}))
-    shown = panel.data[-1]["y"]
+    (plot,) = figures.sheet({calibration.EXACT: values}).plots
+    shown = plot.marks[-1].y.tolist()
     assert len(shown) <= 1000
     assert shown[:200] == values[:200].tolist()
     assert shown[-200:] == values[-200:].tolist()
@@ -77,9 +83,9 @@ def test_the_numbers_in_words():
 
 def test_only_exact_claims_have_a_band():
     values = np.array([-1.0, 0.0, 1.0])
-    exact, others = interactive.panels(calibration.figure({calibration.EXACT: values, calibration.OTHERS: values}))
-    assert [trace["name"] for trace in exact.data] == ["95 % band", "standard normal", "z-scores"]
-    assert [trace["name"] for trace in others.data] == ["standard normal", "z-scores"]
+    exact, others = figures.sheet({calibration.EXACT: values, calibration.OTHERS: values}).plots
+    assert [type(mark) for mark in exact.marks] == [Band, Mark, Mark]
+    assert [mark.label for mark in others.marks] == ["standard normal", "z-scores"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 100_000])

@@ -87,7 +87,7 @@ def test_a_renamed_observable_is_read_and_extended(folder):
 def test_comparisons_figures_and_reports_take_words(folder):
     rows = lab.compare(folder, Levels)
     assert {row.point["monomial"] for row in rows} == set(MONOMIALS)
-    figure, _ = lab.figure(lab.open(folder, Levels), Levels)
-    assert figure.axes
+    figure = lab.figure(folder, Levels)
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:3] == MONOMIALS
     text = lab.report(folder, experiments=[Levels]).read_text(encoding="utf-8")
     assert "x0*x1" in text

@@ -9,10 +9,10 @@ import os
 import re
 
 import pytest
-from solvable.lab.figures.looks import number
 
 from solvable import lab
 from solvable.lab.figures import default
+from solvable.lab.figures.words import number
 from solvable.lab.reporting import document, figures, tables
 from solvable.lab.reporting.section import worst_first
 from solvable.lab.store import dataset
@@ -274,11 +274,11 @@ def test_many_series_become_several_figures(tmp_path, monkeypatch):
 def test_splits_keep_the_abscissa_and_take_the_fewest_figures(tmp_path):
     grid = {"samples": [4, 8], "location": list(range(7)), "kind": ["plain", "shifted"]}
     data = lab.run(Ceiling, grid, replicates=2, out=tmp_path)
-    count, made = default.figures(Ceiling, data)
+    count, made = default.sheets(Ceiling, data)
     assert count == 2
     parts = list(made)
     assert [words for words, _ in parts] == ["plain", "shifted"]
-    assert all(figure.axes[0].get_xlabel() == "samples n" for _, figure in parts)
+    assert all(sheet.plots[0].x.label == "samples n" for _, sheet in parts)
 
 
 def test_a_long_table_is_cut_and_says_so(tmp_path, monkeypatch):
@@ -305,7 +305,7 @@ def test_a_picture_that_fails_does_not_take_the_tables_with_it(tmp_path, monkeyp
     assert "Theory against simulation, the worst first (toy/ceiling)" in page.tables()
 
 
-def test_a_picture_that_cannot_be_interactive_is_shown_as_it_is(tmp_path, monkeypatch):
+def test_an_own_picture_is_shown_as_it_is(tmp_path, monkeypatch):
     hostile.install(monkeypatch, HERE)
     lab.run(Ceiling, {"samples": [4, 8]}, replicates=2, out=tmp_path)
 
@@ -316,7 +316,8 @@ def test_a_picture_that_cannot_be_interactive_is_shown_as_it_is(tmp_path, monkey
     monkeypatch.setattr(Ceiling, "draw", classmethod(draw))
     page = Page(lab.report(tmp_path).read_text())
     assert any(one["attributes"].get("class") == "figure still" for one in page.all("div"))
-    assert any("Rectangle cannot be made interactive" in one["text"] for one in page.all("p"))
+    assert any("Shown as a picture, as the experiment draws it." in one["text"] for one in page.all("p"))
+    assert not [one for one in page.all("div") if one["attributes"].get("class") == "graph"]
 
 
 def test_the_verb(folder, tmp_path, monkeypatch, capsys, installed):
@@ -336,7 +337,7 @@ def test_the_verb(folder, tmp_path, monkeypatch, capsys, installed):
 def test_figures_come_from_the_dataset_as_it_is(folder):
     """No value of a hostile text is read as anything but a text."""
     made = dataset.to_dataset(*dataset.read_results(folder, Hostile))
-    count, parts = default.figures(Hostile, made)
+    count, parts = default.sheets(Hostile, made)
     assert count == 1
     block = figures.figure_block(next(parts)[1], figures.Graphs(), "x")
     assert hostile.IMAGE not in block

@@ -122,7 +122,7 @@ def test_every_graph_is_drawn_with_the_numbers_of_the_dataset(desk, folder):
     assert [len(trace["y"]) for trace in decay["traces"] if trace["mode"] == "lines"] == [101, 101]
     np.testing.assert_array_equal(decay["traces"][0]["y"], path["theory_loss"].sel(rate=0.1))
     names = [trace["name"] for graph in found for trace in graph["traces"]]
-    assert "&lt;img src=x onerror=alert(2)&gt;: theory" in names
+    assert "&lt;img src=x onerror=alert(2)&gt;: simulation" in names
 
 
 def test_the_tables_are_the_agreement(desk, folder):

@@ -247,7 +247,7 @@ def test_one_replicate_has_no_error_bar_and_is_not_tested(tmp_path):
     random = [row for row in rows if row.observable != "scale"]
     assert {row.comparison.verdict for row in random} == {"not tested: 1 valid replicate"}
     assert all(np.isnan(row.comparison.standard_error) for row in random)
-    figure, _ = lab.figure(done, SampleMean)
+    figure = lab.figure(done, SampleMean)
     assert all(axes.has_data() for axes in figure.axes if axes.axison)
 
 

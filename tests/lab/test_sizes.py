@@ -13,7 +13,10 @@ from solvable.cli.tables import row_document
 from solvable.lab.comparing.agreement import compare, rows
 from solvable.lab.comparing.finite_size import compare_sizes, extrapolate
 from solvable.lab.declare.registry import experiments
-from solvable.lab.figures.finite_size import figure
+from solvable.lab.figures import matplotlib
+from solvable.lab.figures.finite_size import sheet
+from solvable.lab.figures.plot import Mark
+from solvable.lab.figures.theme import WRONG
 from solvable.lab.running.runner import execute
 from tests.lab.toy import Approach, SampleMean
 
@@ -267,32 +270,51 @@ def test_sizes_that_failed_or_lack_replicates(tmp_path):
     assert {row.comparison.agrees for row in patchy} == {None}
     reason = "not tested: 2 sizes with two valid replicates, at least 3 needed (the toy is patchy"
     assert all(row.comparison.verdict.startswith(reason) for row in patchy)
-    assert figure(Approach, patchy) is None
+    assert sheet(Approach, patchy) is None
     grid = {"kind": "broken", "dim": [50, 200, 400, 800]}
     left = extrapolate(Approach, execute(Approach, grid, replicates=8, out=tmp_path).results)
     assert {row.extrapolation.sizes for row in left} == {(200, 400, 800)}
 
 
+def intercepts(plot):
+    return [mark for mark in plot.marks if isinstance(mark, Mark) and mark.of == "intercept"]
+
+
 def test_the_figure(tmp_path):
     done = execute(Approach, {"offset": [0.0, 0.3]}, replicates=8, out=tmp_path)
     found = extrapolate(Approach, done.results)
-    made = figure(Approach, found)
-    panels = [axes for axes in made.axes if axes.get_xlabel()]
-    assert [axes.get_xlabel() for axes in panels] == ["dim (scale: 1/dim)", "dim (scale: 1/dim^(1/2))"]
+    made = sheet(Approach, found)
+    assert made.title == "Does simulation minus theory vanish at infinite dim?"
+    assert [plot.x.label for plot in made.plots] == ["dim (scale: 1/dim)", "dim (scale: 1/dim^(1/2))"]
+    assert [plot.y.label for plot in made.plots] == [
+        f"{name}: simulation minus theory" for name in ("value", "largest")
+    ]
     shown = [row for row in found if row.observable == "value"]
-    drawn = [line for line in panels[0].lines if str(line.get_gid()).startswith("intercept:")]
-    assert [line.get_ydata()[0] for line in drawn] == [row.comparison.difference for row in shown]
-    assert [line.get_markeredgecolor() == "#B00020" for line in drawn] == [not row.comparison.agrees for row in shown]
-    words = [text.get_text() for legend in (made.legends[0], panels[0].get_legend()) for text in legend.get_texts()]
-    assert "offset = 0.3, given level" in words
+    drawn = intercepts(made.plots[0])
+    assert [mark.y[0] for mark in drawn] == [row.comparison.difference for row in shown]
+    errors = [math.hypot(row.comparison.standard_error, row.extrapolation.quadrature) for row in shown]
+    assert [mark.error[0] for mark in drawn] == errors
+    assert [mark.look.color == WRONG for mark in drawn] == [not row.comparison.agrees for row in shown]
+    points = [mark for mark in made.plots[0].marks if isinstance(mark, Mark) and mark.of == "simulation"]
+    for row, mark in zip(shown, points, strict=True):
+        assert mark.y.tolist() == list(row.extrapolation.differences)
+        assert mark.error.tolist() == list(row.extrapolation.errors)
+        np.testing.assert_allclose(np.diff(mark.x), np.diff(1 / np.array(row.extrapolation.sizes)))
+    names = made.plots[0].x.names
+    assert (names[0.0], names[1 / 50]) == ("∞", "50")
+    figure = matplotlib.draw(made)
+    legend = figure.axes[0].get_legend()  # the plots have their own, since one series has two colours in them
+    assert "offset = 0.3, given level" in [text.get_text() for text in legend.get_texts()]
+    hollow = [line for line in figure.axes[0].lines if line.get_gid() == "intercept"]
+    assert [line.get_markeredgecolor() for line in hollow] == [mark.look.color for mark in drawn]
 
 
 def test_a_panel_shows_the_series_that_deviate_most(tmp_path):
     offsets = [round(0.01 * step, 2) for step in range(7)]
     found = extrapolate(Approach, execute(Approach, {"offset": offsets}, replicates=4, out=tmp_path).results)
-    panel = figure(Approach, found).axes[0]
-    assert panel.get_title() == "the 12 of 14 series with the largest |z|"
-    drawn = [line.get_ydata()[0] for line in panel.lines if str(line.get_gid()).startswith("intercept:")]
+    plot = sheet(Approach, found).plots[0]
+    assert plot.title == "the 12 of 14 series with the largest |z|"
+    drawn = [mark.y[0] for mark in intercepts(plot)]
     least = sorted((row for row in found if row.observable == "value"), key=lambda row: abs(row.comparison.score))[:2]
     assert len(drawn) == 12
     assert not {row.comparison.difference for row in least} & set(drawn)

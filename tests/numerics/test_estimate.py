@@ -6,10 +6,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray
-
 from solvable.attention.self_attention.pictures import draw_scale
 from solvable.attention.single_location.pictures import draw_risks
 from solvable.networks.diagonal.pictures import moments
+
 from solvable.numerics.estimate import Estimate, mean_and_error, over_replicates
 
 RUNS = np.random.default_rng(0).normal(size=(6, 3))

@@ -9,6 +9,9 @@ from solvable import lab
 from solvable.attention import single_location as sl
 from solvable.attention.single_location import experiments
 from solvable.attention.single_location.probe import accuracy
+from solvable.lab.declare import registry
+from solvable.lab.figures import default
+from solvable.lab.figures.plot import Mark
 
 SMALL = {
     "single-location/manifold": ({"dim": [60], "steps": [2000]}, 4),
@@ -36,10 +39,9 @@ def test_theory_and_simulation_agree(name, tmp_path):
     wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
     assert rows or name == "single-location/sgd"  # whose theory is a heuristic that is drawn, not compared
     assert not wrong
-    figure, _ = lab.figure(dataset, name)
-    drawn = [axes for axes in figure.axes if axes.axison]
-    assert drawn
-    assert all(axes.has_data() for axes in drawn)
+    plots = default.sheet(registry.find(name), dataset).plots
+    assert plots
+    assert all(plot.marks and not plot.x.hidden for plot in plots)  # none says why it is empty
 
 
 @pytest.mark.parametrize(
@@ -66,14 +68,16 @@ def test_the_accuracy_of_a_probe_is_that_of_sampled_heads(lam, length, kappa, no
         ("single-location/floor", {"dim": [5, 10], "length": [5, 10], "samples": [50]}),
     ],
 )
-def test_a_grid_that_a_panel_cannot_show_still_gives_a_figure(name, grid, tmp_path):
+def test_a_grid_of_another_shape_still_gives_a_figure(name, grid, tmp_path):
     dataset = lab.run(name, grid, replicates=2, out=tmp_path)
-    figure, _ = lab.figure(dataset, name)
-    assert figure.axes
+    (plot,) = default.sheet(registry.find(name), dataset).plots
+    runs = [mark for mark in plot.marks if isinstance(mark, Mark) and mark.of == "simulation"]
+    names = ("linear", "attention", "linear_attention", "bayes")
+    expected = [dataset[one].mean("replicate") for one in names if one in dataset]
+    np.testing.assert_allclose(np.sort(np.concatenate([mark.y for mark in runs])), np.sort(np.ravel(expected)))
 
 
 def test_a_chain_in_too_few_dimensions_says_so(tmp_path):
     with pytest.warns(UserWarning, match="dim=5 is too small for the chain of batches"):
         dataset = lab.run("single-location/sgd", {"dim": [5], "steps": [10]}, replicates=2, out=tmp_path)
-    figure, _ = lab.figure(dataset, "single-location/sgd")
-    assert figure.axes
+    assert lab.figure(dataset, "single-location/sgd").axes

@@ -8,6 +8,9 @@ from solvable import lab
 from solvable.attention import token_selection as ts
 from solvable.attention.token_selection import experiments, figures
 from solvable.cli import tables
+from solvable.lab.declare import registry
+from solvable.lab.figures import default
+from solvable.lab.figures.plot import Mark, Rule
 from solvable.numerics.recording import pick
 from solvable.numerics.results import Result
 
@@ -46,10 +49,9 @@ def test_theory_and_simulation_agree(name, grid, replicates, tmp_path):
     wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
     assert rows
     assert not wrong
-    figure, _ = lab.figure(dataset, name)
-    drawn = [axes for axes in figure.axes if axes.axison]
-    assert all(axes.has_data() for axes in drawn)
-    assert drawn
+    plots = default.sheet(registry.find(name), dataset).plots
+    assert plots
+    assert all(plot.marks and not plot.x.hidden for plot in plots)  # none says why it is empty
 
 
 def test_the_published_choice_of_tokens_is_an_option_and_is_worse():
@@ -90,8 +92,8 @@ def test_problems_without_a_solution_are_dropped_from_the_rank_unless_asked():
 
 def test_runs_that_select_no_token_still_give_a_figure_and_are_counted(tmp_path):
     dataset = lab.run("token-selection/direction", {"p": [2.0], "steps": [10]}, replicates=2, out=tmp_path)
-    figure, _ = lab.figure(dataset, "token-selection/direction")
-    figure.draw_without_rendering()
-    assert "no run has a limit to go to" in [text.get_text() for axes in figure.axes for text in axes.texts]
+    (plot,) = default.sheet(experiments.Direction, dataset).plots
+    assert not [mark for mark in plot.marks if isinstance(mark, Mark | Rule)]
+    lab.figure(dataset, "token-selection/direction").draw_without_rendering()
     (words,) = tables.summary(lab.compare(tmp_path, "token-selection/direction"))
     assert words.plain == "3 of 3 comparisons lack replicates, up to 100% of them"

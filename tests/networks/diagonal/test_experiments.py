@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 
 from solvable import lab
+from solvable.lab.declare import registry
+from solvable.lab.figures import default
 from solvable.networks import diagonal as dn
 from solvable.networks.diagonal import experiments
 
@@ -37,10 +39,9 @@ def test_theory_and_simulation_agree(name, tmp_path) -> None:
     wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
     assert rows
     assert not wrong
-    figure, _ = lab.figure(dataset, name)
-    drawn = [axes for axes in figure.axes if axes.axison]
-    assert all(axes.has_data() for axes in drawn)
-    assert drawn
+    plots = default.sheet(registry.find(name), dataset).plots
+    assert plots
+    assert all(plot.marks and not plot.x.hidden for plot in plots)  # none says why it is empty
 
 
 def test_declarations_are_light() -> None:

@@ -90,7 +90,7 @@ class _Curves:
         """The dims along which a line runs."""
         x = self.panel.x or (abscissa(self.subject, self.dataset, arrays) or "")
         self.x = x
-        if isinstance(x, str) and (x in self.dataset.dims or x not in self.dataset.variables):
+        if not callable(x) and not self._is_variable(x):
             return (x,) if x else ()
         places = x(self.dataset) if callable(x) else self.dataset[x]
         told = {self.panel.hue, self.panel.dash, "replicate"} | (
@@ -140,7 +140,7 @@ class _Curves:
         for place, x, y in self._lines(name, one, None):
             if panel.runs == "mean":
                 mean, error = y[0], np.nan_to_num(y[1])
-                there = np.flatnonzero(np.isfinite(mean) & np.isfinite(x))
+                there = np.flatnonzero(np.isfinite(mean) & np.isfinite(x) & (mean > panel.least))
                 there = there[:: _every(len(there))]
                 if len(there):
                     look = one.look(marker=one.marker)
@@ -191,6 +191,11 @@ class _Curves:
         """Whether an observable is on the abscissa, so that points in their order make no line."""
         return isinstance(self.x, str) and self.x in self.dataset.data_vars and "at" not in self.dataset[self.x].dims
 
+    def _is_variable(self, x: Any) -> bool:
+        """Whether it is no dim, nor the one value of a parameter."""
+        data = self.dataset
+        return x in data.data_vars or (x in data.coords and x not in data.dims and data[x].ndim > 0)
+
     def _is_fine(self, name: Any, prefix: str) -> bool:
         return self.fine is not None and _get(self.fine, name, prefix) is not None
 
@@ -203,7 +208,7 @@ class _Curves:
             places = (array if x in array.dims else here)[x]
             if not numeric(places):
                 return np.arange(len(places), dtype=float)
-        elif x and x in self.dataset.variables and x not in self.dataset.dims:
+        elif self._is_variable(x):
             places = here.get(prefix + x, here[x])
         else:
             return np.zeros(1)
@@ -268,12 +273,12 @@ class _Curves:
     def _axis_x(self) -> Axis:
         x, data = self.x, self.dataset
         limits = self.panel.limits.get("x", (None, None))
-        if callable(x) or (x and x not in data.dims and x in data.variables and np.ndim(data[x])):
+        if callable(x) or self._is_variable(x):
             label = self.panel.x_label or (self.subject.meaning(x) if isinstance(x, str) else "")
             return Axis(label, "x" in (self.panel.log or ""), None, limits)
         label = self.panel.x_label or self.subject.meaning(x or self.subject.x)
         if not x or x not in data.dims:
-            here = data.coords.get(self.subject.x)
+            here = data.coords.get(x or self.subject.x)
             words = (
                 "" if here is None or here.ndim else plain_number(here.item()) if numeric(here) else str(here.item())
             )

@@ -144,7 +144,7 @@ def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool, across: float)
     for order, mark in enumerate(plot.marks):
         _mark(mark, axes, look, 2.0 + 0.01 * order, plot.x.log)
     for letter, axis in (("x", plot.x), ("y", plot.y)):
-        _axis(letter, axis, axes, plot, int(12.5 * (across if letter == "x" else 2.4)))
+        _axis(letter, axis, axes, plot, int(12.5 * (across if letter == "x" else 2.1)))
     if plot.title:
         axes.set_title(plot.title, color=look.ink)
     if with_legend and plot.keys:
