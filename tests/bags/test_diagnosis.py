@@ -319,15 +319,19 @@ def test_the_document_is_strict_json(sparse):
 
 
 def test_the_figure_shows_what_was_found(sparse):
-    left, right = sparse.figure().axes
+    figure = sparse.figure()
+    left, right = figure.axes
     fitted = next(line for line in left.lines if line.get_label() == "fitted mixture")
     np.testing.assert_allclose(fitted.get_ydata(), sparse.projections.fitted)
     predicted = {line.get_label(): line for line in right.lines}
     np.testing.assert_allclose(predicted["attention, predicted"].get_ydata(), sparse.predicted.attention)
-    assert [text.get_text() for text in right.get_legend().get_texts()] == [
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+        "tokens of positives",
+        "tokens of negatives",
+        "fitted mixture",
         "attention, predicted",
-        "pooling, predicted",
         "attention, measured",
+        "pooling, predicted",
         "pooling, measured",
     ]
     alone = dataclasses.replace(sparse, measured=None, predicted=None)

@@ -6,58 +6,64 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Band, Columns, Key, Look, Mark, Plot, Sheet
+from solvable.lab.figures.theme import HUES
+
 if TYPE_CHECKING:
     from solvable.bags.diagnosis.findings import Findings
 
-ATTENTION, POOLING, NEUTRAL = "#0072b2", "#d55e00", "#777777"
+_COLORS = {"attention": HUES[0], "pooled": HUES[1]}
+_LEAST = 2e-4  # density
 
 
 def draw(found: Findings) -> Any:
     """Left: densities of held-out tokens along the signal. Right: test error against training bags, where known."""
-    from matplotlib.figure import Figure
+    from solvable.lab.figures import matplotlib
 
-    panels = 1 if found.measured is None else 2
-    figure = Figure(figsize=(4.6 * panels, 3.6), layout="constrained")
-    axes = np.atleast_1d(np.asarray(figure.subplots(1, panels)))
-    _tokens(found, axes[0])
-    if found.measured is not None:
-        _curves(found, axes[1])
-    if found.misfit.rejected:
-        figure.suptitle("the model does not describe these data", fontsize="medium", color="#b00020")
-    return figure
+    return matplotlib.draw(sheet(found))
 
 
-def _tokens(found: Findings, axes: Any) -> None:
+def sheet(found: Findings) -> Sheet:
+    """The plots of a diagnosis."""
+    title = "The model does not describe these data" if found.misfit.rejected else ""
+    return Sheet([_tokens(found), *([] if found.measured is None else [_curves(found)])], title)
+
+
+def _tokens(found: Findings) -> Plot:
     tokens = found.projections
-    width = tokens.places[1] - tokens.places[0]
-    axes.bar(tokens.places, tokens.positives, width, color=ATTENTION, alpha=0.35, label="tokens of positives")
-    axes.step(tokens.places, tokens.negatives, where="mid", color=NEUTRAL, label="tokens of negatives")
+    width = float(tokens.places[1] - tokens.places[0])
+    positives, negatives = Look(HUES[0], opacity=0.35), Look(FAINT, "solid")
+    edges = np.append(tokens.places - width / 2, tokens.places[-1] + width / 2)
+    steps = np.append(tokens.negatives, tokens.negatives[-1])
+    marks: list[AnyMark] = [
+        Columns(tokens.places, tokens.positives, width, positives, "tokens of positives"),
+        Mark(edges, steps, negatives, "tokens of negatives", stepped=True),
+    ]
+    keys = [Key("tokens of positives", positives), Key("tokens of negatives", negatives)]
     if np.isfinite(tokens.fitted).all():
-        axes.plot(tokens.places, tokens.fitted, color=ATTENTION, label="fitted mixture")
-    axes.set_yscale("log")
-    axes.set_ylim(2e-4, 1.0)
-    axes.set_xlabel("held-out token along the direction found / noise")
-    axes.set_ylabel("density")
-    axes.legend(frameon=False, fontsize="small")
+        fitted = Look(HUES[0], "solid")
+        marks.append(Mark(tokens.places, tokens.fitted, fitted, "fitted mixture"))
+        keys.append(Key("fitted mixture", fitted))
+    y = Axis("density", log=True, limits=(_LEAST, 1.0))
+    return Plot(Axis("held-out token along the direction found / noise"), y, marks, keys)
 
 
-def _curves(found: Findings, axes: Any) -> None:
-    for name, colour in (("attention", ATTENTION), ("pooled", POOLING)):
+def _curves(found: Findings) -> Plot:
+    marks: list[AnyMark] = []
+    keys, m = [], found.measured
+    assert m is not None
+    for name, color in _COLORS.items():
         label = "pooling" if name == "pooled" else name
         if found.predicted is not None:
             p = found.predicted
             error, spread = getattr(p, name), getattr(p, f"{name}_error")
             if np.isfinite(error).any():
-                axes.plot(p.bags, error, color=colour, label=f"{label}, predicted")
-                axes.fill_between(p.bags, error - spread, error + spread, color=colour, alpha=0.15, linewidth=0)
-        m = found.measured
-        assert m is not None
-        style = {"fmt": "o" if name == "attention" else "s", "capsize": 2}
-        axes.errorbar(
-            m.bags, getattr(m, name), getattr(m, f"{name}_error"), color=colour, label=f"{label}, measured", **style
-        )
-    axes.set_xscale("log")
-    axes.set_ylim(bottom=0.0)
-    axes.set_xlabel("training bags")
-    axes.set_ylabel("test error")
-    axes.legend(frameon=False, fontsize="small")
+                line = Look(color, "solid")
+                marks.append(Band(p.bags, error - spread, error + spread, Look(color, opacity=0.15)))
+                marks.append(Mark(p.bags, error, line, f"{label}, predicted"))
+                keys.append(Key(f"{label}, predicted", line))
+        points = Look(color, marker="circle" if name == "attention" else "square")
+        bags, errors = np.asarray(m.bags, float), getattr(m, f"{name}_error")
+        marks.append(Mark(bags, getattr(m, name), points, f"{label}, measured", np.asarray(errors)))
+        keys.append(Key(f"{label}, measured", points))
+    return Plot(Axis("training bags", log=True), Axis("test error", limits=(0.0, None)), marks, keys)
