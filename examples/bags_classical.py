@@ -22,7 +22,7 @@ from sklearn.svm import SVC
 
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, compare, evaluate
 from solvable.bags.scores import Evaluation
-from solvable.lab.figures.theme import FAINT, HUES
+from solvable.lab.figures.theme import HUES, THEMES
 
 MUST_HOLD = ("MUSK1", "ELEPHANT", "TIGER", "NEWSGROUPS1")
 SEEN = (*MUST_HOLD, "FOX", "NEWSGROUPS2", "PROTEIN", "MUTAGENESIS2")
@@ -207,7 +207,7 @@ def draw_attention(data: Path, figures: Path | None) -> None:
         for panel, bag in zip(row, chosen, strict=False):
             hue = HUES[1] if labels[numbers[bag]] else HUES[0]
             panel.bar(np.arange(len(weights[bag])), weights[bag], width=0.85, color=hue)
-            panel.axhline(1 / lengths[bag], color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+            panel.axhline(1 / lengths[bag], color=THEMES["light"].faint, linewidth=0.8, linestyle=(0, (4, 3)))
             panel.set_title("positive" if labels[numbers[bag]] else "negative")
             panel.xaxis.get_major_locator().set_params(integer=True)
         largest = [np.max(w) * len(w) for w in weights]

@@ -13,7 +13,7 @@ from scipy import stats
 
 from solvable.bags import AttentionClassifier, PooledClassifier
 from solvable.bags.resampling import holm
-from solvable.lab.figures.theme import FAINT, HUES, MARKERS
+from solvable.lab.figures.theme import HUES, THEMES
 
 LENGTHS, COUNTS, TEST, SEEDS, TARGET = (5, 10, 20, 50), (200, 1000), 1000, 10, 9
 DEFAULT, ONE_UNIT, MEAN = "default", "standardize=False", "mean"
@@ -146,13 +146,13 @@ def draw_accuracy(accuracy: dict[Any, list[float]], figures: Path | None) -> Non
     counts, lengths = sorted({key[1] for key in accuracy}), sorted({key[2] for key in accuracy})
     figure, axes = plt.subplots(1, len(counts), figsize=(6.4, 3.1), sharey=True, squeeze=False, layout="constrained")
     for panel, count in zip(axes[0], counts, strict=True):
-        panel.axhline(0.5, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+        panel.axhline(0.5, color=THEMES["light"].faint, linewidth=0.8, linestyle=(0, (4, 3)))
         for place, name in enumerate(MODELS):
             means, errors = zip(*(mean_and_error(accuracy[name, count, x]) for x in lengths), strict=True)
             x = np.array(lengths) * 1.025 ** (place - 2.5)  # side by side, so that no error bar hides another
             label = f"attention, {name}" if isinstance(MODELS[name], AttentionClassifier) else f"{name} pooling"
             panel.errorbar(
-                x, means, errors, color=HUES[place], marker=MARKERS[place], markersize=3.5, linewidth=1, label=label
+                x, means, errors, color=HUES[place], marker="os^vPX"[place], markersize=3.5, linewidth=1, label=label
             )
         panel.set(xscale="log", xticks=lengths, xticklabels=lengths, xlabel="digits a bag", title=f"{count} bags")
         panel.minorticks_off()

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from solvable.bags import AttentionClassifier, PooledClassifier, evaluate
-from solvable.lab.figures.theme import FAINT, HUES
+from solvable.lab.figures.theme import HUES, THEMES
 
 CROP, WINDOW, STRIDE, CROPS, SEEDS = 360, 24, 6, 400, 10
 AMPLITUDES = (0.1, 0.2, 0.5, 1.0)
@@ -137,7 +137,7 @@ def draw(record: Record, shown: Any, figures: Path | None) -> None:
             panel.axvspan(event[0] - 0.5, event[-1] + 0.5, color=HUES[1], alpha=0.3, linewidth=0.5)
         centres = STRIDE * np.arange(len(weight)) + WINDOW / 2
         bottom.vlines(centres, 0, weight, color=HUES[0], linewidth=1.2)
-        bottom.axhline(1 / len(weight), color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+        bottom.axhline(1 / len(weight), color=THEMES["light"].faint, linewidth=0.8, linestyle=(0, (4, 3)))
         top.set_title(title)
         bottom.set(xlabel="point", ylim=(0, None))
     axes[0, 0].set_ylabel("value")

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from solvable.bags import Bags
-from solvable.lab.figures.theme import STYLE
+from solvable.lab.figures.theme import THEMES
 
 DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
@@ -77,7 +77,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
 
 def styled() -> Any:
     """A context in which figures look like those of the lab."""
-    return mpl.rc_context({**STYLE, "figure.dpi": 200, "savefig.dpi": 200})
+    return mpl.rc_context({**THEMES["light"].style(), "figure.dpi": 200, "savefig.dpi": 200})
 
 
 def save(figure: Any, figures: Path | None, name: str) -> None:

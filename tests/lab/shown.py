@@ -18,9 +18,9 @@ class Shown(Experiment):
     """Made-up numbers. Not the first sentence."""
 
     name, source, system, x = "toy/shown", "a textbook, Fig. 4", "tests.lab.toy", "size"
-    size: float = axis(SIZES, "size n", symbol="n", log=True)
+    size: float = axis(SIZES, "size n", log=True)
     kind: Literal["plain", "odd"] = axis(KINDS, "kind")
-    rate: float = axis([0.1, 0.2, 0.3], "rate", symbol="k")
+    rate: float = axis([0.1, 0.2, 0.3], "rate")
     observables = (
         Observable("value", "the value", unit="m"),
         Observable("other", "the other", log=True),
@@ -45,12 +45,12 @@ def made(**coordinates):
     return xarray.Dataset(found, dims | runs | {"at": STEPS})
 
 
-def plots(data, *panels, fine=None, **attributes) -> list[Plot]:
+def plots(data, *panels, **attributes) -> list[Plot]:
     """What the figure of these panels holds; `attributes` of the experiment are changed."""
     experiment = type("Changed", (Shown,), {"__module__": __name__, "__doc__": Shown.__doc__})
     for name, value in {"panels": panels, **attributes}.items():
         setattr(experiment, name, value)
-    return list(default.sheet(experiment, data, fine).plots)
+    return list(default.sheet(experiment, data).plots)
 
 
 def marks(plot: Plot, of: str) -> list[Mark]:

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from solvable.lab.declare import Experiment, registry
-from solvable.lab.declare.panels import Map, Panel
+from solvable.lab.declare.panels import Bars, Map, Panel
 from solvable.lab.figures import default, matplotlib, plotly
 from solvable.lab.figures.plot import FAINT, Field, Mark, Rule
 from tests.lab.declared import dataset
@@ -22,6 +22,9 @@ def drawn(request):
     """An experiment, made-up data of it, its sheet, and the sheet drawn as wide as a page."""
     experiment = EXPERIMENTS[request.param]
     data = dataset(experiment)
+    for panel in experiment.panels:
+        if isinstance(panel, Panel) and panel.absolute:  # what drops signs needs some
+            data = data.assign({name: -data[name] for name in data.data_vars if str(name).endswith(str(panel.y))})
     sheet = default.sheet(experiment, data)
     return experiment, data, sheet, matplotlib.draw(sheet, width="page")
 
@@ -109,10 +112,15 @@ def prefixes(experiment, panel):
     return found
 
 
+def plain(label):
+    """A label without the signs of formulas."""
+    return label.replace("$", "").replace("\\", "")
+
+
 def name_of(experiment, dim, value):
     field = experiment.model_fields.get(dim)
     symbol = ((field.json_schema_extra or {}).get("symbol") if field else "") or dim.replace("_", " ")
-    return value.replace("_", " ") if isinstance(value, str) else f"{symbol} = {value:g}"
+    return value.replace("_", " ") if isinstance(value, str) else f"{plain(symbol)} = {value:g}"
 
 
 def expected(experiment, data, panel):
@@ -238,17 +246,20 @@ def test_the_marks_are_what_numpy_makes_of_the_dataset(drawn):
             np.testing.assert_array_equal(field.x, data[panel.x])
             np.testing.assert_array_equal(field.y, data[panel.y])
             continue
+        if isinstance(panel, Bars):
+            check_bars(data, panel, plot)
+            continue
         lines = [line for line in expected(experiment, data, panel) if len(line.x)]
         marks = [mark for mark in plot.marks if isinstance(mark, Mark) and mark.of != "guide"]
         assert lines
         for line in lines:
             assert any(mark.of == line.of and alike(mark, line) for mark in marks), (plot.title, line)
-        keys, told_colours = {key.label: key.look for key in plot.keys}, {}
+        keys, told_colours = {plain(key.label): key.look for key in plot.keys}, {}
         hues = {frozenset(label.split(", ")): look.color for label, look in keys.items() if look.color != FAINT}
         for mark in marks:
             same = [line for line in lines if line.of == mark.of and alike(mark, line)]
             assert same, (plot.title, mark)
-            series, _, source = mark.label.rpartition(": ")
+            series, _, source = plain(mark.label).rpartition(": ")
             if series or mark.label == "simulation":
                 words = frozenset(series.split(", ") if series else ())
                 assert words in [line.words for line in same], (mark.label, [line.words for line in same])
@@ -260,12 +271,32 @@ def test_the_marks_are_what_numpy_makes_of_the_dataset(drawn):
                 assert mark.of != "simulation"
                 assert len({line.words for line in same}) > 1
             if mark.of != "simulation":
-                assert source in keys
+                assert source in keys or panel.runs == "none"  # a theory alone needs no name
         # a legend that names the series shows their colours
         for words, colour in told_colours.items():
             shown = hues.get(words, hues.get(words - dashed(experiment, data, panel)))
             assert shown in (None, colour), (words, colour)
             assert shown or len(told_colours) == 1 or words <= dashed(experiment, data, panel)
+
+
+def check_bars(data, panel, plot):
+    """The bars are the means over the runs at the end of the frames, the theory's dashes lie over them."""
+    columns, *others = plot.marks
+    for frame in data[panel.frames].values.tolist()[::-1] if panel.frames else [None]:
+        where = {**panel.where, **({panel.frames: frame} if panel.frames else {})}
+        runs, dims = array(data, panel.y, where)
+        if np.isfinite(runs).any():  # the last with a value: other settings may have gone on for longer
+            break
+    assert dims == [panel.x, "replicate"]
+    np.testing.assert_allclose(columns.height, runs.mean(axis=1))
+    for mark in others:
+        if mark.of == "simulation":
+            np.testing.assert_allclose(mark.error, runs.std(axis=1, ddof=1) / np.sqrt(runs.shape[1]))
+        else:
+            theory, own = array(data, f"theory_{panel.y}", where)
+            np.testing.assert_allclose(
+                mark.y, theory.mean(axis=own.index("replicate")) if "replicate" in own else theory
+            )
 
 
 def dashed(experiment, data, panel):
@@ -327,7 +358,9 @@ def test_both_renderers_hold_the_same_numbers(drawn):
 
 
 def colour_of(trace):
-    """The colour of hollow markers is that of their edge."""
+    """The colour of hollow markers is that of their edge, of bare errors that of their bars."""
+    if "marker" not in trace:
+        return trace["error_y"]["color"]
     face = trace["marker"]["color"]
     return trace["marker"]["line"]["color"] if face == "#ffffff" else face
 
