@@ -28,6 +28,7 @@ from .separability import capacity as capacity
 from .separability import separable as separable
 from .results import SparseTokenResult as SparseTokenResult
 from .system import SYSTEM as SYSTEM
+from .system import curve as curve
 from .system import predict as predict
 from .system import simulate as simulate
 from .task import Batch as Batch
