@@ -135,6 +135,16 @@ class ErrorAgainstRatio(BagsExperiment):
         attention = st.TwoStepAttention(self.loss, self.ridge, self.query_share, self.sharpness)
         return classifier(self.model, attention, self.loss, self.ridge)
 
+    @classmethod
+    def predictions(cls, cells: Any, overlay: Overlay, **options: Any) -> Any:
+        """Each from the one before, on a rule whose error of .3 % no line shows; what is not reached so by itself."""
+        if overlay.theory != "limit":
+            return super().predictions(cells, overlay, **options)
+        found = st.continuation.of_cells(cells)
+        lost = [place for place, one in enumerate(found) if one is None]
+        again = super().predictions([cells[place] for place in lost], overlay)
+        return [again[lost.index(place)] if one is None else one for place, one in enumerate(found)]
+
     def marginal(self, observable: str) -> Mapping[str, float]:
         """The derivative by the number of bags."""
         return {"bag": float(st.marginal_error(self.task(), self.algorithm(), self.ratio, self.dim, observable))}
@@ -276,6 +286,26 @@ class PhaseDiagram(SparseTokenExperiment, Measured):
     def algorithm(self) -> Any:
         return st.FixedQueryAttention(self.cosine, self.sharpness, "square", 0.0)
 
+    @classmethod
+    def predictions(cls, cells: Any, overlay: Overlay, **options: Any) -> Any:
+        """All at once, on a rule whose error no map shows."""
+        attention, linear = (
+            st.limits.limit_errors(
+                [
+                    (cell.task(), algorithm)
+                    for cell in cells
+                    for algorithm in (cell.algorithm(), st.PooledLinear("square", 0.0))
+                ]
+            )
+            .reshape(-1, 2)
+            .T
+        )
+        values = zip(attention, linear, linear - attention, strict=True)
+        return [
+            cell._outcome(dict(zip(cls.statuses, one, strict=True)), 0, None)
+            for cell, one in zip(cells, values, strict=True)
+        ]
+
     def predicted(self, runs: Any) -> Predicted:
         """The limit errors for the square loss without ridge, ratio to infinity; see `limit_error`."""
         attention = st.limit_error(self.task(), self.algorithm())
@@ -353,6 +383,11 @@ class Representation(SparseTokenExperiment, Measured):
     def algorithm(self) -> None:
         """Nothing is trained."""
 
+    @classmethod
+    def predictions(cls, cells: Any, overlay: Overlay, **options: Any) -> Any:
+        """The closed form alone: the others compile anew for every length."""
+        return [cell._outcome({"pooled": st.pooled_oracle_error(cell.task())}, 0, None) for cell in cells]
+
     def predicted(self, runs: Any) -> Predicted:
         task = self.task()
         attention, bayes = st.oracle_error(task), st.bayes_error(task)
@@ -398,6 +433,14 @@ class Surrogate(BagsExperiment, Measured):
     def measure(self, run: Any) -> Mapping[str, Any]:
         gap = abs(run.objective - run.limit).max()
         return {"objective": run.objective, "uniform_gap": gap, "solution_spread": run.spread}
+
+    @classmethod
+    def predictions(cls, cells: Any, overlay: Overlay, **options: Any) -> Any:
+        """Nothing depends on the dimension: one prediction is that of all."""
+        keys = [cell.model_copy(update={"dim": 0}).canonical() for cell in cells]
+        apart = dict(zip(keys, cells, strict=True))
+        said = dict(zip(apart, super().predictions(list(apart.values()), overlay), strict=True))
+        return [said[key] for key in keys]
 
     def predicted(self, runs: Any) -> Any:
         objective = st.surrogate.scalar_problem(self.task(), self.algorithm(), self.ratio, self.radius)

@@ -7,11 +7,12 @@ its module path and imported when a cell is run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pydantic
 
@@ -98,6 +99,29 @@ class Experiment(pydantic.BaseModel):
         module = importlib.import_module(self.system)
         options = {} if given is None else {"given": given, "throw": False}
         return module.predict(self.task(), self.algorithm(), **self.shared(), theory=overlay.theory, **options)
+
+    @classmethod
+    def predictions(cls, cells: Sequence[Self], overlay: Overlay, **options: Any) -> list[Outcome | None]:
+        """What `predict` says of many cells without a run, for lines and maps; None of one that is refused.
+
+        All at once where a system predicts, which gets `options` too; one cell after the other where a class says how.
+        """
+        found: dict[int, Outcome | None] = {}
+        if cls.predict is Experiment.predict:
+            settings: dict[int, Any] = {}
+            for place, cell in enumerate(cells):
+                with contextlib.suppress(Exception):
+                    settings[place] = (cell.task(), cell.algorithm(), {**cell.shared(), **options})
+            found = dict.fromkeys(range(len(cells)))
+            with contextlib.suppress(Exception):
+                system = importlib.import_module(cls.system).SYSTEM
+                many = system.predict_many(list(settings.values()), overlay.theory)
+                return list((found | dict(zip(settings, many, strict=True))).values())
+        for place, cell in enumerate(cells):
+            found[place] = None
+            with contextlib.suppress(Exception):
+                found[place] = cell.predict(overlay)
+        return list(found.values())
 
     def applicable(self) -> Sequence[Overlay]:
         """The overlays that speak of this cell; all of them unless a subclass says otherwise."""
