@@ -1,4 +1,5 @@
 from . import algorithms as algorithms
+from . import class_counts as class_counts
 from . import continuation as continuation
 from . import pictures as pictures
 from . import separability as separability

@@ -6,8 +6,8 @@ nowhere on several rules, and two or three turns of Newton a setting are all tha
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import equinox as eqx
@@ -29,20 +29,17 @@ RULE = Quadrature(points=2**12, scramblings=1)
 STRONG, STAGES, TURNS = 0.3, 6, 30
 
 
-def of_cells(cells: Sequence[Any]) -> list[Outcome | None]:
-    """`along` for cells of an experiment with a `ratio`, whose lines are those along which one parameter changes; None
-    of a cell that is refused too.
+def of_cells(cells: Sequence[Any], otherwise: Callable[[list[Any]], list[Outcome | None]]) -> list[Outcome | None]:
+    """`along` for cells of an experiment with a `ratio`, whose lines are those along which one parameter changes.
+
+    `otherwise` predicts the cells that are not reached so.
     """
-    settings, begins, places, before = [], [], [], None
-    for place, cell in enumerate(cells):
-        with contextlib.suppress(ValueError):
-            settings.append((cell.task(), cell.algorithm(), cell.ratio))
-            moved = [name for name in type(cell).model_fields if getattr(cell, name) != getattr(before, name, None)]
-            begins.append(len(moved) > 1)
-            places.append(place)
-            before = cell
-    found: list[Outcome | None] = [None] * len(cells)
-    for place, one in zip(places, along(settings, begins), strict=True):
+    names = type(cells[0]).model_fields if cells else ()
+    moved = [[name for name in names if getattr(a, name) != getattr(b, name)] for a, b in itertools.pairwise(cells)]
+    settings = [(cell.task(), cell.algorithm(), cell.ratio) for cell in cells]
+    found = along(settings, [True, *(len(one) > 1 for one in moved)])
+    lost = [place for place, one in enumerate(found) if one is None]
+    for place, one in zip(lost, otherwise([cells[place] for place in lost]), strict=True):
         found[place] = one
     return found
 

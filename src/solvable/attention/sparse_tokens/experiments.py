@@ -76,29 +76,7 @@ def _with_class_counts(name: str, b: float) -> Any:
 
     Where few margins reach the kink of hinge, or a strong ridge makes scores small, that count says where the bias is.
     """
-    return lambda cell: math.hypot(b / cell.dim, _counted(type(cell), cell.canonical()).get(name, 0.0))
-
-
-@functools.lru_cache(maxsize=64)
-def _counted(kind: type[ErrorAgainstRatio], canonical: str) -> Mapping[str, float]:
-    """How far the mean of the theory over positive_rate +- its deviation in a draw is from the theory; {} for smooth
-    losses under a ridge below 1, whose part of it is in b/dim."""
-    cell = kind.model_validate_json(canonical)
-    if cell.loss != "hinge" and cell.ridge < 1.0:
-        return {}
-    algorithm, rate, rule = cell.algorithm(), cell.positive_rate, st.Quadrature(points=2**11, scramblings=1)
-    _, bags = st.system.bag_counts(algorithm, ratio=cell.ratio, dim=cell.dim)
-    if cell.model == "attention":  # the bags that train the query are others
-        algorithm = st.fixed_query(cell.task(), algorithm, cell.ratio * cell.query_share)
-    move = min(math.sqrt(rate * (1.0 - rate) / bags), 0.9 * rate, 0.9 * (1.0 - rate))
-
-    def said(rate: float) -> Any:
-        task = st.SparseTokens(cell.length, cell.sparsity, cell.strength, rate)
-        return st.predict(task, algorithm, ratio=bags / cell.dim, quadrature=rule, throw=False).present()
-
-    lower, middle, upper = said(rate - move), said(rate), said(rate + move)
-    shifts = {name: abs(float(0.5 * (lower[name] + upper[name]) - middle[name])) for name in middle}
-    return {name: shift for name, shift in shifts.items() if math.isfinite(shift)}
+    return lambda cell: math.hypot(b / cell.dim, st.class_counts.moves(type(cell), cell.canonical()).get(name, 0.0))
 
 
 class ErrorAgainstRatio(BagsExperiment):
@@ -140,10 +118,7 @@ class ErrorAgainstRatio(BagsExperiment):
         """Each from the one before, on a rule whose error of .3 % no line shows; what is not reached so by itself."""
         if overlay.theory != "limit":
             return super().predictions(cells, overlay, **options)
-        found = st.continuation.of_cells(cells)
-        lost = [place for place, one in enumerate(found) if one is None]
-        again = super().predictions([cells[place] for place in lost], overlay)
-        return [again[lost.index(place)] if one is None else one for place, one in enumerate(found)]
+        return st.continuation.of_cells(cells, functools.partial(super().predictions, overlay=overlay))
 
     def marginal(self, observable: str) -> Mapping[str, float]:
         """The derivative by the number of bags."""
@@ -289,17 +264,8 @@ class PhaseDiagram(SparseTokenExperiment, Measured):
     @classmethod
     def predictions(cls, cells: Any, overlay: Overlay, **options: Any) -> Any:
         """All at once, on a rule whose error no map shows."""
-        attention, linear = (
-            st.limits.limit_errors(
-                [
-                    (cell.task(), algorithm)
-                    for cell in cells
-                    for algorithm in (cell.algorithm(), st.PooledLinear("square", 0.0))
-                ]
-            )
-            .reshape(-1, 2)
-            .T
-        )
+        attention = st.limits.limit_errors([(cell.task(), cell.algorithm()) for cell in cells])
+        linear = st.limits.limit_errors([(cell.task(), st.PooledLinear("square", 0.0)) for cell in cells])
         values = zip(attention, linear, linear - attention, strict=True)
         return [
             cell._outcome(dict(zip(cls.statuses, one, strict=True)), 0, None)

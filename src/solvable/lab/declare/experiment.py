@@ -104,24 +104,19 @@ class Experiment(pydantic.BaseModel):
     def predictions(cls, cells: Sequence[Self], overlay: Overlay, **options: Any) -> list[Outcome | None]:
         """What `predict` says of many cells without a run, for lines and maps; None of one that is refused.
 
-        All at once where a system predicts, which gets `options` too; one cell after the other where a class says how.
+        Cells of one line follow each other. They are predicted all at once, with `options` too, where the system
+        predicts them; one after the other where a class does it in its own way.
         """
-        found: dict[int, Outcome | None] = {}
         if cls.predict is Experiment.predict:
-            settings: dict[int, Any] = {}
-            for place, cell in enumerate(cells):
-                with contextlib.suppress(Exception):
-                    settings[place] = (cell.task(), cell.algorithm(), {**cell.shared(), **options})
-            found = dict.fromkeys(range(len(cells)))
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(Exception):  # a theory refuses one, or the system is no `System`
                 system = importlib.import_module(cls.system).SYSTEM
-                many = system.predict_many(list(settings.values()), overlay.theory)
-                return list((found | dict(zip(settings, many, strict=True))).values())
+                settings = [(cell.task(), cell.algorithm(), {**cell.shared(), **options}) for cell in cells]
+                return system.predict_many(settings, overlay.theory)
+        found: list[Outcome | None] = [None] * len(cells)
         for place, cell in enumerate(cells):
-            found[place] = None
             with contextlib.suppress(Exception):
                 found[place] = cell.predict(overlay)
-        return list(found.values())
+        return found
 
     def applicable(self) -> Sequence[Overlay]:
         """The overlays that speak of this cell; all of them unless a subclass says otherwise."""

@@ -19,6 +19,7 @@ import numpy as np
 
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.grid import kinds
+from solvable.lab.running.runner import check
 from solvable.lab.store.atomic import WriteError, write_whole
 from solvable.lab.store.chunk import safe
 from solvable.lab.store.dataset import variable_prefix
@@ -136,7 +137,9 @@ def _predicted(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapp
     cells = []
     for place in places:
         with contextlib.suppress(ValueError):
-            cells.append((place, experiment(**{**fixed, **place})))
+            cell = experiment(**{**fixed, **place})
+            check([cell])
+            cells.append((place, cell))
     index = {dim: {value: i for i, value in enumerate(values.tolist())} for dim, values in along.items()}
     sizes = [len(values) for values in along.values()]
     variables: dict[str, Any] = {}
@@ -147,7 +150,9 @@ def _predicted(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapp
         if overlay.given or not asked:
             continue
         prefix = variable_prefix(experiment, overlay.label)
-        for (place, _), said in zip(asked, experiment.predictions([cell for _, cell in asked], overlay), strict=True):
+        with warnings.catch_warnings(action="ignore"):  # the run has said what there is to warn of
+            many = experiment.predictions([cell for _, cell in asked], overlay)
+        for (place, _), said in zip(asked, many, strict=True):
             where = tuple(index[dim][place[dim]] for dim in dims)
             if said is None:
                 continue
@@ -203,7 +208,7 @@ def _read(path: Path, key: str) -> xarray.Dataset:
     """Raises: whatever a file that is not there, damaged or of something else makes."""
     import xarray
 
-    with np.load(path, allow_pickle=False) as file:
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         facts = json.loads(str(file["facts"]))
         if facts["key"] != key:
             raise ValueError("something else is kept here")
