@@ -10,6 +10,7 @@ import io
 import itertools
 import json
 import os
+import warnings
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
