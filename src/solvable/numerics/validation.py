@@ -173,7 +173,7 @@ def choice(name: str, value: Any, accepted: tuple[str, ...]) -> str:
 
     Raises: ValueError naming the argument, its value and the accepted words.
     """
-    if value not in accepted:
+    if not isinstance(value, str) or value not in accepted:
         raise ValueError(f"{name}={value!r} is unknown; accepted: {', '.join(map(repr, accepted))}")
     return value
 

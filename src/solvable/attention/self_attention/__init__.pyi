@@ -13,6 +13,7 @@ from .population import score_norm as score_norm
 from .results import AttentionResult as AttentionResult
 from .scale import best_scale as best_scale
 from .system import SYSTEM as SYSTEM
+from .system import curve as curve
 from .system import predict as predict
 from .system import simulate as simulate
 from .task import LinearMap as LinearMap

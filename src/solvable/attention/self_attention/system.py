@@ -50,6 +50,13 @@ class Runs(eqx.Module):
         return jax.tree_util.tree_map(lambda leaf: leaf[:, -1], self.path)
 
 
+def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
+    """The numbers of tokens, for a fresh context those of the own unless told otherwise. Raises: ValueError below 1."""
+    fresh_context_length = context_length if fresh_context_length is None else fresh_context_length
+    found = {"context_length": context_length, "fresh_context_length": fresh_context_length}
+    return {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
+
+
 class SelfAttention(System):
     """Softmax self-attention on linear regression."""
 
@@ -58,6 +65,7 @@ class SelfAttention(System):
     theories = theories
     run_types = (RegressionRun,)
     bare = {Parameters: "parameters"}
+    shared = staticmethod(lengths)
     sampled_with = "context_length=n"
     observables = (
         Observable("excess_risk", "(1/2) |(A Sigma B^T - M) Sigma^1/2|_F^2, on infinitely long contexts", dims=("at",)),
@@ -135,13 +143,6 @@ class SelfAttention(System):
         problem, failing = task.sample(jax.random.key(0), length), PreconditionedDescent(learning_rate=1e6, steps=80)
         shared, near = {"context_length": length}, {"train_loss": 0.25 / length, "excess_risk": 0.25 / length}
         return Example(task, algorithm, problem, shared, {"query_count": 4}, failing=(task, failing), agreement=near)
-
-
-def lengths(context_length: Any = None, fresh_context_length: Any = None) -> dict[str, int | None]:
-    """The numbers of tokens, for a fresh context those of the own unless told otherwise. Raises: ValueError below 1."""
-    fresh_context_length = context_length if fresh_context_length is None else fresh_context_length
-    found = {"context_length": context_length, "fresh_context_length": fresh_context_length}
-    return {name: None if one is None else integer(name, one, at_least=1) for name, one in found.items()}
 
 
 @eqx.filter_jit
@@ -229,6 +230,7 @@ def _measured(task: LinearMap, foreign: bool, runs: Runs, at: Any) -> dict[str, 
 
 
 SYSTEM = SelfAttention()
+curve = SYSTEM.curve
 
 
 def simulate(

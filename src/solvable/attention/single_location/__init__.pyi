@@ -13,6 +13,7 @@ from .baselines import swap_point as swap_point
 from .risk import Overlaps as Overlaps
 from .risk import excess_risk as excess_risk
 from .system import SYSTEM as SYSTEM
+from .system import curve as curve
 from .system import predict as predict
 from .system import simulate as simulate
 from .task import Directions as Directions

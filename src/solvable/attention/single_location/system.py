@@ -126,6 +126,7 @@ class SingleLocationRegression(System):
 
 
 SYSTEM = SingleLocationRegression()
+curve = SYSTEM.curve
 
 
 def simulate(

@@ -1,4 +1,6 @@
 from . import algorithms as algorithms
+from . import class_counts as class_counts
+from . import continuation as continuation
 from . import pictures as pictures
 from . import separability as separability
 from . import surrogate as surrogate
@@ -28,6 +30,7 @@ from .separability import capacity as capacity
 from .separability import separable as separable
 from .results import SparseTokenResult as SparseTokenResult
 from .system import SYSTEM as SYSTEM
+from .system import curve as curve
 from .system import predict as predict
 from .system import simulate as simulate
 from .task import Batch as Batch

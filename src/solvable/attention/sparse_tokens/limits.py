@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -19,6 +20,8 @@ from solvable.numerics.gaussian import mean_and_standard_error, normal_cdf
 from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.validation import instance, number, on_the_host
+
+MAP_QUADRATURE = Quadrature(points=2**11, scramblings=1)
 
 
 def limit_error(task: SparseTokens, algorithm: Classifier, quadrature: Quadrature | None = None) -> Estimate:
@@ -40,6 +43,27 @@ def limit_error(task: SparseTokens, algorithm: Classifier, quadrature: Quadratur
             raise ValueError(f"loss={type(algorithm.loss).__name__} has no closed limit here; accepted: 'square'")
         values = _population_errors(law, law.rules(a_quadrature(quadrature)))
         return Estimate(*mean_and_standard_error(values), scramblings=np.asarray(values))
+
+
+def limit_errors(
+    settings: Sequence[tuple[SparseTokens, Classifier]], quadrature: Quadrature = MAP_QUADRATURE
+) -> Float[np.ndarray, "N"]:
+    """`limit_error` of many settings of the square loss, those of one kind and length in one compiled map."""
+    found, groups = np.full(len(settings), np.nan), {}
+    with jax.enable_x64(True):
+        for place, (task, algorithm) in enumerate(settings):
+            law = jax.tree_util.tree_map(np.float64, algorithm.law(task))
+            groups.setdefault(jax.tree_util.tree_structure(law), []).append((place, law))
+        for group in groups.values():
+            places, laws = zip(*group, strict=True)
+            stacked = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *laws)
+            found[list(places)] = _mean_errors(stacked, laws[0].rules(quadrature))
+    return found
+
+
+@eqx.filter_jit
+def _mean_errors(laws: Law, rules: Any) -> Float[Array, "N"]:
+    return batched_map(lambda law: jnp.mean(_population_errors(law, rules)), laws)
 
 
 @eqx.filter_jit

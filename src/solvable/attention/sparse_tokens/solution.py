@@ -15,7 +15,7 @@ from solvable.attention.sparse_tokens.features import Classifier
 from solvable.attention.sparse_tokens.nodes import AttentionLaw, Law, Quadrature, a_quadrature
 from solvable.attention.sparse_tokens.task import Scalar, SparseTokens
 from solvable.attention.sparse_tokens.two_steps import Query
-from solvable.lab.declare import Predicted, Status
+from solvable.lab.declare import Predicted
 from solvable.numerics.gaussian import mean_and_standard_error
 from solvable.numerics.losses import Logistic, Loss, Square
 from solvable.numerics.precision import as_float64, batched_map
@@ -23,8 +23,7 @@ from solvable.numerics.results import Result, is_traced
 
 # A standard error above this share of the test error is no prediction.
 RESOLVED = 0.1
-# Errors that draws of this many bags miss by more than this share, for their bias scatters, are heuristic.
-BAGS, FAR = 1000, 0.1
+BAGS = 1000
 CONDITIONAL = Quadrature(points=2**13, scramblings=2)
 
 Solved = tuple[dict[str, Float[Array, "..."]], Int[Array, "..."], dict[str, Any]]
@@ -76,10 +75,7 @@ def _predicted(task: SparseTokens, algorithm: Classifier, values: Any, result: A
     }
     hint = next((hint for code, hint in hints.items() if np.any(np.asarray(result) == int(code))), "")
     detail = f"{hint} (relative residual {np.max(np.asarray(stats['residual'])):.1e})"
-    limit, drawn = np.asarray(values["test_error"]), np.asarray(stats["error_of_1000_bags"])
-    far = np.any(np.abs(drawn - limit) > FAR * limit)
-    status = {name: Status("heuristic", "derived") for name in ("test_error", "train_error") if far}
-    return Predicted(values, result, stats, detail, status)
+    return Predicted(values, result, stats, detail)
 
 
 @eqx.filter_jit

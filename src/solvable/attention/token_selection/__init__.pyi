@@ -16,6 +16,7 @@ from .path import RegularizationPath as RegularizationPath
 from .path import regularization_path as regularization_path
 from .results import SelectionResult as SelectionResult
 from .system import SYSTEM as SYSTEM
+from .system import curve as curve
 from .system import predict as predict
 from .system import simulate as simulate
 from .task import EqualScores as EqualScores

@@ -112,6 +112,7 @@ class TokenSelection(System):
 
 
 SYSTEM = TokenSelection()
+curve = SYSTEM.curve
 
 
 def simulate(

@@ -1,3 +1,4 @@
+from .curve import Curve as Curve
 from .experiment import Experiment as Experiment
 from .experiment import axis as axis
 from .experiment import parameter as parameter

@@ -7,11 +7,12 @@ its module path and imported when a cell is run.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib
 import json
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self
 
 import pydantic
 
@@ -118,6 +119,25 @@ class Experiment(pydantic.BaseModel):
         module, (task, algorithm, shared, _) = importlib.import_module(self.system), self.built()
         options = {} if given is None else {"given": given, "throw": False}
         return module.predict(task, algorithm, **shared, theory=overlay.theory, **options)
+
+    @classmethod
+    def predictions(cls, cells: Sequence[Self], overlay: Overlay, **options: Any) -> list[Outcome | None]:
+        """What `predict` says of many cells without a run, for lines and maps; None of one that is refused.
+
+        Cells of one line follow each other. They are predicted all at once, with `options` too, where the system
+        predicts them; one after the other where a class does it in its own way.
+        """
+        if cls.predict is Experiment.predict:
+            with contextlib.suppress(Exception):  # a theory refuses one, or the system is no `System`
+                system = importlib.import_module(cls.system).SYSTEM
+                made = [cell.built() for cell in cells]
+                settings = [(one.task, one.algorithm, {**one.shared, **options}) for one in made]
+                return system.predict_many(settings, overlay.theory)
+        found: list[Outcome | None] = [None] * len(cells)
+        for place, cell in enumerate(cells):
+            with contextlib.suppress(Exception):
+                found[place] = cell.predict(overlay)
+        return found
 
     def applicable(self) -> Sequence[Overlay]:
         """The overlays that speak of this cell; all of them unless a subclass says otherwise."""

@@ -17,6 +17,7 @@ from solvable.numerics.results import Result, is_traced
 
 if TYPE_CHECKING:
     import xarray
+    from matplotlib.figure import Figure
 
 
 # JAX arrays inside a traced computation, NumPy arrays once a public call has handed them back.
@@ -175,6 +176,45 @@ class Outcome(eqx.Module):
             {name: (self.leading + self.dims[name], np.asarray(value)) for name, value in self.present().items()},
             {dim: places for dim, places in along.items() if places is not None and np.ndim(places) == 1},
         )
+
+    def plot(self, prediction: Outcome | None = None, observable: str | Sequence[str] | None = None) -> Figure:
+        """Draw observables against the dim that they share, a panel each, with a prediction of them as lines over it.
+
+        `observable` None is those along `at`, else along the first dim, else the numbers, which are drawn by name. A
+        mean has its standard error over the replicates; an outcome of a theory is drawn as a line itself.
+
+        Raises: ValueError for an observable that is not here or has no own dim or several where others have one.
+        """
+        import xarray
+
+        from solvable.lab.figures.quick import lines
+
+        own = {name: dims for name, dims in self.dims.items() if len(dims) < 2}
+        dims = [one[0] for one in own.values() if one]
+        wanted = ("at",) if "at" in dims else tuple(dims[:1])
+        if observable is None:
+            names = [name for name, one in own.items() if one == wanted]
+        else:
+            names = [observable] if isinstance(observable, str) else list(observable)
+            wanted = own.get(names[0], ()) if names else ()
+        if not names or any(own.get(name) != wanted for name in names):
+            raise ValueError(f"observable={observable!r} cannot be drawn; accepted: of one dim, {own}")
+        sides = {"theory_" if self.theory else "": self} | ({} if prediction is None else {"theory_": prediction})
+        drawn: dict[str, Any] = {}
+        for prefix, side in sides.items():
+            data = side.to_dataset()
+            data = data.mean("replicate") if prefix and "replicate" in data.dims else data
+            drawn |= {prefix + name: data[name] for name in names if name in data}
+        data = xarray.Dataset(drawn)
+        if wanted:
+            label = f"at ({self.unit})" if wanted == ("at",) and self.unit not in ("", "one") else wanted[0]
+            return lines(data, names, wanted[0], hue=None, label="", x_label=label)
+        along = xarray.DataArray(names, dims="observable", name="observable")
+        joined = {
+            prefix + "value": xarray.concat([data[prefix + n] for n in names if prefix + n in data], along)
+            for prefix in sides
+        }
+        return lines(xarray.Dataset(joined), "value", "observable", hue=None, label="", x_label="")
 
 
 def _masked(value: Any, result: Any) -> Any:

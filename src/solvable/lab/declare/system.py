@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 
+from solvable.lab.declare.curve import Curve, chosen_axis, labelled, moved
 from solvable.lab.declare.given import Given, read
 from solvable.lab.declare.outcome import Outcome
 from solvable.lab.declare.theory import Observable, Predicted, Status, Theory
-from solvable.numerics.precision import float64
+from solvable.numerics.precision import batched_map, float64
 from solvable.numerics.random import replicate_keys
 from solvable.numerics.results import Result, is_traced, raise_unless_successful
 from solvable.numerics.validation import absent, choice, instance, on_the_host, truth
@@ -42,6 +45,10 @@ class Example:
     agreement: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
 
+def _none() -> dict[str, Any]:
+    return {}
+
+
 class System(abc.ABC):
     """One model: its tasks, algorithms, observables and theories, how it is trained and what is measured of a run.
 
@@ -52,7 +59,8 @@ class System(abc.ABC):
     Class attributes: `tasks` and `algorithms`, the classes accepted; `observables`; `theories` by name, the first being
     the default; `traced`, whether predict works inside jit, vmap and grad (else a tracer is refused in a sentence);
     `units` of `at`, the first being the default; `run_types`, what `algorithm.train` returns; `bare`, classes of which
-    an object may be `given` by itself, with the name of what it stands for; `sampled_with`, the keyword with which
+    an object may be `given` by itself, with the name of what it stands for; `shared`, a function that takes by name
+    the keywords that simulate and predict share and gives them back checked; `sampled_with`, the keyword with which
     simulate calls a task's own `sample`.
     """
 
@@ -64,6 +72,7 @@ class System(abc.ABC):
     units: ClassVar[tuple[str, ...]] = ("",)
     run_types: ClassVar[tuple[type, ...]] = ()
     bare: ClassVar[Mapping[type, str]] = {}
+    shared: ClassVar[Callable[..., dict[str, Any]]] = staticmethod(_none)
     sampled_with: ClassVar[str] = "full=True"
 
     @abc.abstractmethod
@@ -108,7 +117,11 @@ class System(abc.ABC):
         """The positions along dims other than `at`: numbers or words."""
         return {}
 
-    # ---- the two verbs
+    def claims(self, stats: Mapping[str, Any], values: Mapping[str, Any]) -> Mapping[str, Status]:
+        """What is claimed otherwise than the theory does, where these numbers say so."""
+        return {}
+
+    # ---- the verbs
 
     @float64
     def simulate(
@@ -216,6 +229,8 @@ class System(abc.ABC):
         if not replicated and np.ndim(result):
             result, lost = result[0], lost if np.ndim(lost) == 0 else lost[0]
         status = {**said.status, **answer.status}
+        if not is_traced(values, answer.stats):
+            status |= self.claims(answer.stats, values)
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
         return self._outcome(
@@ -231,6 +246,84 @@ class System(abc.ABC):
             theory=name,
             status=status,
         )
+
+    def curve(
+        self,
+        task: Any,
+        algorithms: Any,
+        /,
+        *,
+        theory: str | None = None,
+        given: Any = None,
+        at: Any = None,
+        unit: str | None = None,
+        **keywords: Any,
+    ) -> Curve:
+        """What a theory says along one axis, for one algorithm, a sequence of them, or a mapping from labels to them.
+
+        The axis is the one keyword whose value is a sequence: one that simulate and predict share, or a field of the
+        task or of the algorithms (one that lacks the field stays as it is). The others are those of `predict`, fixed.
+        A traced system predicts all points of an algorithm in one compiled map, which later calls with other numbers of
+        the same shapes use again. A point that is not solved is NaN, and its code is in `Curve.result`.
+
+        Raises: ValueError for no axis or two, a name that is unknown or means two things, and for a point that the
+        task, the algorithm or the theory refuses; TypeError for a task or an algorithm of another system.
+        """
+        instance("task", task, self.tasks)
+        named = labelled(algorithms, self.algorithms)
+        parameters = inspect.signature(self.shared).parameters
+        shared = {name: one.default is one.empty for name, one in parameters.items()}
+        axis, along, fixed = chosen_axis(task, named, shared, keywords)
+        points = along.tolist()
+        fixed |= {key: value for key, value in {"given": given, "at": at, "unit": unit}.items() if value is not None}
+        rows: dict[str, Sequence[Outcome]] = {}
+        for label, algorithm in named.items():
+            if axis in shared:
+                settings = [(task, algorithm, {**fixed, axis: point}) for point in points]
+            else:
+                settings = [(moved(task, axis, point), moved(algorithm, axis, point), fixed) for point in points]
+            still = axis not in shared and settings[0][0] is task and settings[0][1] is algorithm
+            rows[label] = self.predict_many(settings[:1] if still else settings, theory) * (len(points) if still else 1)
+        return Curve.of(axis, along, rows, self.observables)
+
+    @float64
+    def predict_many(
+        self, settings: Sequence[tuple[Any, Any, Mapping[str, Any]]], theory: str | None = None
+    ) -> list[Outcome]:
+        """What a theory says in many settings: a task, an algorithm and keywords of `predict` each.
+
+        A traced system predicts those of one structure in one compiled map, one algorithm after the other; else they
+        are predicted one by one. A setting that is not solved is NaN with its code.
+
+        Raises: as `predict`, but for SolveError.
+        """
+        names = inspect.signature(self.shared).parameters
+        alike: dict[Any, list[int]] = {}
+        trees = []
+        for place, (task, algorithm, keywords) in enumerate(settings):
+            self._accept("predict", task, algorithm)
+            shared = self.shared(**{key: value for key, value in keywords.items() if key in names})
+            tree = (task, algorithm, {**keywords, **shared})
+            arrays, rest = eqx.partition(tree, _is_array)
+            leaves, structure = jax.tree_util.tree_flatten(arrays)
+            others, form = jax.tree_util.tree_flatten(rest)
+            batched = self.traced and keywords.get("given") is None
+            key = (structure, form, tuple(others), tuple(map(np.shape, leaves))) if batched else place
+            alike.setdefault(key, []).append(place)
+            trees.append((arrays, rest))
+        found: dict[int, Outcome] = {}
+        for places in alike.values():
+            if len(places) == 1:
+                task, algorithm, keywords = eqx.combine(*trees[places[0]])
+                found[places[0]] = self.predict(task, algorithm, theory=theory, throw=False, **keywords)
+                continue
+            stacked = jax.tree_util.tree_map(lambda *leaves: np.stack(leaves), *(trees[place][0] for place in places))
+            together = jax.tree_util.tree_map(np.asarray, _together(self, theory, trees[places[0]][1], stacked))
+            for number, place in enumerate(places):
+                one = jax.tree_util.tree_map(lambda leaf, number=number: leaf[number], together)
+                status = {**one.status, **self.claims(one.stats, one.values)}
+                found[place] = dataclasses.replace(one, _status=tuple(status.items()))
+        return [found[place] for place in range(len(settings))]
 
     def is_foreign(self, task: Any) -> bool:
         """Whether a task draws by a `sample` of its own in place of that of the class it extends."""
@@ -274,6 +367,20 @@ class System(abc.ABC):
         count = np.shape(result)
         shaped = {name: _shaped(value, len(dims[name]), count) for name, value in values.items() if value is not None}
         return Outcome.of(shaped, result, dims, coordinates=self.coordinates(task, algorithm), **about)
+
+
+@eqx.filter_jit
+def _together(system: System, theory: str | None, rest: Any, arrays: Any) -> Outcome:
+    def one(*leaves: Any) -> Outcome:
+        task, algorithm, keywords = eqx.combine(tree.unflatten(leaves), rest)
+        return system.predict(task, algorithm, theory=theory, throw=False, **keywords)
+
+    leaves, tree = jax.tree_util.tree_flatten(arrays)
+    return batched_map(one, *leaves)
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, np.ndarray | np.generic | jax.Array)
 
 
 def _choose(drawn: Any, own: Any, failed: Any) -> Any:

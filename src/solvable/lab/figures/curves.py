@@ -168,7 +168,9 @@ class _Curves:
         if self.panel.absolute:
             array = abs(array)
         if "replicate" not in array.dims:
-            yield 0, self._places(here, array, prefix), np.atleast_1d(array.values)
+            values = np.atleast_1d(array.values)
+            points = theory is None and self.panel.runs == "mean"  # of which no error is known
+            yield 0, self._places(here, array, prefix), np.stack([values, np.nan * values]) if points else values
             return
         if self.panel.runs in ("mean", "none") or not array.sizes["replicate"]:
             mean, error = over_replicates(array)

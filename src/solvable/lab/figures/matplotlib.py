@@ -103,6 +103,12 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
     return made
 
 
+def draw_into(plot: Plot, axes: Axes, scheme: str = "light") -> None:
+    """One plot with its legend into axes that are there; their style is the caller's."""
+    width = axes.get_position().width * axes.figure.get_figwidth()  # pyright: ignore[reportAttributeAccessIssue]
+    _plot(plot, axes, theme(scheme), True, width)
+
+
 def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:
     """Write the figure as PNG (300 dots an inch) and PDF beside it, each whole or not at all; the paths written.
 

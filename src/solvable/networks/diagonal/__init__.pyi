@@ -14,6 +14,7 @@ from .measures import suboptimality as suboptimality
 from .quadratic import Quadratic as Quadratic
 from .regressor import DiagonalLassoRegressor as DiagonalLassoRegressor
 from .system import SYSTEM as SYSTEM
+from .system import curve as curve
 from .system import predict as predict
 from .system import simulate as simulate
 from .task import Anticorrelated as Anticorrelated

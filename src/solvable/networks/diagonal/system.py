@@ -83,6 +83,7 @@ def _alike(problems: Sequence[Any]) -> tuple[Quadratic, ...]:
 
 
 SYSTEM = DiagonalNetworks()
+curve = SYSTEM.curve
 
 
 def simulate(
