@@ -10,7 +10,7 @@ from solvable import lab
 from solvable.lab.declare.panels import Bars, Graph, Guide, Map, Panel
 from solvable.lab.figures import curves, default, fields
 from solvable.lab.figures import matplotlib as drawing
-from solvable.lab.figures.plot import FAINT, INK, LINES, Colored, Columns, Field, Words
+from solvable.lab.figures.plot import FAINT, INK, LINES, Bar, Colored, Field, Words
 from solvable.lab.figures.series import plain_number, series
 from solvable.lab.figures.theme import HUES, ordered
 from tests.lab.shown import KINDS, SIZES, STEPS, Shown, made, marks, plots, rules
@@ -404,7 +404,7 @@ def test_bars_have_the_mean_its_error_and_the_theory_as_a_dash():
     data = made(kind=KINDS).drop_vars("start_given_value")
     (plot,) = plots(data, Bars("value", "kind"))
     columns, error, law = plot.marks
-    assert isinstance(columns, Columns)
+    assert isinstance(columns, Bar)
     np.testing.assert_allclose(columns.height, here(data, "value"))
     np.testing.assert_allclose(error.y, here(data, "value"))
     np.testing.assert_allclose(error.error, data["value"].std("replicate", ddof=1) / np.sqrt(6))

@@ -15,8 +15,8 @@ from solvable.lab.figures.plot import (
     MARKERS,
     Axis,
     Band,
+    Bar,
     Colored,
-    Columns,
     Field,
     Look,
     Mark,
@@ -161,7 +161,7 @@ def test_steps_rules_bands_bars_points_and_notes():
         Rule(0.5, Look("#8a8a8a", "dash")),
         Rule(1.5, Look("#8a8a8a", "solid"), upright=True),
         Band(UP, UP - 1, UP + 1, Look("#0072b2", opacity=0.25), "band"),
-        Columns(UP, UP, 0.8, Look("#009e73", opacity=0.75), "bars"),
+        Bar(UP, UP, 0.8, Look("#009e73", opacity=0.75), "bars"),
         Words(2.0, 10.0, "a <b>note</b>\nof 100 %{x}"),
         Words(0.5, 0.5, "inside", inside=True),
         x=Axis("x", names={2.0: "two"}),
@@ -221,7 +221,7 @@ def test_hostile_labels_stay_text():
     link = '<a href="https://evil">x</a>'
     marks = [
         Mark(UP, UP, LINE, evil),
-        Columns(UP, UP, 1.0, LINE, evil),
+        Bar(UP, UP, 1.0, LINE, evil),
         Band(UP, UP, UP, LINE, evil),
         Colored(UP, UP, UP, evil),
         Field(UP, UP, np.ones((3, 3)), evil, levels=(1.0,)),
@@ -245,7 +245,7 @@ def test_points_behind_a_plot_leave_out_guides_and_gaps():
     marks = [
         Mark(UP, np.array([1.0, np.nan, -3.0]), POINTS, "runs", error=np.array([0.1, 0.1, 0.25]), of="simulation"),
         Mark(UP, UP, LINE, "slope", of="guide"),
-        Columns(UP[:1], UP[:1], 1.0, LINE, "bars"),
+        Bar(UP[:1], UP[:1], 1.0, LINE, "bars"),
     ]
     runs, bars = points(Plot(axis, Axis(), marks))
     assert (runs.label, runs.points) == (

@@ -17,7 +17,7 @@ from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment
 from solvable.lab.declare import grid as grids
 from solvable.lab.declare.registry import find
-from solvable.lab.figures import default, matplotlib
+from solvable.lab.figures import default, dense, matplotlib
 from solvable.lab.figures import finite_size as over_sizes
 from solvable.lab.figures.plot import Sheet
 from solvable.lab.running import runner
@@ -84,8 +84,9 @@ def _figures(experiment: type[Experiment], done: runner.Sweep, extrapolated: Seq
     """Draw what the run asked for; a figure that cannot be drawn or written keeps no one from the numbers."""
     data = dataset.to_dataset(experiment, done.results)
     named = done.folder / safe(experiment.name)
+    fine = dense.along(experiment, done.folder)
     sheets: dict[str, Callable[[], Sheet | None]] = {
-        f"{named}.png": lambda: default.sheet(experiment, data) if data.data_vars else None,
+        f"{named}.png": lambda: default.sheet(experiment, data, fine) if data.data_vars else None,
         f"{named}-sizes.png": lambda: over_sizes.sheet(experiment, extrapolated),
     }
     written: list[Path] = []

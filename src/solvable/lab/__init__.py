@@ -103,7 +103,7 @@ def figure(
     Raises: as `open`; ValueError for another width or theme, and when a dataset does not say of which experiment it is.
     """
     from solvable.lab.declare import registry
-    from solvable.lab.figures import default, matplotlib
+    from solvable.lab.figures import default, dense, matplotlib
 
     _require_order("figure", folder, experiment)
     data = open(folder, experiment) if isinstance(folder, str | os.PathLike) else folder
@@ -111,7 +111,8 @@ def figure(
     if declared is None:
         raise ValueError("experiment=None is not accepted with this dataset, whose attrs name none; accepted: its name")
     declared = registry.find(declared) if isinstance(declared, str) else declared
-    return matplotlib.draw(default.sheet(declared, data), width=width, title=title, scheme=theme)
+    fine = dense.along(declared, folder if isinstance(folder, str | os.PathLike) else None)
+    return matplotlib.draw(default.sheet(declared, data, fine), width=width, title=title, scheme=theme)
 
 
 def report(

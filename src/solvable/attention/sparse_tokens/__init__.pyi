@@ -1,7 +1,7 @@
 from . import algorithms as algorithms
 from . import class_counts as class_counts
 from . import continuation as continuation
-from . import pictures as pictures
+from . import limits as limits
 from . import separability as separability
 from . import surrogate as surrogate
 from . import system as system

@@ -7,7 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from solvable.attention import sparse_tokens as st
+from solvable.attention.sparse_tokens.algorithms import fixed_query
+from solvable.attention.sparse_tokens.nodes import Quadrature
+from solvable.attention.sparse_tokens.system import bag_counts, predict
+from solvable.attention.sparse_tokens.task import SparseTokens
 
 
 @functools.lru_cache(maxsize=64)
@@ -17,15 +20,15 @@ def moves(kind: type[Any], canonical: str) -> Mapping[str, float]:
     cell = kind.model_validate_json(canonical)
     if cell.loss != "hinge" and cell.ridge < 1.0:
         return {}
-    algorithm, rate, rule = cell.algorithm(), cell.positive_rate, st.Quadrature(points=2**11, scramblings=1)
-    _, bags = st.system.bag_counts(algorithm, ratio=cell.ratio, dim=cell.dim)
+    algorithm, rate, rule = cell.algorithm(), cell.positive_rate, Quadrature(points=2**11, scramblings=1)
+    _, bags = bag_counts(algorithm, ratio=cell.ratio, dim=cell.dim)
     if cell.model == "attention":  # the bags that train the query are others
-        algorithm = st.fixed_query(cell.task(), algorithm, cell.ratio * cell.query_share)
+        algorithm = fixed_query(cell.task(), algorithm, cell.ratio * cell.query_share)
     move = min(math.sqrt(rate * (1.0 - rate) / bags), 0.9 * rate, 0.9 * (1.0 - rate))
 
     def said(rate: float) -> Any:
-        task = st.SparseTokens(cell.length, cell.sparsity, cell.strength, rate)
-        return st.predict(task, algorithm, ratio=bags / cell.dim, quadrature=rule, throw=False).present()
+        task = SparseTokens(cell.length, cell.sparsity, cell.strength, rate)
+        return predict(task, algorithm, ratio=bags / cell.dim, quadrature=rule, throw=False).present()
 
     lower, middle, upper = said(rate - move), said(rate), said(rate + move)
     shifts = {name: abs(float(0.5 * (lower[name] + upper[name]) - middle[name])) for name in middle}

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Band, Columns, Key, Look, Mark, Plot, Sheet
+from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Band, Bar, Key, Look, Mark, Plot, Sheet
 from solvable.lab.figures.theme import HUES
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def _tokens(found: Findings) -> Plot:
     edges = np.append(tokens.places - width / 2, tokens.places[-1] + width / 2)
     steps = np.append(tokens.negatives, tokens.negatives[-1])
     marks: list[AnyMark] = [
-        Columns(tokens.places, tokens.positives, width, positives, "tokens of positives"),
+        Bar(tokens.places, tokens.positives, width, positives, "tokens of positives"),
         Mark(edges, steps, negatives, "tokens of negatives", stepped=True),
     ]
     keys = [Key("tokens of positives", positives), Key("tokens of negatives", negatives)]

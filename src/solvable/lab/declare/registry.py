@@ -21,7 +21,7 @@ def experiments_in(module_path: str) -> list[type[Experiment]]:
         for value in vars(module).values()
         if isinstance(value, type)
         and issubclass(value, Experiment)
-        and value.__module__ == module.__name__
+        and f"{value.__module__}.".startswith(f"{module.__name__}.")
         and isinstance(vars(value).get("name"), str)
     ]
 

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from solvable.lab.declare import Experiment
+from solvable.lab.declare import Experiment, registry
 from solvable.lab.declare.panels import AnyPanel, Panel
 from solvable.lab.figures import default, matplotlib, plotly
-from solvable.lab.figures.plot import Axis, Columns, Mark, Plot, Sheet, span
+from solvable.lab.figures.plot import Axis, Bar, Mark, Plot, Sheet, span
 from solvable.lab.figures.series import Subject, plain_number
 from solvable.lab.store.atomic import write_whole
+from solvable.lab.store.dataset import read_results, to_dataset
 
 if TYPE_CHECKING:
     import xarray
@@ -25,8 +26,8 @@ _HEAD = 5.0  # points: the marker at the end of a line that grows
 
 
 def animate(
-    experiment: type[Experiment],
-    dataset: xarray.Dataset,
+    folder: str | os.PathLike[str] | xarray.Dataset,
+    experiment: str | type[Experiment],
     path: str | os.PathLike[str],
     *,
     frames: int = 60,
@@ -34,18 +35,22 @@ def animate(
 ) -> Path:
     """Write the panels of an experiment that have `frames` as an animation, a `.gif` or a `.html`; the path.
 
-    Of the values along the dim of the frames up to `frames` are shown, evenly in their order. A line that runs along
-    that dim grows; anything else is shown as it is there. Axes stay still.
+    `folder` holds stored results, or is a dataset of them. Of the values along the dim of the frames up to `frames` are
+    shown, evenly in their order. A line that runs along that dim grows; anything else is shown as it is there. Axes
+    stay still.
 
-    Raises: ValueError for another suffix, fewer than two frames, and an experiment of which no panel has frames;
-    WriteError when the file cannot be written.
+    Raises: StoreError when nothing is stored; ValueError for another suffix, fewer than two frames, and an experiment
+    of which no panel has frames; WriteError when the file cannot be written.
     """
     suffix = Path(path).suffix
     if suffix not in (".gif", ".html"):
         raise ValueError(f"path={os.fspath(path)!r} has no form of an animation; accepted: a name in .gif or .html")
     if frames < 2 or not seconds > 0:
         raise ValueError(f"frames={frames}, seconds={seconds} is no animation; accepted: frames >= 2, seconds > 0")
-    made = sheets(experiment, dataset, frames)
+    cls = registry.find(experiment) if isinstance(experiment, str) else experiment
+    stored = isinstance(folder, str | os.PathLike)
+    data: Any = to_dataset(*read_results(folder, cls)) if stored else folder
+    made = sheets(cls, data, frames)
     data = _gif(made, seconds) if suffix == ".gif" else plotly.page(made, seconds).encode()
     write_whole(Path(path), data)
     return Path(path)
@@ -106,7 +111,7 @@ def _still(axis: Axis, plots: Sequence[Plot], side: int) -> Axis:
     if axis.hidden or not spans:
         return axis
     low, high = min(one[0] for one in spans), max(one[1] for one in spans)
-    if any(isinstance(mark, Columns) for plot in plots for mark in plot.marks) and side == 1:
+    if any(isinstance(mark, Bar) for plot in plots for mark in plot.marks) and side == 1:
         low = min(low, 0.0)
     return dataclasses.replace(axis, limits=(10.0**low, 10.0**high) if axis.log else (low, high))
 

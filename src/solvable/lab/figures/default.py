@@ -180,6 +180,8 @@ def _own(experiment: type[Experiment], panel: AnyPanel | str, dataset: xarray.Da
 
 def _dense(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> tuple[str, ...]:
     """The numeric parameters along which a panel shows theories without a condition."""
+    if isinstance(panel, Panel) and panel.theories is not None and not panel.theories:
+        return ()
     x: Any = panel.x if isinstance(panel, Panel | Map) else ""
     names = [x or about.x] + ([panel.y] if isinstance(panel, Map) else [])
     return tuple(n for n in names if n in about.parameters and n in dataset.dims and numeric(dataset[n]))

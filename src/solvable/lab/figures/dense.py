@@ -20,6 +20,7 @@ import numpy as np
 
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.grid import kinds
+from solvable.lab.figures.default import Fine
 from solvable.lab.store.atomic import WriteError, write_whole
 from solvable.lab.store.chunk import safe
 from solvable.lab.store.dataset import variable_prefix
@@ -79,6 +80,27 @@ def kept(
     with contextlib.suppress(WriteError):
         write_whole(path, _written(made, wanted))
     return made
+
+
+def along(experiment: type[Experiment], folder: str | os.PathLike[str] | None = None) -> Fine:
+    """What gives a figure its finer theories, kept in `folder` where one is named; each is computed once."""
+    known: dict[Any, tuple[xarray.Dataset, xarray.Dataset]] = {}
+
+    def fine(dataset: xarray.Dataset, names: Sequence[str]) -> xarray.Dataset | None:
+        if not names:
+            return None
+        key = (id(dataset), *names)
+        if key not in known:
+            if folder is not None:
+                made = kept(folder, experiment, dataset, *names)
+            elif len(names) == 1:
+                made = theories(experiment, dataset, names[0])
+            else:
+                made = field(experiment, dataset, names[0], names[1])
+            known[key] = dataset, made  # the dataset is held, so that its id stays its own
+        return known[key][1]
+
+    return fine
 
 
 def grid(experiment: type[Experiment], dataset: xarray.Dataset, x: str, points: int = POINTS) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvable.lab.declare.panels import Bars, Graph, Map
-from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Colored, Columns, Field, Key, Look, Mark, Plot, Words, note
+from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Bar, Colored, Field, Key, Look, Mark, Plot, Words, note
 from solvable.lab.figures.series import Subject, numeric
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
@@ -68,7 +68,7 @@ def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
             marks.append(Mark(x, mean.values, look, words, of="theory"))
             keys.append(Key(words, look))
         else:
-            marks.append(Columns(x, mean.values, 0.8, _BAR, words))
+            marks.append(Bar(x, mean.values, 0.8, _BAR, words))
             keys.append(Key(words, dataclasses.replace(_BAR, marker="square")))
             if error is not None and np.isfinite(error.values).any():
                 marks.append(Mark(x, mean.values, Look(width=0.9), error=np.nan_to_num(error.values), of="simulation"))

@@ -22,7 +22,7 @@ from solvable.lab.figures.plot import (
     AnyMark,
     Axis,
     Band,
-    Columns,
+    Bar,
     Field,
     Key,
     Look,
@@ -183,7 +183,7 @@ def _mark(mark: AnyMark, axes: Axes, look: Theme, order: float, log: bool) -> No
     elif isinstance(mark, Rule):
         line = axes.axvline if mark.upright else axes.axhline
         line(mark.value, zorder=1.5, **_style(mark.look, look))
-    elif isinstance(mark, Columns):
+    elif isinstance(mark, Bar):
         color = look.color(mark.look.color)
         axes.bar(mark.x, mark.height, mark.width, color=color, alpha=mark.look.opacity, zorder=1.5, label=mark.label)
     elif isinstance(mark, Field):

@@ -68,7 +68,7 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Columns:
+class Bar:
     """Bars of one width on zero."""
 
     x: np.ndarray
@@ -119,7 +119,7 @@ class Words:
     inside: bool = False
 
 
-AnyMark = Mark | Band | Rule | Columns | Field | Colored | Words
+AnyMark = Mark | Band | Rule | Bar | Field | Colored | Words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,7 +212,7 @@ def _extent(mark: AnyMark, place: int) -> list[np.ndarray]:
         return [np.asarray(mark.x, float)]
     if isinstance(mark, Band):
         return [mark.low, mark.high]
-    if isinstance(mark, Columns):
+    if isinstance(mark, Bar):
         return [mark.height, np.zeros(1)]
     if isinstance(mark, Mark) and mark.error is not None:
         return [mark.y - mark.error, mark.y + mark.error]

@@ -14,8 +14,8 @@ from solvable.lab.figures.plot import (
     AnyMark,
     Axis,
     Band,
+    Bar,
     Colored,
-    Columns,
     Field,
     Look,
     Mark,
@@ -168,7 +168,7 @@ def _traces(
                 **fill,
             }
         ]
-    if isinstance(mark, Columns):
+    if isinstance(mark, Bar):
         return [
             {
                 "type": "bar",

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from solvable.lab.figures.plot import Axis, Columns, Field, Mark, Plot
+from solvable.lab.figures.plot import Axis, Bar, Field, Mark, Plot
 
 _MATHEMATICS = {"times": "\N{MULTIPLICATION SIGN}", "infty": "∞", "pm": "±", "cdot": "·", "mathdefault": ""}
 _SUPERSCRIPTS = str.maketrans("0123456789+-\N{MINUS SIGN}.n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻·ⁿ")
@@ -81,7 +81,7 @@ def points(plot: Plot) -> list[Points]:
                     value=True,
                 )
             )
-        elif isinstance(mark, Mark | Columns) and not (isinstance(mark, Mark) and mark.of in ("guide", "edges")):
+        elif isinstance(mark, Mark | Bar) and not (isinstance(mark, Mark) and mark.of in ("guide", "edges")):
             y = mark.y if isinstance(mark, Mark) else mark.height
             error = mark.error if isinstance(mark, Mark) else None
             found.append(

@@ -253,7 +253,7 @@ def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
         tag("p", "Source: ", _linked(chapter.experiment.source), class_="note"),
         tag("p", mark(kind), " ", words, class_="verdict"),
         tag("h3", "Figure"),
-        *figures(chapter, graphs),
+        *figures(chapter, graphs, out),
         *agreement_parts(chapter),
         *_over_sizes(chapter, graphs),
         *failed(chapter),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from solvable.lab.figures import default, finite_size, matplotlib, plotly
+from solvable.lab.figures import default, dense, finite_size, matplotlib, plotly
 from solvable.lab.figures.plot import Key, Plot, Sheet, legends
 from solvable.lab.figures.theme import THEMES
 from solvable.lab.figures.words import description, points, text
@@ -44,7 +44,7 @@ class Graphs:
         return name
 
 
-def figures(chapter: Chapter, graphs: Graphs) -> Iterator[Markup]:
+def figures(chapter: Chapter, graphs: Graphs, folder: str) -> Iterator[Markup]:
     """The experiment's figure, or several with their headings; a sentence where it cannot be drawn."""
     assert chapter.experiment is not None
     count = 0
@@ -56,7 +56,7 @@ def figures(chapter: Chapter, graphs: Graphs) -> Iterator[Markup]:
             data = to_dataset(chapter.experiment, results)
             if not data.data_vars:
                 continue
-            number, made = default.sheets(chapter.experiment, data)
+            number, made = default.sheets(chapter.experiment, data, dense.along(chapter.experiment, folder))
             for heading, sheet in itertools.islice(made, _MOST_FIGURES - count):
                 heading = "; ".join(filter(None, [words, heading]))
                 if heading:
