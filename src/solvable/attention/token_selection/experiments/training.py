@@ -16,6 +16,7 @@ from solvable.attention.token_selection.experiments.shared import (
     RATES,
     REFERENCES,
     STATED,
+    STEPS,
     TRANSFORMERS,
     Figure,
     SelectionExperiment,
