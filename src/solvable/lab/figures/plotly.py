@@ -23,6 +23,7 @@ from solvable.lab.figures.plot import (
     Rule,
     Sheet,
     Words,
+    legends,
     span,
 )
 from solvable.lab.figures.theme import DIVERGING, SEQUENTIAL, THEMES
@@ -60,16 +61,21 @@ def graph(plot: Plot) -> dict[str, Any]:
 
 
 def side_by_side(sheet: Sheet) -> dict[str, Any]:
-    """The `data` and `layout` of all plots of a sheet in one graph."""
+    """The `data` and `layout` of all plots of a sheet in one graph, without what a pointer shows."""
     data: list[dict[str, Any]] = []
     layout: dict[str, Any] = {"shapes": [], "annotations": []}
     count = len(sheet.plots)
     for place, plot in enumerate(sheet.plots):
         made, number = graph(plot), str(place + 1) if place else ""
         ends = [(place + 0.14 * (place > 0)) / count, (place + 1 - 0.06 * (place + 1 < count)) / count]
-        layout[f"xaxis{number}"] = made["layout"]["xaxis"] | {"domain": ends, "anchor": f"y{number}"}
-        layout[f"yaxis{number}"] = made["layout"]["yaxis"] | {"anchor": f"x{number}"}
-        data += [trace | {"xaxis": f"x{number}", "yaxis": f"y{number}"} for trace in made["data"]]
+        plain = {"zeroline": False, "showline": True, "ticks": "outside"}
+        layout[f"xaxis{number}"] = made["layout"]["xaxis"] | plain | {"domain": ends, "anchor": f"y{number}"}
+        layout[f"yaxis{number}"] = made["layout"]["yaxis"] | plain | {"anchor": f"x{number}"}
+        where, left = (
+            {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"},
+            ("customdata", "hovertemplate"),
+        )
+        data += [{key: one for key, one in trace.items() if key not in left} | where for trace in made["data"]]
         for kind in ("shapes", "annotations"):
             layout[kind] += [_referring(one, number) for one in made["layout"].get(kind, ())]
         if plot.title:
@@ -87,37 +93,43 @@ def page(sheets: Sequence[Sheet], seconds: float) -> str:
     """A page that plays sheets one after the other, with a slider; nothing is fetched."""
     made = [side_by_side(sheet) for sheet in sheets]
     most = max(len(one["data"]) for one in made)
-    pause = 1000 * seconds / len(made)
-    play = {"frame": {"duration": pause, "redraw": True}, "transition": {"duration": 0}, "fromcurrent": True}
-    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate", "transition": {"duration": 0}}
+    names = [inert(text(sheet.plots[0].title)) for sheet in sheets]
+    play = {"frame": {"duration": 1000 * seconds / len(made), "redraw": True}, "fromcurrent": True}
+    still = {"frame": {"duration": 0, "redraw": True}, "mode": "immediate"}
+    quick = {"transition": {"duration": 0}}
+    # a frame changes traces by their place: none may be missing
     frames = [
         {
             "name": str(place),
-            # a frame changes traces by their place: none may be missing
             "data": one["data"] + [{"x": [], "y": []}] * (most - len(one["data"])),
             "layout": {key: one["layout"][key] for key in ("shapes", "annotations")},
         }
         for place, one in enumerate(made)
     ]
     buttons = [
-        {"label": "play", "method": "animate", "args": [None, play]},
-        {"label": "pause", "method": "animate", "args": [[None], still]},
+        {"label": "play", "method": "animate", "args": [None, play | quick]},
+        {"label": "pause", "method": "animate", "args": [[None], still | quick]},
     ]
-    steps = [{"label": one["name"], "method": "animate", "args": [[one["name"]], still]} for one in frames]
-    below: dict[str, Any] = {"y": -0.2, "yanchor": "top"}
-    layout = made[-1]["layout"] | {
-        "showlegend": False,
-        "template": {},
-        "margin": {"t": 48, "r": 16},
-        "updatemenus": [{"type": "buttons", "direction": "left", "buttons": buttons, **below, "x": 0, "y": -0.22}],
-        "sliders": [{"steps": steps, **below, "x": 0.2, "len": 0.8, "currentvalue": {"visible": False}, "ticklen": 0}],
+    steps = [
+        {"label": name, "method": "animate", "args": [[str(place)], still | quick]} for place, name in enumerate(names)
+    ]
+    below: dict[str, Any] = {"y": -0.16, "yanchor": "top", "pad": {"t": 24}}
+    hidden = {"font": {"size": 1, "color": "rgba(0,0,0,0)"}, "ticklen": 0, "minorticklen": 0}  # it is said above
+    layout = made[0]["layout"] | {
+        "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom"},
+        "margin": {"t": 84, "r": 16},
+        "updatemenus": [{"type": "buttons", "direction": "left", "buttons": buttons, "x": 0, **below}],
+        "sliders": [{"steps": steps, "x": 0.2, "len": 0.8, "currentvalue": {"visible": False}, **below, **hidden}],
     }
+    keys, _ = legends(sheets[0].plots)
+    told = [{"x": [None], "y": [None], "name": inert(text(key.label)), **style(key.look)} for key in keys]
+    first = [trace | {"showlegend": False} for trace in frames[0]["data"]]
+    everything = {"data": first + told, "layout": layout, "frames": frames, "config": {"displaylogo": False}}
     title = inert(text(sheets[0].title))
-    graphs = json.dumps({"data": frames[0]["data"], "layout": layout, "frames": frames}, allow_nan=False)
-    graphs = graphs.replace("<", "\\u003c")  # a text must not end the script
+    graphs = json.dumps(everything, allow_nan=False).replace("<", "\\u003c")  # a text must not end the script
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        "<style>body{font-family:system-ui,sans-serif;margin:1rem}h1{font-size:1rem}#graph{height:70vh}</style></head>"
+        "<style>body{font-family:system-ui,sans-serif;margin:1rem}h1{font-size:1rem}#graph{height:80vh}</style></head>"
         f'<body><h1>{title}</h1><div id="graph"></div><script>{script()}</script>'
         f'<script>Plotly.newPlot("graph", {graphs})</script></body></html>\n'
     )

@@ -16,7 +16,7 @@ from solvable.lab.figures.plot import Axis, Bar, Field, Mark, Plot
 
 _MATHEMATICS = {"times": "\N{MULTIPLICATION SIGN}", "infty": "∞", "pm": "±", "cdot": "·", "mathdefault": ""}
 _SUPERSCRIPTS = str.maketrans("0123456789+-\N{MINUS SIGN}.n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻·ⁿ")
-_SUBSCRIPTS = str.maketrans("0123456789", "₀₁₂₃₄₅₆₇₈₉")
+_SUBSCRIPTS = str.maketrans("0123456789ijknt", "₀₁₂₃₄₅₆₇₈₉ᵢⱼₖₙₜ")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,5 +133,5 @@ def _formula(inside: str) -> str:
 
     inside = re.sub(r"\\([A-Za-z]+)", letter, inside)
     inside = re.sub(r"\^(\{[^{}]*\}|.)", lambda found: found[1].strip("{}").translate(_SUPERSCRIPTS), inside)
-    inside = re.sub(r"_(\{\d+\}|\d)", lambda found: found[1].strip("{}").translate(_SUBSCRIPTS), inside)
+    inside = re.sub(r"_(\{\d+\}|[\dijknt])", lambda found: found[1].strip("{}").translate(_SUBSCRIPTS), inside)
     return re.sub(r"[{}\\]", "", inside)
