@@ -46,7 +46,7 @@ def test_it_runs_from_a_file_extends_and_reports(installed, tmp_path):
     assert found.pop("files") == 36
     assert found == {"damaged": [], "foreign": [], "left_over": [], "set_aside": [], "failed": []}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {
-        *("coins_heads", "coins_heads.png", "coins_heads.pdf", "report.html")
+        *("coins_heads", "coins_heads.png", "coins_heads.pdf", "coins_heads-theory-bias.npz", "report.html")
     }
     assert {path.name for path in tmp_path.iterdir()} == {"grid.toml", "out"}
 

@@ -110,9 +110,9 @@ def test_a_dataset_says_of_which_experiment_it_is(folder, monkeypatch):
     data = lab.open(folder, SampleMean)
     assert data.attrs["experiment"] == "toy/mean"
     monkeypatch.setattr(registry, "_declared", lambda paths: {"toy/mean": SampleMean, "toy/ceiling": Ceiling})
-    named = [axes.get_ylabel() for axes in lab.figure(data, "toy/mean")[0].axes]
-    assert [axes.get_ylabel() for axes in lab.figure(data)[0].axes] == named
-    assert [axes.get_ylabel() for axes in lab.figure(folder)[0].axes] == named
+    named = [axes.get_ylabel() for axes in lab.figure(data, "toy/mean").axes]
+    assert [axes.get_ylabel() for axes in lab.figure(data).axes] == named
+    assert [axes.get_ylabel() for axes in lab.figure(folder).axes] == named
     del data.attrs["experiment"]
     with pytest.raises(ValueError, match="experiment=None is not accepted with this dataset"):
         lab.figure(data)

@@ -13,8 +13,8 @@ from solvable.attention.sparse_tokens.experiments import (
     AlignmentAgainstRatio,
     ErrorAgainstRatio,
     PhaseDiagram,
-    SparseTokenExperiment,
 )
+from solvable.attention.sparse_tokens.experiments.shared import SparseTokenExperiment
 from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Status, axis, parameter
 from solvable.lab.figures import dense
 from solvable.lab.running import runner

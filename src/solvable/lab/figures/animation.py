@@ -14,7 +14,7 @@ import numpy as np
 from solvable.lab.declare import Experiment, registry
 from solvable.lab.declare.panels import AnyPanel, Panel
 from solvable.lab.figures import default, matplotlib, plotly
-from solvable.lab.figures.plot import Axis, Bar, Mark, Plot, Sheet, span
+from solvable.lab.figures.plot import Axis, Mark, Plot, Sheet, span
 from solvable.lab.figures.series import Subject, plain_number
 from solvable.lab.store.atomic import write_whole
 from solvable.lab.store.dataset import read_results, to_dataset
@@ -111,8 +111,6 @@ def _still(axis: Axis, plots: Sequence[Plot], side: int) -> Axis:
     if axis.hidden or not spans:
         return axis
     low, high = min(one[0] for one in spans), max(one[1] for one in spans)
-    if any(isinstance(mark, Bar) for plot in plots for mark in plot.marks) and side == 1:
-        low = min(low, 0.0)
     return dataclasses.replace(axis, limits=(10.0**low, 10.0**high) if axis.log else (low, high))
 
 

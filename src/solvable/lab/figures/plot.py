@@ -200,7 +200,8 @@ def span(plot: Plot, place: int) -> tuple[float, float] | None:
     ends = float(values.min()), float(values.max())
     field = any(isinstance(mark, Field) for mark in plot.marks)
     margin = 0.0 if field else 0.06 * (ends[1] - ends[0]) or 0.5
-    return (ends[0] - margin if low is None else low, ends[1] + margin if high is None else high)
+    bars = any(isinstance(mark, Bar) for mark in plot.marks) and place == 1 and ends[0] == 0.0  # which stand on zero
+    return (ends[0] - margin * (not bars) if low is None else low, ends[1] + margin if high is None else high)
 
 
 def _extent(mark: AnyMark, place: int) -> list[np.ndarray]:
