@@ -28,10 +28,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.linear_model import LogisticRegression
 
+from solvable.lab.figures import matplotlib
+from solvable.lab.figures.plot import Axis, Bar, Look, Plot, Sheet
+from solvable.lab.figures.theme import HUES
 from solvable.optim import mirror_descent, raise_if_nonfinite
 
 LENGTH, WIDTH, HEADS, BATCH, LEAST_COUNT = 32, 32, 2, 100, 3
@@ -192,20 +194,17 @@ def word_counts(train: Sentences, test: Sentences) -> tuple[float, float]:
 
 def draw(path: Path, weights: dict[str, dict[str, Any]]) -> None:
     """Histograms of the query, key and value weights, one row an optimiser, counts on a logarithmic axis."""
-    figure = Figure(figsize=(9.0, 1.7 * len(weights) + 0.6), layout="constrained")
-    axes = figure.subplots(len(weights), 3, sharex=True, sharey=True)
     reach = max(float(np.abs(params[name]).max()) for params in weights.values() for name in WEIGHTS)
-    for row, (optimiser, params) in zip(axes, weights.items(), strict=True):
-        for axis, name in zip(row, WEIGHTS, strict=True):
-            axis.hist(np.ravel(params[name]), bins=np.linspace(-reach, reach, 82), log=True, color="tab:blue")
-            axis.spines[["top", "right"]].set_visible(False)
-            axis.grid(alpha=0.3)
-        row[0].set_ylabel(optimiser.replace(", ", "\n") + "\n\nweights")
-    for axis, name in zip(axes[0], WEIGHTS, strict=True):
-        axis.set_title(name)
-    for axis in axes[-1]:
-        axis.set_xlabel("value")
-    figure.savefig(path, dpi=150)
+    edges = np.linspace(-reach, reach, 82)
+    plots = []
+    for optimiser, params in weights.items():
+        counts = {name: np.histogram(params[name], edges)[0] for name in WEIGHTS}
+        x = Axis("value", limits=(-reach, reach))
+        for name, found in counts.items():
+            bars = Bar((edges[:-1] + edges[1:]) / 2, found, edges[1] - edges[0], Look(HUES[0]), name)
+            y = Axis("weights", log=True, limits=(0.7, None))
+            plots.append(Plot(x, y, [bars], title=f"{optimiser}: {name}"))
+    matplotlib.draw(Sheet(plots)).savefig(path, dpi=200)
 
 
 def main(arguments: list[str] | None = None) -> None:

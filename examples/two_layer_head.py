@@ -28,10 +28,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from matplotlib.figure import Figure
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 
+from solvable.lab.figures import matplotlib
+from solvable.lab.figures.plot import FAINT, Axis, Band, Key, Look, Mark, Plot, Rule, Sheet
+from solvable.lab.figures.theme import HUES
 from solvable.optim import closed_form_head
 
 WIDTH, RIDGE = 64, 1e-4
@@ -134,6 +136,9 @@ def mean_and_error(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return values.mean(axis=0), values.std(axis=0, ddof=1) / np.sqrt(len(values))
 
 
+ORDERS = {"step, then solve": ("solid", "circle"), "solve, then step": ("dash", "cross")}
+
+
 def show(name: str, setting: str, rates: tuple[float, float], final: np.ndarray, accuracy: np.ndarray) -> None:
     """One row of the table."""
     (value, error), (share, share_error) = mean_and_error(final), mean_and_error(accuracy)
@@ -143,32 +148,30 @@ def show(name: str, setting: str, rates: tuple[float, float], final: np.ndarray,
 
 def draw(path: Path, curves: dict[str, np.ndarray], sweeps: dict[str, Any], peers: dict[int, np.ndarray]) -> None:
     """Full batch: loss against steps. Batches: final loss against proximity, the lines being gradient descent."""
-    figure = Figure(figsize=(10.0, 4.0), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for name, losses in curves.items():
+    left: list[Any] = []
+    keys = []
+    for (name, losses), hue in zip(curves.items(), HUES, strict=False):
         value, error = mean_and_error(losses)
-        (line,) = left.plot(value, label=name)
-        left.fill_between(np.arange(len(value)), value - error, value + error, color=line.get_color(), alpha=0.3)
-    left.set(xlabel="steps", ylabel="training loss", yscale="log", title="full batch")
+        steps = np.arange(len(value), dtype=float)
+        left.append(Band(steps, value - error, value + error, Look(hue, opacity=0.3)))
+        left.append(Mark(steps, value, Look(hue, "solid"), name))
+        keys.append(Key(name, Look(hue, "solid")))
+    full = Plot(Axis("steps"), Axis("training loss", log=True), left, keys, "full batch")
     places = np.log10(np.maximum(PROXIMITIES, 1e-3))  # proximity 0 is drawn one place to the left
-    colours = {batch: f"C{i}" for i, batch in enumerate(dict.fromkeys(batch for _, batch in sweeps))}
-    for batch, final in peers.items():
-        value = float(mean_and_error(final)[0])
-        right.axhline(
-            value, color=colours[batch], linestyle=":", label=f"gradient descent, two rates, batches of {batch}"
-        )
+    hues = dict(zip(dict.fromkeys(batch for _, batch in sweeps), HUES[3:], strict=False))
+    right: list[Any] = [
+        Rule(float(mean_and_error(final)[0]), Look(hues[batch], "dot"), label=f"batches of {batch}")
+        for batch, final in peers.items()
+    ]
     for (order, batch), final in sweeps.items():
         value, error = mean_and_error(np.moveaxis(final, -1, 0))
-        first = order.startswith("step")
-        style = {"fmt": "o-" if first else "x--", "color": colours[batch], "markersize": 5, "capsize": 2}
-        right.errorbar(places, value, error, label=f"{order}, batches of {batch}", **style)
-    right.set_xticks(places, ["0", *(f"{proximity:g}" for proximity in PROXIMITIES[1:])])
-    right.set(xlabel="proximity", ylabel="training loss after the last step", yscale="log", title="batches")
-    for axis in (left, right):
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(fontsize=7)
-    figure.savefig(path, dpi=150)
+        right.append(Mark(places, value, Look(hues[batch], *ORDERS[order]), f"{order}, batches of {batch}", error))
+    told = [Key(f"batches of {batch}", Look(hue, "solid")) for batch, hue in hues.items()]
+    told += [Key(order, Look(FAINT, *look)) for order, look in {order: ORDERS[order] for order, _ in sweeps}.items()]
+    told += [Key("gradient descent, two rates", Look(FAINT, "dot"))] if peers else []
+    names = dict(zip(places.tolist(), ["0", *(f"{proximity:g}" for proximity in PROXIMITIES[1:])], strict=True))
+    x, y = Axis("proximity", names=names), Axis("training loss after the last step", log=True)
+    matplotlib.draw(Sheet([full, Plot(x, y, right, told, "batches")])).savefig(path, dpi=200)
 
 
 def main(arguments: list[str] | None = None) -> None:
