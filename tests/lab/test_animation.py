@@ -63,7 +63,7 @@ def test_bars_are_those_of_each_frame_that_has_some():
     experiment = registry.find(JOINT)
     data = declared.dataset(experiment)
     data["attention"] = data["attention"].where(data["at"] < data["at"].values[-2])
-    here = data["attention"].sel(p=2.0, sequence=0).mean("replicate")
+    here = data["attention"].sel(p=2.0).mean("replicate")
     there = here.dropna("at", how="all")
     sheets = animation.sheets(experiment, data, len(there["at"]))
     assert len(sheets) == len(there["at"]) < len(data["at"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from solvable.attention.sparse_tokens.experiments import (
 )
 from solvable.attention.sparse_tokens.experiments.shared import SparseTokenExperiment
 from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Status, axis, parameter
-from solvable.lab.figures import dense
+from solvable.lab.figures import default, dense
+from solvable.lab.figures.plot import Mark
 from solvable.lab.running import runner
 from solvable.lab.store.dataset import to_dataset
 
@@ -166,7 +168,7 @@ def test_measured_experiments_are_dense_too() -> None:
 
 def test_a_map() -> None:
     data = stored(PhaseDiagram, cosine=[-0.5, 1.0], strength=[1.0, 4.0], length=4)
-    made = dense.field(PhaseDiagram, data, "cosine", "strength", points=4)["theory_advantage"]
+    made = dense.theories(PhaseDiagram, data, "cosine", "strength", points=4)["theory_advantage"]
     assert made.sizes == {"cosine": 4, "strength": 4}
     for cosine, strength in ((0.5, 2.0), (1.0, 4.0)):
         alone = PhaseDiagram(cosine=cosine, strength=strength, length=4).predict(Overlay())
@@ -178,7 +180,7 @@ def test_what_was_computed_is_kept_and_read_again(tmp_path: Path, monkeypatch: p
     data = stored(Wave)
     first = dense.kept(tmp_path, Wave, data, "place", points=10)
     (file,) = tmp_path.iterdir()
-    assert file.name == "toy_wave-theory-place.npz"
+    assert re.fullmatch("toy_wave-theory-place-[0-9a-f]{8}.npz", file.name)
     asked: list[int] = []
     whole = Wave.predictions.__func__
 
@@ -209,3 +211,35 @@ def test_a_folder_that_cannot_be_written_keeps_nothing(tmp_path: Path) -> None:
     made = dense.kept(os.fspath(blocked), Wave, stored(Wave), "place", points=10)
     assert made["theory_height"].notnull().any()
     assert blocked.read_text() == "no folder"
+
+
+def test_a_part_of_a_dataset_is_predicted_at_its_own_parameters(tmp_path: Path) -> None:
+    data = stored(Wave, count=[3, 10])
+    for count in (3, 10):
+        part = data.sel(count=count)
+        made = dense.kept(tmp_path, Wave, part, "place")["theory_height"].dropna("place")
+        whole = dense.theories(Wave, data, "place")["theory_height"].sel(count=count).dropna("place")
+        np.testing.assert_array_equal(made.values, whole.values)
+        place = float(made["place"][7])
+        cell = Wave(count=count, place=place)
+        assert float(made.sel(kind="sine", place=place)) == float(cell.predict(Overlay()).height)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_figures_that_share_out_the_series_draw_the_theory_of_theirs() -> None:
+    data = stored(Wave, count=list(range(1, 16)))
+    number, made = default.sheets(Wave, data, dense.along(Wave, data))
+    assert number > 1
+    seen = set()
+    for words, sheet in made:
+        for mark in sheet.plots[0].marks:
+            assert isinstance(mark, Mark)
+            label = f"{words} {mark.label}"
+            kind, found = "level" if "level" in label else "sine", re.search(r"count = (\d+)", mark.label)
+            count = int(found[1]) if found else 1
+            expected = [float(Wave(place=x, count=count, kind=kind).predict(Overlay()).height) for x in mark.x]
+            np.testing.assert_allclose(mark.y, expected, rtol=1e-12)
+            assert len(mark.x) > 40
+            seen.add((kind, count))
+    assert {count for kind, count in seen if kind == "sine"} == set(range(1, 16))
+    assert any(kind == "level" for kind, _ in seen)

@@ -8,11 +8,12 @@ import xarray
 
 from solvable import lab
 from solvable.lab.declare.panels import Bars, Graph, Guide, Map, Panel
-from solvable.lab.figures import curves, default, fields
+from solvable.lab.figures import animation, curves, default, fields
 from solvable.lab.figures import matplotlib as drawing
-from solvable.lab.figures.plot import FAINT, INK, LINES, Bar, Colored, Field, Words
-from solvable.lab.figures.series import plain_number, series
+from solvable.lab.figures.plot import FAINT, INK, LINES, Bar, Colored, Field, Sheet, Words
+from solvable.lab.figures.series import Subject, plain_number, series
 from solvable.lab.figures.theme import HUES, ordered
+from solvable.lab.reporting.figures import Graphs, figure_block
 from tests.lab.shown import KINDS, SIZES, STEPS, Shown, made, marks, plots, rules
 from tests.lab.toy import SampleMean
 
@@ -435,3 +436,58 @@ def test_a_graph_colours_its_nodes_and_joins_them():
     np.testing.assert_array_equal(axes.collections[0].get_array(), [2, 2, 4])
     (plot,) = plots(made(size=SIZES, kind=KINDS), Graph("value", lambda _: places, lambda _: ends))
     assert [mark.text for mark in plot.marks] == ["give one value of every parameter"]
+
+
+def test_means_divide_by_the_replicates_that_are_there():
+    values = np.array([[1.0, 2.0], [3.0, 2.5], [np.nan, 3.0], [np.nan, 3.5]])
+    data = xarray.Dataset({"value": (("replicate", "size"), values)}, {"size": [10, 20]})
+    made = curves.plot(Panel("value"), Subject("size"), data)
+    (mark,) = marks(made, "simulation")
+    np.testing.assert_allclose(mark.y, [2.0, 2.75])
+    np.testing.assert_allclose(mark.error, [1.0, np.std(values[:, 1], ddof=1) / 2.0])
+
+
+def test_a_slope_over_steps_from_zero_starts_where_there_is_a_logarithm():
+    data = made(size=[4])
+    (plot,) = plots(data, Panel("path", "at", guides=[Guide("slope", -1.0, "slope -1")]))
+    (line,) = marks(plot, "guide")
+    assert line.x[0] > 0.0
+    np.testing.assert_allclose(line.y * line.x, line.y[0] * line.x[0])
+
+
+def test_uprights_do_not_mind_the_least_value_and_what_is_not_drawn_has_no_key():
+    guides = [Guide("upright", 5.0, "here"), Guide("level", "nothing", "floor"), Guide("level", 0.1, "below")]
+    (plot,) = plots(made(size=SIZES), Panel("value", least=0.5, guides=guides))
+    assert [(rule.value, rule.upright) for rule in rules(plot)] == [(5.0, True)]
+    assert [label for label in labels(plot) if label in ("here", "floor", "below")] == ["here"]
+
+
+def test_an_observable_on_the_abscissa_has_the_logarithm_of_its_declaration():
+    (plot,) = plots(made(size=SIZES), Panel("value", "other"))
+    assert (plot.x.log, plot.x.label) == (True, "the other")
+
+
+def test_several_observables_are_shared_out_too():
+    data = made(size=SIZES, kind=KINDS, rate=[0.1, 0.2, 0.3])
+
+    class Many(Shown):
+        panels = (Panel(("value", "other", "value"), "size"),)
+
+    number, sheets = default.sheets(Many, data)
+    sheets = list(sheets)
+    assert number == len(sheets) > 1
+    assert not any(plot.refused for _, sheet in sheets for plot in sheet.plots)
+
+
+def test_a_legend_of_a_page_shows_every_marker():
+    sheet = Sheet(plots(made(kind=KINDS), Bars("value", "kind")))
+    block = str(figure_block(sheet, Graphs(), "bars"))
+    assert "the law" in block
+
+
+def test_frames_along_words_are_named():
+    class Moving(Shown):
+        panels = (Panel("value", "size", frames="kind"),)
+
+    sheets = animation.sheets(Moving, made(size=SIZES, kind=KINDS), 2)
+    assert [sheet.plots[0].title for sheet in sheets] == [f"kind {kind}" for kind in KINDS]

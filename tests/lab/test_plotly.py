@@ -270,4 +270,4 @@ def test_formulas_become_plain_characters():
         text(r"$\alpha^{-2}$ at \$5, $\Lambda \times 10^{3}$")
         == "\N{GREEK SMALL LETTER ALPHA}⁻² at $5, Λ \N{MULTIPLICATION SIGN} 10³"
     )
-    assert text("coefficients $x_i$, $x_{12}$") == "coefficients x_i, x₁₂"
+    assert text("coefficients $x_i$, $x_{12}$") == "coefficients xᵢ, x₁₂"

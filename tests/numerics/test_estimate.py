@@ -1,14 +1,8 @@
 """Estimates, and means over replicates of which some are missing: the error divides by those that are there."""
 
-import functools
-
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray
-from solvable.attention.self_attention.pictures import draw_scale
-from solvable.attention.single_location.pictures import draw_risks
-from solvable.networks.diagonal.pictures import moments
 
 from solvable.numerics.estimate import Estimate, mean_and_error, over_replicates
 
@@ -60,21 +54,3 @@ def test_labelled_arrays_keep_their_labels():
     for found, plain in zip(over_replicates(array), mean_and_error(PATCHY), strict=True):
         assert found.dims == ("dim",)
         np.testing.assert_allclose(found.sel(dim=[1, 2, 3]), plain, rtol=1e-14)
-
-
-def test_figures_divide_by_the_replicates_that_are_there():
-    values = np.array([[1.0, 2.0], [3.0, 2.5], [np.nan, 3.0], [np.nan, 3.5]])
-    mean, error = mean_and_error(values)
-    assert error[0] == 1.0
-    dims = xarray.DataArray(values, dims=("replicate", "dim"), coords={"dim": [10, 20]})
-    for found, expected in zip(moments(dims), (mean, error), strict=True):
-        np.testing.assert_array_equal(found, expected)
-    scales = dims.rename(dim="scale").assign_coords(scale=[0.1, 0.2])
-    scale = functools.partial(draw_scale, "context_error", "error")
-    panels = (draw_risks, xarray.Dataset({"bayes": dims})), (scale, xarray.Dataset({"context_error": scales}))
-    for draw, dataset in panels:
-        figure, axes = plt.subplots()
-        draw(axes, dataset.assign_coords(dim=dataset.coords.get("dim", 10)))
-        bars = axes.containers[0].lines[2][0].get_segments()
-        np.testing.assert_allclose([np.ptp(bar[:, 1]) / 2 for bar in bars], error)
-        plt.close(figure)

@@ -140,7 +140,8 @@ def beside_groups(
     kind = source.dataset.schema.field(groups).type
     if kind.num_fields:
         raise ValueError(f"groups={groups!r} of {path} holds {kind}; accepted: numbers, words, flags or dates")
-    return ParquetBags(path, ignore=[*{*ignore, groups}], **parts)
+    left = [ignore] if isinstance(ignore, str) else ignore
+    return ParquetBags(path, ignore=[*{*left, groups}], **parts)
 
 
 def groups_of(bags: Bags, source: ParquetBags | str | os.PathLike[str], name: str) -> np.ndarray:

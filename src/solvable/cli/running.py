@@ -84,7 +84,7 @@ def _figures(experiment: type[Experiment], done: runner.Sweep, extrapolated: Seq
     """Draw what the run asked for; a figure that cannot be drawn or written keeps no one from the numbers."""
     data = dataset.to_dataset(experiment, done.results)
     named = done.folder / safe(experiment.name)
-    fine = dense.along(experiment, done.folder)
+    fine = dense.along(experiment, data, done.folder)
     sheets: dict[str, Callable[[], Sheet | None]] = {
         f"{named}.png": lambda: default.sheet(experiment, data, fine) if data.data_vars else None,
         f"{named}-sizes.png": lambda: over_sizes.sheet(experiment, extrapolated),

@@ -183,7 +183,8 @@ class Outcome(eqx.Module):
         `observable` None is those along `at`, else along the first dim, else the numbers, which are drawn by name. A
         mean has its standard error over the replicates; an outcome of a theory is drawn as a line itself.
 
-        Raises: ValueError for an observable that is not here or has no own dim or several where others have one.
+        Raises: ValueError for an observable that is not here or has no own dim or several where others have one, and
+        for a prediction of what is one itself.
         """
         import xarray
 
@@ -199,6 +200,8 @@ class Outcome(eqx.Module):
             wanted = own.get(names[0], ()) if names else ()
         if not names or any(own.get(name) != wanted for name in names):
             raise ValueError(f"observable={observable!r} cannot be drawn; accepted: of one dim, {own}")
+        if self.theory and prediction is not None:
+            raise ValueError("prediction is not accepted for an outcome of predict; accepted: for one of simulate")
         sides = {"theory_" if self.theory else "": self} | ({} if prediction is None else {"theory_": prediction})
         drawn: dict[str, Any] = {}
         for prefix, side in sides.items():
@@ -209,11 +212,11 @@ class Outcome(eqx.Module):
         if wanted:
             label = f"at ({self.unit})" if wanted == ("at",) and self.unit not in ("", "one") else wanted[0]
             return lines(data, names, wanted[0], hue=None, label="", x_label=label)
-        along = xarray.DataArray(names, dims="observable", name="observable")
-        joined = {
-            prefix + "value": xarray.concat([data[prefix + n] for n in names if prefix + n in data], along)
-            for prefix in sides
-        }
+        joined = {}
+        for prefix in sides:
+            there = [name for name in names if prefix + name in data]
+            along = xarray.DataArray(there, dims="observable", name="observable")
+            joined[prefix + "value"] = xarray.concat([data[prefix + name] for name in there], along)
         return lines(xarray.Dataset(joined), "value", "observable", hue=None, label="", x_label="")
 
 

@@ -13,10 +13,11 @@ from typing import Any, Literal
 
 @dataclasses.dataclass(frozen=True)
 class Guide:
-    """A line that guides the eye: a power law through the middle of a series, a level, an upright, the diagonal.
+    """A line that guides the eye: a power law through a late point of a series, a level, an upright, the diagonal.
 
     `value` is the power, or where the level or the upright lies: a number, the name of a variable (one line a series,
-    in its colour), or a function of the dataset of a series. `of` is the series that a slope goes through.
+    in its colour), or a function of the dataset of a series. `of` is the place, among what is drawn of the runs, of
+    what a slope goes through.
     """
 
     kind: Literal["slope", "level", "upright", "diagonal"]

@@ -15,7 +15,7 @@ from solvable.lab.declare import Experiment, registry
 from solvable.lab.declare.panels import AnyPanel, Panel
 from solvable.lab.figures import default, matplotlib, plotly
 from solvable.lab.figures.plot import Axis, Mark, Plot, Sheet, span
-from solvable.lab.figures.series import Subject, plain_number
+from solvable.lab.figures.series import Subject
 from solvable.lab.store.atomic import write_whole
 from solvable.lab.store.dataset import read_results, to_dataset
 
@@ -90,9 +90,7 @@ def _frames(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, count: int
             made = _grown(whole, lambda mark, v=value, s=(place + 1) / size: _until(mark, v if on_x else None, s))
         else:
             made = default.plot(panel, about, dataset.isel({panel.frames: slice(place, place + 1)}))
-        words = (
-            f"{about.meaning(panel.frames)} {plain_number(value if value == round(value) else float(f'{value:.3g}'))}"
-        )
+        words = f"{about.meaning(panel.frames)} {value if isinstance(value, str) else f'{value:.6g}'}"
         plots.append(dataclasses.replace(made, title=f"{panel.title}, {words}" if panel.title else words))
     x, y = (_still(axis, [whole] if grows else plots, side) for side, axis in enumerate((whole.x, whole.y)))
     return [dataclasses.replace(plot, x=x, y=y, keys=whole.keys) for plot in plots]

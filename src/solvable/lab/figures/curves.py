@@ -28,6 +28,14 @@ def plot(panel: Panel, subject: Subject, dataset: xarray.Dataset, fine: xarray.D
     return _Curves(panel, subject, dataset, fine).plot()
 
 
+def told_apart(panel: Panel, subject: Subject, dataset: xarray.Dataset) -> tuple[list[str], int, int]:
+    """The dims whose values are series, how many variables share the plot, and how many series it holds at most."""
+    made = _Curves(panel, subject, dataset)
+    arrays = made.arrays()
+    used = {str(dim) for array in arrays for dim in array.dims} - {*made.along(arrays), "replicate", *panel.where}
+    return [str(dim) for dim in dataset.dims if dim in used], len(made.names), made.most
+
+
 class _Curves:
     """One panel while it is made."""
 
@@ -37,6 +45,8 @@ class _Curves:
         self.panel, self.subject, self.dataset, self.fine = panel, subject, dataset, fine
         self.marks: list[AnyMark] = []
         self.keys: list[Key] = []
+        self.names = [panel.y] if isinstance(panel.y, str) or callable(panel.y) else list(panel.y)
+        self.most = MOST_SERIES * (2 if panel.dash else 1)
         asked = panel.theories
         self.theories = [
             one if asked is None else dataclasses.replace(one, words=asked[one.label])
@@ -46,24 +56,18 @@ class _Curves:
 
     def plot(self) -> Plot:
         """The plot: a note where there is nothing, or too much, to see."""
-        panel, names = self.panel, self._names()
-        arrays = [
-            array
-            for name in names
-            for prefix in ([""] if panel.runs != "none" else []) + [one.prefix for one in self.theories]
-            if (array := _get(self.dataset, name, prefix)) is not None
-        ]
+        panel, names, arrays = self.panel, self.names, self.arrays()
         label = panel.label or (self.subject.meaning(names[0]) if isinstance(names[0], str) else "")
         if not arrays:
             return note("nothing to draw\non this grid of parameters", panel.title)
-        along = self._along(arrays)
+        along = self.along(arrays)
         found = [
             (name, dataclasses.replace(one, **self._of_name(place, name, one)) if len(names) > 1 else one)
             for place, name in enumerate(names)
             for one in series(self.subject, self.dataset, arrays, along, panel.hue, panel.dash)
         ]
-        if len(found) > MOST_SERIES * (2 if panel.dash else 1):
-            words = f"{len(found)} series are too many to tell apart\n(at most {MOST_SERIES}); set fewer values"
+        if len(found) > self.most:
+            words = f"{len(found)} series are too many to tell apart\n(at most {self.most}); set fewer values"
             return note(words, panel.title, refused=True, y=Axis(label, hidden=True))
         for place, one in enumerate(self.theories):
             self._theory(place, one, found)
@@ -77,16 +81,18 @@ class _Curves:
         self._legend(found)
         return Plot(x, y, self.marks, self.keys, panel.title)
 
-    def _names(self) -> Sequence[Any]:
-        y = self.panel.y
-        return [y] if isinstance(y, str) or callable(y) else list(y)
+    def arrays(self) -> list[xarray.DataArray]:
+        """What the dataset holds of the panel."""
+        prefixes = ([""] if self.panel.runs != "none" else []) + [one.prefix for one in self.theories]
+        found = (_get(self.dataset, name, prefix) for name in self.names for prefix in prefixes)
+        return [array for array in found if array is not None]
 
     def _of_name(self, place: int, name: Any, one: Series) -> dict[str, Any]:
         said = self.subject.meaning(name)
         label = f"{said}, {one.label}" if one.label else said
         return {"color": HUES[place % len(HUES)], "label": label, "line": LINES[place % len(LINES)]}
 
-    def _along(self, arrays: Sequence[xarray.DataArray]) -> tuple[str, ...]:
+    def along(self, arrays: Sequence[xarray.DataArray]) -> tuple[str, ...]:
         """The dims along which a line runs."""
         x = self.panel.x or (abscissa(self.subject, self.dataset, arrays) or "")
         self.x = x
@@ -236,28 +242,29 @@ class _Curves:
         self.marks.append(Mark(x, y, look, label, every=every, of=of))
 
     def _guide(self, guide: Guide, found: Sequence[tuple[Any, Series]]) -> None:
-        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and len(mark.x)]
+        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and len(mark.x) and mark.of != "guide"]
+        before = len(self.marks)
         if guide.kind in ("level", "upright"):
             values = self._values(guide, found)
             alike = len(set(values)) == 1
             for (_, one), value in list(zip(found, values, strict=True))[: 1 if alike else None]:
-                if np.isfinite(value) and value > self.panel.least:
+                if np.isfinite(value) and (guide.kind == "upright" or value > self.panel.least):
                     color = FAINT if alike or len(found) == 1 else one.color
                     self.marks.append(Rule(value, Look(color, "dash", width=0.8), guide.kind == "upright", guide.label))
         elif drawn and guide.kind == "diagonal":
-            ends = [np.nanmin([mark.x.min() for mark in drawn]), np.nanmax([mark.x.max() for mark in drawn])]
-            self.marks.append(Mark(np.array(ends), np.array(ends), _GUIDE, guide.label, of="guide"))
+            ends = np.array([min(mark.x.min() for mark in drawn), max(mark.x.max() for mark in drawn)])
+            self.marks.append(Mark(ends, ends, _GUIDE, guide.label, of="guide"))
         elif drawn:
             runs = [mark for mark in drawn if mark.of == "simulation"] or drawn
-            base = runs[guide.of % len(runs)]
-            place, all_y = len(base.x) * 3 // 4, np.concatenate([mark.y for mark in drawn])  # a law sets in late
-            x = np.geomspace(base.x.min(), base.x.max(), 60)
-            power = base.y[place] * (x / base.x[place]) ** float(guide.value)  # pyright: ignore[reportArgumentType]
-            near = (power > 0.7 * all_y.min()) & (power < 1.4 * all_y.max())
-            self.marks.append(Mark(x[near], power[near], _GUIDE, guide.label, of="guide"))
-        else:
-            return
-        if guide.label:
+            base, all_y = runs[guide.of % len(runs)], np.concatenate([mark.y for mark in drawn])
+            there = np.flatnonzero(base.x > 0)
+            if len(there):
+                x, place = base.x[there], there[len(there) * 3 // 4]  # a law sets in late
+                x = np.geomspace(x.min(), x.max(), 60)
+                power = base.y[place] * (x / base.x[place]) ** float(guide.value)  # pyright: ignore[reportArgumentType]
+                near = (power > 0.7 * all_y.min()) & (power < 1.4 * all_y.max())
+                self.marks.append(Mark(x[near], power[near], _GUIDE, guide.label, of="guide"))
+        if guide.label and len(self.marks) > before:
             self.keys.append(Key(guide.label, _GUIDE, common=True))
 
     def _values(self, guide: Guide, found: Sequence[tuple[Any, Series]]) -> list[float]:
@@ -277,7 +284,8 @@ class _Curves:
         limits = self.panel.limits.get("x", (None, None))
         if callable(x) or self._is_variable(x):
             label = self.panel.x_label or (self.subject.meaning(x) if isinstance(x, str) else "")
-            return Axis(label, "x" in (self.panel.log or ""), None, limits)
+            log = isinstance(x, str) and x in self.subject.logs if self.panel.log is None else "x" in self.panel.log
+            return Axis(label, log, None, limits)
         label = self.panel.x_label or self.subject.meaning(x or self.subject.x)
         if not x or x not in data.dims:
             here = data.coords.get(x or self.subject.x)

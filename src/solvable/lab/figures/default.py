@@ -13,14 +13,14 @@ from solvable.lab.declare.panels import AnyPanel, Bars, Graph, Map, Panel
 from solvable.lab.declare.symbols import typeset
 from solvable.lab.figures import curves, fields
 from solvable.lab.figures.plot import Plot, Sheet, note
-from solvable.lab.figures.series import MOST_SERIES, Shown, Subject, abscissa, numeric
+from solvable.lab.figures.series import MOST_SERIES, Shown, Subject, numeric
 from solvable.lab.store.dataset import variable_prefix
 
 if TYPE_CHECKING:
     import xarray
 
-# theories on a finer grid along the parameters of these names, for a dataset; None where there are none
-Fine = Callable[["xarray.Dataset", Sequence[str]], "xarray.Dataset | None"]
+# theories on a denser grid along the parameters of these names
+Fine = Callable[..., "xarray.Dataset"]
 
 
 def subject(experiment: type[Experiment]) -> Subject:
@@ -93,8 +93,9 @@ def plot(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, fine: Fine | 
     for dim, value in panel.where.items():
         if dim in dataset.coords and value not in dataset[dim].values.ravel().tolist():
             return note(f"{about.name(dim, value)}\nis not on this grid of parameters", panel.title)
-    dense = None if fine is None else fine(dataset, _dense(panel, about, dataset))
-    dataset, dense = _where(dataset, panel), None if dense is None else _where(dense, panel)
+    axes = _dense(panel, about, dataset)
+    dense = None if fine is None or not axes else _where(_within(fine(*axes), dataset, axes), panel)
+    dataset = _where(dataset, panel)
     if panel.frames in dataset.dims and not runs_along(panel, about, dataset):
         dataset = moving(panel, dataset).isel({panel.frames: -1})
     make: Any = {Panel: curves.plot, Map: fields.field, Bars: fields.bars, Graph: fields.graph}[type(panel)]
@@ -147,20 +148,20 @@ def sheets(
         for one, made in zip(panels(experiment, dataset), whole.plots, strict=True)
         if made.refused and isinstance(one, Panel)
     ]
-    dims, inner = _splits(experiment, dataset, refused)
+    dims, room = _splits(experiment, dataset, refused)
     if not dims:
         return 1, iter([("", whole)])
     shares = [[[value] for value in dataset[dim].values.tolist()] for dim in dims]
     longest = max(range(len(dims)), key=lambda place: len(shares[place]))
     values = [value for (value,) in shares[longest]]
-    count = math.ceil(len(values) / (MOST_SERIES // inner))
+    count = math.ceil(len(values) / room)
     ends = [round(place * len(values) / count) for place in range(count + 1)]
     shares[longest] = [values[start:stop] for start, stop in itertools.pairwise(ends)]
     parts = []
     for combination in itertools.product(*shares):
         where = {dim: some if len(some) > 1 else some[0] for dim, some in zip(dims, combination, strict=True)}
         part = dataset.sel(where)
-        if any(bool(array.notnull().any()) for panel in refused for array in _arrays(experiment, part, panel)):
+        if any(bool(array.notnull().any()) for array in part.data_vars.values() if array.dtype.kind == "f"):
             words = ", ".join(about.names(dim, some) for dim, some in zip(dims, combination, strict=True))
             parts.append((words, part))
     return len(parts), ((words, sheet(experiment, part, fine)) for words, part in parts)
@@ -191,33 +192,32 @@ def _where(dataset: xarray.Dataset, panel: AnyPanel) -> xarray.Dataset:
     return dataset.sel({dim: value for dim, value in panel.where.items() if dim in dataset.dims})
 
 
+def _within(dense: xarray.Dataset, dataset: xarray.Dataset, axes: Sequence[str]) -> xarray.Dataset:
+    """Dense theories where the dataset is, which may be a part of that for which they were computed."""
+    others = [dim for dim in dense.dims if dim not in axes and dim in dataset.coords]
+    return dense.sel({dim: dataset[dim].values if dim in dataset.dims else dataset[dim].item() for dim in others})
+
+
 def _titled(panel: AnyPanel, about: Subject, value: Any) -> str:
     words = about.name(panel.facet, value)
     return panel.title.format(words) if "{}" in panel.title else f"{panel.title}, {words}" if panel.title else words
 
 
 def _splits(experiment: type[Experiment], dataset: xarray.Dataset, refused: Sequence[Panel]) -> tuple[list[str], int]:
-    """The dims to split along until each of these panels has few enough series, and how many it then has at most."""
+    """The dims to split along until each of these panels has few enough series, and how often one value then fits."""
     chosen: set[str] = set()
-    inner = 1
+    room = MOST_SERIES
     for panel in refused:
-        arrays = _arrays(experiment, dataset, panel)
-        axis = panel.x if isinstance(panel.x, str) and panel.x else abscissa(subject(experiment), dataset, arrays)
-        used = {str(dim) for array in arrays for dim in array.dims} - {axis, "replicate", *panel.where}
-        while (count := math.prod(dataset.sizes[dim] for dim in used - chosen)) > MOST_SERIES:
-            sizes = {dim: dataset.sizes[dim] for dim in used - chosen if dataset.sizes[dim] > 1}
+        used, names, most = curves.told_apart(panel, subject(experiment), dataset)
+        while (count := names * math.prod(dataset.sizes[dim] for dim in used if dim not in chosen)) > most:
+            sizes = {dim: dataset.sizes[dim] for dim in used if dim not in chosen and dataset.sizes[dim] > 1}
             sizes = {dim: size for dim, size in sizes.items() if dim in experiment.model_fields} or sizes
-            enough = {dim: size for dim, size in sizes.items() if count / size <= MOST_SERIES}
+            if not sizes:
+                break
+            enough = {dim: size for dim, size in sizes.items() if count / size <= most}
             chosen.add(min(enough, key=enough.__getitem__) if enough else max(sizes, key=sizes.__getitem__))
-        inner = max(inner, count)
-    return [str(dim) for dim in dataset.dims if dim in chosen], inner
-
-
-def _arrays(experiment: type[Experiment], dataset: xarray.Dataset, panel: Panel) -> list[xarray.DataArray]:
-    """What the dataset holds of a panel."""
-    names = [panel.y] if isinstance(panel.y, str) else [] if callable(panel.y) else panel.y
-    prefixes = ["", *(variable_prefix(experiment, one.label) for one in experiment.overlays)]
-    return [dataset[prefix + name] for name in names for prefix in prefixes if prefix + name in dataset]
+        room = min(room, max(1, most // count))
+    return [str(dim) for dim in dataset.dims if dim in chosen], room
 
 
 def _words(label: str) -> str:

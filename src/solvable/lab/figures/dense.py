@@ -5,6 +5,7 @@ maps; and the file beside the figure that keeps them.
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -32,28 +33,22 @@ FORMAT = 1
 POINTS = 60
 
 
-def theories(experiment: type[Experiment], dataset: xarray.Dataset, x: str, points: int = POINTS) -> xarray.Dataset:
-    """What the theories that need no run say along the parameter `x`, under the names that `dataset` has.
+def theories(experiment: type[Experiment], dataset: xarray.Dataset, *axes: str, points: int = POINTS) -> xarray.Dataset:
+    """What the theories that need no run say along one parameter, or over two, under the names that `dataset` has.
 
-    The grid spans the values of `x` in `dataset`, which are part of it, with `points` or more (whole numbers: as many
-    as there are), evenly in the logarithm where the parameter is declared so. A line stands for each combination of the
-    other varying parameters of which `dataset` holds any value. Where a cell is refused or not solved there is NaN.
-    Lines that are computed more coarsely than results are laid through those that are stored.
+    The grid spans the values of a parameter in `dataset`, which are part of it, with `points` or more (whole numbers:
+    as many as there are), evenly in the logarithm where the parameter is declared so. A line or a map stands for each
+    combination of the other varying parameters of which `dataset` holds any value. Where a cell is refused or not
+    solved there is NaN. Lines that are computed more coarsely than results are laid through those that are stored.
 
     Raises: ValueError for a parameter that is no number.
     """
-    axes = {x: grid(experiment, dataset, x, points)}
-    made = _predicted(experiment, dataset, axes)
-    for name in made.data_vars:
-        _lay_through(made[name], dataset.get(name), x, np.log if _is_log(experiment, axes[x], x) else np.asarray)
+    grids = {name: grid(experiment, dataset, name, points) for name in axes}
+    made = _predicted(experiment, dataset, grids)
+    for name in made.data_vars if len(axes) == 1 else ():
+        is_log = _is_log(experiment, grids[axes[0]], axes[0])
+        _lay_through(made[name], dataset.get(name), axes[0], np.log if is_log else np.asarray)
     return made
-
-
-def field(
-    experiment: type[Experiment], dataset: xarray.Dataset, x: str, y: str, points: int = POINTS
-) -> xarray.Dataset:
-    """The same on a grid of two parameters, for maps."""
-    return _predicted(experiment, dataset, {name: grid(experiment, dataset, name, points) for name in (x, y)})
 
 
 def kept(
@@ -63,42 +58,27 @@ def kept(
     *axes: str,
     points: int = POINTS,
 ) -> xarray.Dataset:
-    """`theories` along one axis, or `field` over two, read from `folder` where it was kept there and still holds.
+    """`theories`, read from `folder` where they were kept there and still hold.
 
     A file that is damaged or of something else is computed anew; where it cannot be written nothing is kept.
     """
-    path = Path(folder) / f"{safe(experiment.name)}-theory-{'-'.join(map(safe, axes))}.npz"
-    wanted = _key(experiment, dataset, {name: grid(experiment, dataset, name, points) for name in axes})
+    key = _key(experiment, dataset, {name: grid(experiment, dataset, name, points) for name in axes})
+    path = Path(folder) / f"{safe(experiment.name)}-theory-{'-'.join(map(safe, axes))}-{key[:8]}.npz"
     # whatever is wrong with the file, it is made anew
     with contextlib.suppress(Exception):
-        return _read(path, wanted)
-    made = (
-        theories(experiment, dataset, *axes, points=points)
-        if len(axes) == 1
-        else field(experiment, dataset, *axes, points=points)
-    )
+        return _read(path, key)
+    made = theories(experiment, dataset, *axes, points=points)
     with contextlib.suppress(WriteError):
-        write_whole(path, _written(made, wanted))
+        write_whole(path, _written(made, key))
     return made
 
 
-def along(experiment: type[Experiment], folder: str | os.PathLike[str] | None = None) -> Fine:
-    """What gives a figure its finer theories, kept in `folder` where one is named; each is computed once."""
-    known: dict[Any, tuple[xarray.Dataset, xarray.Dataset]] = {}
+def along(experiment: type[Experiment], dataset: xarray.Dataset, folder: str | os.PathLike[str] | None = None) -> Fine:
+    """What gives the figures of a dataset their denser theories, each computed once, kept where a folder is named."""
 
-    def fine(dataset: xarray.Dataset, names: Sequence[str]) -> xarray.Dataset | None:
-        if not names:
-            return None
-        key = (id(dataset), *names)
-        if key not in known:
-            if folder is not None:
-                made = kept(folder, experiment, dataset, *names)
-            elif len(names) == 1:
-                made = theories(experiment, dataset, names[0])
-            else:
-                made = field(experiment, dataset, names[0], names[1])
-            known[key] = dataset, made  # the dataset is held, so that its id stays its own
-        return known[key][1]
+    @functools.cache
+    def fine(*axes: str) -> xarray.Dataset:
+        return theories(experiment, dataset, *axes) if folder is None else kept(folder, experiment, dataset, *axes)
 
     return fine
 
@@ -113,7 +93,7 @@ def grid(experiment: type[Experiment], dataset: xarray.Dataset, x: str, points: 
     if not found or not found <= {int, float} or x not in dataset.coords:
         numeric = [name for name, one in experiment.model_fields.items() if kinds(one.annotation) <= {int, float}]
         raise ValueError(f"x={x!r} is no number of {experiment.name} here; accepted: {', '.join(map(repr, numeric))}")
-    held = np.unique(dataset[x].values)
+    held = np.unique(dataset[x].values[np.isfinite(dataset[x].values)])
     low, high = held[0], held[-1]
     if float not in found and high - low < points:
         return np.arange(low, high + 1)
@@ -147,7 +127,7 @@ def _predicted(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapp
     """All overlays that need no run over the product of the axes."""
     import xarray
 
-    fixed = json.loads(dataset.attrs["parameters"])
+    fixed = _fixed(experiment, dataset)
     others = [str(dim) for dim in dataset.dims if dim in experiment.model_fields and dim not in axes]
     dims = [*others, *axes]
     along = {**{dim: dataset[dim].values for dim in others}, **axes}
@@ -192,6 +172,13 @@ def _predicted(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapp
     return xarray.Dataset(variables, coordinates)
 
 
+def _fixed(experiment: type[Experiment], dataset: xarray.Dataset) -> dict[str, Any]:
+    """The parameters that do not vary here, those at which a dataset of more was looked at included."""
+    scalars = {str(name): one.item() for name, one in dataset.coords.items() if not one.ndim}
+    known = {**json.loads(dataset.attrs.get("parameters", "{}")), **scalars}
+    return {name: value for name, value in known.items() if name in experiment.model_fields}
+
+
 def _lay_through(array: xarray.DataArray, stored: xarray.DataArray | None, x: str, scale: Any) -> None:
     """Move lines by what they miss of the stored predictions, interpolated between these."""
     if stored is None or set(stored.dims) | {x} != set(array.dims):
@@ -215,7 +202,7 @@ def _key(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapping[st
     lines = _lines(experiment, dataset, list(axes))
     places = {name: values.tolist() for name, values in axes.items()}
     about = [FORMAT, experiment.name, experiment.numbers, version("solvable"), places, lines]
-    return hashlib.sha256(json.dumps([*about, dataset.attrs["parameters"]], sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([*about, _fixed(experiment, dataset)], sort_keys=True).encode()).hexdigest()
 
 
 def _written(made: xarray.Dataset, key: str) -> bytes:

@@ -22,6 +22,7 @@ _MOST_NUMBERS = 400
 _SHAPES = {
     "circle": "M12 4a4 4 0 1 0 0 8a4 4 0 1 0 0-8z",
     "square": "M8.5 4.5h7v7h-7z",
+    "dash": "M4 7h16v2h-16z",
     "triangle": "M12 3.5l4.4 8h-8.8z",
     "wedge": "M12 12.5l4.4-8h-8.8z",
     "diamond": "M12 3.2l4.4 4.8l-4.4 4.8l-4.4-4.8z",
@@ -56,7 +57,7 @@ def figures(chapter: Chapter, graphs: Graphs, folder: str) -> Iterator[Markup]:
             data = to_dataset(chapter.experiment, results)
             if not data.data_vars:
                 continue
-            number, made = default.sheets(chapter.experiment, data, dense.along(chapter.experiment, folder))
+            number, made = default.sheets(chapter.experiment, data, dense.along(chapter.experiment, data, folder))
             for heading, sheet in itertools.islice(made, _MOST_FIGURES - count):
                 heading = "; ".join(filter(None, [words, heading]))
                 if heading:

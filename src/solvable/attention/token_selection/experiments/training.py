@@ -142,12 +142,14 @@ class Joint(Published):
         Observable("final_divergence", "divergence of W at the end", tolerance=0.001),
         Observable("final_decoder_divergence", "divergence of the decoder at the end", tolerance=0.001),
         Observable("token", "selected token", dims=("sequence",)),
-        Observable("attention", "attention", dims=("at", "sequence", "position")),
+        Observable("attention", "attention of the first sequence", dims=("at", "position")),
     )
     statuses = {"final_divergence": OURS, "final_decoder_divergence": OURS}
     panels = (
         *(Panel(one.name) for one in observables[:4]),
-        Bars("attention", "position", where={"p": 2.0, "sequence": 0}, title="a sequence, p = 2", frames="at"),
+        Bars(
+            "attention", "position", where={"p": 2.0}, label="attention", title="the first sequence, p = 2", frames="at"
+        ),
     )
     dimensions = {**OVER_STEPS, "sequence": Dimension("sequence"), "position": Dimension("token of the sequence")}
 
@@ -172,15 +174,15 @@ class Joint(Published):
         return super().runs(key, replicates, tokens).separable()
 
     def measure(self, run: Any) -> Mapping[str, Any]:
-        """Over the steps: both divergences from the max-margin directions, the attention and its mean on the tokens
-        selected in the end, the mean probability sigmoid(y f) of the label. At the end: both divergences, and the
-        selected `token` of each sequence.
+        """Over the steps: both divergences from the max-margin directions, the attention of the first sequence, the
+        mean attention on the tokens selected in the end, the mean probability sigmoid(y f) of the label. At the end:
+        both divergences, and the selected `token` of each sequence.
         """
         divergence = ts.directional_divergence(run.limit.weights, run.path.weights, self.p)
         of_decoder = ts.directional_divergence(run.decoder_limit.weights, run.path.decoder, self.p)
         found = ts.figures.with_ends({"divergence": divergence, "decoder_divergence": of_decoder})
         maps, attention, label = ts.figures.probabilities(run.problem, run.path, run.selected)
-        probabilities = {"attention_probability": attention, "label_probability": label, "attention": maps}
+        probabilities = {"attention_probability": attention, "label_probability": label, "attention": maps[:, 0]}
         return {**found, **probabilities, "token": run.selected}
 
 
