@@ -1,6 +1,7 @@
 """What the plots of every kind of panel hold: series, theories, runs, guides, maps, bars, graphs."""
 
 import dataclasses
+import re
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from solvable import lab
 from solvable.lab.declare.panels import Bars, Graph, Guide, Map, Panel
 from solvable.lab.figures import animation, curves, default, fields
 from solvable.lab.figures import matplotlib as drawing
-from solvable.lab.figures.plot import FAINT, INK, LINES, Bar, Colored, Field, Sheet, Words
+from solvable.lab.figures.plot import FAINT, INK, LINES, Bar, Colored, Field, Sheet, Words, legends
 from solvable.lab.figures.series import Subject, plain_number, series
 from solvable.lab.figures.theme import HUES, ordered
 from solvable.lab.reporting.figures import Graphs, figure_block
@@ -258,7 +259,7 @@ def test_the_least_value_the_signs_and_the_limits():
 
 def test_where_looks_at_values_of_dims():
     data = made(size=SIZES, kind=KINDS, rate=[0.1, 0.2])
-    (plot,) = plots(data, Panel("value", where={"rate": 0.2, "absent": 1}))
+    (plot,) = plots(data, Panel("value", where={"rate": 0.2}))
     assert labels(plot)[:2] == KINDS
     np.testing.assert_allclose(marks(plot, "simulation")[1].y, here(data, "value", kind="odd", rate=0.2))
 
@@ -491,3 +492,53 @@ def test_frames_along_words_are_named():
 
     sheets = animation.sheets(Moving, made(size=SIZES, kind=KINDS), 2)
     assert [sheet.plots[0].title for sheet in sheets] == [f"kind {kind}" for kind in KINDS]
+
+
+@pytest.mark.parametrize(
+    ("panel", "words"),
+    [
+        (lambda: Panel("valve"), "y='valve' in a panel of toy/shown is unknown; did you mean 'value'?"),
+        (lambda: Panel("value", "sise"), "x='sise' in a panel of toy/shown is unknown; did you mean 'size'"),
+        (lambda: Panel("value", hue="kid"), "hue='kid' in a panel of toy/shown is unknown; did you mean 'kind'?"),
+        (lambda: Panel("value", facet="colour"), "facet='colour' in a panel of toy/shown is unknown"),
+        (lambda: Panel("value", theories={"lore": "x"}), "theories='lore' in a panel of toy/shown is unknown"),
+        (lambda: Map("value", "size", "rat"), "y='rat' in a panel of toy/shown is unknown; did you mean 'rate'"),
+        (lambda: Bars("valve", "kind"), "y='valve' in a panel of toy/shown is unknown"),
+        (lambda: Panel(()), "y=() is empty; accepted: an observable, several, or a function"),
+        (lambda: Panel("value", runs="all"), "runs='all' is not accepted; accepted: 'mean', 'each', 'first', 'none'"),
+        (lambda: Panel("value", log="z"), "log='z' names other axes; accepted: those of 'x' and 'y'"),
+        (lambda: Panel("value", limits={"z": (0, 1)}), "names other axes"),
+        (
+            lambda: Guide("vertical"),
+            "kind='vertical' is not accepted; accepted: 'slope', 'level', 'upright', 'diagonal'",
+        ),
+        (lambda: Map("value", "size", "rate", levels=(0.0,), words=("a",)), "words has 1 entries; accepted: 2"),
+    ],
+)
+def test_a_panel_that_is_misspelt_says_so(panel, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        plots(made(size=SIZES, kind=KINDS), panel())
+
+
+def test_a_line_runs_upwards_whatever_the_order_of_the_dataset():
+    data = made(size=SIZES)
+    (plot,), (turned,) = plots(data, Panel("value")), plots(data.isel(size=slice(None, None, -1)), Panel("value"))
+    for mark, other in zip(plot.marks, turned.marks, strict=True):
+        np.testing.assert_array_equal(mark.x, other.x)
+        np.testing.assert_array_equal(mark.y, other.y)
+
+
+def test_one_run_has_no_error_and_no_value_has_a_note():
+    data = made(size=SIZES)
+    (mark,) = marks(plots(data.isel(replicate=[0]), Panel("value"))[0], "simulation")
+    assert np.isnan(mark.error).all()
+    (plot,) = plots(data * np.nan, Panel("value"))
+    assert isinstance(plot.marks[0], Words)
+
+
+def test_one_colour_with_two_meanings_parts_the_legends():
+    data = made(size=SIZES, kind=KINDS, rate=[0.1, 0.2])
+    both = plots(data, Panel("value", where={"rate": 0.1}), Panel("value", where={"kind": "odd"}))
+    assert legends(both) == ([], both)
+    alike = plots(data, Panel("value", where={"rate": 0.1}), Panel("other", where={"rate": 0.1}))
+    assert legends(alike)[1] == []

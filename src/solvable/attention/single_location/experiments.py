@@ -58,7 +58,7 @@ def training_panels(words: str) -> tuple[Panel, ...]:
         Panel("query_alignment", label="|query alignment|", absolute=True, **said),
         Panel("value_alignment", label="|value alignment|", absolute=True, **said),
         Panel("value_alignment", "query_alignment", limits={"x": WHOLE, "y": WHOLE}, frames="at", **said),
-        Panel("distance", least=1e-17, **said),
+        Panel("distance", least=1e-14, **said),
     )
 
 

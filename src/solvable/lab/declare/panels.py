@@ -25,6 +25,9 @@ class Guide:
     label: str = ""
     of: int = 0
 
+    def __post_init__(self) -> None:
+        _require("kind", self.kind, ("slope", "level", "upright", "diagonal"))
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Shown:
@@ -66,6 +69,17 @@ class Panel(_Shown):
     absolute: bool = False
     limits: Mapping[str, tuple[float | None, float | None]] = dataclasses.field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.y:
+            raise ValueError(f"y={self.y!r} is empty; accepted: an observable, several, or a function")
+        _require("runs", self.runs, ("mean", "each", "first", "none"))
+        for name, letters in (("log", self.log or ""), ("limits", self.limits)):
+            if not isinstance(letters, str | Mapping) or not {*letters} <= {*"xy"}:
+                raise ValueError(f"{name}={letters!r} names other axes; accepted: those of 'x' and 'y'")
+        guides = self.guides if isinstance(self.guides, list | tuple) else [None]
+        if not all(isinstance(one, Guide) for one in guides):
+            raise TypeError(f"guides={self.guides!r} is not accepted; accepted: a sequence of Guide")
+
 
 @dataclasses.dataclass(frozen=True)
 class Map(_Shown):
@@ -83,6 +97,10 @@ class Map(_Shown):
     words: Sequence[str] = ()
     diverging: bool = False
     theory: str | None = ""  # the label of the overlay that is drawn; None: the runs' mean, "": the first theory
+
+    def __post_init__(self) -> None:
+        if self.words and len(self.words) != len(self.levels) + 1:
+            raise ValueError(f"words has {len(self.words)} entries; accepted: {len(self.levels) + 1}, one a region")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +124,11 @@ class Graph(_Shown):
     positions: str | Callable[[Any], Any]
     edges: str | Callable[[Any], Any]
     label: str = ""
+
+
+def _require(name: str, value: Any, accepted: Sequence[str]) -> None:
+    if value not in accepted:
+        raise ValueError(f"{name}={value!r} is not accepted; accepted: {', '.join(map(repr, accepted))}")
 
 
 AnyPanel = Panel | Map | Bars | Graph

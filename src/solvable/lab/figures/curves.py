@@ -61,6 +61,9 @@ class _Curves:
         if not arrays:
             return note("nothing to draw\non this grid of parameters", panel.title)
         along = self.along(arrays)
+        for dim in along:  # a line runs upwards along its dim, in whatever order the dataset has it
+            if dim in self.dataset.coords and numeric(self.dataset[dim]) and self.dataset[dim].ndim:
+                self.dataset = self.dataset.sortby(dim)
         found = [
             (name, dataclasses.replace(one, **self._of_name(place, name, one)) if len(names) > 1 else one)
             for place, name in enumerate(names)
@@ -68,7 +71,7 @@ class _Curves:
         ]
         if len(found) > self.most:
             words = f"{len(found)} series are too many to tell apart\n(at most {self.most}); set fewer values"
-            return note(words, panel.title, refused=True, y=Axis(label, hidden=True))
+            return note(words, panel.title, refused=True)
         for place, one in enumerate(self.theories):
             self._theory(place, one, found)
         if panel.runs != "none":
@@ -77,6 +80,8 @@ class _Curves:
         self.told = len(self.keys)  # the theories
         for guide in panel.guides:
             self._guide(guide, found)
+        if not any(isinstance(mark, Mark) and mark.of != "guide" for mark in self.marks):
+            return note("nothing to draw:\nno value is there", panel.title)
         x, y = self._axis_x(), self._axis_y(label, names)
         self._legend(found)
         return Plot(x, y, self.marks, self.keys, panel.title)
@@ -145,7 +150,7 @@ class _Curves:
         panel, words = self.panel, f"{one.label}: simulation" if one.label else "simulation"
         for place, x, y in self._lines(name, one, None):
             if panel.runs == "mean":
-                mean, error = y[0], np.nan_to_num(y[1])
+                mean, error = y
                 there = np.flatnonzero(np.isfinite(mean) & np.isfinite(x) & (mean > panel.least))
                 there = there[:: _every(len(there))]
                 if len(there):
@@ -329,7 +334,9 @@ class _Curves:
                 keys.append(Key(one.label, one.look(line=line, marker=one.marker if points else "")))
                 continue
             # the values of two dims, not all pairs of them
-            patterned = any(isinstance(mark, Mark) and mark.look.line in LINES[1:] for mark in self.marks)
+            patterned = any(
+                isinstance(mark, Mark) and mark.of != "guide" and mark.look.line in LINES[1:] for mark in self.marks
+            )
             others = ", ".join(self.subject.name(k, v) for k, v in one.where.items() if k != dash)
             keys += [Key(others, one.look(line="solid"))] if others else []
             pattern = Look(FAINT, one.line if patterned else "", one.marker if points else "")
@@ -357,7 +364,7 @@ def _at(dataset: xarray.Dataset, where: dict[str, Any]) -> xarray.Dataset:
 
 def _apart(values: Sequence[float]) -> dict[float, str]:
     """Ticks at all values; those that would touch their neighbour on a logarithmic axis have no number."""
-    least, names, last = 0.07 * np.log(max(values) / min(values)), {}, -np.inf
+    least, names, last = 0.11 * np.log(max(values) / min(values)), {}, -np.inf
     for value in sorted(values):
         room = np.log(value) - last >= least
         names[float(value)] = plain_number(value) if room else ""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.panels import AnyPanel, Bars, Graph, Map, Panel
+from solvable.lab.declare.registry import suggestion
 from solvable.lab.declare.symbols import typeset
 from solvable.lab.figures import curves, fields
 from solvable.lab.figures.plot import Plot, Sheet, note
@@ -65,6 +66,7 @@ def panels(experiment: type[Experiment], dataset: xarray.Dataset) -> list[AnyPan
     found: list[AnyPanel | str] = []
     for one in asked if len(absent) == len(asked) else [one for one in asked if one not in absent]:
         if not isinstance(one, str):
+            _require_names(experiment, one, dataset)
             found += faceted(one, about, dataset)
         elif one in known:
             found.append(Panel(one))
@@ -73,6 +75,39 @@ def panels(experiment: type[Experiment], dataset: xarray.Dataset) -> list[AnyPan
         else:
             found.append(one)
     return found[:1] if len(absent) == len(asked) else found
+
+
+def _require_names(experiment: type[Experiment], panel: AnyPanel, dataset: xarray.Dataset) -> None:
+    """Raises: ValueError for a name in a panel that is none of the experiment's and none of the dataset's."""
+    dims = {*experiment.model_fields, *experiment.dimensions, *map(str, dataset.coords), *map(str, dataset.dims)}
+    known = {one.name for one in experiment.observables} | {str(name) for name in dataset.data_vars}
+    labels = {one.label for one in experiment.overlays}
+    asked: dict[str, tuple[Any, set[str]]] = {
+        "facet": (panel.facet, dims),
+        "frames": (panel.frames, dims),
+        "where": (list(panel.where), dims),
+    }
+    if isinstance(panel, Panel):
+        asked |= {"y": (panel.y, known), "x": (panel.x, dims | known | {*_predictions(experiment)})}
+        asked |= {
+            "hue": (panel.hue, dims),
+            "dash": (panel.dash, dims),
+            "theories": (list(panel.theories or ()), labels),
+        }
+    elif isinstance(panel, Map):
+        asked |= {"z": (panel.z, known), "x": (panel.x, dims), "y": (panel.y, dims), "theory": (panel.theory, labels)}
+    elif isinstance(panel, Bars):
+        asked |= {"y": (panel.y, known), "x": (panel.x, dims)}
+    for field, (value, accepted) in asked.items():
+        for name in [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ():
+            if name and name not in accepted:
+                words = suggestion(str(name), sorted(accepted))
+                raise ValueError(f"{field}={name!r} in a panel of {experiment.name} is unknown; {words}")
+
+
+def _predictions(experiment: type[Experiment]) -> list[str]:
+    prefixes = [variable_prefix(experiment, one.label) for one in experiment.overlays]
+    return [prefix + one.name for prefix in prefixes for one in experiment.observables]
 
 
 def faceted(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> list[AnyPanel]:
@@ -94,7 +129,8 @@ def plot(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, fine: Fine | 
         if dim in dataset.coords and value not in dataset[dim].values.ravel().tolist():
             return note(f"{about.name(dim, value)}\nis not on this grid of parameters", panel.title)
     axes = _dense(panel, about, dataset)
-    dense = None if fine is None or not axes else _where(_within(fine(*axes), dataset, axes), panel)
+    where = tuple((dim, value) for dim, value in panel.where.items() if dim in dataset.dims)
+    dense = None if fine is None or not axes else _within(fine(axes, where), _where(dataset, panel), axes)
     dataset = _where(dataset, panel)
     if panel.frames in dataset.dims and not runs_along(panel, about, dataset):
         dataset = moving(panel, dataset).isel({panel.frames: -1})
@@ -181,10 +217,9 @@ def _own(experiment: type[Experiment], panel: AnyPanel | str, dataset: xarray.Da
 
 def _dense(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> tuple[str, ...]:
     """The numeric parameters along which a panel shows theories without a condition."""
-    if isinstance(panel, Panel) and panel.theories is not None and not panel.theories:
+    if isinstance(panel, Bars | Graph) or (isinstance(panel, Panel) and panel.theories == {}):
         return ()
-    x: Any = panel.x if isinstance(panel, Panel | Map) else ""
-    names = [x or about.x] + ([panel.y] if isinstance(panel, Map) else [])
+    names: list[Any] = [panel.x or about.x] + ([panel.y] if isinstance(panel, Map) else [])
     return tuple(n for n in names if n in about.parameters and n in dataset.dims and numeric(dataset[n]))
 
 

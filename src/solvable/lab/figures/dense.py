@@ -77,8 +77,9 @@ def along(experiment: type[Experiment], dataset: xarray.Dataset, folder: str | o
     """What gives the figures of a dataset their denser theories, each computed once, kept where a folder is named."""
 
     @functools.cache
-    def fine(*axes: str) -> xarray.Dataset:
-        return theories(experiment, dataset, *axes) if folder is None else kept(folder, experiment, dataset, *axes)
+    def fine(axes: tuple[str, ...], where: tuple[tuple[str, Any], ...]) -> xarray.Dataset:
+        part = dataset.sel(dict(where))
+        return theories(experiment, part, *axes) if folder is None else kept(folder, experiment, part, *axes)
 
     return fine
 
@@ -202,7 +203,13 @@ def _key(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapping[st
     lines = _lines(experiment, dataset, list(axes))
     places = {name: values.tolist() for name, values in axes.items()}
     about = [FORMAT, experiment.name, experiment.numbers, version("solvable"), places, lines]
-    return hashlib.sha256(json.dumps([*about, _fixed(experiment, dataset)], sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(json.dumps([*about, _fixed(experiment, dataset)], sort_keys=True).encode())
+    for overlay in experiment.overlays:  # a theory that was corrected has other stored values
+        for one in experiment.observables if not overlay.given else ():
+            name = variable_prefix(experiment, overlay.label) + one.name
+            if name in dataset:
+                digest.update(name.encode() + np.ascontiguousarray(dataset[name].values).tobytes())
+    return digest.hexdigest()
 
 
 def _written(made: xarray.Dataset, key: str) -> bytes:

@@ -26,7 +26,9 @@ def field(panel: Map, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
     if panel.theory is not None:
         shown = [one for one in subject.theories if not one.given and panel.theory in ("", one.label)]
         prefix = shown[0].prefix if shown else ""
-    data = fine if fine is not None and {panel.x, panel.y} <= set(fine.get(prefix + panel.z, dataset).dims) else dataset
+    is_dense = fine is not None and prefix + panel.z in fine and {panel.x, panel.y} <= set(fine[prefix + panel.z].dims)
+    data = fine if fine is not None and is_dense else dataset
+    data = data.sortby([dim for dim in (panel.x, panel.y) if dim in data.dims and numeric(data[dim])])
     found = data.get(prefix + panel.z)
     if found is None:
         return note("nothing to draw\non this grid of parameters", panel.title)
@@ -71,7 +73,7 @@ def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
             marks.append(Bar(x, mean.values, 0.8, _BAR, words))
             keys.append(Key(words, dataclasses.replace(_BAR, marker="square")))
             if error is not None and np.isfinite(error.values).any():
-                marks.append(Mark(x, mean.values, Look(width=0.9), error=np.nan_to_num(error.values), of="simulation"))
+                marks.append(Mark(x, mean.values, Look(width=0.9), error=error.values, of="simulation"))
     names = {float(i): _text(value) for i, value in enumerate(dataset[panel.x].values.tolist())}
     few = names if len(names) <= 16 else {place: word for place, word in names.items() if place % 5 == 0}
     axis = Axis(subject.meaning(panel.x), names=few, limits=(-0.6, len(x) - 0.4))

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedFormatter, FixedLocator, FuncFormatter, MaxNLocator, NullFormatter, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from solvable.lab.figures.plot import (
     AnyMark,
@@ -73,9 +74,9 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
     shared, apart = legends([plot for plot in plots if plot.own is None])
     with matplotlib.rc_context(look.style()):
         rows = _rows(shared, across)
-        longest = max((len(plot.keys) for plot in apart), default=0)
+        longest = max((math.ceil(len(plot.keys) / _beside(plot.keys, across / columns)) for plot in apart), default=0)
         each = 2.05 if columns > 1 else 2.9 if width == "page" else 2.25
-        high = lines * (each + 0.13 * longest) + (0.4 if words else 0.15) + 0.16 * len(rows)
+        high = lines * (each + 0.16 * longest) + (0.4 if words else 0.15) + 0.16 * len(rows)
         made = Figure(figsize=(across, high), layout="constrained")
         FigureCanvasAgg(made)
         made.get_layout_engine().set(w_pad=0.05, h_pad=0.04, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
@@ -142,8 +143,13 @@ def _rows(keys: Sequence[Key], across: float) -> list[list[Key]]:
     if not keys:
         return []
     widest = max(len(key.label) for key in keys)
-    count = max(1, min(len(keys), int(across * 22 / (widest + 8))))
+    count = max(1, min(len(keys), int(across * 17 / (widest + 8))))
     return [list(keys[place : place + count]) for place in range(0, len(keys), count)]
+
+
+def _beside(keys: Sequence[Key], across: float) -> int:
+    """How many keys of a legend fit beside each other."""
+    return max(1, min(len(keys), int(13 * across / (max(len(key.label) for key in keys) + 6))))
 
 
 def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool, across: float) -> None:
@@ -155,8 +161,11 @@ def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool, across: float)
         axes.set_title(plot.title, color=look.ink)
     if with_legend and plot.keys:
         handles = [_handle(key, look) for key in plot.keys]
-        beside = max(1, min(len(handles), int(13 * across / (max(len(key.label) for key in plot.keys) + 6))))
-        below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.24), "ncols": beside, "columnspacing": 1.0}
+        beside = _beside(plot.keys, across)
+        # a fixed way below the axes: under the ticks and a label of two lines
+        drop = ScaledTranslation(0.0, -0.54, axes.figure.dpi_scale_trans)  # pyright: ignore[reportAttributeAccessIssue]
+        below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": axes.transAxes + drop}
+        below |= {"ncols": beside, "columnspacing": 1.0, "borderaxespad": 0.0}
         axes.legend(handles=handles, frameon=False, fontsize=6.5, handlelength=1.8, labelcolor=look.ink, **below)
 
 
@@ -250,11 +259,13 @@ def _axis(letter: str, axis: Axis, axes: Axes, plot: Plot, letters: int) -> None
         own.set_minor_formatter(NullFormatter())
     elif axis.names is not None:
         own.set_ticks(list(axis.names), list(axis.names.values()))
+        if letter == "x" and sum(len(name) + 2 for name in axis.names.values()) > 1.1 * letters:
+            axes.tick_params(axis="x", rotation=20)
         own.set_minor_locator(NullLocator())
     elif axis.log:
         _logarithmic(own, axes.get_xlim() if letter == "x" else axes.get_ylim())
     else:
-        own.set_major_locator(MaxNLocator(6 if letter == "y" else 5))
+        own.set_major_locator(MaxNLocator(6 if letter == "y" else 5 if letters > 34 else 3))
     low, high = axis.limits
     if low is not None or high is not None:
         getattr(axes, f"set_{letter}lim")(low, high)

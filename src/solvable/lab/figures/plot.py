@@ -174,6 +174,15 @@ def note(words: str, title: str = "", **about: Any) -> Plot:
     return Plot(**{"x": hidden, "y": hidden, "marks": marks, "title": title, **about})
 
 
+def _told(plot: Plot) -> dict[str, set[str]]:
+    """The labels of the series of each colour."""
+    found: dict[str, set[str]] = {}
+    for key in plot.keys:
+        if not key.common and key.look.color not in (INK, FAINT):
+            found.setdefault(key.look.color, set()).add(key.label)
+    return found
+
+
 def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
     """The keys of one legend under all plots, or none and the plots that have one each: where one label has two looks,
     or there are many."""
@@ -181,6 +190,10 @@ def legends(plots: Iterable[Plot]) -> tuple[list[Key], list[Plot]]:
     keys = list(dict.fromkeys(key for plot in plots for key in plot.keys))
     first = {key.label: key for key in sorted(keys, key=lambda key: key.look.color != FAINT, reverse=True)}
     alike = all(key.common or key.look.color == first[key.label].look.color for key in keys)
+    # one colour that tells two things in two plots would be read wrongly
+    told = [_told(plot) for plot in plots]
+    alike &= all(one[color] == other[color] for one in told for other in told for color in one.keys() & other.keys())
+    alike &= not any(key.common and any(key.look.color in one for one in told) for key in first.values())
     if len(plots) == 1 or (alike and len(first) <= 14):
         return [key for key in keys if first[key.label] is key], []
     return [], [plot for plot in plots if plot.keys]

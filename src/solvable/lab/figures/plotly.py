@@ -216,7 +216,11 @@ def _traces(
 
 
 def _points(mark: Mark, plot: Plot) -> dict[str, Any]:
-    errors = [""] * len(mark.x) if mark.error is None else [f" ± {one:.2g}" for one in mark.error]
+    errors = (
+        [""] * len(mark.x)
+        if mark.error is None
+        else [f" ± {one:.2g}" if np.isfinite(one) else "" for one in mark.error]
+    )
     custom = [
         [inert(place_name(plot.x, x)), inert(place_name(plot.y, y)), error]
         for x, y, error in zip(mark.x, mark.y, errors, strict=True)
@@ -256,7 +260,7 @@ def _field(mark: Field, plot: Plot) -> list[dict[str, Any]]:
         "type": "contour",
         "x": finite_list(mark.x),
         "y": finite_list(mark.y),
-        "z": [finite_list(np.round(row, 6)) for row in mark.z],
+        "z": [[float(f"{value:.6g}") if np.isfinite(value) else None for value in row] for row in mark.z],
         "zmin": low,
         "zmax": high,
         "colorscale": _scale(DIVERGING if mark.diverging else SEQUENTIAL),

@@ -88,7 +88,11 @@ def points(plot: Plot) -> list[Points]:
                 Points(
                     text(mark.label),
                     [
-                        (place_name(plot.x, a), place_name(plot.y, b), "" if error is None else f"{error[i]:.2g}")
+                        (
+                            place_name(plot.x, a),
+                            place_name(plot.y, b),
+                            "" if error is None or not np.isfinite(error[i]) else f"{error[i]:.2g}",
+                        )
                         for i, (a, b) in enumerate(zip(mark.x, y, strict=True))
                         if np.isfinite(b)
                     ],

@@ -23,6 +23,7 @@ from solvable.lab.declare import (
     Guide,
     Measured,
     Observable,
+    Overlay,
     Panel,
     Status,
     axis,
@@ -85,6 +86,7 @@ class Rank(SelectionExperiment, Measured):
         Observable("nuclear_rank", "rank, nuclear norm", bound="above"),
     )
     statuses = dict.fromkeys(("frobenius_rank", "nuclear_rank"), Status("bound", "derived"))
+    overlays = (Overlay(words="at most"),)
     x, dimensions = "dim", {}
 
     def runs(self, key: Any, replicates: int | range) -> Any:

@@ -218,7 +218,12 @@ class Rates(SelectionExperiment):
         Observable("scaled_excess", "excess loss over its law", allowance=allow(0.0125)),
         Observable("offset", "alignment minus log(eta k)", allowance=allow(0.05)),
     )
-    overlays = (Overlay("growth", given=True), Overlay("rate"), Overlay("excess_loss", given=True), Overlay("polyak"))
+    overlays = (
+        Overlay("growth", given=True),
+        Overlay("rate"),
+        Overlay("excess_loss", given=True),
+        Overlay("polyak", words="law of polyak steps"),
+    )
     panels = (
         Panel("divergence", theories={}),
         Panel("decay", theories={}),
