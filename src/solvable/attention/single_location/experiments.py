@@ -89,6 +89,7 @@ class Manifold(TrainingExperiment):
     """Training from the manifold: the query finds the location and the value the label."""
 
     name, source = "single-location/manifold", SETTINGS
+    panels = training_panels("predicted")[:-1]  # it stays on the manifold
 
     inverse_temperature: float = parameter(0.1, "inverse temperature", symbol="lambda", log=True)
     learning_rate: float = parameter(4e-3, "learning rate", symbol="alpha", log=True)

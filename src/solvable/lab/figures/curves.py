@@ -363,12 +363,14 @@ def _at(dataset: xarray.Dataset, where: dict[str, Any]) -> xarray.Dataset:
 
 
 def _apart(values: Sequence[float]) -> dict[float, str]:
-    """Ticks at all values; those that would touch their neighbour on a logarithmic axis have no number."""
-    least, names, last = 0.11 * np.log(max(values) / min(values)), {}, -np.inf
+    """Ticks at all values; those whose number would touch the one before on a logarithmic axis have none."""
+    names: dict[float, str] = {}
+    shown = [min(values)]
     for value in sorted(values):
-        room = np.log(value) - last >= least
+        letters = (len(plain_number(value)) + len(plain_number(shown[-1]))) / 2 + 1
+        room = np.log(value / shown[-1]) >= letters / 34 * np.log(max(values) / min(values)) or value == min(values)
         names[float(value)] = plain_number(value) if room else ""
-        last = np.log(value) if room else last
+        shown += [value] if room else []
     return names
 
 
