@@ -115,8 +115,8 @@ def test_where_a_failed_cell_lies_is_found_once(tmp_path, monkeypatch):
         lab.run(SampleMean, {"samples": [4, 8, 16], "kind": "broken"}, replicates=2, out=tmp_path)
     count = []
     chapter = Chapter("toy/mean", *dataset.read_results(tmp_path, SampleMean))
-    counting = tables.differing_parameters
-    monkeypatch.setattr(tables, "differing_parameters", lambda results: count.append(1) or counting(results))
+    counting = tables.varying
+    monkeypatch.setattr(tables, "varying", lambda many: count.append(1) or counting(many))
     assert "samples = 16" in "".join(tables.failed(chapter))
     assert len(count) == 1
 

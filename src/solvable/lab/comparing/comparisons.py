@@ -6,6 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from solvable.lab.comparing.agreement import Row, badness, position, tally
+from solvable.lab.declare.grid import varying
 from solvable.numerics import notebook
 
 if TYPE_CHECKING:
@@ -47,13 +48,13 @@ class Comparisons(list[Row]):
 
     def _table(self) -> tuple[str, list[str], list[list[str]]]:
         """The headline, the columns and the lines: parameters that vary, then numbers and verdicts."""
-        varying = [name for name in (self[0].parameters if self else ()) if len({_text(r, name) for r in self}) > 1]
+        names = varying([row.parameters for row in self])
         headline, chosen = tally(self).headline, self
         if len(self) > _MOST:
             headline += f" (the worst {_MOST} of {len(self)} are shown)"
             chosen = sorted(self, key=badness, reverse=True)[:_MOST]
-        lines = [[*(_text(row, name) for name in varying), *_cells(row)] for row in chosen]
-        return headline, [*varying, *_COLUMNS], lines
+        lines = [[*(_text(row, name) for name in names), *_cells(row)] for row in chosen]
+        return headline, [*names, *_COLUMNS], lines
 
 
 def _cells(row: Row) -> list[str]:

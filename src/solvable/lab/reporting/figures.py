@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from solvable.lab.declare.grid import varying
 from solvable.lab.figures import default, dense, finite_size, matplotlib, plotly
 from solvable.lab.figures.plot import Key, Plot, Sheet, legends
 from solvable.lab.figures.theme import THEMES
@@ -81,7 +82,7 @@ def _parts(chapter: Chapter) -> Iterator[tuple[str, Sequence[CellResult]]]:
         yield "", results
         return
     blocks = reproduce.blocks(experiment, [result.cell for result in results])
-    apart = [name for name in experiment.model_fields if len({str(block[name]) for block in blocks}) > 1]
+    apart = varying(blocks)
     about = default.subject(experiment)
     for block in sorted(blocks, key=lambda block: -math.prod(map(len, block.values()))):
         words = ", ".join(about.names(name, block[name]) for name in apart)

@@ -10,6 +10,7 @@ from typing import Any
 
 from solvable.lab.comparing.agreement import Row, Tally, badness, position, tally
 from solvable.lab.declare import Experiment
+from solvable.lab.declare.grid import varying
 from solvable.lab.figures.words import number
 from solvable.lab.store.arrays import SIMULATION, CellResult
 
@@ -61,7 +62,7 @@ def verdict(chapter: Chapter) -> tuple[str, str]:
     words = [count.headline if count.tested or count.identities else nothing]
     if differing:
         worst = differing[0]
-        where = where_text(varying(chapter.every), worst.parameters)
+        where = where_text(varying([row.parameters for row in chapter.every]), worst.parameters)
         words.append(f"The worst is {observable_text(chapter, worst)} at {where}: {worst.comparison.verdict}")
     over = tally(chapter.extrapolated).tested
     untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
@@ -90,18 +91,6 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {plural}"
 
 
-def varying(rows: Sequence[Row]) -> list[str]:
-    """The parameters that differ between the compared cells."""
-    names = rows[0].parameters if rows else ()
-    return [name for name in names if len({str(row.parameters[name]) for row in rows}) > 1]
-
-
-def differing_parameters(results: Sequence[CellResult]) -> list[str]:
-    """The parameters that differ between the cells."""
-    fields = type(results[0].cell).model_fields if results else ()
-    return [name for name in fields if len({getattr(result.cell, name) for result in results}) > 1]
-
-
 def where_text(names: Iterable[str], parameters: Mapping[str, Any]) -> str:
     """Where a cell lies, by its parameters of these names."""
     return ", ".join(f"{name} = {value_text(parameters[name])}" for name in names) or "its one cell"
@@ -113,11 +102,6 @@ def observable_text(chapter: Chapter, row: Row) -> str:
     label = next((item.label for item in chapter.experiment.observables if item.name == row.observable), row.observable)
     inside = ", ".join(f"{dim} = {position(value)}" for dim, value in row.point.items())
     return f"{label} [{inside}]" if inside else label
-
-
-def overlay_words(label: str) -> str:
-    """The name of a theory, or of the simulation, in words."""
-    return label.replace("_", " ")
 
 
 def value_text(value: Any) -> str:

@@ -9,6 +9,8 @@ from typing import Any
 
 from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment, Overlay
+from solvable.lab.declare.experiment import said
+from solvable.lab.declare.grid import varying
 from solvable.lab.declare.symbols import greek
 from solvable.lab.figures.words import text
 from solvable.lab.reporting import reproduce
@@ -16,12 +18,9 @@ from solvable.lab.reporting.html import Markup, table, tag
 from solvable.lab.reporting.section import (
     Chapter,
     counted,
-    differing_parameters,
     finite,
     observable_text,
-    overlay_words,
     value_text,
-    varying,
     where_text,
     worst_first,
 )
@@ -69,7 +68,7 @@ def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
         kept = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
         shown = [row for row in rows if id(row) in kept]
         caption = "The worst comparisons, at least one of each observable with each theory"
-    yield from _worst_and_all(chapter, shown, rows, caption, "comparisons", varying(chapter.rows), _COMPARED)
+    yield from _worst_and_all(chapter, shown, rows, caption, "comparisons", chapter.rows, _COMPARED)
 
 
 def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
@@ -82,7 +81,7 @@ def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
     differing = sum(row.comparison.agrees is False for row in rows)
     shown = rows[: max(_SHORT, min(differing, _MOST_DIFFERING))]
     columns = {name: show for name, show in _FITTED.items() if name != "sizes" or not common}
-    yield from _worst_and_all(chapter, shown, rows, caption, "lines over sizes", varying(chapter.extrapolated), columns)
+    yield from _worst_and_all(chapter, shown, rows, caption, "lines over sizes", chapter.extrapolated, columns)
 
 
 def _worst_and_all(
@@ -91,17 +90,18 @@ def _worst_and_all(
     rows: Sequence[Row],
     caption: str,
     noun: str,
-    names: Sequence[str],
+    among: Sequence[Row],
     own: Mapping[str, Callable[[Row], str]],
 ) -> Iterator[Markup]:
     """A table of the rows `shown`, and one of all rows to open where they are more."""
+    names = varying([row.parameters for row in among])
 
     def listed(rows: Sequence[Row], caption: str) -> Markup:
         lines = (
             [
                 *_outcome(chapter, row),
                 *(value_text(row.parameters[name]) for name in names),
-                overlay_words(row.overlay),
+                row.overlay.replace("_", " "),
                 row.claim,
                 *(show(row) for show in own.values()),
             ]
@@ -147,15 +147,14 @@ def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> M
 
 def _symbol(experiment: type[Experiment], name: str) -> str:
     """What a legend calls a parameter, where that is not its name."""
-    extra = experiment.model_fields[name].json_schema_extra
-    return greek(text(str(extra.get("symbol") or ""))) if isinstance(extra, dict) else ""
+    return greek(text(said(experiment.model_fields[name]).get("symbol", "")))
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
     """What each theory claims of each observable, and what the theories are."""
     lines, meanings = [], []
     for overlay in experiment.overlays:
-        status, name = experiment.status(overlay), overlay_words(overlay.label)
+        status, name = experiment.status(overlay), overlay.label.replace("_", " ")
         meaning = _meaning(experiment, overlay, status)
         if meaning:
             meanings.append(tag("p", tag("b", name), f": {meaning}."))
@@ -172,11 +171,11 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
 def failed(chapter: Chapter) -> Iterator[Markup]:
     """The cells where something raised, and the replicates that have no value."""
     places: dict[tuple[str, str, str], list[range | None]] = {}
-    names = differing_parameters(chapter.results)
+    names = varying([dict(result.cell) for result in chapter.results])
     for result in chapter.failed:
         where = where_text(names, dict(result.cell))
         for failure in result.failures:
-            key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
+            key = (where, failure.source.replace("_", " "), f"{failure.kind}: {failure.message}")
             places.setdefault(key, []).append(failure.replicates)
     lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
     sources = [one for result in chapter.results for one in result.sources.items()]
@@ -186,7 +185,7 @@ def failed(chapter: Chapter) -> Iterator[Markup]:
     if lines:
         yield table(*_cut("Cells that failed", lines, ["cell", "source", "replicates", "message"]), of=chapter.name)
     if missing:
-        gone = [[overlay_words(source), reason, str(count)] for (source, reason), count in missing.most_common()]
+        gone = [[source.replace("_", " "), reason, str(count)] for (source, reason), count in missing.most_common()]
         yield table(
             "Values that are missing", ["source", "reason", "how many"], gone, of=chapter.name, numbers=["how many"]
         )
