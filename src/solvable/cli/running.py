@@ -65,8 +65,8 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
         "results": str(done.folder / safe(experiment.name)),
         "figures": [str(path) for path in figures],
         "agrees": disagree == 0,
-        "comparisons": [tables.row_document(row) for row in rows],
-        "extrapolations": [tables.row_document(row) for row in extrapolated],
+        "comparisons": [row.document() for row in rows],
+        "extrapolations": [row.document() for row in extrapolated],
         "failures": [tables.failure_document(cell, failure) for cell, failure in done.failures],
     }
     parts = [

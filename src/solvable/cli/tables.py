@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvable.lab.comparing.agreement import Row, badness, position, tally
+from solvable.lab.comparing.agreement import Row, badness, tally
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.grid import varying
 from solvable.lab.store.arrays import CellResult, Failure
@@ -53,7 +53,7 @@ def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
     table = new_table(left, ["intercept", "se", "slope", "se", "misfit", "z"], ["verdict"])
     for row in lines:
         found, line = row.comparison, row.extrapolation
-        slope = (line.slope, line.slope_error) if line else (math.nan, math.nan)
+        slope = (line.slope, line.slope_standard_error) if line else (math.nan, math.nan)
         used = "" if line is None else ", ".join(f"{one:g}" for one in line.sizes)
         table.add_row(
             *_place(row, names),
@@ -87,29 +87,6 @@ def failure_parts(failures: Sequence[tuple[Experiment, Failure]], cells: Sequenc
         Text(f"failed   {source} at {_few(list(dict.fromkeys(where)))}: {message}", style="red")
         for (source, message), where in places.items()
     ]
-
-
-def row_document(row: Row) -> dict[str, Any]:
-    """A row for --json. An extrapolated one says "inf" for its size, and how its line was fitted."""
-    line = row.extrapolation
-    document = {
-        "parameters": {name: "inf" if value == math.inf else value for name, value in row.parameters.items()},
-        "point": row.point,
-        **row.facts,
-    }
-    if line is None:
-        return document
-    return document | {
-        "size": line.size,
-        "order": line.order,
-        "sizes": line.sizes,
-        "differences": line.differences,
-        "standard_errors": line.errors,
-        "quadrature": line.quadrature,
-        "slope": line.slope,
-        "slope_standard_error": line.slope_error,
-        "misfit": line.misfit,
-    }
 
 
 def failure_document(cell: Experiment, failure: Failure) -> dict[str, Any]:
@@ -169,9 +146,7 @@ def _worst(rows: Sequence[Row]) -> tuple[list[Any], list[Row]]:
 
 
 def _place(row: Row, names: Sequence[str]) -> list[Text]:
-    inside = ", ".join(f"{dim}={position(value)}" for dim, value in row.point.items())
-    observable = f"{row.observable}[{inside}]" if inside else row.observable
-    return [*(plain(row.parameters[key]) for key in names), Text(observable), Text(row.overlay), Text(row.claim)]
+    return [*(plain(row.parameters[key]) for key in names), *map(Text, (row.subject, row.overlay, row.claim))]
 
 
 def _outcome(row: Row) -> tuple[Text, Text]:

@@ -65,7 +65,7 @@ def _plot(experiment: type[Experiment], name: str, rows: Sequence[Row], labels: 
         fit = Look(color, "solid" if trusted else "dot", width=1.0)
         marks.append(Mark(ends + shift, found.difference + line.slope * ends, fit, of="guide"))
         points = Look(color, marker=marker)
-        errors, label = np.asarray(line.errors), labels[id(row)]
+        errors, label = np.asarray(line.standard_errors), labels[id(row)]
         marks.append(Mark(at + shift, np.asarray(line.differences), points, label, errors, of="simulation"))
         edge = WRONG if found.agrees is False else color
         end = Look(edge, marker=marker, size=5.0, hollow=True)
