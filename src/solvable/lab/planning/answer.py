@@ -1,13 +1,45 @@
-"""A plan in words: where the target is met, or why no value meets it."""
+"""A plan, and its words: where the target is met, or why no value meets it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-if TYPE_CHECKING:
-    from solvable.lab.planning.inversion import Crossing
-    from solvable.lab.planning.result import Plan, Solution
+from solvable.lab.declare import Experiment, Observable
+from solvable.lab.declare import grid as grids
+from solvable.lab.planning.inversion import Crossing
+from solvable.lab.planning.result import Solution, moved
+from solvable.numerics import notebook
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Plan:
+    """What was asked, and where each row, a `Solution`, meets the target; printing it says so in words."""
+
+    experiment: type[Experiment]
+    solve: str
+    observable: Observable
+    target: float
+    rows: Sequence[Solution]
+
+    def at(self, row: Solution, value: float) -> Experiment:
+        """The cell of a row with the parameter solved for at `value`."""
+        return moved(row.cell, {self.solve: value})
+
+    @property
+    def varying(self) -> list[str]:
+        """The parameters that tell the rows apart."""
+        return grids.varying([dict(row.cell) for row in self.rows])
+
+    def __repr__(self) -> str:
+        """The answer in words, a line for each row."""
+        return "\n".join(lines(self))
+
+    def _repr_html_(self) -> str:
+        """The answer in words, as a table."""
+        told = [(name, "; ".join(texts)) for name, texts in rows(self)]
+        return notebook.table(question(self), ("setting", "answer"), told, foot(self))
 
 
 def lines(plan: Plan) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a plan holds: where each combination of the other parameters meets the target, and what is advised there."""
+"""A row of a plan: where one combination of the other parameters meets the target, and what is advised there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from solvable.lab.declare import Experiment, Observable, Overlay, Status
+from solvable.lab.declare import Experiment, Overlay, Status
 from solvable.lab.declare import grid as grids
-from solvable.lab.planning import answer
 from solvable.lab.planning.inversion import Crossing, Inverse
-from solvable.numerics import notebook
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,35 +46,6 @@ class Solution:
     def values(self) -> list[float]:
         """The values of the parameter solved for at which the target is met, in order."""
         return [crossing.value for crossing in self.inverse.crossings]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Plan:
-    """What was asked, and where each row, a `Solution`, meets the target; printing it says so in words."""
-
-    experiment: type[Experiment]
-    solve: str
-    observable: Observable
-    target: float
-    rows: Sequence[Solution]
-
-    def at(self, row: Solution, value: float) -> Experiment:
-        """The cell of a row with the parameter solved for at `value`."""
-        return moved(row.cell, {self.solve: value})
-
-    @property
-    def varying(self) -> list[str]:
-        """The parameters that tell the rows apart."""
-        return grids.varying([dict(row.cell) for row in self.rows])
-
-    def __repr__(self) -> str:
-        """The answer in words, a line for each row."""
-        return "\n".join(answer.lines(self))
-
-    def _repr_html_(self) -> str:
-        """The answer in words, as a table."""
-        rows = [(label, "; ".join(texts)) for label, texts in answer.rows(self)]
-        return notebook.table(answer.question(self), ("setting", "answer"), rows, answer.foot(self))
 
 
 def moved(cell: Experiment, values: Mapping[str, Any]) -> Experiment:

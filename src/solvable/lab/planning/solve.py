@@ -12,8 +12,9 @@ from solvable.lab.declare import Experiment, Observable, Overlay, Status
 from solvable.lab.declare import grid as grids
 from solvable.lab.declare.experiment import said
 from solvable.lab.declare.registry import suggestion
+from solvable.lab.planning.answer import Plan
 from solvable.lab.planning.inversion import Inverse, follow, invert
-from solvable.lab.planning.result import Advice, Plan, Solution, moved
+from solvable.lab.planning.result import Advice, Solution, moved
 from solvable.lab.planning.search import Reply
 from solvable.lab.running.compute import check, compute
 from solvable.lab.store.arrays import CellResult
