@@ -11,10 +11,10 @@ import pytest
 
 from solvable import lab
 from solvable.lab.declare import Experiment, Observable, Outcome, Overlay, Status, axis, parameter, registry
+from solvable.lab.declare.grid import numeric
 from solvable.lab.planning import answer
 from solvable.lab.planning.inversion import follow, invert
 from solvable.lab.planning.search import Reply
-from solvable.lab.planning.solve import numeric
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import integer, number
 from tests.lab.toy import Ceiling, Decay, SampleMean

@@ -7,7 +7,7 @@ import pytest
 
 from solvable import lab
 from solvable.lab.reporting import document, tables
-from solvable.lab.reporting.section import Chapter
+from solvable.lab.reporting.section import Section
 from solvable.lab.store import dataset, index
 from solvable.lab.store.atomic import StoreError
 from tests.lab import hostile, toy
@@ -114,10 +114,10 @@ def test_where_a_failed_cell_lies_is_found_once(tmp_path, monkeypatch):
     with pytest.warns(UserWarning, match="cells of"):
         lab.run(SampleMean, {"samples": [4, 8, 16], "kind": "broken"}, replicates=2, out=tmp_path)
     count = []
-    chapter = Chapter("toy/mean", *dataset.read_results(tmp_path, SampleMean))
-    counting = tables.differing_parameters
-    monkeypatch.setattr(tables, "differing_parameters", lambda results: count.append(1) or counting(results))
-    assert "samples = 16" in "".join(tables.failed(chapter))
+    section = Section("toy/mean", *dataset.read_results(tmp_path, SampleMean))
+    counting = tables.varying
+    monkeypatch.setattr(tables, "varying", lambda many: count.append(1) or counting(many))
+    assert "samples = 16" in "".join(tables.failed(section))
     assert len(count) == 1
 
 

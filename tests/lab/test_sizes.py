@@ -9,7 +9,6 @@ from scipy import optimize, stats
 from solvable import lab
 from solvable.attention.sparse_tokens import experiments as sparse
 from solvable.cli.call import strict_json
-from solvable.cli.tables import row_document
 from solvable.lab.comparing.agreement import compare, rows
 from solvable.lab.comparing.finite_size import compare_sizes, extrapolate
 from solvable.lab.declare.registry import experiments
@@ -60,7 +59,7 @@ def test_the_line_is_that_of_polyfit(order):
     slopes, intercepts = np.array([np.polyfit(x, unit, 1, w=weights) for unit in np.eye(4)]).T
     variances = np.array([one.var(ddof=1) / len(one) for one in simulated])
     assert found.standard_error == pytest.approx(np.sqrt(intercepts**2 @ variances), rel=1e-9)
-    assert line.slope_error == pytest.approx(np.sqrt(slopes**2 @ variances), rel=1e-9)
+    assert line.slope_standard_error == pytest.approx(np.sqrt(slopes**2 @ variances), rel=1e-9)
     parts = intercepts**2 * variances
     degrees = parts.sum() ** 2 / (parts**2 / (counts - 1)).sum()
     t = intercept / math.hypot(found.standard_error, 0.01)
@@ -77,7 +76,7 @@ def test_the_errors_are_those_of_curve_fit_where_variances_fall_like_one_over_si
         lambda k, a, b: a + b / k, SIZES, means, sigma=errors, absolute_sigma=True, p0=(0.0, 1.0)
     )
     assert [found.difference, line.slope] == pytest.approx(best, rel=1e-6)
-    assert [found.standard_error, line.slope_error] == pytest.approx(np.sqrt(np.diag(covariance)), rel=1e-6)
+    assert [found.standard_error, line.slope_standard_error] == pytest.approx(np.sqrt(np.diag(covariance)), rel=1e-6)
     chi_square = (((means - best[0] - best[1] / np.array(SIZES)) / errors) ** 2).sum()
     many, exact = compare_sizes("dim", SIZES, fixed(means, errors, 200_000), [0.0] * 4)
     assert exact.misfit == pytest.approx(stats.norm.isf(stats.chi2.sf(chi_square, 2)), abs=1e-3)
@@ -193,7 +192,7 @@ def test_a_size_where_no_run_varies_takes_the_variance_of_the_others():
     simulated[0] = np.zeros(16)
     found, line = compare_sizes("dim", SIZES, simulated, [0.0] * 4)
     others = [one.var(ddof=1) * k for one, k in zip(simulated[1:], SIZES[1:], strict=True)]
-    assert line.errors[0] == pytest.approx(math.sqrt(np.mean(others) / SIZES[0] / 16))
+    assert line.standard_errors[0] == pytest.approx(math.sqrt(np.mean(others) / SIZES[0] / 16))
     assert found.agrees is True
 
 
@@ -246,15 +245,15 @@ def test_rows_of_a_run(tmp_path):
         assert row.extrapolation.sizes == (50, 100, 200, 400)
         assert not row.calibrates
     given = next(row for row in found if row.overlay == "given_level").extrapolation
-    assert given.slope == pytest.approx(2.0, abs=4 * given.slope_error)
+    assert given.slope == pytest.approx(2.0, abs=4 * given.slope_standard_error)
     largest = next(row for row in found if row.observable == "largest").extrapolation
-    assert (largest.order, largest.slope) == (0.5, pytest.approx(2.0, abs=4 * largest.slope_error))
+    assert (largest.order, largest.slope) == (0.5, pytest.approx(2.0, abs=4 * largest.slope_standard_error))
     data = lab.open(tmp_path, Approach).sel(offset=0.0)
-    for dim, difference, error in zip(given.sizes, given.differences, given.errors, strict=True):
+    for dim, difference, error in zip(given.sizes, given.differences, given.standard_errors, strict=True):
         one = data.sel(dim=dim)
         expected = compare(one["value"].values, one["given_level_value"].values)
         assert (difference, error) == (pytest.approx(expected.difference), pytest.approx(expected.standard_error))
-    document = row_document(found[0])
+    document = found[0].document()
     assert document["parameters"]["dim"] == "inf"
     assert {"slope", "slope_standard_error", "misfit", "sizes"} <= set(document)
     assert '"inf"' in strict_json(document)
@@ -298,7 +297,7 @@ def test_the_figure(tmp_path):
     points = [mark for mark in made.plots[0].marks if isinstance(mark, Mark) and mark.of == "simulation"]
     for row, mark in zip(shown, points, strict=True):
         assert mark.y.tolist() == list(row.extrapolation.differences)
-        assert mark.error.tolist() == list(row.extrapolation.errors)
+        assert mark.error.tolist() == list(row.extrapolation.standard_errors)
         np.testing.assert_allclose(np.diff(mark.x), np.diff(1 / np.array(row.extrapolation.sizes)))
     names = made.plots[0].x.names
     assert (names[0.0], names[1 / 50]) == ("∞", "50")

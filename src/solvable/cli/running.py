@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from solvable.lab.comparing import agreement, finite_size
 from solvable.lab.comparing.agreement import Row
 from solvable.lab.declare import Experiment
 from solvable.lab.declare import grid as grids
+from solvable.lab.declare.grid import varying
 from solvable.lab.declare.registry import find
 from solvable.lab.figures import default, dense, matplotlib
 from solvable.lab.figures import finite_size as over_sizes
@@ -25,7 +25,7 @@ from solvable.lab.store import dataset
 from solvable.lab.store.arrays import CellResult
 from solvable.lab.store.atomic import WriteError
 from solvable.lab.store.chunk import safe
-from solvable.lab.store.store import parameters_text
+from solvable.lab.store.store import parameters_of
 
 
 def settings(texts: Sequence[str], file: str | None = None) -> dict[str, Any]:
@@ -65,8 +65,8 @@ def run(name: str, options: Sequence[str], grid: str | None, out: str, **how: An
         "results": str(done.folder / safe(experiment.name)),
         "figures": [str(path) for path in figures],
         "agrees": disagree == 0,
-        "comparisons": [tables.row_document(row) for row in rows],
-        "extrapolations": [tables.row_document(row) for row in extrapolated],
+        "comparisons": [row.document() for row in rows],
+        "extrapolations": [row.document() for row in extrapolated],
         "failures": [tables.failure_document(cell, failure) for cell, failure in done.failures],
     }
     parts = [
@@ -108,7 +108,7 @@ def predict(name: str, options: Sequence[str], grid: str | None = None) -> Answe
     _refuse_if_all_refused(results)
     cells = [
         {
-            "parameters": json.loads(parameters_text(result.cell)),
+            "parameters": parameters_of(result.cell),
             "overlay": label,
             "values": {key: array.tolist() for key, array in values.arrays.items()},
             "standard_error": {key: array.tolist() for key, array in values.errors.items()},
@@ -126,12 +126,12 @@ def predict(name: str, options: Sequence[str], grid: str | None = None) -> Answe
         "failures": [tables.failure_document(cell, failure) for cell, failure in failures],
     }
     shown = [item.name for item in experiment.observables if any(item.name in cell["values"] for cell in cells)]
-    varying = tables.varying_names([cell["parameters"] for cell in cells])
-    table = tables.new_table([*varying, "theory"], shown)
+    names = varying([cell["parameters"] for cell in cells])
+    table = tables.new_table([*names, "theory"], shown)
     for cell in cells:
         values = [tables.brief(cell["values"].get(key)) for key in shown]
         table.add_row(
-            *(tables.plain(cell["parameters"][key]) for key in varying), Text(cell["overlay"]), *map(Text, values)
+            *(tables.plain(cell["parameters"][key]) for key in names), Text(cell["overlay"]), *map(Text, values)
         )
     nothing = Text("no theory of this experiment speaks without a run; `solvable run` has them")
     parts = [*([table] if cells else [] if failures else [nothing]), *tables.failure_parts(failures, results)]

@@ -11,10 +11,11 @@ import numpy as np
 from rich.table import Table
 from rich.text import Text
 
-from solvable.lab.comparing.agreement import Row, badness, position, tally
+from solvable.lab.comparing.agreement import Row, badness, tally
 from solvable.lab.declare import Experiment
+from solvable.lab.declare.grid import varying
 from solvable.lab.store.arrays import CellResult, Failure
-from solvable.lab.store.store import parameters_text
+from solvable.lab.store.store import parameters_of
 
 _MOST_LINES = 60
 _NUMBERS = ("simulated", "predicted", "se of difference", "allowance", "z")
@@ -25,12 +26,12 @@ def agreement_parts(rows: Sequence[Row]) -> list[Any]:
     parts, lines = _worst(rows)
     if not lines:
         return parts
-    varying = varying_names([row.parameters for row in rows])
-    table = new_table([*varying, "observable", "theory", "claim"], _NUMBERS, ["verdict"])
+    names = varying([row.parameters for row in rows])
+    table = new_table([*names, "observable", "theory", "claim"], _NUMBERS, ["verdict"])
     for row in lines:
         found = row.comparison
         table.add_row(
-            *_place(row, varying),
+            *_place(row, names),
             *(_number(value) for value in (found.simulated, found.predicted, found.standard_error)),
             _number(found.allowance or math.nan),
             *_outcome(row),
@@ -47,15 +48,15 @@ def extrapolation_parts(rows: Sequence[Row]) -> list[Any]:
     size = next((row.extrapolation.size for row in rows if row.extrapolation), None) or next(infinite)
     sizes = {", ".join(f"{one:g}" for one in row.extrapolation.sizes) for row in rows if row.extrapolation}
     common = f" from {size} = {sizes.pop()}" if len(sizes) == 1 else ""
-    varying = varying_names([row.parameters for row in rows])
-    left = [*varying, "observable", "theory", "claim", *([] if common else ["sizes"])]
+    names = varying([row.parameters for row in rows])
+    left = [*names, "observable", "theory", "claim", *([] if common else ["sizes"])]
     table = new_table(left, ["intercept", "se", "slope", "se", "misfit", "z"], ["verdict"])
     for row in lines:
         found, line = row.comparison, row.extrapolation
-        slope = (line.slope, line.slope_error) if line else (math.nan, math.nan)
+        slope = (line.slope, line.slope_standard_error) if line else (math.nan, math.nan)
         used = "" if line is None else ", ".join(f"{one:g}" for one in line.sizes)
         table.add_row(
-            *_place(row, varying),
+            *_place(row, names),
             *([] if common else [Text(used)]),
             *(_number(value) for value in (found.difference, found.standard_error, *slope)),
             Text("" if line is None or line.misfit is None else f"{line.misfit:+.1f}"),
@@ -77,10 +78,10 @@ def summary(rows: Sequence[Row]) -> list[Text]:
 
 def failure_parts(failures: Sequence[tuple[Experiment, Failure]], cells: Sequence[CellResult]) -> list[Text]:
     """One line per source and message, with the cells where it occurred."""
-    varying = varying_names([cell.cell.model_dump() for cell in cells])
+    names = varying([dict(cell.cell) for cell in cells])
     places: dict[tuple[str, str], list[str]] = {}
     for cell, failure in failures:
-        where = ", ".join(f"{key}={plain(getattr(cell, key))}" for key in varying) or "its one cell"
+        where = ", ".join(f"{key}={plain(getattr(cell, key))}" for key in names) or "its one cell"
         places.setdefault((failure.source, failure.message), []).append(where)
     return [
         Text(f"failed   {source} at {_few(list(dict.fromkeys(where)))}: {message}", style="red")
@@ -88,44 +89,16 @@ def failure_parts(failures: Sequence[tuple[Experiment, Failure]], cells: Sequenc
     ]
 
 
-def row_document(row: Row) -> dict[str, Any]:
-    """A row for --json. An extrapolated one says "inf" for its size, and how its line was fitted."""
-    line = row.extrapolation
-    document = {
-        "parameters": {name: "inf" if value == math.inf else value for name, value in row.parameters.items()},
-        "point": row.point,
-        **row.facts,
-    }
-    if line is None:
-        return document
-    return document | {
-        "size": line.size,
-        "order": line.order,
-        "sizes": line.sizes,
-        "differences": line.differences,
-        "standard_errors": line.errors,
-        "quadrature": line.quadrature,
-        "slope": line.slope,
-        "slope_standard_error": line.slope_error,
-        "misfit": line.misfit,
-    }
-
-
 def failure_document(cell: Experiment, failure: Failure) -> dict[str, Any]:
     """A failure for --json."""
     span = failure.replicates
     return {
-        "parameters": json.loads(parameters_text(cell)),
+        "parameters": parameters_of(cell),
         "source": failure.source,
         "replicates": None if span is None else [span.start, span.stop],
         "kind": failure.kind,
         "message": failure.message,
     }
-
-
-def varying_names(parameters: Sequence[Any]) -> list[str]:
-    """The parameters that do not have one value in all."""
-    return [name for name in (parameters[0] if parameters else {}) if len({str(item[name]) for item in parameters}) > 1]
 
 
 def brief(value: Any) -> str:
@@ -172,10 +145,8 @@ def _worst(rows: Sequence[Row]) -> tuple[list[Any], list[Row]]:
     return [Text(words)], list(keep.values())
 
 
-def _place(row: Row, varying: Sequence[str]) -> list[Text]:
-    inside = ", ".join(f"{dim}={position(value)}" for dim, value in row.point.items())
-    observable = f"{row.observable}[{inside}]" if inside else row.observable
-    return [*(plain(row.parameters[key]) for key in varying), Text(observable), Text(row.overlay), Text(row.claim)]
+def _place(row: Row, names: Sequence[str]) -> list[Text]:
+    return [*(plain(row.parameters[key]) for key in names), *map(Text, (row.subject, row.overlay, row.claim))]
 
 
 def _outcome(row: Row) -> tuple[Text, Text]:

@@ -46,7 +46,7 @@ class Agreement:
 class Extrapolation:
     """The line in 1/size^order whose intercept a row compares (see `finite_size`): its data, its slope, is it a line.
 
-    `differences` are the mean differences at `sizes`, `errors` their standard errors. `misfit` is the normal score of
+    `differences` are the mean differences at `sizes`, `standard_errors` theirs. `misfit` is the normal score of
     the residuals' chi-square: large where the sizes do not lie on a line, None where nothing is random.
     """
 
@@ -54,10 +54,10 @@ class Extrapolation:
     order: float
     sizes: tuple[float, ...]
     differences: tuple[float, ...]
-    errors: tuple[float, ...]
+    standard_errors: tuple[float, ...]
     quadrature: float
     slope: float
-    slope_error: float
+    slope_standard_error: float
     misfit: float | None
 
 
@@ -79,6 +79,16 @@ class Row:
     extrapolation: Extrapolation | None = None
 
     @property
+    def place(self) -> str:
+        """The point in words."""
+        return ", ".join(f"{dim}={position(value)}" for dim, value in self.point.items())
+
+    @property
+    def subject(self) -> str:
+        """The observable at the point."""
+        return f"{self.observable}[{self.place}]" if self.point else self.observable
+
+    @property
     def failed(self) -> bool:
         """Whether there is nothing to compare because the simulation or the theory raised."""
         return self.comparison.verdict.startswith(_FAILED)
@@ -89,6 +99,12 @@ class Row:
         names = ("observable", "overlay", "claim", "origin")
         return {name: getattr(self, name) for name in names} | dataclasses.asdict(self.comparison)
 
+    def document(self) -> dict[str, Any]:
+        """Everything for JSON: the size of an extrapolated one is "inf", and how its line was fitted follows."""
+        parameters = {name: "inf" if value == np.inf else value for name, value in self.parameters.items()}
+        fitted = dataclasses.asdict(self.extrapolation) if self.extrapolation else {}
+        return {"parameters": parameters, "point": self.point, **self.facts, **fitted}
+
     @property
     def calibrates(self) -> bool:
         """Whether its score should look standard normal: an exact claim about something random."""
@@ -98,6 +114,12 @@ class Row:
 def position(value: float | str) -> str:
     """One position along a dim in words."""
     return value if isinstance(value, str) else f"{value:g}"
+
+
+def signed(score: float | None, digits: int = 1) -> str:
+    """A score with its sign, none for zero; nothing where there is no score."""
+    text = "" if score is None else f"{score:+z.{digits}f}"
+    return (text if text.strip("+0.") else text[1:]).replace("-", "\N{MINUS SIGN}")
 
 
 def badness(row: Row) -> tuple[bool, bool, float]:

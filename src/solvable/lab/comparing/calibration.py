@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-from solvable.lab.comparing.agreement import Row
+from solvable.lab.comparing.agreement import Row, signed
 
 EXACT, OTHERS = "exact claims", "asymptotic and heuristic claims"
 
@@ -56,7 +56,7 @@ def sentences(found: dict[str, np.ndarray]) -> list[str]:
     said = []
     for group, values in found.items():
         count = len(values)
-        words = f"{group.capitalize()}: {count} z-score{'s' * (count > 1)}, mean {_signed(values.mean())}"
+        words = f"{group.capitalize()}: {count} z-score{'s' * (count > 1)}, mean {signed(values.mean(), 2)}"
         words += f", standard deviation {values.std(ddof=1):.2f}" if count > 1 else ""
         if group == EXACT and count > 1:
             _, low, high = band(count)
@@ -72,7 +72,3 @@ def sentences(found: dict[str, np.ndarray]) -> list[str]:
     else:
         said.append("No exact claim about something random was tested, so that nothing here should be standard normal.")
     return said
-
-
-def _signed(value: float) -> str:
-    return f"{value:+.2f}".replace("-", "\N{MINUS SIGN}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from solvable.lab.comparing.agreement import Row, badness, position, tally
+from solvable.lab.comparing.agreement import Row, badness, tally
+from solvable.lab.declare.grid import varying
 from solvable.numerics import notebook
 
 if TYPE_CHECKING:
@@ -28,10 +29,9 @@ class Comparisons(list[Row]):
 
         lines, places = [], dict.fromkeys(dim for row in self for dim in row.point)
         for row in self:
-            line = row.extrapolation
-            over = (line.slope, line.slope_error, line.misfit) if line else (math.nan,) * 3
-            fitted = dict(zip(("slope", "slope_standard_error", "misfit"), over, strict=True))
-            lines.append({**row.parameters, **places, **row.point, "point": _point(row), **row.facts, **fitted})
+            names = ("slope", "slope_standard_error", "misfit")
+            fitted = {name: getattr(row.extrapolation, name, math.nan) for name in names}
+            lines.append({**row.parameters, **places, **row.point, "point": row.place, **row.facts, **fitted})
         return pandas.DataFrame(lines)
 
     def __repr__(self) -> str:
@@ -47,26 +47,21 @@ class Comparisons(list[Row]):
 
     def _table(self) -> tuple[str, list[str], list[list[str]]]:
         """The headline, the columns and the lines: parameters that vary, then numbers and verdicts."""
-        varying = [name for name in (self[0].parameters if self else ()) if len({_text(r, name) for r in self}) > 1]
+        names = varying([row.parameters for row in self])
         headline, chosen = tally(self).headline, self
         if len(self) > _MOST:
             headline += f" (the worst {_MOST} of {len(self)} are shown)"
             chosen = sorted(self, key=badness, reverse=True)[:_MOST]
-        lines = [[*(_text(row, name) for name in varying), *_cells(row)] for row in chosen]
-        return headline, [*varying, *_COLUMNS], lines
+        lines = [[*(_text(row, name) for name in names), *_cells(row)] for row in chosen]
+        return headline, [*names, *_COLUMNS], lines
 
 
 def _cells(row: Row) -> list[str]:
-    found, point = row.comparison, _point(row)
+    found = row.comparison
     numbers = (found.simulated, found.predicted, found.standard_error, found.allowance or math.nan)
     shown = ("" if math.isnan(value) else f"{value:.4g}" for value in numbers)
     score = "" if found.score is None else f"{found.score:+.1f}"
-    named = f"{row.observable}[{point}]" if point else row.observable
-    return [named, row.overlay, row.claim, *shown, score, "identity" if found.identity else found.verdict]
-
-
-def _point(row: Row) -> str:
-    return ", ".join(f"{dim}={position(value)}" for dim, value in row.point.items())
+    return [row.subject, row.overlay, row.claim, *shown, score, "identity" if found.identity else found.verdict]
 
 
 def _text(row: Row, name: str) -> str:

@@ -132,10 +132,10 @@ def compare_sizes(
             order=order,
             sizes=tuple(at.tolist()),
             differences=tuple(differences.tolist()),
-            errors=tuple(np.sqrt(variances).tolist()),
+            standard_errors=tuple(np.sqrt(variances).tolist()),
             quadrature=extra,
             slope=slope,
-            slope_error=float(np.sqrt(coefficients[1] ** 2 @ variances) * unit),
+            slope_standard_error=float(np.sqrt(coefficients[1] ** 2 @ variances) * unit),
             misfit=misfit,
         )
         simulated, predicted, difference = intercepts

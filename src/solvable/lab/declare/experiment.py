@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import jax
     import xarray
     from matplotlib.axes import Axes
+    from pydantic.fields import FieldInfo
 
     from solvable.lab.declare.outcome import Outcome
 
@@ -39,6 +40,11 @@ def axis(defaults: Sequence[Any], meaning: str, *, symbol: str = "", log: bool =
         description=meaning,
         json_schema_extra={"axis": list(defaults), "symbol": symbol, "log": log},
     )
+
+
+def said(field: FieldInfo) -> Mapping[str, Any]:
+    """What `parameter` and `axis` say of a parameter beside its default and meaning: `symbol`, `log`, `axis`."""
+    return field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
 
 
 class Built(NamedTuple):
@@ -172,12 +178,7 @@ class Experiment(pydantic.BaseModel):
     @classmethod
     def default_grid(cls) -> dict[str, list[Any]]:
         """The values of every parameter when none is asked for: the axis of an axis, else the single default."""
-        grid = {}
-        for field_name, field in cls.model_fields.items():
-            extra = field.json_schema_extra
-            values = extra.get("axis") if isinstance(extra, dict) else None
-            grid[field_name] = list(values) if isinstance(values, list) else [field.default]
-        return grid
+        return {name: list(said(field).get("axis", [field.default])) for name, field in cls.model_fields.items()}
 
     def canonical(self) -> str:
         """The parameters as one canonical JSON text (sorted names, shortest round-trip numbers)."""

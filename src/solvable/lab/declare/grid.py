@@ -92,6 +92,16 @@ def kinds(annotation: Any) -> set[type]:
     return set() if annotation is type(None) else {annotation}
 
 
+def numeric(annotation: Any) -> bool:
+    """Whether a parameter of that type is a number, any in its range."""
+    return set() < kinds(annotation) <= {int, float} and typing.get_origin(annotation) is not Literal
+
+
+def varying(many: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The names under which not all of the mappings have one value, as it is written."""
+    return [name for name in (many[0] if many else ()) if len({str(one[name]) for one in many}) > 1]
+
+
 def _cell(experiment: type[E], values: dict[str, Any]) -> E:
     try:
         cell = experiment(**values)

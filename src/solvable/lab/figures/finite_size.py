@@ -11,6 +11,7 @@ import numpy as np
 
 from solvable.lab.comparing.agreement import Row, power_text
 from solvable.lab.declare import Experiment
+from solvable.lab.declare.grid import varying
 from solvable.lab.figures.default import subject
 from solvable.lab.figures.plot import FAINT, INK, MARKERS, AnyMark, Axis, Key, Look, Mark, Plot, Rule, Sheet
 from solvable.lab.figures.series import MOST_SERIES, plain_number
@@ -64,7 +65,7 @@ def _plot(experiment: type[Experiment], name: str, rows: Sequence[Row], labels: 
         fit = Look(color, "solid" if trusted else "dot", width=1.0)
         marks.append(Mark(ends + shift, found.difference + line.slope * ends, fit, of="guide"))
         points = Look(color, marker=marker)
-        errors, label = np.asarray(line.errors), labels[id(row)]
+        errors, label = np.asarray(line.standard_errors), labels[id(row)]
         marks.append(Mark(at + shift, np.asarray(line.differences), points, label, errors, of="simulation"))
         edge = WRONG if found.agrees is False else color
         end = Look(edge, marker=marker, size=5.0, hollow=True)
@@ -97,11 +98,11 @@ def _most_deviating(rows: Sequence[Row]) -> list[Row]:
 
 def _labels(experiment: type[Experiment], rows: Sequence[Row]) -> dict[int, str]:
     """What tells the series apart: the parameters that vary, the point, the overlay where there are several."""
-    varying = [name for name in rows[0].parameters if len({str(row.parameters[name]) for row in rows}) > 1]
+    names = varying([row.parameters for row in rows])
     several, about = len({row.overlay for row in rows}) > 1, subject(experiment)
     found = {}
     for row in rows:
-        place = itertools.chain(((name, row.parameters[name]) for name in varying), row.point.items())
+        place = itertools.chain(((name, row.parameters[name]) for name in names), row.point.items())
         words = [about.name(name, value) for name, value in place]
         found[id(row)] = ", ".join([*words, *([row.overlay.replace("_", " ")] if several else [])]) or row.overlay
     return found

@@ -156,7 +156,6 @@ class Plot:
     title: str = ""
     own: Callable[[Any], Any] | None = None
     refused: bool = False
-    frames: Sequence[Plot] = ()
 
 
 @dataclasses.dataclass(frozen=True)

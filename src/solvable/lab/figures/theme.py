@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, Literal
+from typing import Any
 
 from solvable.lab.figures.plot import FAINT, INK
 
@@ -12,7 +12,6 @@ from solvable.lab.figures.plot import FAINT, INK
 HUES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")
 WRONG = "#b00020"
 SEQUENTIAL, DIVERGING = "viridis", "PuOr_r"
-ThemeName = Literal["light", "dark"]
 
 
 @dataclasses.dataclass(frozen=True)

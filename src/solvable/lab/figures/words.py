@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+import textwrap
 import unicodedata
 from collections.abc import Sequence
 from html import escape
@@ -56,13 +57,7 @@ def inert(words: str) -> str:
 
 def wrapped(words: str, width: int) -> str:
     """A text in lines of about so many letters, for Plotly."""
-    lines: list[str] = []
-    for word in words.split():
-        if lines and len(lines[-1]) + len(word) < width:
-            lines[-1] += f" {word}"
-        else:
-            lines.append(word)
-    return "<br>".join(inert(line) for line in lines)
+    return "<br>".join(map(inert, textwrap.wrap(words, width, break_long_words=False)))
 
 
 def points(plot: Plot) -> list[Points]:

@@ -1,16 +1,48 @@
-"""A plan in words: where the target is met, or why no value meets it."""
+"""A plan, and its words: where the target is met, or why no value meets it."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from solvable.lab.planning.inversion import Crossing
-    from solvable.lab.planning.result import Solution, Solutions
+from solvable.lab.declare import Experiment, Observable
+from solvable.lab.declare import grid as grids
+from solvable.lab.planning.inversion import Crossing
+from solvable.lab.planning.result import Solution, moved
+from solvable.numerics import notebook
 
 
-def lines(plan: Solutions) -> list[str]:
+@dataclasses.dataclass(frozen=True, repr=False)
+class Plan:
+    """What was asked, and where each row, a `Solution`, meets the target; printing it says so in words."""
+
+    experiment: type[Experiment]
+    solve: str
+    observable: Observable
+    target: float
+    rows: Sequence[Solution]
+
+    def at(self, row: Solution, value: float) -> Experiment:
+        """The cell of a row with the parameter solved for at `value`."""
+        return moved(row.cell, {self.solve: value})
+
+    @property
+    def varying(self) -> list[str]:
+        """The parameters that tell the rows apart."""
+        return grids.varying([dict(row.cell) for row in self.rows])
+
+    def __repr__(self) -> str:
+        """The answer in words, a line for each row."""
+        return "\n".join(lines(self))
+
+    def _repr_html_(self) -> str:
+        """The answer in words, as a table."""
+        told = [(name, "; ".join(texts)) for name, texts in rows(self)]
+        return notebook.table(question(self), ("setting", "answer"), told, foot(self))
+
+
+def lines(plan: Plan) -> list[str]:
     """The question, the answer of each row, and what else there is to know."""
     answers = rows(plan)
     width = max(len(text) for text, _ in answers)
@@ -21,33 +53,32 @@ def lines(plan: Solutions) -> list[str]:
     return [*found, *foot(plan)]
 
 
-def question(plan: Solutions) -> str:
+def question(plan: Plan) -> str:
     """What was asked."""
     return f"{plan.experiment.name}: {plan.solve} at which {plan.observable.name} = {brief(plan.target)}"
 
 
-def rows(plan: Solutions) -> list[tuple[str, list[str]]]:
+def rows(plan: Plan) -> list[tuple[str, list[str]]]:
     """The label of each row, and its answer with what belongs to it."""
     return [
         (label(plan, row), [answer(plan, row), *unsolved(row), *advice(plan, row), *row.notes]) for row in plan.rows
     ]
 
 
-def foot(plan: Solutions) -> list[str]:
+def foot(plan: Plan) -> list[str]:
     """The theories with their claims, and the parameters that all rows share."""
-    values, varying = plan.rows[0].cell.model_dump(), _varying(plan)
-    common = {name: value for name, value in values.items() if name != plan.solve and name not in varying}
+    values = plan.rows[0].cell.model_dump()
+    common = {name: value for name, value in values.items() if name != plan.solve and name not in plan.varying}
     found = list(dict.fromkeys(filter(None, (theory(plan, row) for row in plan.rows))))
     return [*found, "with " + _settings(common)] if common else found
 
 
-def label(plan: Solutions, row: Solution) -> str:
+def label(plan: Plan, row: Solution) -> str:
     """What tells the row from the others."""
-    values = row.cell.model_dump()
-    return _settings({name: values[name] for name in _varying(plan)})
+    return _settings({name: getattr(row.cell, name) for name in plan.varying})
 
 
-def answer(plan: Solutions, row: Solution) -> str:
+def answer(plan: Plan, row: Solution) -> str:
     """Where the row meets the target, or what it does instead."""
     inverse, name, target = row.inverse, plan.observable.name, brief(plan.target)
     if not inverse.tried:
@@ -77,7 +108,7 @@ def unsolved(row: Solution) -> list[str]:
     return [f"not solved at {count} ({_span(lost[0], lost[-1])}): {row.inverse.message}"]
 
 
-def one(plan: Solutions, row: Solution, crossing: Crossing) -> str:
+def one(plan: Plan, row: Solution, crossing: Crossing) -> str:
     """A row with one crossing."""
     name, target, where = plan.observable.name, brief(plan.target), place(plan, row, crossing)
     side = "at most" if crossing.direction == "falls" else "at least"
@@ -97,7 +128,7 @@ def one(plan: Solutions, row: Solution, crossing: Crossing) -> str:
     return f"{where}; {name} is {side} {target} from there up"
 
 
-def nowhere(plan: Solutions, row: Solution) -> str:
+def nowhere(plan: Plan, row: Solution) -> str:
     """A row without a crossing: how near it comes, and what it does there."""
     inverse, name, solve = row.inverse, plan.observable.name, plan.solve
     (low, _), (high, _) = inverse.tried[0], inverse.tried[-1]
@@ -119,7 +150,7 @@ def nowhere(plan: Solutions, row: Solution) -> str:
     return f"{scanned}: {name} {verb} to {brief(value)} at {solve} {brief(x)}; {stop}"
 
 
-def advice(plan: Solutions, row: Solution) -> list[str]:
+def advice(plan: Plan, row: Solution) -> list[str]:
     """What one more of each amount changes, and what the best hyper-parameters do."""
     given, inverse, name = row.advice, row.inverse, plan.observable.name
     if given is None:
@@ -142,7 +173,7 @@ def advice(plan: Solutions, row: Solution) -> list[str]:
     return [*found, text]
 
 
-def theory(plan: Solutions, row: Solution) -> str:
+def theory(plan: Plan, row: Solution) -> str:
     """Which theory it is, what it claims and where it comes from."""
     bound = {"above": "; it is an upper bound", "below": "; it is a lower bound", None: ""}[plan.observable.bound]
     if row.overlay is None or row.status is None:
@@ -151,7 +182,7 @@ def theory(plan: Solutions, row: Solution) -> str:
     return f"{name} of {plan.observable.name}: {row.status.claim}, {row.status.origin}{bound}"
 
 
-def place(plan: Solutions, row: Solution, crossing: Crossing) -> str:
+def place(plan: Plan, row: Solution, crossing: Crossing) -> str:
     """The value of the parameter, and what it amounts to."""
     if crossing.until is not None:
         return f"{plan.solve} {_span(crossing.value, crossing.until)}"
@@ -193,8 +224,3 @@ def _settings(values: Mapping[str, Any]) -> str:
     return ", ".join(
         f"{name}={value:.4g}" if isinstance(value, float) else f"{name}={value}" for name, value in values.items()
     )
-
-
-def _varying(plan: Solutions) -> Sequence[str]:
-    cells = [row.cell.model_dump() for row in plan.rows]
-    return [name for name in cells[0] if len({str(cell[name]) for cell in cells}) > 1]

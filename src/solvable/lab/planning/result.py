@@ -1,4 +1,4 @@
-"""What a plan holds: where each combination of the other parameters meets the target, and what is advised there."""
+"""A row of a plan: where one combination of the other parameters meets the target, and what is advised there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from solvable.lab.declare import Experiment, Observable, Overlay, Status
+from solvable.lab.declare import Experiment, Overlay, Status
 from solvable.lab.declare import grid as grids
 from solvable.lab.planning.inversion import Crossing, Inverse
 
@@ -46,21 +46,6 @@ class Solution:
     def values(self) -> list[float]:
         """The values of the parameter solved for at which the target is met, in order."""
         return [crossing.value for crossing in self.inverse.crossings]
-
-
-@dataclasses.dataclass(frozen=True, repr=False)
-class Solutions:
-    """What was asked, and the solution of each combination of the other parameters."""
-
-    experiment: type[Experiment]
-    solve: str
-    observable: Observable
-    target: float
-    rows: Sequence[Solution]
-
-    def at(self, row: Solution, value: float) -> Experiment:
-        """The cell of a row with the parameter solved for at `value`."""
-        return moved(row.cell, {self.solve: value})
 
 
 def moved(cell: Experiment, values: Mapping[str, Any]) -> Experiment:

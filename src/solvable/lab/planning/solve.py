@@ -4,37 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import math
-import typing
 import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from solvable.lab.declare import Experiment, Observable, Overlay, Status
 from solvable.lab.declare import grid as grids
+from solvable.lab.declare.experiment import said
 from solvable.lab.declare.registry import suggestion
-from solvable.lab.planning import answer
+from solvable.lab.planning.answer import Plan
 from solvable.lab.planning.inversion import Inverse, follow, invert
-from solvable.lab.planning.result import Advice, Solution, Solutions, moved
+from solvable.lab.planning.result import Advice, Solution, moved
 from solvable.lab.planning.search import Reply
 from solvable.lab.running.compute import check, compute
 from solvable.lab.store.arrays import CellResult
 from solvable.lab.store.chunk import Chunk
-from solvable.numerics import notebook
 from solvable.numerics.results import SolveError
 from solvable.numerics.validation import number
-
-
-class Plan(Solutions):
-    """Where each row, a `Solution`, meets the target; printing it says so in words."""
-
-    def __repr__(self) -> str:
-        """The answer in words, a line for each row."""
-        return "\n".join(answer.lines(self))
-
-    def _repr_html_(self) -> str:
-        """The answer in words, as a table."""
-        rows = [(label, "; ".join(texts)) for label, texts in answer.rows(self)]
-        return notebook.table(answer.question(self), ("setting", "answer"), rows, answer.foot(self))
 
 
 def plan(
@@ -79,7 +65,7 @@ def _target(experiment: type[Experiment], target: Any) -> tuple[Observable, floa
 
 def _rows(experiment: type[Experiment], solve: str, given: Mapping[str, Any]) -> list[Experiment]:
     """The cells of the rows: an axis of words has its values side by side, a number its default unless it is set."""
-    numbers = [name for name, field in experiment.model_fields.items() if numeric(field.annotation)]
+    numbers = [name for name, field in experiment.model_fields.items() if grids.numeric(field.annotation)]
     if solve not in numbers:
         known = f"{solve!r} is no number" if solve in experiment.model_fields else f"parameter {solve!r} is unknown"
         accepted = "accepted: " + ", ".join(map(repr, numbers)) if numbers else "it has no numbers to solve for"
@@ -91,22 +77,15 @@ def _rows(experiment: type[Experiment], solve: str, given: Mapping[str, Any]) ->
     return grids.cells(experiment, {**values, **given, solve: [many[len(many) // 2]]})
 
 
-def numeric(annotation: Any) -> bool:
-    """Whether a parameter of that type is a number, so that it may be solved for."""
-    kinds = grids.kinds(annotation)
-    return bool(kinds) and kinds <= {int, float} and typing.get_origin(annotation) is not typing.Literal
-
-
 class _Solver:
     """One row: its cell as a function of the parameter solved for."""
 
     def __init__(self, cell: Experiment, overlay: Overlay, solve: str, observable: Observable, target: float) -> None:
         self.cell, self.overlay, self.solve, self.observable, self.target = cell, overlay, solve, observable, target
         field = type(cell).model_fields[solve]
-        extra = field.json_schema_extra
         self.whole = grids.kinds(field.annotation) == {int}
         self.start = 1.0 if getattr(cell, solve) is None else float(getattr(cell, solve))
-        self.positive = self.start > 0.0 and isinstance(extra, dict) and bool(extra.get("log"))
+        self.positive = self.start > 0.0 and bool(said(field).get("log"))
         self.warned: dict[float, list[str]] = {}
         self.claimed: dict[float, Status] = {}
         self.declared = type(cell).status(overlay)[observable.name]

@@ -24,8 +24,7 @@ from solvable.lab.declare import Experiment, registry
 from solvable.lab.figures import calibration as scores
 from solvable.lab.figures.plotly import script
 from solvable.lab.reporting.figures import Graphs, figure_block, figures, over_sizes
-from solvable.lab.reporting.html import Markup, inline_json, join, tag
-from solvable.lab.reporting.section import Chapter, counted, missing_replicates, verdict
+from solvable.lab.reporting.section import Section, counted, missing_replicates, verdict
 from solvable.lab.reporting.tables import (
     agreement_parts,
     commands,
@@ -38,6 +37,7 @@ from solvable.lab.reporting.tables import (
 )
 from solvable.lab.store import dataset
 from solvable.lab.store.atomic import StoreError, WriteError, not_a_file, write_whole
+from solvable.numerics.html import Markup, inline_json, join, tag
 
 _MOST_WARNINGS = 20
 _WORDS = {
@@ -91,36 +91,36 @@ def write(
     names no file in a folder that exists; WriteError when the file cannot be written.
     """
     path = Path(folder) / "report.html" if out is None else _accepted(out)
-    chapters, notes = read(folder, experiments)
+    sections, notes = read(folder, experiments)
     try:
-        write_whole(path, page(folder, chapters, notes).encode())
+        write_whole(path, page(folder, sections, notes).encode())
     except WriteError as error:
         if error.__cause__ is None:  # what is there is no file
             raise
         reason = getattr(error.__cause__, "strerror", None) or "the reason is unknown"
         raise WriteError(f"{path} cannot be written ({reason}); --out names another file") from error
-    count = agreement.tally(row for chapter in chapters for row in chapter.every)
+    count = agreement.tally(row for section in sections for row in section.every)
     return Report(
         path,
-        summary(chapters, notes),
-        len(chapters),
+        summary(sections, notes),
+        len(sections),
         count.tested,
         count.differing,
         count.identities,
-        sum(len(chapter.failed) for chapter in chapters),
-        [chapter.name for chapter in chapters if chapter.trouble],
+        sum(len(section.failed) for section in sections),
+        [section.name for section in sections if section.trouble],
         len(dataset.damaged_files(notes)),
     )
 
 
 def read(
     folder: str | os.PathLike[str], experiments: Sequence[type[Experiment]] = ()
-) -> tuple[list[Chapter], list[Warning]]:
+) -> tuple[list[Section], list[Warning]]:
     """Every stored experiment with its comparisons, and what was passed over while reading.
 
     Raises: StoreError when nothing is stored or nothing of it can be read; ValueError when `folder` is a file.
     """
-    chapters = []
+    sections = []
     store = dataset.open_store(folder)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
@@ -128,70 +128,70 @@ def read(
         known = {**registry.experiments(), **{experiment.name: experiment for experiment in experiments}}
         for name in names:
             if name not in known:
-                chapters.append(Chapter(name, trouble=dataset.not_installed(folder, name)))
+                sections.append(Section(name, trouble=dataset.not_installed(folder, name)))
                 continue
             try:
                 experiment, results = dataset.read_results(folder, known[name], store=store)
             except (ValueError, StoreError) as error:
-                chapters.append(Chapter(name, trouble=" ".join(str(error).split())))
+                sections.append(Section(name, trouble=" ".join(str(error).split())))
                 continue
             rows = agreement.rows(experiment, results)
-            chapters.append(Chapter(name, experiment, results, rows, finite_size.extrapolate(experiment, results)))
+            sections.append(Section(name, experiment, results, rows, finite_size.extrapolate(experiment, results)))
     notes = list({str(one.message): one.message for one in caught if isinstance(one.message, Warning)}.values())
     for note in notes:
         warnings.warn(note, stacklevel=2)
     damaged = len(dataset.damaged_files(notes))
-    if not chapters and damaged:
+    if not sections and damaged:
         raise StoreError(f"{os.fspath(folder)} holds nothing that can be read: {counted(damaged, 'file')} damaged")
-    if not chapters:
+    if not sections:
         raise StoreError(f"{os.fspath(folder)} holds no results; `solvable run EXPERIMENT --out {folder}` makes some")
-    if all(chapter.trouble for chapter in chapters):
-        others = f"; {counted(len(chapters) - 1, 'more')} cannot be read either" if len(chapters) > 1 else ""
-        raise StoreError(chapters[0].trouble + others)
-    return chapters, notes
+    if all(section.trouble for section in sections):
+        others = f"; {counted(len(sections) - 1, 'more')} cannot be read either" if len(sections) > 1 else ""
+        raise StoreError(sections[0].trouble + others)
+    return sections, notes
 
 
-def summary(chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
+def summary(sections: Sequence[Section], notes: Sequence[Warning] = ()) -> str:
     """The report in a few sentences; `notes` are the warnings of reading."""
-    count = agreement.tally(row for chapter in chapters for row in chapter.every)
-    broken, damaged = sum(len(chapter.failed) for chapter in chapters), len(dataset.damaged_files(notes))
-    lost = sum(bool(chapter.trouble) for chapter in chapters)
-    words = [f"{counted(len(chapters), 'experiment')}: {count.headline}"]
+    count = agreement.tally(row for section in sections for row in section.every)
+    broken, damaged = sum(len(section.failed) for section in sections), len(dataset.damaged_files(notes))
+    lost = sum(bool(section.trouble) for section in sections)
+    words = [f"{counted(len(sections), 'experiment')}: {count.headline}"]
     words += [f"{counted(broken, 'cell')} failed"] if broken else []
-    words += missing_replicates(chapters)
+    words += missing_replicates(sections)
     words += [f"{counted(damaged, 'file')} {'is' if damaged == 1 else 'are'} damaged"] if damaged else []
     words += [f"{counted(lost, 'experiment')} could not be read"] if lost else []
     return ". ".join(words) + "."
 
 
-def page(folder: str | os.PathLike[str], chapters: Sequence[Chapter], notes: Sequence[Warning] = ()) -> str:
+def page(folder: str | os.PathLike[str], sections: Sequence[Section], notes: Sequence[Warning] = ()) -> str:
     """The HTML of the report."""
     graphs = Graphs()
-    anchors = [f"experiment-{number}" for number in range(1, len(chapters) + 1)]
-    sections = [
-        _section(chapter, anchor, graphs, os.fspath(folder)) for chapter, anchor in zip(chapters, anchors, strict=True)
+    anchors = [f"experiment-{number}" for number in range(1, len(sections) + 1)]
+    parts = [
+        _section(section, anchor, graphs, os.fspath(folder)) for section, anchor in zip(sections, anchors, strict=True)
     ]
     title = f"Theory and simulation: {Path(folder).resolve().name}"
     made = f"Made by solvable {version('solvable')} on {datetime.now(UTC):%Y-%m-%d %H:%M} UTC from {os.fspath(folder)}."
     contents = None
-    if len(chapters) > 1:
+    if len(sections) > 1:
         lines = [
-            tag("li", mark(kind), " ", tag("a", chapter.name, href=f"#{anchor}"), " ", tag("span", words))
-            for chapter, anchor in zip(chapters, anchors, strict=True)
-            for kind, words in [verdict(chapter)]
+            tag("li", mark(kind), " ", tag("a", section.name, href=f"#{anchor}"), " ", tag("span", words))
+            for section, anchor in zip(sections, anchors, strict=True)
+            for kind, words in [verdict(section)]
         ]
         contents = tag("nav", tag("h2", "Contents", id="contents"), tag("ol", *lines), aria_labelledby="contents")
     main = [
         tag(
             "header",
             tag("h1", title),
-            tag("p", summary(chapters, notes), class_="summary"),
+            tag("p", summary(sections, notes), class_="summary"),
             tag("p", made, class_="note"),
         ),
         _warnings(notes),
         contents,
-        *sections,
-        _calibration(chapters, graphs),
+        *parts,
+        _calibration(sections, graphs),
         _reading(),
     ]
     early = Markup('document.documentElement.className = "js";')
@@ -240,43 +240,43 @@ def _warnings(notes: Sequence[Warning]) -> Markup | None:
     return tag("div", *lines, class_="warnings", role="note", aria_label="Warnings")
 
 
-def _section(chapter: Chapter, anchor: str, graphs: Graphs, out: str) -> Markup:
-    kind, words = verdict(chapter)
-    head = tag("h2", chapter.name, id=f"{anchor}-title")
-    if chapter.experiment is None:
-        parts = [head, tag("p", mark(kind), " ", chapter.trouble, class_="verdict")]
+def _section(section: Section, anchor: str, graphs: Graphs, out: str) -> Markup:
+    kind, words = verdict(section)
+    head = tag("h2", section.name, id=f"{anchor}-title")
+    if section.experiment is None:
+        parts = [head, tag("p", mark(kind), " ", section.trouble, class_="verdict")]
         return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
-    lines = (chapter.experiment.__doc__ or "").strip().splitlines()
+    lines = (section.experiment.__doc__ or "").strip().splitlines()
     parts = [
         head,
         tag("p", lines[0] if lines else "", class_="lead"),
-        tag("p", "Source: ", _linked(chapter.experiment.source), class_="note"),
+        tag("p", "Source: ", _linked(section.experiment.source), class_="note"),
         tag("p", mark(kind), " ", words, class_="verdict"),
         tag("h3", "Figure"),
-        *figures(chapter, graphs, out),
-        *agreement_parts(chapter),
-        *_over_sizes(chapter, graphs),
-        *failed(chapter),
+        *figures(section, graphs, out),
+        *agreement_parts(section),
+        *_over_sizes(section, graphs),
+        *failed(section),
         _columns(
-            [tag("h3", "Parameters"), parameters(chapter.experiment, chapter.results)],
-            [tag("h3", "Predictions"), *predictions(chapter.experiment)],
+            [tag("h3", "Parameters"), parameters(section.experiment, section.results)],
+            [tag("h3", "Predictions"), *predictions(section.experiment)],
         ),
         _columns(
-            [tag("h3", "How to reproduce it"), *commands(chapter, out)],
-            [tag("h3", "Where it was computed"), environment(chapter.name, chapter.results)],
+            [tag("h3", "How to reproduce it"), *commands(section, out)],
+            [tag("h3", "Where it was computed"), environment(section.name, section.results)],
         ),
     ]
     return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
 
 
-def _over_sizes(chapter: Chapter, graphs: Graphs) -> list[Markup | None]:
-    if not chapter.extrapolated:
+def _over_sizes(section: Section, graphs: Graphs) -> list[Markup | None]:
+    if not section.extrapolated:
         return []
-    return [tag("h3", "Agreement over sizes"), over_sizes(chapter, graphs), *extrapolation_parts(chapter)]
+    return [tag("h3", "Agreement over sizes"), over_sizes(section, graphs), *extrapolation_parts(section)]
 
 
-def _calibration(chapters: Sequence[Chapter], graphs: Graphs) -> Markup:
-    found = calibration.scores([row for chapter in chapters for row in chapter.every])
+def _calibration(sections: Sequence[Section], graphs: Graphs) -> Markup:
+    found = calibration.scores([row for section in sections for row in section.every])
     head = tag("h2", "Calibration of all z-scores", id="calibration-title")
     words = [tag("p", sentence) for sentence in calibration.sentences(found)]
     if found:

@@ -7,15 +7,16 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from solvable.lab.declare.grid import varying
 from solvable.lab.figures import default, dense, finite_size, matplotlib, plotly
 from solvable.lab.figures.plot import Key, Plot, Sheet, legends
 from solvable.lab.figures.theme import THEMES
 from solvable.lab.figures.words import description, points, text
 from solvable.lab.reporting import reproduce
-from solvable.lab.reporting.html import Markup, data_uri, table, tag
-from solvable.lab.reporting.section import Chapter
+from solvable.lab.reporting.section import Section
 from solvable.lab.store.arrays import CellResult
 from solvable.lab.store.dataset import is_sparse, to_dataset
+from solvable.numerics.html import Markup, data_uri, table, tag
 
 _MOST_FIGURES = 8
 _MOST_NUMBERS = 400
@@ -45,24 +46,24 @@ class Graphs:
         return name
 
 
-def figures(chapter: Chapter, graphs: Graphs, folder: str) -> Iterator[Markup]:
+def figures(section: Section, graphs: Graphs, folder: str) -> Iterator[Markup]:
     """The experiment's figure, or several with their headings; a sentence where it cannot be drawn."""
-    assert chapter.experiment is not None
+    assert section.experiment is not None
     count = 0
     try:
-        for words, results in _parts(chapter):
+        for words, results in _parts(section):
             if count >= _MOST_FIGURES:
                 count += 1
                 continue
-            data = to_dataset(chapter.experiment, results)
+            data = to_dataset(section.experiment, results)
             if not data.data_vars:
                 continue
-            number, made = default.sheets(chapter.experiment, data, dense.along(chapter.experiment, data, folder))
+            number, made = default.sheets(section.experiment, data, dense.along(section.experiment, data, folder))
             for heading, sheet in itertools.islice(made, _MOST_FIGURES - count):
                 heading = "; ".join(filter(None, [words, heading]))
                 if heading:
                     yield tag("h4", heading)
-                yield figure_block(sheet, graphs, f"Figure of {chapter.name}{f', {heading}' if heading else ''}")
+                yield figure_block(sheet, graphs, f"Figure of {section.name}{f', {heading}' if heading else ''}")
             count += number
     except Exception as error:  # an experiment's own `draw` is anyone's code, and the tables below stand without it
         yield tag("p", f"The figure could not be drawn: {type(error).__name__}: {error}", class_="note")
@@ -74,26 +75,26 @@ def figures(chapter: Chapter, graphs: Graphs, folder: str) -> Iterator[Markup]:
         yield tag("p", words, class_="note")
 
 
-def _parts(chapter: Chapter) -> Iterator[tuple[str, Sequence[CellResult]]]:
+def _parts(section: Section) -> Iterator[tuple[str, Sequence[CellResult]]]:
     """All cells; where they are few in the grid of their values, those of each full grid, and what sets it apart."""
-    experiment, results = chapter.experiment, chapter.results
+    experiment, results = section.experiment, section.results
     assert experiment is not None
     if not is_sparse(experiment, results):
         yield "", results
         return
     blocks = reproduce.blocks(experiment, [result.cell for result in results])
-    apart = [name for name in experiment.model_fields if len({str(block[name]) for block in blocks}) > 1]
+    apart = varying(blocks)
     about = default.subject(experiment)
     for block in sorted(blocks, key=lambda block: -math.prod(map(len, block.values()))):
         words = ", ".join(about.names(name, block[name]) for name in apart)
         yield words, [one for one in results if all(getattr(one.cell, name) in block[name] for name in apart)]
 
 
-def over_sizes(chapter: Chapter, graphs: Graphs) -> Markup | None:
+def over_sizes(section: Section, graphs: Graphs) -> Markup | None:
     """The figure of what is extrapolated over sizes; None where every line is zero."""
-    assert chapter.experiment is not None
-    made = finite_size.sheet(chapter.experiment, chapter.extrapolated)
-    return None if made is None else figure_block(made, graphs, f"Agreement over sizes of {chapter.name}")
+    assert section.experiment is not None
+    made = finite_size.sheet(section.experiment, section.extrapolated)
+    return None if made is None else figure_block(made, graphs, f"Agreement over sizes of {section.name}")
 
 
 def figure_block(sheet: Sheet, graphs: Graphs, what: str) -> Markup:
@@ -149,7 +150,6 @@ def _numbers(plots: Sequence[Plot], what: str) -> Markup | None:
                 columns, caption = ["series", x, y, "±"], f"{y} against {x}"
                 if not any(row[3] for row in rows):
                     columns, rows = columns[:3], [row[:3] for row in rows]
-            if len(rows) > _MOST_NUMBERS:
-                caption += f" (the first {_MOST_NUMBERS} of {len(rows)} points)"
-            made.append(table(caption, columns, rows[:_MOST_NUMBERS], of=what, numbers=columns[0 if maps else 1 :]))
+            numbers = columns[0 if maps else 1 :]
+            made.append(table(caption, columns, rows, of=what, numbers=numbers, most=_MOST_NUMBERS))
     return tag("details", tag("summary", "The numbers behind the figure"), *made, class_="numbers") if made else None

@@ -10,12 +10,13 @@ from typing import Any
 
 from solvable.lab.comparing.agreement import Row, Tally, badness, position, tally
 from solvable.lab.declare import Experiment
+from solvable.lab.declare.grid import varying
 from solvable.lab.figures.words import number
 from solvable.lab.store.arrays import SIMULATION, CellResult
 
 
 @dataclasses.dataclass(frozen=True)
-class Chapter:
+class Section:
     """What is known of one experiment: its declaration, cells and comparisons, or the reason why it cannot be shown."""
 
     name: str
@@ -51,30 +52,30 @@ def worst_first(rows: Iterable[Row]) -> list[Row]:
     return sorted(rows, key=badness, reverse=True)
 
 
-def verdict(chapter: Chapter) -> tuple[str, str]:
+def verdict(section: Section) -> tuple[str, str]:
     """One sentence on an experiment, and its kind: agrees, differs or untested."""
-    if chapter.trouble:
+    if section.trouble:
         return "untested", "It cannot be shown."
-    count, differing, failed = chapter.tally, chapter.differing, len(chapter.failed)
-    alone = chapter.experiment is not None and chapter.experiment.replicates == 0
+    count, differing, failed = section.tally, section.differing, len(section.failed)
+    alone = section.experiment is not None and section.experiment.replicates == 0
     nothing = "Theory alone: nothing is simulated, nothing is compared" if alone else "Nothing could be compared"
     words = [count.headline if count.tested or count.identities else nothing]
     if differing:
         worst = differing[0]
-        where = where_text(varying(chapter.every), worst.parameters)
-        words.append(f"The worst is {observable_text(chapter, worst)} at {where}: {worst.comparison.verdict}")
-    over = tally(chapter.extrapolated).tested
-    untested = sum(row.comparison.agrees is None and not row.failed for row in chapter.every)
+        where = where_text(varying([row.parameters for row in section.every]), worst.parameters)
+        words.append(f"The worst is {observable_text(section, worst)} at {where}: {worst.comparison.verdict}")
+    over = tally(section.extrapolated).tested
+    untested = sum(row.comparison.agrees is None and not row.failed for row in section.every)
     words += [f"{over} of them {'is' if over == 1 else 'are'} over sizes"] if over else []
     words += [f"{counted(untested, 'comparison')} could not be tested"] if untested else []
     words += [f"{counted(failed, 'cell')} failed"] if failed else []
     kind = "differs" if differing or failed else "agrees" if count.tested or count.identities else "untested"
-    return kind, ". ".join(words + missing_replicates([chapter])) + "."
+    return kind, ". ".join(words + missing_replicates([section])) + "."
 
 
-def missing_replicates(chapters: Sequence[Chapter]) -> list[str]:
+def missing_replicates(sections: Sequence[Section]) -> list[str]:
     """How many simulated replicates have no value, with the reasons counted; nothing where all have one."""
-    runs = [result.sources.get(SIMULATION) for chapter in chapters for result in chapter.results]
+    runs = [result.sources.get(SIMULATION) for section in sections for result in section.results]
     reasons = [reason for values in runs if values is not None for reason in values.reasons]
     found = Counter(filter(None, reasons))
     if not found:
@@ -90,34 +91,17 @@ def counted(count: int, noun: str) -> str:
     return f"{count} {plural}"
 
 
-def varying(rows: Sequence[Row]) -> list[str]:
-    """The parameters that differ between the compared cells."""
-    names = rows[0].parameters if rows else ()
-    return [name for name in names if len({str(row.parameters[name]) for row in rows}) > 1]
-
-
-def differing_parameters(results: Sequence[CellResult]) -> list[str]:
-    """The parameters that differ between the cells."""
-    fields = type(results[0].cell).model_fields if results else ()
-    return [name for name in fields if len({getattr(result.cell, name) for result in results}) > 1]
-
-
 def where_text(names: Iterable[str], parameters: Mapping[str, Any]) -> str:
     """Where a cell lies, by its parameters of these names."""
     return ", ".join(f"{name} = {value_text(parameters[name])}" for name in names) or "its one cell"
 
 
-def observable_text(chapter: Chapter, row: Row) -> str:
+def observable_text(section: Section, row: Row) -> str:
     """The label of a row's observable, with the point in its own dims."""
-    assert chapter.experiment is not None
-    label = next((item.label for item in chapter.experiment.observables if item.name == row.observable), row.observable)
+    assert section.experiment is not None
+    label = next((item.label for item in section.experiment.observables if item.name == row.observable), row.observable)
     inside = ", ".join(f"{dim} = {position(value)}" for dim, value in row.point.items())
     return f"{label} [{inside}]" if inside else label
-
-
-def overlay_words(label: str) -> str:
-    """The name of a theory, or of the simulation, in words."""
-    return label.replace("_", " ")
 
 
 def value_text(value: Any) -> str:

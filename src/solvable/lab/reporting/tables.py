@@ -7,25 +7,24 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from solvable.lab.comparing.agreement import Row
+from solvable.lab.comparing.agreement import Row, signed
 from solvable.lab.declare import Experiment, Overlay
+from solvable.lab.declare.experiment import said
+from solvable.lab.declare.grid import varying
 from solvable.lab.declare.symbols import greek
 from solvable.lab.figures.words import text
 from solvable.lab.reporting import reproduce
-from solvable.lab.reporting.html import Markup, table, tag
 from solvable.lab.reporting.section import (
-    Chapter,
+    Section,
     counted,
-    differing_parameters,
     finite,
     observable_text,
-    overlay_words,
     value_text,
-    varying,
     where_text,
     worst_first,
 )
 from solvable.lab.store.arrays import CellResult
+from solvable.numerics.html import Markup, table, tag
 
 MOST_ROWS = 1000
 _SHORT = 12
@@ -42,7 +41,7 @@ _FITTED: Mapping[str, Callable[[Row], str]] = {
     "intercept": lambda row: finite(row.comparison.difference),
     "± 1 se": lambda row: finite(row.comparison.standard_error),
     "slope": lambda row: finite(row.extrapolation.slope) if row.extrapolation else "",
-    "misfit": lambda row: _signed(row.extrapolation.misfit if row.extrapolation else None),
+    "misfit": lambda row: signed(row.extrapolation.misfit if row.extrapolation else None),
 }
 _KINDS = {True: "agrees", False: "differs", None: "untested"}
 
@@ -53,9 +52,9 @@ def mark(kind: str) -> Markup:
     return tag("span", sign, class_=f"mark {kind}", aria_hidden="true")
 
 
-def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
+def agreement_parts(section: Section) -> Iterator[Markup]:
     """The comparisons of each cell: the worst ones, then all of them where there are more."""
-    rows = [row for row in worst_first(chapter.rows) if not row.failed]
+    rows = [row for row in worst_first(section.rows) if not row.failed]
     if not rows:
         return
     yield tag("h3", "Agreement")
@@ -69,12 +68,12 @@ def agreement_parts(chapter: Chapter) -> Iterator[Markup]:
         kept = {id(row) for row in (*first, *rows[: max(0, _SHORT - len(seen))])}
         shown = [row for row in rows if id(row) in kept]
         caption = "The worst comparisons, at least one of each observable with each theory"
-    yield from _worst_and_all(chapter, shown, rows, caption, "comparisons", varying(chapter.rows), _COMPARED)
+    yield from _worst_and_all(section, shown, rows, caption, "comparisons", section.rows, _COMPARED)
 
 
-def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
+def extrapolation_parts(section: Section) -> Iterator[Markup]:
     """The lines over sizes, with intercept, slope and misfit: the worst ones, then all of them where there are more."""
-    rows = [row for row in worst_first(chapter.extrapolated) if not row.failed]
+    rows = [row for row in worst_first(section.extrapolated) if not row.failed]
     fits = [row.extrapolation for row in rows if row.extrapolation]
     used = {", ".join(map(value_text, fit.sizes)) for fit in fits}
     common = f" from {fits[0].size} = {used.pop()}" if len(used) == 1 else ""
@@ -82,52 +81,48 @@ def extrapolation_parts(chapter: Chapter) -> Iterator[Markup]:
     differing = sum(row.comparison.agrees is False for row in rows)
     shown = rows[: max(_SHORT, min(differing, _MOST_DIFFERING))]
     columns = {name: show for name, show in _FITTED.items() if name != "sizes" or not common}
-    yield from _worst_and_all(chapter, shown, rows, caption, "lines over sizes", varying(chapter.extrapolated), columns)
+    yield from _worst_and_all(section, shown, rows, caption, "lines over sizes", section.extrapolated, columns)
 
 
 def _worst_and_all(
-    chapter: Chapter,
+    section: Section,
     shown: Sequence[Row],
     rows: Sequence[Row],
     caption: str,
     noun: str,
-    names: Sequence[str],
+    among: Sequence[Row],
     own: Mapping[str, Callable[[Row], str]],
 ) -> Iterator[Markup]:
     """A table of the rows `shown`, and one of all rows to open where they are more."""
+    names = varying([row.parameters for row in among])
 
     def listed(rows: Sequence[Row], caption: str) -> Markup:
-        lines = (
+        lines = [
             [
-                *_outcome(chapter, row),
+                *_outcome(section, row),
                 *(value_text(row.parameters[name]) for name in names),
-                overlay_words(row.overlay),
+                row.overlay.replace("_", " "),
                 row.claim,
                 *(show(row) for show in own.values()),
             ]
             for row in rows
-        )
+        ]
         columns, numbers = [*_OUTCOME, *names, "theory", "claim", *own], ["z", *(set(own) - {"sizes"})]
-        return table(caption, columns, lines, of=chapter.name, numbers=numbers)
+        return table(caption, columns, lines, of=section.name, numbers=numbers, most=MOST_ROWS)
 
     yield listed(shown, caption)
     if len(rows) > len(shown):
-        every = listed(rows[:MOST_ROWS], f"All {noun}, the worst first")
-        yield tag("details", tag("summary", f"All {len(rows)} {noun}"), _left_out(len(rows)), every)
+        words = "`solvable run ... --json` and the Parquet files have them all."
+        note = tag("p", words, class_="note") if len(rows) > MOST_ROWS else None
+        every = listed(rows, f"All {noun}, the worst first")
+        yield tag("details", tag("summary", f"All {len(rows)} {noun}"), note, every)
 
 
-def _outcome(chapter: Chapter, row: Row) -> tuple[Any, ...]:
+def _outcome(section: Section, row: Row) -> tuple[Any, ...]:
     """What is compared and what came of it: the columns that a narrow screen shows without scrolling."""
     found = row.comparison
     words = "identity" if found.identity else found.verdict
-    return observable_text(chapter, row), [mark(_KINDS[found.agrees]), " ", words], _signed(found.score)
-
-
-def _left_out(count: int) -> Markup | None:
-    if count <= MOST_ROWS:
-        return None
-    words = f"The {MOST_ROWS} worst are listed and {count - MOST_ROWS} are left out; "
-    return tag("p", words + "`solvable run ... --json` and the Parquet files have them all.", class_="note")
+    return observable_text(section, row), [mark(_KINDS[found.agrees]), " ", words], signed(found.score)
 
 
 def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
@@ -147,15 +142,14 @@ def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> M
 
 def _symbol(experiment: type[Experiment], name: str) -> str:
     """What a legend calls a parameter, where that is not its name."""
-    extra = experiment.model_fields[name].json_schema_extra
-    return greek(text(str(extra.get("symbol") or ""))) if isinstance(extra, dict) else ""
+    return greek(text(said(experiment.model_fields[name]).get("symbol", "")))
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
     """What each theory claims of each observable, and what the theories are."""
     lines, meanings = [], []
     for overlay in experiment.overlays:
-        status, name = experiment.status(overlay), overlay_words(overlay.label)
+        status, name = experiment.status(overlay), overlay.label.replace("_", " ")
         meaning = _meaning(experiment, overlay, status)
         if meaning:
             meanings.append(tag("p", tag("b", name), f": {meaning}."))
@@ -169,26 +163,27 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
     yield from meanings
 
 
-def failed(chapter: Chapter) -> Iterator[Markup]:
+def failed(section: Section) -> Iterator[Markup]:
     """The cells where something raised, and the replicates that have no value."""
     places: dict[tuple[str, str, str], list[range | None]] = {}
-    names = differing_parameters(chapter.results)
-    for result in chapter.failed:
+    names = varying([dict(result.cell) for result in section.results])
+    for result in section.failed:
         where = where_text(names, dict(result.cell))
         for failure in result.failures:
-            key = (where, overlay_words(failure.source), f"{failure.kind}: {failure.message}")
+            key = (where, failure.source.replace("_", " "), f"{failure.kind}: {failure.message}")
             places.setdefault(key, []).append(failure.replicates)
     lines = [[where, source, _ranges(found), message] for (where, source, message), found in places.items()]
-    sources = [one for result in chapter.results for one in result.sources.items()]
+    sources = [one for result in section.results for one in result.sources.items()]
     missing = Counter((source, reason) for source, values in sources for reason in values.reasons if reason)
     if lines or missing:
         yield tag("h3", "What failed")
     if lines:
-        yield table(*_cut("Cells that failed", lines, ["cell", "source", "replicates", "message"]), of=chapter.name)
+        columns = ["cell", "source", "replicates", "message"]
+        yield table("Cells that failed", columns, lines, of=section.name, most=MOST_ROWS)
     if missing:
-        gone = [[overlay_words(source), reason, str(count)] for (source, reason), count in missing.most_common()]
+        gone = [[source.replace("_", " "), reason, str(count)] for (source, reason), count in missing.most_common()]
         yield table(
-            "Values that are missing", ["source", "reason", "how many"], gone, of=chapter.name, numbers=["how many"]
+            "Values that are missing", ["source", "reason", "how many"], gone, of=section.name, numbers=["how many"]
         )
 
 
@@ -203,22 +198,17 @@ def _ranges(found: Sequence[range | None]) -> str:
     return ", ".join(_span([block.start, block.stop - 1]) for block in joined) or "all"
 
 
-def _cut(caption: str, lines: list[Any], columns: list[str]) -> tuple[str, list[str], list[Any]]:
-    more = f" (the first {MOST_ROWS} of {len(lines)})" if len(lines) > MOST_ROWS else ""
-    return caption + more, columns, lines[:MOST_ROWS]
-
-
-def commands(chapter: Chapter, out: str) -> Iterator[Markup]:
+def commands(section: Section, out: str) -> Iterator[Markup]:
     """The commands that make the stored cells again."""
-    assert chapter.experiment is not None
-    made = reproduce.commands(chapter.experiment, chapter.results, out)
+    assert section.experiment is not None
+    made = reproduce.commands(section.experiment, section.results, out)
     shown = made[:20]
     yield tag("p", "This makes the stored cells; where they are stored already it only draws and compares them again.")
-    yield _pre("\n".join(command.line for command in shown), f"Commands ({chapter.name})")
+    yield _pre("\n".join(command.line for command in shown), f"Commands ({section.name})")
     for command in shown:
         if command.grid:
             yield tag("p", "with ", tag("code", command.grid_name), ":")
-            yield _pre(command.grid, f"{command.grid_name} ({chapter.name})")
+            yield _pre(command.grid, f"{command.grid_name} ({section.name})")
     if len(made) > len(shown):
         yield tag("p", f"{counted(len(made) - len(shown), 'more')} commands are left out.", class_="note")
 
@@ -251,12 +241,6 @@ def environment(name: str, results: Sequence[CellResult]) -> Markup:
 
 def _minute(stamp: str) -> str:
     return stamp[:16].replace("T", " ") + (" UTC" if stamp.endswith("+00:00") else stamp[19:])
-
-
-def _signed(score: float | None) -> str:
-    if score is None:
-        return ""
-    return "0.0" if abs(score) < 0.05 else f"{score:+.1f}".replace("-", "\N{MINUS SIGN}")
 
 
 def _meaning(experiment: type[Experiment], overlay: Overlay, status: Mapping[str, Any]) -> str:

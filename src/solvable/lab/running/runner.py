@@ -15,7 +15,8 @@ from solvable.lab.running.engines import Engine, engine_of
 from solvable.lab.running.progress import Progress
 from solvable.lab.running.schedule import Schedule, schedule, theory_chunks
 from solvable.lab.store.arrays import SIMULATION, CellResult, Failure, Values, concatenate
-from solvable.lab.store.store import Store, Stored
+from solvable.lab.store.index import Stored
+from solvable.lab.store.store import Store
 from solvable.numerics.validation import integer
 
 
@@ -114,8 +115,7 @@ def _computed(store: Store, schedules: Sequence[Schedule], engine: Engine) -> Ge
 def _gather(store: Store, one: Schedule, count: int) -> CellResult:
     """A cell's results, from the store and from this run."""
     shelf = store.shelf(one.cell)
-    stored = [Stored(*found) for name in one.finished if (found := shelf.read(name)) is not None]
-    parts = [*stored, *one.computed]
+    parts = [*filter(None, map(shelf.read, one.finished)), *one.computed]
     facts = [part.facts for part in parts if part.facts]
     return CellResult(one.cell, _sources(one.cell, [part.values for part in parts], count), one.failures, facts)
 

@@ -8,7 +8,8 @@ from collections.abc import Iterable, Sequence
 from solvable.lab.declare import Experiment
 from solvable.lab.store.arrays import Failure
 from solvable.lab.store.chunk import BLOCK, Chunk, blocks, cell_hash
-from solvable.lab.store.store import Store, Stored
+from solvable.lab.store.index import Stored
+from solvable.lab.store.store import Store
 
 
 @dataclasses.dataclass

@@ -97,9 +97,7 @@ class Values:
 
     def first(self, replicates: int) -> Values:
         """Only the replicates numbered below `replicates`."""
-        if self.replicates is None:
-            return self
-        if np.all(self.replicates < replicates):
+        if self.replicates is None or np.all(self.replicates < replicates):
             return self
         return self.take(np.flatnonzero(self.replicates < replicates))
 

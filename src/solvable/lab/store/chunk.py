@@ -67,6 +67,7 @@ def _digest(cell: Any, numbers: int) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:24]
 
 
+@functools.lru_cache(maxsize=256)
 def safe(name: str) -> str:
     """`name` with everything but letters, digits, dots and dashes replaced, so that it is one harmless file name."""
     text = "".join(char if char.isascii() and (char.isalnum() or char in ".-") else "_" for char in name)

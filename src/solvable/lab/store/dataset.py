@@ -18,7 +18,7 @@ from solvable.lab.declare import Experiment, Observable
 from solvable.lab.declare.registry import experiments, suggestion
 from solvable.lab.store.arrays import SIMULATION, CellResult, Failure, Values, concatenate
 from solvable.lab.store.atomic import DamageWarning, StoreError
-from solvable.lab.store.store import Store, parameters_text, read_failures
+from solvable.lab.store.store import Store, parameters_of, read_failures
 
 if TYPE_CHECKING:
     import xarray
@@ -42,10 +42,9 @@ def read_results(
     found: dict[str, _Cell] = {}
     shelf = store.shelf(cls)
     for stem in shelf:
-        read = shelf.read(stem)
-        if read is not None:
-            facts, values = read
-            found.setdefault(stem.partition("-")[0], _Cell()).add(facts, values)
+        stored = shelf.read(stem)
+        if stored is not None:
+            found.setdefault(stem.partition("-")[0], _Cell()).add(stored.facts, stored.values)
     for path in sorted(shelf.path.glob("_*.failed.json")):
         facts, failures = read_failures(path)
         if facts:
@@ -151,8 +150,6 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     index = {name: {value: i for i, value in enumerate(values)} for name, values in varying.items()}
     places = [tuple(index[name][getattr(result.cell, name)] for name in varying) for result in results]
     sizes = [len(values) for values in varying.values()]
-    if math.prod(sizes) > _SPARSE * len(results):
-        _refuse_if_large(experiment, results, sizes, own, len(numbers))
     described = {observable.name: observable for observable in experiment.observables}
     for label in labels:
         cells = [
@@ -163,7 +160,7 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
         prefix = "" if label == SIMULATION else variable_prefix(experiment, label)
         for name in dict.fromkeys(name for _, values in cells for name in values.arrays):
             holding = [(place, values) for place, values in cells if name in values.arrays]
-            dims, array = _cube(holding, name, list(varying), sizes, own, numbers)
+            dims, array = _cube(holding, name, list(varying), sizes, own, numbers, experiment.name, len(results))
             about = described.get(name)
             attrs = {} if about is None else _described(about, label)
             variables[prefix + name] = (dims, array, attrs)
@@ -185,28 +182,6 @@ def variable_prefix(experiment: type[Experiment], label: str) -> str:
 def _described(observable: Observable, label: str) -> dict[str, str]:
     source = "" if label == SIMULATION else f" ({label.replace('_', ' ')})"
     return {"long_name": observable.label + source} | ({"units": observable.unit} if observable.unit else {})
-
-
-def _refuse_if_large(
-    experiment: type[Experiment],
-    results: Sequence[CellResult],
-    sizes: Sequence[int],
-    own: Mapping[str, np.ndarray],
-    replicates: int,
-) -> None:
-    inner = {
-        (*(len(own[dim]) for dim in values.dims[name]), *([replicates] if values.replicates is not None else []))
-        for result in results
-        for values in result.sources.values()
-        for name in values.arrays
-    }
-    shape = (*sizes, *max(inner, key=math.prod, default=()))
-    if math.prod(shape) > _MOST_NUMBERS:
-        words = " x ".join(map(str, shape))
-        raise ValueError(
-            f"{experiment.name} in one dataset would have arrays of {words} numbers for {len(results)} cells; read the "
-            "Parquet files, or keep sweeps in folders of their own"
-        )
 
 
 def _choose(store: Store, wanted: str | None) -> type[Experiment]:
@@ -269,13 +244,22 @@ def _cube(
     sizes: Sequence[int],
     own: Mapping[str, np.ndarray],
     numbers: Sequence[int],
+    of: str,
+    count: int,
 ) -> tuple[tuple[str, ...], np.ndarray]:
-    """One observable of one source over all cells, each with its place in the grid; NaN where nothing is stored."""
+    """One observable of one source over all `count` cells, each with its place in the grid; NaN where there is none."""
     first = cells[0][1]
     inner = first.dims[name]
     replicated = first.replicates is not None
     dims = (*varying, *inner, *(("replicate",) if replicated else ()))
-    array = np.full([*sizes, *(len(own[dim]) for dim in inner), *([len(numbers)] * replicated)], np.nan)
+    shape = [*sizes, *(len(own[dim]) for dim in inner), *([len(numbers)] * replicated)]
+    if math.prod(sizes) > _SPARSE * count and math.prod(shape) > _MOST_NUMBERS:
+        words = " x ".join(map(str, shape))
+        raise ValueError(
+            f"{of} in one dataset would have arrays of {words} numbers for {count} cells; read the Parquet files, or "
+            "keep sweeps in folders of their own"
+        )
+    array = np.full(shape, np.nan)
     # Cells of one layout are placed together: a grid of many small cells would else spend its time on indexing.
     alike: dict[Any, list[tuple[tuple[int, ...], Values]]] = {}
     for place, values in cells:
@@ -319,9 +303,7 @@ def _attributes(
     experiment: type[Experiment], results: Sequence[CellResult], axes: Mapping[str, list[Any]]
 ) -> dict[str, str]:
     facts = [entry for result in results for entry in result.facts]
-    fixed = {
-        name: value for name, value in json.loads(parameters_text(results[0].cell)).items() if len(axes[name]) == 1
-    }
+    fixed = {name: value for name, value in parameters_of(results[0].cell).items() if len(axes[name]) == 1}
     dtypes = {values.dtype for result in results for values in result.sources.values() if values.dtype}
     return {
         "experiment": experiment.name,

@@ -7,6 +7,7 @@ or that has changed, is read and its checksum verified. It may be deleted at any
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import json
@@ -38,6 +39,14 @@ _LISTED = pa.schema(
 _CONTENTS = pa.schema(
     [("facts", pa.large_string()), ("layout", pa.large_string()), ("numbers", pa.large_list(pa.float64()))]
 )
+
+
+@dataclasses.dataclass(frozen=True)
+class Stored:
+    """One chunk read back: its facts (versions, device, parameters, time), and the values of each source."""
+
+    facts: Mapping[str, Any]
+    values: Mapping[str, Values]
 
 
 class Shelf:
@@ -105,8 +114,8 @@ class Shelf:
         content = self._content(stem, mend)
         return None if content is None else frozenset(json.loads(content.layout))
 
-    def read(self, stem: str, *, mend: bool = False) -> tuple[Mapping[str, Any], Mapping[str, Values]] | None:
-        """The facts and the values of each source of one file; None where there is none or it is damaged.
+    def read(self, stem: str, *, mend: bool = False) -> Stored | None:
+        """What one file holds; None where there is none or it is damaged.
 
         A damaged file is named in a warning, and set aside with `mend`.
         """
@@ -114,7 +123,7 @@ class Shelf:
         if content is None:
             return None
         values = {label: one.renamed(self.former) for label, one in parquet.unpack(content).items()}
-        return json.loads(content.facts), values
+        return Stored(json.loads(content.facts), values)
 
     def experiments(self) -> set[str]:
         """The names of the experiments whose chunks lie here: one, unless two names differ in punctuation alone."""

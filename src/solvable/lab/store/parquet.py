@@ -64,13 +64,8 @@ def encode(cell: Experiment, facts: Mapping[str, Any], values: Mapping[str, Valu
         if pa.types.is_string(kind) and value is not None:
             value = str(value)  # of a parameter that takes numbers and texts
         columns[name] = pa.repeat(pa.scalar(value, kind), count)
-    kinds_of = {
-        "source": pa.string(),
-        "replicate": pa.int64(),
-        "observable": pa.string(),
-        "value": pa.float64(),
-        "reason": pa.string(),
-    }
+    texts = dict.fromkeys(("source", "observable", "reason"), pa.string())
+    kinds_of = {**texts, "replicate": pa.int64(), "value": pa.float64()}
     for name in ("source", "replicate", *dims, "observable", "value", "reason"):
         chunks = [part[name] for part in parts]
         kind = kinds_of.get(name) or _dim_type(values, name)

@@ -8,9 +8,8 @@ that was set aside, `_index.arrow` spares the next reader the opening of every f
 
 from __future__ import annotations
 
-import dataclasses
-import functools
 import json
+import math
 import os
 import warnings
 from collections.abc import Mapping, Sequence
@@ -19,18 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from solvable.lab.declare import Experiment
-from solvable.lab.store.arrays import Failure, Values, plain
+from solvable.lab.store.arrays import Failure, plain
 from solvable.lab.store.atomic import DamageWarning, StoreError, unwritable, write_whole
 from solvable.lab.store.chunk import FORMAT, Chunk, Computed, environment, safe
-from solvable.lab.store.index import Shelf, read_data
-
-
-@dataclasses.dataclass(frozen=True)
-class Stored:
-    """One chunk read back: its facts (versions, device, parameters, time), and the values of each source."""
-
-    facts: Mapping[str, Any]
-    values: Mapping[str, Values]
+from solvable.lab.store.index import Shelf, Stored, read_data
 
 
 class Store:
@@ -46,7 +37,7 @@ class Store:
 
     def shelf(self, experiment: type[Experiment] | Experiment) -> Shelf:
         """The files of one experiment."""
-        found = self._shelf(_subfolder(experiment.name))
+        found = self._shelf(safe(experiment.name))
         found.former = {old: one.name for one in experiment.observables for old in one.was}
         return found
 
@@ -91,7 +82,7 @@ class Store:
             "experiment": chunk.cell.name,
             "source": chunk.cell.source,
             "numbers": chunk.cell.numbers,
-            "parameters": json.loads(parameters_text(chunk.cell)),
+            "parameters": parameters_of(chunk.cell),
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             **(computed.environment or environment(device=False)),
         }
@@ -127,15 +118,14 @@ class Store:
 
     def read(self, chunk: Chunk) -> Stored | None:
         """A chunk that was stored, in whole or in part; None when there is none. A damaged file is set aside."""
-        found = self.shelf(chunk.cell).read(chunk.name, mend=True)
-        return None if found is None else Stored(*found)
+        return self.shelf(chunk.cell).read(chunk.name, mend=True)
 
     def failures(self, chunk: Chunk) -> list[Failure]:
         """What raised when the chunk was last computed."""
         return read_failures(_failed_path(self._path(chunk).parent, chunk))[1]
 
     def _path(self, chunk: Chunk) -> Path:
-        return self.folder / _subfolder(chunk.cell.name) / f"{chunk.name}.parquet"
+        return self.folder / safe(chunk.cell.name) / f"{chunk.name}.parquet"
 
     def failed_files(self) -> list[Path]:
         """Every record of a failure."""
@@ -171,20 +161,10 @@ def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
     return facts, found
 
 
-def parameters_text(cell: Experiment) -> str:
-    """The parameters as strict JSON; an infinite one is written as the text that reads back as it."""
-    parameters = cell.model_dump(mode="json")
-    infinite = {
-        name: str(value)
-        for name, value in parameters.items()
-        if isinstance(value, float) and abs(value) == float("inf")
-    }
-    return json.dumps({**parameters, **infinite}, allow_nan=False)
-
-
-@functools.lru_cache(maxsize=64)
-def _subfolder(name: str) -> str:
-    return safe(name)
+def parameters_of(cell: Experiment) -> dict[str, Any]:
+    """The parameters as strict JSON can hold them; an infinite one is the text that reads back as it."""
+    values = cell.model_dump(mode="json")
+    return {name: str(value) if value in (math.inf, -math.inf) else value for name, value in values.items()}
 
 
 def _failed_path(folder: Path, chunk: Chunk) -> Path:

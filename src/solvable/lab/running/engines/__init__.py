@@ -7,19 +7,20 @@ differ.
 
 from __future__ import annotations
 
-import importlib
 import os
 from collections.abc import Generator, Sequence
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from solvable.lab.store.chunk import Chunk, Computed
     from solvable.lab.store.store import Store
 
 ENGINES = ("in-process", "loky", "dask", "submitit")
+# the package that an engine needs, and the extra that installs it
+_NEEDS: dict[str, tuple[str, str]] = {"dask": ("distributed", "dask"), "submitit": ("submitit", "slurm")}
 
 
-@runtime_checkable
 class Engine(Protocol):
     """What computes chunks."""
 
@@ -61,28 +62,19 @@ def engine_of(engine: Any = None, *, jobs: int | None = None, address: str | Non
     workers = jobs or os.cpu_count() or 1
     if name == "loky":
         return pool.loky(workers)
+    package, extra = _NEEDS[name]
+    if find_spec(package) is None:
+        raise ImportError(f"engine={name!r} needs {package}, which is not installed: pip install 'solvable[{extra}]'")
     if name == "dask":
-        return _module("dask", needs="distributed", extra="dask").engine(address, workers)
-    return _module("slurm", needs="submitit", extra="slurm").Submitit(workers)
+        from solvable.lab.running.engines import dask
+
+        return dask.engine(address, workers)
+    from solvable.lab.running.engines import slurm
+
+    return slurm.Submitit(workers)
 
 
 def installed() -> dict[str, str | None]:
     """Every engine, with the extra that it lacks (None where it can be used)."""
-    from importlib.util import find_spec
-
-    needs = {"dask": ("distributed", "dask"), "submitit": ("submitit", "slurm")}
-    return {
-        name: extra if needed and find_spec(needed) is None else None
-        for name in ENGINES
-        for needed, extra in [needs.get(name, ("", ""))]
-    }
-
-
-def _module(name: str, *, needs: str, extra: str) -> Any:
-    try:
-        importlib.import_module(needs)
-    except ImportError:
-        raise ImportError(
-            f"this engine needs {needs}, which is not installed: pip install 'solvable[{extra}]'"
-        ) from None
-    return importlib.import_module(f"solvable.lab.running.engines.{name}")
+    lacking = {name: extra for name, (package, extra) in _NEEDS.items() if find_spec(package) is None}
+    return {name: lacking.get(name) for name in ENGINES}

@@ -40,17 +40,21 @@ def join(children: Iterable[Any], between: str = "") -> Markup:
 def table(
     caption: str,
     columns: Sequence[str],
-    rows: Iterable[Sequence[Any]],
+    rows: Sequence[Sequence[Any]],
     *,
     of: str = "",
     numbers: Iterable[str] = (),
     quiet: bool = False,
+    most: int | None = None,
 ) -> Markup:
     """A table in a region that scrolls where it is too wide; the first column names its row.
 
     `of` tells its region from those of other tables with the same caption. The columns named in `numbers` are set flush
-    right. A `quiet` caption is for those who hear the page: the heading above says the same to those who see it.
+    right. A `quiet` caption is for those who hear the page: the heading above says the same to those who see it. Of
+    more than `most` rows the first are shown, and the caption says so.
     """
+    if most is not None and len(rows) > most:
+        caption, rows = f"{caption} (the first {most} of {len(rows)})", rows[:most]
     right = ["number" if column in set(numbers) else None for column in columns]
     head = tag("tr", *(tag("th", name, scope="col", class_=kind) for name, kind in zip(columns, right, strict=True)))
     lines = []
