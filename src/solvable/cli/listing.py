@@ -91,7 +91,7 @@ def _observables(experiment: type[Experiment]) -> list[dict[str, Any]]:
     return [
         {
             "name": item.name,
-            "label": item.label,
+            "label": item.label.replace("$", ""),
             "unit": item.unit,
             "bound": item.bound,
             "status": [

@@ -11,7 +11,7 @@ from typing import Any
 from solvable.lab.comparing.agreement import Row, Tally, badness, position, tally
 from solvable.lab.declare import Experiment
 from solvable.lab.declare.grid import varying
-from solvable.lab.figures.words import number
+from solvable.lab.figures.words import number, text
 from solvable.lab.store.arrays import SIMULATION, CellResult
 
 
@@ -100,6 +100,7 @@ def observable_text(section: Section, row: Row) -> str:
     """The label of a row's observable, with the point in its own dims."""
     assert section.experiment is not None
     label = next((item.label for item in section.experiment.observables if item.name == row.observable), row.observable)
+    label = text(label)
     inside = ", ".join(f"{dim} = {position(value)}" for dim, value in row.point.items())
     return f"{label} [{inside}]" if inside else label
 

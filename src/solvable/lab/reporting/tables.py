@@ -155,7 +155,7 @@ def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
             meanings.append(tag("p", tag("b", name), f": {meaning}."))
         for item in experiment.observables:
             if item.name in status:
-                label = f"{item.label} ({item.unit})" if item.unit else item.label
+                label = text(item.label) + (f" ({item.unit})" if item.unit else "")
                 compared = "yes" if overlay.compares(item.name) else "no, shown only"
                 lines.append([label, name, status[item.name].claim, status[item.name].origin, compared])
     columns = ["observable", "theory", "claim", "origin", "compared"]
