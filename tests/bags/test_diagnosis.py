@@ -325,10 +325,12 @@ def test_the_figure_shows_what_was_found(sparse):
     np.testing.assert_allclose(fitted.get_ydata(), sparse.projections.fitted)
     predicted = {line.get_label(): line for line in right.lines}
     np.testing.assert_allclose(predicted["attention, predicted"].get_ydata(), sparse.predicted.attention)
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == [
+    assert [text.get_text() for text in left.get_legend().get_texts()] == [
         "tokens of positives",
         "tokens of negatives",
         "fitted mixture",
+    ]
+    assert [text.get_text() for text in right.get_legend().get_texts()] == [
         "attention, predicted",
         "attention, measured",
         "pooling, predicted",
