@@ -5,9 +5,10 @@ import pytest
 from scipy import integrate, stats
 
 from solvable import lab
-from solvable.lab.comparing.agreement import Row, Tally, compare, normal_score, rows, tally
+from solvable.lab.comparing.agreement import Row, Tally, compare, normal_score, points, rows, tally
 from solvable.lab.declare import Observable, Outcome, Status
 from solvable.lab.running.runner import execute
+from solvable.lab.store.arrays import Values, concatenate
 from tests.lab import toy
 from tests.lab.toy import Ceiling, SampleMean
 
@@ -208,3 +209,34 @@ def test_what_a_theory_claims_of_a_setting_is_stored_and_told(tmp_path):
         (8, "theory"): "heuristic",
         (8, "given_first"): "heuristic",
     }
+
+
+def values(arrays, at, replicates):
+    shaped = {name: np.asarray(one, float) for name, one in arrays.items()}
+    reasons = [""] * (1 if replicates is None else len(replicates))
+    return Values(shaped, dict.fromkeys(shaped, ("at",)), {"at": np.asarray(at)}, replicates, reasons, {}, {})
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_theory_of_more_steps_is_compared_where_the_runs_were_recorded(given):
+    steps, dense, runs = np.array([2, 5, 9]), np.arange(1, 11), np.arange(4)
+    simulated = values({"loss": np.outer(runs + 1.0, steps)}, steps, runs)
+    law = np.outer(runs + 1.0, dense) if given else 2.5 * dense
+    theory = values({"loss": law}, dense, runs if given else None)
+    found = list(points(Observable("loss", "loss"), simulated, theory))
+    assert [point["at"] for point, *_ in found] == steps.tolist()
+    for point, run, predicted, error in found:
+        expected = (runs + 1.0) * point["at"] if given else 2.5 * point["at"]
+        np.testing.assert_array_equal(predicted, expected)
+        np.testing.assert_array_equal(run, (runs + 1.0) * point["at"])
+        assert not np.any(error)
+
+
+def test_blocks_with_other_steps_are_joined_where_both_have_some():
+    old, new = np.array([2, 5, 9]), np.arange(1, 11)
+    first = values({"loss": np.outer([1.0, 2.0], old)}, old, np.array([0, 1]))
+    second = values({"loss": np.outer([3.0], new)}, new, np.array([2]))
+    joined = concatenate([first, second])
+    np.testing.assert_array_equal(joined.coordinates["at"], old)
+    np.testing.assert_array_equal(joined.arrays["loss"], np.outer([1.0, 2.0, 3.0], old))
+    np.testing.assert_array_equal(joined.replicates, [0, 1, 2])

@@ -66,7 +66,21 @@ class Sweep:
         return [{name: value[index] for name, value in one.present().items()} for one in self.outcomes]
 
 
-class Convergence(LinearMapExperiment):
+class PathExperiment(LinearMapExperiment):
+    """A figure over steps; its theory needs the start of a run alone, and speaks of more steps than are recorded."""
+
+    def predict(self, overlay: Overlay, given: Any = None) -> Outcome:
+        """The population's path from the start of each run, at 60 steps or more."""
+        if overlay.theory != "population":
+            return super().predict(overlay, given)
+        from solvable.lab.declare import log_spaced
+
+        task, algorithm, shared, _ = self.built()
+        at = np.union1d(given.at, log_spaced(1, algorithm.steps, 120))
+        return sa.predict(task, algorithm, **{**shared, "at": at}, theory="population", given=given, throw=False)
+
+
+class Convergence(PathExperiment):
     """Population loss over steps from one whitened start: four preconditioners, three condition numbers."""
 
     name = "self-attention/convergence"
@@ -129,7 +143,7 @@ class Convergence(LinearMapExperiment):
         return super().status(overlay)
 
 
-class FiniteData(LinearMapExperiment):
+class FiniteData(PathExperiment):
     """Training on one sequence: loss on it, error in the limit, error on a fresh context, over steps."""
 
     name = "self-attention/finite-data"

@@ -307,7 +307,12 @@ def points(observable: Observable, simulation: Values, theory: Values):
         theory = theory.take(np.searchsorted(theory.replicates, numbers))
     simulated, predicted = simulation.arrays[name], theory.arrays[name]
     error = theory.errors.get(name, np.zeros_like(predicted))
-    dims = simulation.dims[name]
+    dims, leading = simulation.dims[name], theory.replicates is not None
+    for place, dim in enumerate(dims):  # a theory may speak of more steps than were recorded
+        here, there = simulation.coordinates[dim], theory.coordinates[dim]
+        if not np.array_equal(here, there):
+            at = [int(np.flatnonzero(there == one)[0]) for one in here]
+            predicted, error = (np.take(one, at, axis=place + leading) for one in (predicted, error))
     for index in itertools.product(*(range(size) for size in simulated.shape[1:])):
         point = {dim: simulation.coordinates[dim][i].item() for dim, i in zip(dims, index, strict=True)}
         at = (..., *index)

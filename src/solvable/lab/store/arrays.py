@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -101,6 +102,18 @@ class Values:
             return self
         return self.take(np.flatnonzero(self.replicates < replicates))
 
+    def within(self, positions: Mapping[str, np.ndarray]) -> Values:
+        """Only these positions along some dims."""
+        arrays, errors = dict(self.arrays), dict(self.errors)
+        for dim in positions.keys() & self.coordinates.keys():
+            kept = np.flatnonzero(np.isin(self.coordinates[dim], positions[dim]))
+            for held in (arrays, errors):
+                for name in held:
+                    if dim in self.dims[name]:
+                        axis = self.dims[name].index(dim) + (self.replicates is not None)
+                        held[name] = np.take(held[name], kept, axis=axis)
+        return dataclasses.replace(self, arrays=arrays, errors=errors, coordinates={**self.coordinates, **positions})
+
     def take(self, index: np.ndarray) -> Values:
         """Only the replicates at these positions."""
         if self.replicates is None:
@@ -116,9 +129,10 @@ class Values:
 
 def concatenate(parts: Sequence[Values]) -> Values:
     """Blocks of replicates of one source as one, in the order of their numbers; a number met twice is kept once."""
+    if parts[0].replicates is None or len(parts) == 1:
+        return parts[0]
+    parts = [part.within(_common(parts)) for part in parts]
     first = parts[0]
-    if first.replicates is None or len(parts) == 1:
-        return first
     shapes = {name: array.shape[1:] for part in parts for name, array in part.arrays.items()}
     joined = dataclasses.replace(
         first,
@@ -138,6 +152,16 @@ def concatenate(parts: Sequence[Values]) -> Values:
     if np.all(np.diff(numbers) > 0):
         return joined
     return joined.take(np.unique(numbers, return_index=True)[1])
+
+
+def _common(parts: Sequence[Values]) -> dict[str, np.ndarray]:
+    """The positions that all parts have along the dims of which they have different ones."""
+    found: dict[str, np.ndarray] = {}
+    for dim in {dim for part in parts for dim in part.coordinates}:
+        held = [part.coordinates[dim] for part in parts if dim in part.coordinates]
+        if any(not np.array_equal(held[0], one) for one in held[1:]):
+            found[dim] = functools.reduce(np.intersect1d, held)
+    return found
 
 
 def _claimed(outcome: Outcome, names: Iterable[str], declared: Mapping[str, Status]) -> dict[str, Any]:
