@@ -115,8 +115,10 @@ def test_damaged_and_missing_files(path, tmp_path):
         Bags.from_parquet(path, id="patient")
     with pytest.raises(ValueError, match="label='tumor' is no column"):
         Bags.from_parquet(path, label="tumor")
-    with pytest.raises(ValueError, match="batch_tokens=0 is out of range"):
-        ParquetBags(path, batch_tokens=0)
+    for read in (ParquetBags, Bags.from_parquet):
+        with pytest.raises(ValueError, match="batch_tokens=0 is out of range"):
+            read(path, batch_tokens=0)
+    assert len(Bags.from_parquet(path, batch_tokens=3)) == len(Bags.from_parquet(path))
     with pytest.raises(ValueError, match="are not all columns"):
         Bags.from_parquet(path, features=["q"])
 

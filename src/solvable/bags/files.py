@@ -14,6 +14,7 @@ import numpy as np
 
 from solvable.bags import columns
 from solvable.bags.arrays import NAMES, PER_BAG, PER_TOKEN
+from solvable.numerics.validation import integer
 
 ARRAYS = ("values", "offsets", *PER_BAG, *PER_TOKEN, *NAMES)
 REMEDY = "name them in ignore=, or the features in features="  # of columns that should not be learned
@@ -60,6 +61,7 @@ class ParquetColumns:
         features: Sequence[str] | str | None = None,
         coordinates: Sequence[str] | str | None = None,
         ignore: Sequence[str] | str = (),
+        batch_tokens: int = 2**15,
     ) -> None:
         import pyarrow.dataset
 
@@ -71,6 +73,7 @@ class ParquetColumns:
             held = first.physical_schema.names if first else []
         parts = (id, label, token_label, features, coordinates, ignore)
         self.taken = columns.choose(self.dataset.schema, set(held), str(path), *parts)
+        self.batch_tokens = integer("batch_tokens", batch_tokens, at_least=1)
 
     @property
     def coordinate_names(self) -> tuple[str, ...]:

@@ -13,7 +13,6 @@ from solvable.bags.arrays import NAMES, PER_BAG, PER_TOKEN
 from solvable.bags.container import Bags, concatenate
 from solvable.bags.files import REMEDY, ParquetColumns, readable
 from solvable.bags.watching import Watch
-from solvable.numerics.validation import integer
 
 
 class ParquetBags(ParquetColumns):
@@ -33,29 +32,7 @@ class ParquetBags(ParquetColumns):
     Raises: FileNotFoundError; ValueError naming the file, the column or the bag and what is accepted.
     """
 
-    def __init__(
-        self,
-        path: str | os.PathLike[str],
-        *,
-        id: str = "bag",
-        label: str | None = None,
-        token_label: str | None = None,
-        features: Sequence[str] | str | None = None,
-        coordinates: Sequence[str] | str | None = None,
-        ignore: Sequence[str] | str = (),
-        batch_tokens: int = 2**15,
-    ) -> None:
-        super().__init__(
-            path,
-            id=id,
-            label=label,
-            token_label=token_label,
-            features=features,
-            coordinates=coordinates,
-            ignore=ignore,
-        )
-        self.batch_tokens = integer("batch_tokens", batch_tokens, at_least=1)
-        self._warned = False
+    _warned = False
 
     def read(self) -> Bags:
         """All bags at once; the tokens of a bag may lie anywhere, bags are in the order of their first ones."""

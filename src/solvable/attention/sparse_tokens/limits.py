@@ -21,7 +21,7 @@ from solvable.numerics.losses import Square
 from solvable.numerics.precision import as_float64, batched_map, float64
 from solvable.numerics.validation import instance, number, on_the_host
 
-MAP_QUADRATURE = Quadrature(points=2**11, scramblings=1)
+MAP_QUADRATURE = Quadrature(points=2**13, scramblings=1)
 
 
 def limit_error(task: SparseTokens, algorithm: Classifier, quadrature: Quadrature | None = None) -> Estimate:

@@ -72,8 +72,7 @@ def sheets(experiment: type[Experiment], dataset: xarray.Dataset, frames: int) -
             f"experiment={experiment.name!r} has no panel with frames; accepted: one of which a panel moves"
         )
     found = [_frames(one, about, dataset, frames) for one in moving]
-    title = default.sheet(experiment, dataset).title
-    count = max(map(len, found))
+    title, count = default.title(experiment), max(map(len, found))
     return [Sheet([plots[min(place, len(plots) - 1)] for plots in found], title) for place in range(count)]
 
 

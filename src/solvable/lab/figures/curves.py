@@ -184,15 +184,9 @@ class _Curves:
             yield 0, self._places(here, array, prefix), np.stack([values, np.nan * values]) if points else values
             return
         if self.panel.runs in ("mean", "none") or not array.sizes["replicate"]:
-            mean, error = over_replicates(array)
-            x = self._places(here, mean, prefix)
-            yield (
-                0,
-                x,
-                np.atleast_1d(mean.values)
-                if theory
-                else np.stack([np.atleast_1d(mean.values), np.atleast_1d(error.values)]),
-            )
+            both = over_replicates(array)
+            mean, error = (np.atleast_1d(one.values) for one in both)
+            yield 0, self._places(here, both[0], prefix), mean if theory else np.stack([mean, error])
             return
         count = 1 if self.panel.runs == "first" else _PREDICTED if theory else None
         for place in range(len(array["replicate"]))[:count]:

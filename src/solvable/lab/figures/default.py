@@ -154,6 +154,11 @@ def runs_along(panel: AnyPanel, about: Subject, dataset: xarray.Dataset) -> bool
     return x == panel.frames or (isinstance(x, str) and x in dataset and panel.frames in dataset[x].dims)
 
 
+def title(experiment: type[Experiment]) -> str:
+    """The first line of the experiment's docstring."""
+    return (experiment.__doc__ or experiment.name).strip().partition("\n")[0].rstrip(".")
+
+
 def sheet(experiment: type[Experiment], dataset: xarray.Dataset, fine: Fine | None = None) -> Sheet:
     """Everything that the figure shows."""
     about, plots = subject(experiment), []
@@ -165,8 +170,7 @@ def sheet(experiment: type[Experiment], dataset: xarray.Dataset, fine: Fine | No
             plots.append(note(f"{panel}: nothing to draw\non this grid of parameters"))
         else:
             plots.append(plot(panel, about, dataset, fine))
-    title = (experiment.__doc__ or experiment.name).strip().partition("\n")[0].rstrip(".")
-    return Sheet(plots, title)
+    return Sheet(plots, title(experiment))
 
 
 def sheets(

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 POINTS = 60
+COARSE = 0.03  # of the largest value of a line
 
 
 def theories(experiment: type[Experiment], dataset: xarray.Dataset, *axes: str, points: int = POINTS) -> xarray.Dataset:
@@ -181,7 +182,10 @@ def _fixed(experiment: type[Experiment], dataset: xarray.Dataset) -> dict[str, A
 
 
 def _lay_through(array: xarray.DataArray, stored: xarray.DataArray | None, x: str, scale: Any) -> None:
-    """Move lines by what they miss of the stored predictions, interpolated between these."""
+    """Move lines by what they miss of the stored predictions, interpolated between these.
+
+    A line that misses more than a coarser rule explains stays as it is predicted: the two should be seen to differ.
+    """
     if stored is None or set(stored.dims) | {x} != set(array.dims):
         return
     stored = (stored if x in stored.dims else stored.expand_dims(x)).transpose(*array.dims)
@@ -192,10 +196,11 @@ def _lay_through(array: xarray.DataArray, stored: xarray.DataArray | None, x: st
     missed = values - lines[..., held]
     along = scale(array[x].values.astype(float))
     for place in np.ndindex(missed.shape[:-1]):
-        there = np.isfinite(missed[place])
+        there, stands = np.isfinite(missed[place]), np.isfinite(values[place])
         if there.any():
+            if np.abs(missed[place][there]).max() > COARSE * np.abs(values[place][stands]).max():
+                continue
             lines[place] += np.interp(along, along[held][there], missed[place][there])
-        stands = np.isfinite(values[place])
         lines[place][held[stands]] = values[place][stands]
 
 

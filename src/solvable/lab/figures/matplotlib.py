@@ -73,10 +73,11 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
     lines = math.ceil(len(plots) / columns)
     shared, apart = legends([plot for plot in plots if plot.own is None])
     with matplotlib.rc_context(look.style()):
-        rows = _rows(shared, across)
-        longest = max((math.ceil(len(plot.keys) / _beside(plot.keys, across / columns)) for plot in apart), default=0)
+        beside = _beside(shared, 17 * across) if shared else 1
+        own = [math.ceil(len(plot.keys) / _beside(plot.keys, 14 * across / columns)) for plot in apart]
+        longest = max(own, default=0)
         each = 2.05 if columns > 1 else 2.9 if width == "page" else 2.25
-        high = lines * (each + 0.16 * longest) + (0.4 if words else 0.15) + 0.16 * len(rows)
+        high = lines * (each + 0.16 * longest) + (0.4 if words else 0.15) + 0.16 * math.ceil(len(shared) / beside)
         made = Figure(figsize=(across, high), layout="constrained")
         FigureCanvasAgg(made)
         made.get_layout_engine().set(w_pad=0.05, h_pad=0.04, wspace=0.03, hspace=0.05)  # type: ignore[union-attr]
@@ -93,7 +94,7 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
             made.legend(
                 handles=handles,
                 loc="outside lower center",
-                ncols=max(map(len, rows)),
+                ncols=beside,
                 frameon=False,
                 handlelength=2.0,
                 columnspacing=1.4,
@@ -138,30 +139,21 @@ def _columns(count: int) -> int:
     return count if count <= 3 else 2 if count == 4 else 3
 
 
-def _rows(keys: Sequence[Key], across: float) -> list[list[Key]]:
-    """The keys in rows that fit into the width."""
-    if not keys:
-        return []
-    widest = max(len(key.label) for key in keys)
-    count = max(1, min(len(keys), int(across * 17 / (widest + 8))))
-    return [list(keys[place : place + count]) for place in range(0, len(keys), count)]
-
-
-def _beside(keys: Sequence[Key], across: float) -> int:
-    """How many keys of a legend fit beside each other."""
-    return max(1, min(len(keys), int(13 * across / (max(len(key.label) for key in keys) + 6))))
+def _beside(keys: Sequence[Key], letters: float) -> int:
+    """How many keys of a legend fit beside each other in the width of so many letters."""
+    return max(1, min(len(keys), int(letters / (max(len(key.label) for key in keys) + 7))))
 
 
 def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool, across: float) -> None:
     for order, mark in enumerate(plot.marks):
-        _mark(mark, axes, look, 2.0 + 0.01 * order, plot.x.log)
+        _mark(mark, axes, look, 2.0 + 0.01 * order)
     for letter, axis in (("x", plot.x), ("y", plot.y)):
         _axis(letter, axis, axes, plot, int(12.5 * (across if letter == "x" else 2.1)))
     if plot.title:
         axes.set_title(plot.title, color=look.ink)
     if with_legend and plot.keys:
         handles = [_handle(key, look) for key in plot.keys]
-        beside = _beside(plot.keys, across)
+        beside = _beside(plot.keys, 14 * across)
         # a fixed way below the axes: under the ticks and a label of two lines
         drop = ScaledTranslation(0.0, -0.54, axes.figure.dpi_scale_trans)  # pyright: ignore[reportAttributeAccessIssue]
         below: Any = {"loc": "upper center", "bbox_to_anchor": (0.5, 0.0), "bbox_transform": axes.transAxes + drop}
@@ -169,7 +161,7 @@ def _plot(plot: Plot, axes: Axes, look: Theme, with_legend: bool, across: float)
         axes.legend(handles=handles, frameon=False, fontsize=6.5, handlelength=1.8, labelcolor=look.ink, **below)
 
 
-def _mark(mark: AnyMark, axes: Axes, look: Theme, order: float, log: bool) -> None:
+def _mark(mark: AnyMark, axes: Axes, look: Theme, order: float) -> None:
     if isinstance(mark, Words):
         inside: Any = {"transform": axes.transAxes} if mark.inside else {}
         color = look.faint if mark.inside else "#ffffff" if look is THEMES["dark"] else look.ink

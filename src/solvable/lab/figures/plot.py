@@ -146,7 +146,7 @@ class Key:
 class Plot:
     """One panel: its marks, drawn in order, its axes, its legend. `own` draws it into axes of Matplotlib instead.
 
-    `refused` is the panel, by its place in the experiment, that has too many series to be told apart.
+    `refused` says that it has too many series to be told apart.
     """
 
     x: Axis = Axis()
