@@ -96,9 +96,13 @@ class System(abc.ABC):
         """`at` after its check, or the system's default for None."""
         absent("at", at, "this system records nothing on the way")
 
-    def default_unit(self, at: Any) -> str:
+    def default_unit(self, task: Any, algorithm: Any, at: Any) -> str:
         """The unit of `at`, as it was asked for, where none is said."""
         return self.units[0]
+
+    def default_theory(self, task: Any, algorithm: Any) -> str:
+        """The theory that speaks where none is said."""
+        return next(iter(self.theories))
 
     def runs_given(self, task: Any, algorithm: Any, given: Given | None) -> Any:
         """The runs that theories read, made of what was given; `result` (R,) says which of them they speak of.
@@ -174,10 +178,10 @@ class System(abc.ABC):
     ) -> Outcome:
         """What a theory says: of the runs given, with their replicate axis, or without any.
 
-        `theory` None is the first, or with `given` the first that reads it.
+        `theory` None is the default, or with `given` the first that reads it.
         """
         self._accept("predict", task, algorithm, given, at, shared)
-        name = self._theory(theory, given)
+        name = self._theory(task, algorithm, theory, given)
         said = self.theories[name]
         if given is None and said.needs_given:
             reads = ", ".join(repr(one) for one in said.given if one not in ("result", "at"))
@@ -196,7 +200,7 @@ class System(abc.ABC):
         found = None if given is None else read(given, said.given, self.run_types, self.bare, known)
         if found is not None:
             at, unit = found.at if at is None else at, found.unit if unit is None else unit
-        unit = self._unit(unit, at)
+        unit = self._unit(task, algorithm, unit, at)
         at = self.times(task, algorithm, at, unit)
         if found is not None:
             found.at, found.unit = at, unit
@@ -341,7 +345,7 @@ class System(abc.ABC):
                 f"task={type(task).__name__} draws by a sample of its own, and this sampler is exact for the law of "
                 f"{type(self).__name__} alone; accepted: {self.sampled_with}, which calls it"
             )
-        unit = self._unit(unit, at)
+        unit = self._unit(task, algorithm, unit, at)
         at = self.times(task, algorithm, at, unit)
         return unit, at, self.train(task, algorithm, replicate_keys(key, replicates), at, unit, **sizes)
 
@@ -351,16 +355,18 @@ class System(abc.ABC):
         if not self.traced:
             on_the_host(call, task, algorithm, *others)
 
-    def _theory(self, theory: str | None, given: Any) -> str:
+    def _theory(self, task: Any, algorithm: Any, theory: str | None, given: Any) -> str:
         names = tuple(self.theories)
-        if theory is None and given is not None:
-            return next((name for name in names if self.theories[name].given), names[0])
-        return choice("theory", names[0] if theory is None else theory, names)
+        if theory is None:
+            theory = self.default_theory(task, algorithm)
+            if given is not None and not self.theories[theory].given:
+                return next((name for name in names if self.theories[name].given), theory)
+        return choice("theory", theory, names)
 
-    def _unit(self, unit: str | None, at: Any) -> str:
+    def _unit(self, task: Any, algorithm: Any, unit: str | None, at: Any) -> str:
         if self.units == ("",):
             absent("unit", unit or None, "`at` has one unit here")
-        return choice("unit", self.default_unit(at) if unit is None else unit, self.units)
+        return choice("unit", self.default_unit(task, algorithm, at) if unit is None else unit, self.units)
 
     def _outcome(self, task: Any, algorithm: Any, values: Mapping[str, Any], result: Any, **about: Any) -> Outcome:
         dims = {one.name: one.dims for one in self.observables}

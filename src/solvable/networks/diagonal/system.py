@@ -29,7 +29,7 @@ class DiagonalNetworks(System):
     units = ("one", "first_kink")
     run_types = (Run,)
 
-    def default_unit(self, at: Any) -> str:
+    def default_unit(self, task: Any, algorithm: Any, at: Any) -> str:
         """Times, but of the default first kinks."""
         return "first_kink" if at is None else "one"
 

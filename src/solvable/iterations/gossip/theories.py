@@ -1,0 +1,238 @@
+"""What is observed of gossip, and the theories: one function and its claim on every observable each."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from solvable.lab.declare import Observable, Predicted, Status, Theory
+
+observables = (
+    Observable("squared_error", "|x - mean|^2 / n", dims=("at",), log=True),
+    Observable("drift", "error of the mean", dims=("at",)),
+    Observable("profile", "values u", dims=("at", "point")),
+)
+
+
+def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """sum_i shares_i P_t(lam_i)^2 over the eigenvalues but the first."""
+    from solvable.iterations.gossip import polynomials
+    from solvable.iterations.gossip.algorithms import LocalAveraging, ParameterFree, Synchronous
+
+    _require("spectral", task, algorithm, Synchronous, "moments")
+
+    def of(problem: Any, values: Any) -> Any:
+        from solvable.iterations.gossip.runs import rounds_in
+
+        network = problem.network
+        algorithm.require(network)
+        rounds = rounds_in(network, at, unit)
+        if isinstance(algorithm, LocalAveraging):
+            return _over_balls(network, values, rounds)
+        if isinstance(algorithm, ParameterFree):
+            if problem.values is None:
+                algorithm.recursion(network, 0)
+            return sum(_least(one, rounds) for one in _measures(network, problem.columns)), np.zeros(len(rounds))
+        recursion = algorithm.recursion(network, int(rounds[-1]))
+        total = sum(
+            polynomials.evaluate(recursion, one.nodes, rounds) ** 2 @ one.shares for one in _measures(network, values)
+        )
+        return total, np.zeros(len(rounds))
+
+    return _of_each(task, runs, of)
+
+
+def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The least that polynomials of t rounds can leave, whatever the algorithm."""
+    from solvable.iterations.gossip.runs import rounds_in
+
+    _require("best", task, algorithm, object, "")
+
+    def of(problem: Any, values: Any) -> Any:
+        rounds = rounds_in(problem.network, at, unit)
+        whole = _measures(problem.network, values)
+        if len(whole) > 1:  # all columns share the polynomial
+            whole = [whole[0]._replace(shares=sum(one.shares for one in whole))]
+        return _least(whole[0], rounds), None
+
+    return _of_each(task, runs, of)
+
+
+def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The second moments of all pairs of nodes."""
+    from solvable.iterations.gossip.algorithms import Pairwise
+    from solvable.iterations.gossip.moments import errors
+    from solvable.iterations.gossip.runs import wakeups_in
+
+    _require("moments", task, algorithm, Pairwise, "spectral")
+
+    def of(problem: Any, values: Any) -> Any:
+        counted = wakeups_in(at, unit)
+        return errors(algorithm, problem.network, values, counted, unit == "time"), np.zeros(len(at))
+
+    return _of_each(task, runs, of)
+
+
+def bound(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """What the Lyapunov function of asynchronous gossip guarantees."""
+    from solvable.iterations.gossip.algorithms import Pairwise
+    from solvable.iterations.gossip.moments import guarantee
+    from solvable.iterations.gossip.runs import wakeups_in
+
+    _require("bound", task, algorithm, Pairwise, "spectral")
+
+    def of(problem: Any, values: Any) -> Any:
+        counted = wakeups_in(at, unit)
+        return guarantee(algorithm, problem.network, values, counted, unit == "time"), None
+
+    return _of_each(task, runs, of)
+
+
+def heat(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The heat equation."""
+    from solvable.iterations.gossip.algorithms import Simple
+    from solvable.iterations.gossip.lattice import heat_limit
+
+    return _limit("heat", heat_limit, Simple, task, algorithm, runs, at, unit)
+
+
+def epd(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    """The Euler-Poisson-Darboux equation."""
+    from solvable.iterations.gossip.algorithms import Jacobi
+    from solvable.iterations.gossip.lattice import epd_limit
+
+    return _limit("epd", epd_limit, Jacobi, task, algorithm, runs, at, unit)
+
+
+def _require(name: str, task: Any, algorithm: Any, kind: type, other: str) -> None:
+    from solvable.iterations.gossip.lattice import Lattice
+
+    if isinstance(task, Lattice):
+        raise ValueError(f"theory={name!r} speaks of networks, and task is a Lattice; accepted: 'heat', 'epd'")
+    if not isinstance(algorithm, kind):
+        raise ValueError(f"theory={name!r} does not speak of {type(algorithm).__name__}; accepted: theory={other!r}")
+
+
+def _of_each(task: Any, runs: Any, of: Any) -> Any:
+    """Errors and drifts (R, K); problems that are alike are solved once."""
+    found: dict[Any, Any] = {}
+    rows = []
+    for problem in runs.problems:
+        values = problem.columns if getattr(task, "values", None) is not None else None
+        # without values of the task the network alone counts, but for what reads the values of the problem
+        key = (id(problem.network), id(problem.values))
+        if key not in found:
+            found[key] = of(problem, values)
+        rows.append(found[key])
+    errors, drifts = zip(*rows, strict=True)
+    answer = {"squared_error": np.stack(errors)}
+    return answer if drifts[0] is None else answer | {"drift": np.stack(drifts)}
+
+
+def _measures(network: Any, values: Any) -> Any:
+    """The spectrum of independent values, or that of each column of values (n, k)."""
+    from solvable.iterations.gossip.spectrum import Measure
+
+    nodes = network.nodes
+    if values is None:
+        return [Measure(network.eigenvalues[1:], np.full(nodes - 1, 1.0 / nodes))]
+    eigenvalues, vectors = network.modes
+    with np.errstate(all="ignore"):
+        shares = (vectors.T @ (values - values.mean(axis=0))) ** 2 / nodes
+    return [Measure(eigenvalues[1:], column[1:]) for column in shares.T]
+
+
+def _least(measure: Any, rounds: np.ndarray) -> np.ndarray:
+    from solvable.iterations.gossip import polynomials
+
+    recursion, joined = polynomials.best(measure, int(rounds[-1])), polynomials.distinct(measure)
+    found = polynomials.evaluate(recursion, joined.nodes, rounds) ** 2 @ joined.shares
+    return np.where(rounds >= len(joined.nodes), 0.0, found)  # but for rounding
+
+
+def _over_balls(network: Any, values: Any, rounds: np.ndarray) -> Any:
+    """For means over balls B_v of independent values: sum_v (1/|B_v|) - 1, over n; their mean is Gaussian."""
+    from solvable.iterations.gossip.algorithms import distances_of
+
+    distances, nodes = distances_of(network), network.nodes
+    errors, drifts = [], []
+    for radius in rounds:
+        inside = distances <= radius
+        shares = inside / inside.sum(axis=1, keepdims=True)
+        if values is None:
+            errors.append(max((1.0 / inside.sum(axis=1)).sum() / nodes - 1.0 / nodes, 0.0))
+            off = shares.mean(axis=0) - 1.0 / nodes
+            drifts.append(np.sqrt(2.0 / np.pi) * np.linalg.norm(off))
+        else:
+            centred = values - values.mean(axis=0)
+            found = shares @ centred
+            errors.append((found**2).sum() / nodes)
+            drifts.append(np.linalg.norm(found.mean(axis=0)))
+    return np.array(errors), np.array(drifts)
+
+
+def _limit(name: str, limit: Any, kind: type, task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
+    from solvable.iterations.gossip.lattice import Lattice
+    from solvable.lab.declare import Result
+
+    if not isinstance(task, Lattice):
+        raise ValueError(f"theory={name!r} speaks of a Lattice, and task is {type(task).__name__}; accepted: 'spectral'")
+    task.require(algorithm)
+    if not isinstance(algorithm, kind):
+        other = "epd" if name == "heat" else "heat"
+        raise ValueError(f"theory={name!r} does not speak of {type(algorithm).__name__}; accepted: theory={other!r}")
+    if runs.times is None and unit != "time":
+        raise ValueError(f"unit={unit!r} has no time without the size of the lattice; accepted: unit='time', or given=")
+    rows = [at] if runs.times is None else np.asarray(runs.times)
+    found, resolved = zip(*(limit(task, algorithm, np.asarray(row, float)) for row in rows), strict=True)
+    result = np.where(resolved, int(Result.SUCCESSFUL), int(Result.UNDER_RESOLVED))
+    # a point's mass comes near its density in averages over many lattice points, not at each
+    status = {"profile": Status("heuristic", "derived")} if task.initial == "point" else {}
+    return Predicted({"profile": np.stack(found)}, result, status=status, detail=" (the initial condition is too rough)")
+
+
+GIVEN = ("problems", "times")
+DERIVED = {claim: Status(claim, "derived") for claim in ("exact", "bound", "asymptotic")}
+theories = {
+    "spectral": Theory(
+        "(1/n) sum_(i >= 2) P_t(lam_i)^2 for independent N(0, 1) values, and with the squares of their components for "
+        "given ones; for local averaging the counts of its balls",
+        {"squared_error": DERIVED["exact"], "drift": DERIVED["exact"]},
+        spectral,
+        given=GIVEN,
+    ),
+    "moments": Theory(
+        "the second moments of all pairs of nodes under wake-ups at random, of values and of their mixing partners",
+        {"squared_error": DERIVED["exact"], "drift": DERIVED["exact"]},
+        moments,
+        given=GIVEN,
+    ),
+    "best": Theory(
+        "no polynomial of t rounds, P_t(1) = 1, leaves less: those orthogonal in (1 - lambda) times the spectrum",
+        {"squared_error": DERIVED["bound"]},
+        best,
+        given=GIVEN,
+    ),
+    "bound": Theory(
+        "(|x_0|^2 + mu_g |x_0|^2_(L^+)) e^(-eta t) / n of accelerated gossip, 8 r |x_0|^2_(L^+) / (n t^2) without the "
+        "gap (2 r with tight steps), and |x_0|^2 e^(-mu_g t / 2) / n of the simple one",
+        {"squared_error": DERIVED["bound"]},
+        bound,
+        given=GIVEN,
+    ),
+    "heat": Theory(
+        "u_t = div(Sigma grad u) / 2, the limit of simple gossip on a lattice (that it is the heat equation is stated "
+        "by arXiv:2202.10742)",
+        {"profile": DERIVED["asymptotic"]},
+        heat,
+        given=GIVEN,
+    ),
+    "epd": Theory(
+        "u_tt + ((2 alpha + 1)/t) u_t = div(Sigma grad u) from rest, the limit of Jacobi gossip on a lattice (that it is "
+        "an Euler-Poisson-Darboux equation is stated by arXiv:2202.10742)",
+        {"profile": DERIVED["asymptotic"]},
+        epd,
+        given=GIVEN,
+    ),
+}
