@@ -88,7 +88,9 @@ class Advice:
         """The table as text, and what is best."""
         head = f"{self.network}: to {self.accuracy:g} of the spread of the values (root mean square)"
         lines = [f"{'method':<22} {'rounds':>7} {'messages':>10}  {'must know':<10} {'float32':>8}  note"]
-        lines += [" ".join(f"{cell:{how}}" for cell, how in zip(self._cells(row), HOW, strict=True)) for row in self.rows]
+        lines += [
+            " ".join(f"{cell:{how}}" for cell, how in zip(self._cells(row), HOW, strict=True)) for row in self.rows
+        ]
         return "\n".join([head, *(line.rstrip() for line in lines)])
 
     __str__ = summary
@@ -120,7 +122,7 @@ def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advi
     accuracy = float(number("accuracy", accuracy, above=0.0, below=1.0))
     task = Averaging(net, values)
     columns = None if task.values is None else task.columns
-    measure = _measure(net, columns)
+    measure = measure_of(net, columns)
     if not measure.shares.sum() > 0.0:
         raise ValueError("values are all equal; accepted: values with something to average")
     rows = []
@@ -139,7 +141,8 @@ def methods_for(net: Network) -> dict[str, Any]:
     return {**METHODS, "tuned": Tuned(count, rounds)}
 
 
-def _measure(net: Network, columns: np.ndarray | None) -> Measure:
+def measure_of(net: Network, columns: np.ndarray | None = None) -> Measure:
+    """The spectrum of independent normal values, or of columns (n, k): exact up to 1 000 nodes, else a Gauss rule."""
     centred = None if columns is None else columns - columns.mean(axis=0)
     if net.nodes <= FEW:
         if centred is None:
@@ -160,7 +163,11 @@ def rounds_to(algorithm: Synchronous, net: Network, measure: Measure, accuracy: 
         last = min(last, most)
         steps = algorithm.recursion(net, last)
         left = polynomials.path(
-            steps, lambda x: measure.nodes * x, np.ones(len(measure.nodes)), np.arange(last + 1), lambda x: x**2 @ measure.shares
+            steps,
+            lambda x: measure.nodes * x,
+            np.ones(len(measure.nodes)),
+            np.arange(last + 1),
+            lambda x: x**2 @ measure.shares,
         )
         if np.any(left <= aim):
             return int(np.argmax(left <= aim))
@@ -194,9 +201,7 @@ def _floating_error(algorithm: Synchronous, net: Network, rounds: int) -> tuple[
     return float(np.sqrt(((found[0] - found[1]) ** 2).mean())), tried
 
 
-def _wakeups(
-    name: str, algorithm: Pairwise, net: Network, columns: np.ndarray | None, accuracy: float
-) -> MethodAdvice:
+def _wakeups(name: str, algorithm: Pairwise, net: Network, columns: np.ndarray | None, accuracy: float) -> MethodAdvice:
     knows = "gap" if algorithm.accelerated else "nothing"
     if net.nodes > MOST_PAIRS:
         return MethodAdvice(name, None, None, knows, None, f"not worked out above {MOST_PAIRS} nodes", algorithm)
@@ -247,7 +252,7 @@ def average(
     names = [name for name, one in methods.items() if isinstance(one, Synchronous)]
     measure = None
     if isinstance(method, str) and method == "auto":
-        measure = _measure(net, None)
+        measure = measure_of(net)
         found = [_rounds_or_never(methods[name], net, measure, accuracy) for name in names]
         method = names[int(np.argmin(found))]
     name = method if isinstance(method, str) else type(method).__name__
@@ -255,9 +260,11 @@ def average(
     instance("method", algorithm, (Synchronous,))
     algorithm.require(net)
     if rounds is None:
-        found = rounds_to(algorithm, net, _measure(net, None) if measure is None else measure, accuracy)
+        found = rounds_to(algorithm, net, measure_of(net) if measure is None else measure, accuracy)
         if found is None:
-            raise ValueError(f"accuracy={accuracy:g} is not reached by method={name!r}; accepted: a larger one, or rounds=")
+            raise ValueError(
+                f"accuracy={accuracy:g} is not reached by method={name!r}; accepted: a larger one, or rounds="
+            )
         rounds = found
     (reached,) = algorithm.path(net, task.columns, np.array([rounds]), None, lambda x: x)
     residual = reached - net.matrix @ reached

@@ -134,7 +134,7 @@ class Jacobi(Synchronous):
     """Jacobi polynomial gossip (arXiv:1805.08531): P_t^(alpha, beta)(W) / P_t^(alpha, beta)(1).
 
     dimension: the spectral dimension of the network, which gives alpha = dimension / 2; alpha > -1 takes its place.
-    beta > -1. gap: None, or the spectral gap, of which Chebyshev-like rates follow; "exact" computes that of the network.
+    beta > -1. gap: None, or the spectral gap, from which Chebyshev-like rates follow; "exact" computes it.
 
     Raises: ValueError naming the argument, its value and what is accepted.
     """
@@ -224,7 +224,9 @@ class Tuned(Synchronous):
         Raises: ValueError for more rounds than are tuned.
         """
         if rounds > self.rounds:
-            raise ValueError(f"at holds round {rounds}, and Tuned has rounds={self.rounds}; accepted: Tuned(rounds={rounds})")
+            raise ValueError(
+                f"at holds round {rounds}, and Tuned has rounds={self.rounds}; accepted: Tuned(rounds={rounds})"
+            )
         cache = network.__dict__.setdefault("_tuned", {})
         if (self.probes, self.rounds) not in cache:
             cache[self.probes, self.rounds] = self._found(network)
@@ -290,7 +292,9 @@ class LocalAveraging(Synchronous):
 
         Raises: ValueError.
         """
-        raise ValueError("algorithm=LocalAveraging is no polynomial; accepted: theory='spectral', which counts its balls")
+        raise ValueError(
+            "algorithm=LocalAveraging is no polynomial; accepted: theory='spectral', which counts its balls"
+        )
 
     def require(self, network: Network) -> None:
         """Raises: ValueError for large networks."""

@@ -115,7 +115,9 @@ def _steps(steps: Any, dim: int) -> tuple[tuple[tuple[int, ...], float], ...]:
         raise ValueError(f"steps={steps!r} is not accepted; accepted: 'simple', or a mapping from offsets")
     found: dict[tuple[int, ...], float] = {}
     for offset, probability in steps.items():
-        place = tuple(integer("an offset of steps", one) for one in (offset if isinstance(offset, tuple) else (offset,)))
+        place = tuple(
+            integer("an offset of steps", one) for one in (offset if isinstance(offset, tuple) else (offset,))
+        )
         if len(place) != dim:
             raise ValueError(f"steps has the offset {offset!r}; accepted: {dim} whole numbers")
         found[place] = float(number(f"steps[{offset!r}]", probability, at_least=0.0, at_most=1.0))
@@ -123,7 +125,9 @@ def _steps(steps: Any, dim: int) -> tuple[tuple[tuple[int, ...], float], ...]:
         raise ValueError(f"steps has probabilities of sum {sum(found.values()):g}; accepted: the sum 1")
     for place, probability in found.items():
         if abs(found.get(tuple(-one for one in place), 0.0) - probability) > 1e-12:
-            raise ValueError(f"steps is not symmetric at {place}; accepted: equal probabilities of an offset and minus it")
+            raise ValueError(
+                f"steps is not symmetric at {place}; accepted: equal probabilities of an offset and minus it"
+            )
     moved = np.array([place for place, probability in found.items() if probability > 0.0])
     if np.linalg.matrix_rank(moved) < dim:
         raise ValueError(f"steps={steps!r} do not reach every direction; accepted: offsets that span {dim} dimensions")
@@ -134,7 +138,7 @@ def _steps(steps: Any, dim: int) -> tuple[tuple[tuple[int, ...], float], ...]:
 
 
 def rounds_of(algorithm: Any, times: np.ndarray, size: int) -> np.ndarray:
-    """The rounds (K,) that stand for macroscopic times: round(t N - (alpha + beta + 1)/2), or round(t N^2) of Simple."""
+    """The rounds (K,) of macroscopic times: round(t N - (alpha + beta + 1)/2), or round(t N^2) of Simple."""
     exact = times * size**2 if isinstance(algorithm, Simple) else times * size - shift(algorithm)
     return np.maximum(np.rint(exact), 0.0).astype(np.int64)
 
@@ -210,7 +214,9 @@ def on_grid(lattice: Lattice, size: int) -> np.ndarray:
     axes = np.meshgrid(*[np.arange(size) / size] * lattice.dim, indexing="ij")
     found = np.asarray(lattice.initial(np.stack(axes, axis=-1)), np.float64)
     if found.shape != (size,) * lattice.dim:
-        raise ValueError(f"initial returned shape {found.shape} for {axes[0].shape} positions; accepted: the same shape")
+        raise ValueError(
+            f"initial returned shape {found.shape} for {axes[0].shape} positions; accepted: the same shape"
+        )
     if not np.isfinite(found).all():
         raise ValueError("initial returned values that are not finite; accepted: finite values")
     return found

@@ -91,9 +91,8 @@ class Moments:
         sums, cross, differences = xx + both + zz, xx - xz + xz.T - zz, xx - both + zz
         cross, differences = cross / (1.0 + 2.0 * self.eta), differences / (1.0 + 4.0 * self.eta)
         # E (s + d)(s - d)^T and so on, with s = (x + z)/2 and d = (x - z)/2; `cross` is 4 E s d^T
-        return 0.25 * np.stack(
-            [sums + cross + cross.T + differences, sums - cross + cross.T - differences, sums - cross - cross.T + differences]
-        )
+        mixed, turned = cross + cross.T, cross.T - cross
+        return 0.25 * np.stack([sums + mixed + differences, sums + turned - differences, sums - mixed + differences])
 
     # ---- many
 
@@ -150,9 +149,7 @@ class Moments:
             return np.zeros_like(moments)
         xx, xz, zz = moments
         both = xz + xz.T
-        return np.stack(
-            [forward * (both - 2.0 * xx), forward * (zz - xz) + back * (xx - xz), back * (both - 2.0 * zz)]
-        )
+        return np.stack([forward * (both - 2.0 * xx), forward * (zz - xz) + back * (xx - xz), back * (both - 2.0 * zz)])
 
     def without_gap(self, moments: np.ndarray, times: np.ndarray) -> list[float]:
         """E |x - mean|^2 / n at times >= 0, where eta = eta_1 / t and gamma = gamma_1 t: an equation in log t.

@@ -241,7 +241,9 @@ class Network:
 
     def require_dense(self, what: str, most: int, instead: str) -> None:
         if self.nodes > most:
-            raise ValueError(f"{what} of nodes={self.nodes} is not computed; accepted: at most {most} nodes, or {instead}")
+            raise ValueError(
+                f"{what} of nodes={self.nodes} is not computed; accepted: at most {most} nodes, or {instead}"
+            )
 
     def _require_spectrum(self) -> None:
         active = sp.coo_array((np.ones(len(self.edges)), tuple(self.edges.T)), shape=(self.nodes, self.nodes))

@@ -11,6 +11,8 @@ import numpy as np
 
 from solvable.iterations.gossip.spectrum import Lanczos, Measure, lanczos
 
+EQUAL = 1e-12  # eigenvalues that differ by less are one
+
 
 class Recursion(NamedTuple):
     """The coefficients a, b, c (T,) of T rounds; c_0 is not used."""
@@ -129,10 +131,12 @@ def best(measure: Measure, rounds: int) -> Recursion:
 
 def distinct(measure: Measure) -> Measure:
     """With equal nodes joined, and those without a share left out."""
-    nodes, place = np.unique(np.round(measure.nodes, 12), return_inverse=True)
-    shares = np.bincount(place, measure.shares)
-    there = shares > 1e-28 * shares.sum()
-    return Measure(nodes[there], shares[there])
+    order = np.argsort(measure.nodes)
+    nodes, shares = measure.nodes[order], measure.shares[order]
+    place = np.concatenate([[0], np.cumsum(np.diff(nodes) > EQUAL)])
+    joined = np.bincount(place, shares)
+    there = joined > 1e-28 * joined.sum()
+    return Measure((np.bincount(place, nodes) / np.bincount(place))[there], joined[there])
 
 
 def evaluate(recursion: Recursion, points: Any, at: Any) -> np.ndarray:

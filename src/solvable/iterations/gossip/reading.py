@@ -7,7 +7,24 @@ from pathlib import Path
 
 import numpy as np
 
-TITLES = {"source", "target", "from", "to", "u", "v", "node1", "node2", "src", "dst", "i", "j", "a", "b", "head", "tail"}
+TITLES = {
+    "source",
+    "target",
+    "from",
+    "to",
+    "u",
+    "v",
+    "node1",
+    "node2",
+    "src",
+    "dst",
+    "i",
+    "j",
+    "a",
+    "b",
+    "head",
+    "tail",
+}
 
 
 def read_edges(
@@ -24,6 +41,8 @@ def read_edges(
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ValueError(f"file={os.fspath(path)!r} is no text; accepted: a list of edges, one a line") from None
+    except FileNotFoundError:
+        raise FileNotFoundError(f"file={os.fspath(path)!r} does not exist; accepted: a list of edges") from None
     except IsADirectoryError:
         raise ValueError(f"file={os.fspath(path)!r} is a folder; accepted: a list of edges, one a line") from None
     for number, line in enumerate(text.splitlines(), 1):
@@ -50,5 +69,7 @@ def read_edges(
         try:
             third = np.array([float(parts[2]) for _, parts in rows])
         except ValueError:
-            raise ValueError(f"file={os.fspath(path)!r} has a third column that holds no numbers; accepted: weights") from None
+            raise ValueError(
+                f"file={os.fspath(path)!r} has a third column that holds no numbers; accepted: weights"
+            ) from None
     return np.array(pairs), labels, third

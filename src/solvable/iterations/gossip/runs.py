@@ -46,7 +46,9 @@ def rounds_in(network: Network, at: np.ndarray, unit: str) -> np.ndarray:
     Raises: ValueError for another unit.
     """
     if unit not in ("rounds", "messages"):
-        raise ValueError(f"unit={unit!r} is not accepted for rounds, which all nodes take at once; accepted: 'rounds', 'messages'")
+        raise ValueError(
+            f"unit={unit!r} is not accepted for rounds, which all nodes take at once; accepted: 'rounds', 'messages'"
+        )
     return at if unit == "rounds" else at // (2 * len(network.edges))
 
 

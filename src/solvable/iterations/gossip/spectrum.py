@@ -116,7 +116,9 @@ def extreme_eigenvalue(matrix: Any, which: str) -> float:
     operator = LinearOperator(matrix.shape, matvec=deflated, dtype=np.float64)
     start = np.random.default_rng(SEED).standard_normal(size)
     try:
-        found = eigsh(operator, 1, which=which, v0=start, ncv=min(size, 60), maxiter=8, tol=1e-10, return_eigenvectors=False)
+        found = eigsh(
+            operator, 1, which=which, v0=start, ncv=min(size, 60), maxiter=8, tol=1e-10, return_eigenvectors=False
+        )
         return float(found[0])
     except ArpackNoConvergence:
         # Lanczos is slow where eigenvalues crowd, as on lattices and trees, where factors stay sparse.

@@ -9,7 +9,6 @@ from typing import Any
 
 import jax
 import numpy as np
-import scipy.sparse as sp
 from scipy.spatial import cKDTree
 
 from solvable.iterations.gossip.network import WEIGHTS, Network
@@ -145,11 +144,13 @@ class Percolation(_Kept):
             if len(kept):
                 weights = np.full(len(kept), 0.5 / len(self.shape))
                 return Network(kept, math.prod(self.shape), weights, largest=True)
-        raise RuntimeError(f"probability={float(self.probability):g} left no edge in {MOST_DRAWS} draws of {self.shape}")
+        raise RuntimeError(
+            f"probability={float(self.probability):g} left no edge in {MOST_DRAWS} draws of {self.shape}"
+        )
 
 
 class RandomGeometric(NetworkLaw):
-    """The largest component of uniform points in the unit cube, joined up to a distance (arXiv:1805.08531, Fig. 2 E, F).
+    """The largest component of points in the unit cube, joined up to a distance (arXiv:1805.08531, Fig. 2 E, F).
 
     nodes: the number of points; dim: that of the cube; radius: the distance. W_vw = min(1/d_v, 1/d_w).
 
@@ -196,7 +197,9 @@ class RandomRegular(NetworkLaw):
             if networkx.is_connected(graph):
                 pairs = np.sort(np.array(graph.edges), axis=1)
                 return Network(pairs[np.lexsort(pairs.T)], self.nodes, "authors")
-        raise RuntimeError(f"degree={self.degree} gave no connected network in {MOST_DRAWS} draws of {self.nodes} nodes")
+        raise RuntimeError(
+            f"degree={self.degree} gave no connected network in {MOST_DRAWS} draws of {self.nodes} nodes"
+        )
 
 
 def graphs() -> Any:
@@ -241,8 +244,3 @@ def _cosines(shape: tuple[int, ...], periodic: bool) -> np.ndarray:
         angles = np.arange(side) * (2.0 if periodic else 1.0) * np.pi / side
         total = np.add.outer(total, 2.0 - 2.0 * np.cos(angles)).ravel()
     return np.sort(1.0 - 0.5 * total / len(shape))[::-1]
-
-
-def support(network: Network) -> Any:
-    """The adjacency of a network (n, n), sparse, with ones."""
-    return sp.csr_array(abs(network.matrix) > 0.0)

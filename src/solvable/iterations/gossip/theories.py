@@ -177,7 +177,9 @@ def _limit(name: str, limit: Any, kind: type, task: Any, algorithm: Any, runs: A
     from solvable.lab.declare import Result
 
     if not isinstance(task, Lattice):
-        raise ValueError(f"theory={name!r} speaks of a Lattice, and task is {type(task).__name__}; accepted: 'spectral'")
+        raise ValueError(
+            f"theory={name!r} speaks of a Lattice, and task is {type(task).__name__}; accepted: 'spectral'"
+        )
     task.require(algorithm)
     if not isinstance(algorithm, kind):
         other = "epd" if name == "heat" else "heat"
@@ -189,7 +191,9 @@ def _limit(name: str, limit: Any, kind: type, task: Any, algorithm: Any, runs: A
     result = np.where(resolved, int(Result.SUCCESSFUL), int(Result.UNDER_RESOLVED))
     # a point's mass comes near its density in averages over many lattice points, not at each
     status = {"profile": Status("heuristic", "derived")} if task.initial == "point" else {}
-    return Predicted({"profile": np.stack(found)}, result, status=status, detail=" (the initial condition is too rough)")
+    return Predicted(
+        {"profile": np.stack(found)}, result, status=status, detail=" (the initial condition is too rough)"
+    )
 
 
 GIVEN = ("problems", "times")
@@ -229,8 +233,8 @@ theories = {
         given=GIVEN,
     ),
     "epd": Theory(
-        "u_tt + ((2 alpha + 1)/t) u_t = div(Sigma grad u) from rest, the limit of Jacobi gossip on a lattice (that it is "
-        "an Euler-Poisson-Darboux equation is stated by arXiv:2202.10742)",
+        "u_tt + ((2 alpha + 1)/t) u_t = div(Sigma grad u) from rest, the limit of Jacobi gossip on a lattice (that it "
+        "is an Euler-Poisson-Darboux equation is stated by arXiv:2202.10742)",
         {"profile": DERIVED["asymptotic"]},
         epd,
         given=GIVEN,

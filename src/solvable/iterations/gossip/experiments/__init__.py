@@ -1,0 +1,19 @@
+"""The figures of gossip, as declarations."""
+
+from solvable.iterations.gossip.experiments.advice import Advice as Advice
+from solvable.iterations.gossip.experiments.advice import Best as Best
+from solvable.iterations.gossip.experiments.lattices import Ellipsoid as Ellipsoid
+from solvable.iterations.gossip.experiments.lattices import Heat as Heat
+from solvable.iterations.gossip.experiments.lattices import Plane as Plane
+from solvable.iterations.gossip.experiments.lattices import Radius as Radius
+from solvable.iterations.gossip.experiments.lattices import Waves as Waves
+from solvable.iterations.gossip.experiments.pairwise import Pairwise as Pairwise
+from solvable.iterations.gossip.experiments.pairwise import Watched as Watched
+from solvable.iterations.gossip.experiments.rounds import Cube as Cube
+from solvable.iterations.gossip.experiments.rounds import Geometric as Geometric
+from solvable.iterations.gossip.experiments.rounds import Grid as Grid
+from solvable.iterations.gossip.experiments.rounds import MessagePassing as MessagePassing
+from solvable.iterations.gossip.experiments.rounds import Parameters as Parameters
+from solvable.iterations.gossip.experiments.rounds import Percolation as Percolation
+from solvable.iterations.gossip.experiments.rounds import Polynomials as Polynomials
+from solvable.iterations.gossip.experiments.rounds import Registers as Registers
