@@ -257,6 +257,7 @@ class System(abc.ABC):
         given: Any = None,
         at: Any = None,
         unit: str | None = None,
+        throw: bool = False,
         **keywords: Any,
     ) -> Curve:
         """What a theory says along one axis, for one algorithm, a sequence of them, or a mapping from labels to them.
@@ -264,11 +265,13 @@ class System(abc.ABC):
         The axis is the one keyword whose value is a sequence: one that simulate and predict share, or a field of the
         task or of the algorithms (one that lacks the field stays as it is). The others are those of `predict`, fixed.
         A traced system predicts all points of an algorithm in one compiled map, which later calls with other numbers of
-        the same shapes use again. A point that is not solved is NaN, and its code is in `Curve.result`.
+        the same shapes use again. A point that is not solved is NaN, and its code is in `Curve.result`; `throw` raises.
 
-        Raises: ValueError for no axis or two, a name that is unknown or means two things, and for a point that the
-        task, the algorithm or the theory refuses; TypeError for a task or an algorithm of another system.
+        Raises: SolveError with `throw` for a point that is not solved; ValueError for no axis or two, a name that is
+        unknown or means two things, and for a point that the task, the algorithm or the theory refuses; TypeError for
+        a task or an algorithm of another system.
         """
+        truth("throw", throw)
         instance("task", task, self.tasks)
         named = labelled(algorithms, self.algorithms)
         parameters = inspect.signature(self.shared).parameters
@@ -284,7 +287,10 @@ class System(abc.ABC):
                 settings = [(moved(task, axis, point), moved(algorithm, axis, point), fixed) for point in points]
             still = axis not in shared and settings[0][0] is task and settings[0][1] is algorithm
             rows[label] = self.predict_many(settings[:1] if still else settings, theory) * (len(points) if still else 1)
-        return Curve.of(axis, along, rows, self.observables)
+        made = Curve.of(axis, along, rows, self.observables)
+        if throw:
+            raise_unless_successful(made.result, f"curve along {axis}")
+        return made
 
     @float64
     def predict_many(

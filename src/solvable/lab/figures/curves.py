@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvable.lab.declare.panels import Guide, Panel
-from solvable.lab.figures.plot import FAINT, INK, LINES, AnyMark, Axis, Key, Line, Look, Mark, Plot, Rule, note
+from solvable.lab.figures.plot import (
+    FAINT,
+    INK,
+    LINES,
+    AnyMark,
+    Axis,
+    Key,
+    Line,
+    Look,
+    Mark,
+    Plot,
+    Rule,
+    note,
+    without_place,
+)
 from solvable.lab.figures.series import MOST_SERIES, Series, Shown, Subject, abscissa, numeric, plain_number, series
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
@@ -84,7 +99,14 @@ class _Curves:
             return note("nothing to draw:\nno value is there", panel.title)
         x, y = self._axis_x(), self._axis_y(label, names)
         self._legend(found)
-        return Plot(x, y, self.marks, self.keys, panel.title)
+        made = Plot(x, y, self.marks, self.keys, panel.title)
+        if count := without_place(made):
+            warnings.warn(
+                f"{count} points of {panel.title or label!r} are not above zero and have no place on its logarithmic "
+                "axis; a panel with another `log`, or with the `least` value that is drawn, is without this",
+                stacklevel=3,
+            )
+        return made
 
     def arrays(self) -> list[xarray.DataArray]:
         """What the dataset holds of the panel."""

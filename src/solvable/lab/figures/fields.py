@@ -23,8 +23,8 @@ _BAR = Look(HUES[0], opacity=0.75)
 def field(panel: Map, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
     """A map, of the theory's own fine grid where there is one; a note where its dims do not vary or others do."""
     prefix = ""
-    if panel.theory is not None:
-        shown = [one for one in subject.theories if not one.given and panel.theory in ("", one.label)]
+    if panel.theory != "":
+        shown = [one for one in subject.theories if not one.given and panel.theory in (None, one.label)]
         prefix = shown[0].prefix if shown else ""
     is_dense = fine is not None and prefix + panel.z in fine and {panel.x, panel.y} <= set(fine[prefix + panel.z].dims)
     data = fine if fine is not None and is_dense else dataset
@@ -50,7 +50,7 @@ def field(panel: Map, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
     return Plot(horizontal, vertical, marks, title=panel.title)
 
 
-def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
+def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset) -> Plot:
     """Bars over the values of one dim; a note where others vary."""
     shown = [("", "simulation"), *((one.prefix, one.words) for one in subject.theories)]
     found = [(prefix, words, dataset[prefix + panel.y]) for prefix, words in shown if prefix + panel.y in dataset]
@@ -81,15 +81,16 @@ def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
     return Plot(axis, y, marks, keys if len(keys) > 1 else [], panel.title)
 
 
-def graph(panel: Graph, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
-    """Nodes coloured by a value, joined by thin edges."""
+def graph(panel: Graph, subject: Subject, dataset: xarray.Dataset) -> Plot:
+    """Nodes coloured by a value, joined by thin edges; a note where one of them is not there."""
     value = dataset.get(panel.value)
-    positions, edges = (
-        np.asarray(one(dataset) if callable(one) else dataset[one].values) for one in (panel.positions, panel.edges)
-    )
-    if value is not None and "replicate" in value.dims:
+    found = [one(dataset) if callable(one) else dataset.get(one) for one in (panel.positions, panel.edges)]
+    if value is None or any(one is None for one in found):
+        return note("nothing to draw\non this grid of parameters", panel.title)
+    positions, edges = map(np.asarray, found)
+    if "replicate" in value.dims:
         value = over_replicates(value)[0]
-    if value is None or value.ndim != 1:
+    if value.ndim != 1:
         return note("give one value of every parameter", panel.title)
     ends = positions[edges.astype(int)]
     gaps = np.full((len(ends), 1, 2), np.nan)

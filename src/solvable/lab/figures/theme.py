@@ -72,7 +72,7 @@ class Theme:
 THEMES = {"light": Theme("#ffffff", "#222222", "#8a8a8a"), "dark": Theme("#16181c", "#e4e4e4", "#969696")}
 
 
-def theme(name: str) -> Theme:
+def named(name: str) -> Theme:
     """The theme of a name.
 
     Raises: ValueError for another name.
