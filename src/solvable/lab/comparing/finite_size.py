@@ -41,9 +41,9 @@ import numpy as np
 from scipy import linalg, special
 
 from solvable.lab.comparing.agreement import (
-    ROUNDING,
     Agreement,
     Extrapolation,
+    Paired,
     Row,
     normal_score,
     points,
@@ -102,17 +102,18 @@ def compare_sizes(
     is None where there are fewer than three sizes.
     """
     errors = [0.0] * len(sizes) if quadrature is None else quadrature
-    every = [_at_size(*one) for one in zip(sizes, simulated, predicted, errors, strict=True)]
-    used = sorted((one for one in every if one.count >= 2), key=lambda one: one.size)
+    every = [Paired(*one) for one in zip(simulated, predicted, errors, strict=True)]
+    placed = sorted((size, place) for place, size in enumerate(sizes) if every[place].count >= 2)
+    used = [every[place] for _, place in placed]
     total = sum(one.count for one in every)
     missing = sum(one.missing for one in every)
     if len(used) < LEAST:
         verdict = f"not tested: {len(used)} sizes with two valid replicates, at least {LEAST} needed"
         return Agreement(np.nan, np.nan, np.nan, np.nan, None, None, verdict, total, missing), None
-    at, counts, variances = (
-        np.array([getattr(one, name) for one in used], dtype=np.float64) for name in ("size", "count", "variance")
-    )
-    sides = np.array([(one.simulated, one.predicted, one.difference) for one in used])
+    at, counts, variances = np.array(
+        [(size, one.count, _variance(one)) for (size, _), one in zip(placed, used, strict=True)], dtype=np.float64
+    ).T
+    sides = np.array([one.means for one in used])
     differences, weights = sides[:, 2], counts * at
     unit = float(at.min() ** order)
     design = np.stack([np.ones_like(at), unit / at**order], axis=1)
@@ -174,46 +175,11 @@ def compare_sizes(
     return answer(error, score, False, f"differs by {abs(score):.1f} se", misfit)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Size:
-    """The valid replicates at one size; `variance` is that of the mean difference, 0 where it is not seen."""
-
-    size: float
-    simulated: float
-    predicted: float
-    difference: float
-    variance: float
-    quadrature: float
-    rounding: float
-    count: int
-    missing: int
-
-
-def _at_size(size: float, simulated: Any, predicted: Any, quadrature: Any) -> _Size:
-    simulation, prediction, error = np.broadcast_arrays(
-        *(np.asarray(item, dtype=np.float64) for item in (simulated, predicted, quadrature))
-    )
-    valid = np.isfinite(simulation) & np.isfinite(prediction)
-    count, missing = int(valid.sum()), int(valid.size - valid.sum())
-    if count < 2:
-        return _Size(size, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, count, missing)
-    simulation, prediction = simulation[valid], prediction[valid]
-    differences = simulation - prediction
-    rounding = ROUNDING * max(float(np.abs(simulation).max()), float(np.abs(prediction).max()))
+def _variance(found: Paired) -> float:
+    """That of the mean difference, 0 where it is not seen."""
     # Where a given theory alone varies between runs, its variance is not the simulation's.
-    fixed = np.ptp(simulation) <= rounding or float(np.abs(differences).max()) <= rounding
-    return _Size(
-        size=size,
-        simulated=float(simulation.mean()),
-        predicted=float(prediction.mean()),
-        difference=float(differences.mean()),
-        variance=0.0 if fixed else float(differences.var(ddof=1)) / count,
-        # As if the replicates shared one error: they do, the nodes are the same.
-        quadrature=float(np.nan_to_num(error[valid]).mean()),
-        rounding=rounding,
-        count=count,
-        missing=missing,
-    )
+    fixed = found.equal or np.ptp(found.simulation) <= found.rounding
+    return 0.0 if fixed else float(found.differences.var(ddof=1)) / found.count
 
 
 def _chi_square(contrasts: np.ndarray, values: np.ndarray, variances: np.ndarray) -> float:
