@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from solvable.lab.declare import Experiment, Observable, Overlay, Status
+from solvable.lab.declare import Experiment, Observable, Overlay
 from solvable.lab.store.arrays import SIMULATION, CellResult, Values
 from solvable.numerics.estimate import mean_and_error
 
@@ -261,50 +262,34 @@ def rows(experiment: type[Experiment], results: Sequence[CellResult], *, limit: 
 
 def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay, limit: float) -> list[Row]:
     simulation, theory = result.sources.get(SIMULATION), result.sources.get(overlay.label)
-    statuses = result.status(overlay)
+    statuses, parameters = result.status(overlay), result.cell.model_dump(mode="json")
     found = []
     for observable in experiment.observables:
         if not overlay.compares(observable.name):
             continue
         status = statuses.get(observable.name)
-
-        def row(
-            point: Mapping[str, float | str],
-            comparison: Agreement,
-            status: Status | None = status,
-            name: str = observable.name,
-        ):
-            claim, origin = (status.claim, status.origin) if status else ("", "")
-            parameters = result.cell.model_dump(mode="json")
-            return Row(experiment.name, parameters, name, point, overlay.label, claim, origin, comparison)
-
+        said = {"claim": status.claim, "origin": status.origin} if status else {"claim": "", "origin": ""}
+        row = functools.partial(Row, experiment.name, parameters, observable.name, overlay=overlay.label, **said)
         if simulation is None or theory is None:
             messages = [f.message for f in result.failures if f.source in (SIMULATION, overlay.label)]
             if messages and (status is not None or not statuses):
-                found.append(row({}, _untested(_FAILED + messages[0])))
+                found.append(row({}, comparison=_untested(_FAILED + messages[0])))
             continue
         if observable.name not in simulation.arrays or observable.name not in theory.arrays:
             continue
         bound = observable.bound if status is None or status.claim == "bound" else None
         if status is not None and status.claim == "bound" and bound is None:
-            found.append(
-                row({}, _untested("not tested: the observable does not say on which side its theory bounds it"))
-            )
+            words = "not tested: the observable does not say on which side its theory bounds it"
+            found.append(row({}, comparison=_untested(words)))
             continue
+        options: Any = {"bound": bound, "tolerance": observable.tolerance, "limit": limit}
+        options["allowance"] = observable.allowance(result.cell)
         for point, simulated, predicted, error in points(observable, simulation, theory):
-            comparison = compare(
-                simulated,
-                predicted,
-                allowance=observable.allowance(result.cell),
-                quadrature=error,
-                bound=bound,
-                tolerance=observable.tolerance,
-                limit=limit,
-            )
+            comparison = compare(simulated, predicted, quadrature=error, **options)
             if comparison.agrees is None:
                 reasons = [text for text in (*theory.reasons, *simulation.reasons) if text]
                 comparison = dataclasses.replace(comparison, verdict=comparison.verdict + why(reasons))
-            found.append(row(point, comparison))
+            found.append(row(point, comparison=comparison))
     return found
 
 

@@ -4,11 +4,9 @@ At size k the mean difference d_k = mean(simulated - predicted) of an asymptotic
 d = a + b/k is fitted by weighted least squares and a is tested against 0. (Where the observable declares another order
 p of approach, k^p stands for k in the line.)
 
-**Weights.** w_k = replicates_k x k: those 1/se_k^2 of a quantity whose variance falls like 1/size, and not the measured
-ones. Measured weights follow the noise that they weigh: with four replicates at four sizes they make the scores 1.2
-times too wide and |z| > 3 five times too frequent, and in a skewed observable (a small error rate) the sizes that are
-low by chance vary less, weigh more and bias the intercept. With weights that are fixed beforehand a is unbiased and its
-score calibrated whatever the variances are; where these fall like size^0 or size^-2, its standard error is 13 or 18 %
+**Weights.** w_k = replicates_k x k, fixed beforehand: those 1/se_k^2 of a quantity whose variance falls like 1/size.
+Measured ones follow the noise that they weigh: with four replicates at four sizes |z| > 3 is five times too frequent,
+and a skewed observable biases a. Where the variances fall like size^0 or size^-2, the standard error of a is 13 or 18 %
 above the least possible.
 
 **Errors.** a = sum c_k d_k has se(a)^2 = sum c_k^2 se_k^2, with se_k from the replicates (paired where the theory was
@@ -122,27 +120,16 @@ def compare_sizes(
     quadratures = np.array([one.quadrature for one in used])
     extra = max(abs(float(at_infinity @ quadratures)), float(quadratures.min()))
     slope = float(coefficients[1] @ differences * unit)
-    intercepts = [float(value) for value in at_infinity @ sides]
-    intercept = intercepts[2]
+    mean, theory, intercept = (float(value) for value in at_infinity @ sides)
 
     def answer(
         error: float, score: float | None, agrees: bool | None, verdict: str, misfit: float | None, equal: bool = False
     ):
-        line = Extrapolation(
-            size=size,
-            order=order,
-            sizes=tuple(at.tolist()),
-            differences=tuple(differences.tolist()),
-            standard_errors=tuple(np.sqrt(variances).tolist()),
-            quadrature=extra,
-            slope=slope,
-            slope_standard_error=float(np.sqrt(coefficients[1] ** 2 @ variances) * unit),
-            misfit=misfit,
-        )
-        simulated, predicted, difference = intercepts
-        return Agreement(
-            simulated, predicted, difference, error, score, agrees, verdict, total, missing, extra, equal
-        ), line
+        places, values, errors = (tuple(one.tolist()) for one in (at, differences, np.sqrt(variances)))
+        slope_error = float(np.sqrt(coefficients[1] ** 2 @ variances) * unit)
+        line = Extrapolation(size, order, places, values, errors, extra, slope, slope_error, misfit)
+        made = Agreement(mean, theory, intercept, error, score, agrees, verdict, total, missing, extra, equal)
+        return made, line
 
     scale = power_text(size, order)
     varies = variances > 0.0
@@ -235,20 +222,12 @@ def _compared(
         size = float(getattr(result.cell, str(experiment.size_parameter)))
         for point, simulated, predicted, error in points(observable, simulation, theory):
             data.setdefault(tuple(point.items()), []).append((size, simulated, predicted, error))
+    options: Any = {"order": observable.order, "allowance": observable.allowance(group[-1].cell), "limit": limit}
     for point, entries in data.items():
         if len(entries) < there:
             continue
-        sizes, simulated, predicted, errors = zip(*entries, strict=True)
-        comparison, line = compare_sizes(
-            str(experiment.size_parameter),
-            sizes,
-            simulated,
-            predicted,
-            order=observable.order,
-            quadrature=errors,
-            allowance=observable.allowance(group[-1].cell),
-            limit=limit,
-        )
+        *sides, errors = zip(*entries, strict=True)
+        comparison, line = compare_sizes(str(experiment.size_parameter), *sides, quadrature=errors, **options)
         if line is None:
             comparison = dataclasses.replace(comparison, verdict=comparison.verdict + why(reasons))
         yield dict(point), comparison, line

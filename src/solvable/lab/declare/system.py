@@ -222,19 +222,9 @@ class System(abc.ABC):
             status |= self.claims(answer.stats, values)
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
-        return self._outcome(
-            task,
-            algorithm,
-            values,
-            result,
-            lost=lost,
-            at=at,
-            unit=unit,
-            runs=runs if isinstance(runs, eqx.Module) and replicated else None,
-            stats=answer.stats,
-            theory=name,
-            status=status,
-        )
+        about = {"lost": lost, "at": at, "unit": unit, "stats": answer.stats, "theory": name, "status": status}
+        kept = runs if isinstance(runs, eqx.Module) and replicated else None
+        return self._outcome(task, algorithm, values, result, runs=kept, **about)
 
     def curve(
         self,

@@ -128,7 +128,9 @@ def _outcome(section: Section, row: Row) -> tuple[Any, ...]:
 
 def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
     """The parameters of the stored cells: values and meaning."""
-    lines, symbols = [], {name: _symbol(experiment, name) for name in experiment.model_fields}
+    # what a legend calls a parameter, where that is not its name
+    symbols = {name: greek(text(said(field).get("symbol", ""))) for name, field in experiment.model_fields.items()}
+    lines = []
     for name, values in axes_of(experiment, results).items():
         shown = ", ".join(value_text(value) for value in values[:40])
         shown += f", ... ({len(values)} values)" if len(values) > 40 else ""
@@ -136,11 +138,6 @@ def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> M
         lines.append([tag("code", name), *symbol, shown, experiment.model_fields[name].description or ""])
     columns = ["parameter", *(["symbol"] if any(symbols.values()) else []), "values", "meaning"]
     return table("Parameters of the stored cells", columns, lines, of=experiment.name, quiet=True)
-
-
-def _symbol(experiment: type[Experiment], name: str) -> str:
-    """What a legend calls a parameter, where that is not its name."""
-    return greek(text(said(experiment.model_fields[name]).get("symbol", "")))
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:
