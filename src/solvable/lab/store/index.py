@@ -243,10 +243,9 @@ class Shelf:
 
     def _announced(self, stem: str) -> Sequence[str]:
         """The sources that a record of failure says are stored beside it."""
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return json.loads((self.path / f"_{stem}.failed.json").read_text())["sources"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return ()
+        return ()
 
     def _path(self, stem: str) -> Path:
         return self.path / f"{stem}.parquet"

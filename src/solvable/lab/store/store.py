@@ -8,6 +8,7 @@ that was set aside, `_index.arrow` spares the next reader the opening of every f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -139,27 +140,16 @@ class Store:
 
 def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
     """The facts and the failures of one failure record; nothing when there is none or it cannot be read."""
-    facts, found, known = {}, [], False
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         facts = json.loads(path.read_text())
-        found = [
-            Failure(
-                str(item["source"]),
-                range(*item["replicates"]) if item["replicates"] else None,
-                item["kind"],
-                item["message"],
-            )
-            for item in facts["failures"]
-        ]
-        known = {"chunk", "experiment", "parameters", "numbers", "versions", "device"} <= facts.keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    if not known:
-        if path.exists():
-            sentence = f"{path} is no record of a failure that can be read; it is passed over"
-            warnings.warn(DamageWarning(sentence, path.name), stacklevel=3)
-        return {}, []
-    return facts, found
+        items = [(one, range(*one["replicates"]) if one["replicates"] else None) for one in facts["failures"]]
+        found = [Failure(str(one["source"]), span, one["kind"], one["message"]) for one, span in items]
+        if {"chunk", "experiment", "parameters", "numbers", "versions", "device"} <= facts.keys():
+            return facts, found
+    if path.exists():
+        sentence = f"{path} is no record of a failure that can be read; it is passed over"
+        warnings.warn(DamageWarning(sentence, path.name), stacklevel=3)
+    return {}, []
 
 
 def parameters_of(cell: Experiment) -> dict[str, Any]:
