@@ -137,26 +137,15 @@ class System(abc.ABC):
         **sizes: Any,
     ) -> Outcome:
         """Train on drawn problems and measure the runs. Replicate r depends on `key` and r alone."""
-        unit, at, runs = self._trained(task, algorithm, key, replicates, at, unit, sizes)
+        unit, at, runs = self._trained(task, algorithm, key, replicates, at, unit, **sizes)
         values = self.measure(task, algorithm, runs, at)
         about = {"at": at, "unit": unit, "runs": runs, "stats": getattr(runs, "stats", None)}
         return self._outcome(task, algorithm, values, runs.result, **about)
 
     @float64
-    def trained(
-        self,
-        task: Any,
-        algorithm: Any,
-        /,
-        *,
-        key: Any = None,
-        replicates: int | range = 1,
-        at: Any = None,
-        unit: str | None = None,
-        **sizes: Any,
-    ) -> Any:
-        """The runs that `simulate` measures."""
-        return self._trained(task, algorithm, key, replicates, at, unit, sizes)[2]
+    def trained(self, task: Any, algorithm: Any, /, **keywords: Any) -> Any:
+        """The runs that `simulate` measures; the keywords are its own."""
+        return self._trained(task, algorithm, **keywords)[2]
 
     @float64
     def predict(
@@ -233,19 +222,9 @@ class System(abc.ABC):
             status |= self.claims(answer.stats, values)
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
-        return self._outcome(
-            task,
-            algorithm,
-            values,
-            result,
-            lost=lost,
-            at=at,
-            unit=unit,
-            runs=runs if isinstance(runs, eqx.Module) and replicated else None,
-            stats=answer.stats,
-            theory=name,
-            status=status,
-        )
+        about = {"lost": lost, "at": at, "unit": unit, "stats": answer.stats, "theory": name, "status": status}
+        kept = runs if isinstance(runs, eqx.Module) and replicated else None
+        return self._outcome(task, algorithm, values, result, runs=kept, **about)
 
     def curve(
         self,
@@ -310,7 +289,7 @@ class System(abc.ABC):
             self._accept("predict", task, algorithm)
             shared = self.shared(**{key: value for key, value in keywords.items() if key in names})
             tree = (task, algorithm, {**keywords, **shared})
-            arrays, rest = eqx.partition(tree, _is_array)
+            arrays, rest = eqx.partition(tree, lambda leaf: isinstance(leaf, np.ndarray | np.generic | jax.Array))
             leaves, structure = jax.tree_util.tree_flatten(arrays)
             others, form = jax.tree_util.tree_flatten(rest)
             batched = self.traced and keywords.get("given") is None
@@ -339,7 +318,14 @@ class System(abc.ABC):
     # ---- what both do
 
     def _trained(
-        self, task: Any, algorithm: Any, key: Any, replicates: Any, at: Any, unit: str | None, sizes: Any
+        self,
+        task: Any,
+        algorithm: Any,
+        key: Any = None,
+        replicates: Any = 1,
+        at: Any = None,
+        unit: Any = None,
+        **sizes: Any,
     ) -> tuple[str, Any, Any]:
         self._accept("simulate", task, algorithm, key, at, sizes)
         if self.is_foreign(task) and not self.samples_problems(algorithm, **sizes):
@@ -383,10 +369,6 @@ def _together(system: System, theory: str | None, rest: Any, arrays: Any) -> Out
 
     leaves, tree = jax.tree_util.tree_flatten(arrays)
     return batched_map(one, *leaves)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | np.generic | jax.Array)
 
 
 def _choose(drawn: Any, own: Any, failed: Any) -> Any:

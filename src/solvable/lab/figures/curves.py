@@ -25,7 +25,17 @@ from solvable.lab.figures.plot import (
     note,
     without_place,
 )
-from solvable.lab.figures.series import MOST_SERIES, Series, Shown, Subject, abscissa, numeric, plain_number, series
+from solvable.lab.figures.series import (
+    MOST_SERIES,
+    Series,
+    Shown,
+    Subject,
+    abscissa,
+    numeric,
+    plain_number,
+    series,
+    tick_text,
+)
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
 
@@ -310,16 +320,11 @@ class _Curves:
         label = self.panel.x_label or self.subject.meaning(x or self.subject.x)
         if not x or x not in data.dims:
             here = data.coords.get(x or self.subject.x)
-            words = (
-                "" if here is None or here.ndim else plain_number(here.item()) if numeric(here) else str(here.item())
-            )
+            words = "" if here is None or here.ndim else tick_text(here.item())
             return Axis(label, names={0.0: words}, limits=(-0.5, 0.5))
         values = data[x].values.tolist()
         if not numeric(data[x]):
-            names = [
-                plain_number(one) if isinstance(one, int | float) else str(one).replace("_", " ") for one in values
-            ]
-            return Axis(label, names=dict(enumerate(names)), limits=(-0.5, len(values) - 0.5))
+            return Axis(label, names=dict(enumerate(map(tick_text, values))), limits=(-0.5, len(values) - 0.5))
         drawn = [place for mark in self.marks if isinstance(mark, Mark) for place in mark.x.tolist()]
         log = x in self.subject.logs if self.panel.log is None else "x" in self.panel.log
         positive = [value for value in drawn if value > 0]

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from solvable.lab.declare.panels import Bars, Graph, Map
 from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Bar, Colored, Field, Key, Look, Mark, Plot, Words, note
-from solvable.lab.figures.series import Subject, numeric
+from solvable.lab.figures.series import Subject, numeric, tick_text
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
 
@@ -74,7 +74,7 @@ def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset) -> Plot:
             keys.append(Key(words, dataclasses.replace(_BAR, marker="square")))
             if error is not None and np.isfinite(error.values).any():
                 marks.append(Mark(x, mean.values, Look(width=0.9), error=error.values, of="simulation"))
-    names = {float(i): _text(value) for i, value in enumerate(dataset[panel.x].values.tolist())}
+    names = {float(i): tick_text(value) for i, value in enumerate(dataset[panel.x].values.tolist())}
     few = names if len(names) <= 16 else {place: word for place, word in names.items() if place % 5 == 0}
     axis = Axis(subject.meaning(panel.x), names=few, limits=(-0.6, len(x) - 0.4))
     y = Axis(panel.label or subject.meaning(panel.y), limits=(None, None))
@@ -125,12 +125,8 @@ def _positions(dataset: xarray.Dataset, dim: str) -> np.ndarray:
 
 def _names(dataset: xarray.Dataset, dim: str) -> dict[float, str] | None:
     values = dataset[dim]
-    return None if numeric(values) else {float(i): _text(value) for i, value in enumerate(values.values.tolist())}
+    return None if numeric(values) else {float(i): tick_text(value) for i, value in enumerate(values.values.tolist())}
 
 
 def _is_log(subject: Subject, dim: str, places: Sequence[float] | np.ndarray) -> bool:
     return dim in subject.logs and min(places) > 0
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value).replace("_", " ")

@@ -90,16 +90,8 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, theme:
         for axes in grid[len(plots) :]:
             axes.set_axis_off()
         if shared:
-            handles = [_handle(key, look) for key in shared]
-            made.legend(
-                handles=handles,
-                loc="outside lower center",
-                ncols=beside,
-                frameon=False,
-                handlelength=2.0,
-                columnspacing=1.4,
-                labelcolor=look.ink,
-            )
+            below: Any = {"loc": "outside lower center", "ncols": beside, "frameon": False, "labelcolor": look.ink}
+            made.legend(handles=[_handle(key, look) for key in shared], handlelength=2.0, columnspacing=1.4, **below)
         if words:
             made.suptitle("\n".join(textwrap.wrap(words, int(across * 14.5))), fontsize=8.5, color=look.ink)
     return made
