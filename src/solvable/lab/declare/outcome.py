@@ -195,6 +195,7 @@ class Outcome(eqx.Module):
         own = {name: dims for name, dims in self.dims.items() if len(dims) < 2}
         dims = [one[0] for one in own.values() if one]
         wanted = ("at",) if "at" in dims else tuple(dims[:1])
+        names: list[Any]
         if observable is None:
             names = [name for name, one in own.items() if one == wanted]
         else:
