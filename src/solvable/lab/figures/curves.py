@@ -10,21 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from solvable.lab.declare.panels import Guide, Panel
-from solvable.lab.figures.plot import (
-    FAINT,
-    INK,
-    LINES,
-    AnyMark,
-    Axis,
-    Key,
-    Line,
-    Look,
-    Mark,
-    Plot,
-    Rule,
-    note,
-    without_place,
-)
+from solvable.lab.figures.plot import FAINT, INK, LINES, AnyMark, Axis, Key, Line, Look, Mark, Plot, Rule, note
 from solvable.lab.figures.series import MOST_SERIES, Series, Shown, Subject, abscissa, numeric, plain_number, series
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
@@ -99,14 +85,20 @@ class _Curves:
             return note("nothing to draw:\nno value is there", panel.title)
         x, y = self._axis_x(), self._axis_y(label, names)
         self._legend(found)
-        made = Plot(x, y, self.marks, self.keys, panel.title)
-        if count := without_place(made):
+        if hidden := self._hidden(x, y):
+            words = ", ".join(filter(None, (panel.title, label)))
             warnings.warn(
-                f"{count} points of {panel.title or label!r} are not above zero and have no place on its logarithmic "
-                "axis; a panel with another `log`, or with the `least` value that is drawn, is without this",
+                f"{hidden} points of the panel {words!r} are not above zero and have no place on its logarithmic axis; "
+                "accepted: a Panel with another `log`, or with a `least` value that is drawn",
                 stacklevel=3,
             )
-        return made
+        return Plot(x, y, self.marks, self.keys, panel.title)
+
+    def _hidden(self, x: Axis, y: Axis) -> int:
+        """How many points a logarithmic axis leaves out, but for the start of a path, which is known to be at zero."""
+        variable = x.log and (callable(self.x) or self._is_variable(self.x))
+        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and mark.of != "guide"]
+        return sum(int(np.sum((variable & (one.x <= 0)) | (y.log & (one.y <= 0)))) for one in drawn)
 
     def arrays(self) -> list[xarray.DataArray]:
         """What the dataset holds of the panel."""
