@@ -451,7 +451,12 @@ def test_what_has_no_place_on_a_logarithmic_axis_is_said():
     with pytest.warns(UserWarning, match="^1 points"):  # of the theory; an abscissa that is a variable counts too
         plots(data, Panel("value", "other", theories={"law": "law"}, least=0.0, log="x"))
     plots(data, Panel("path", "at", log="x"))  # whose start is at step zero
-    plots(data, Panel("value", log=""), Panel("value", log="y", least=0.0))  # nothing is hidden, nothing is said
+    said = (
+        Panel("value", log=""),
+        Panel("value", log="y", least=0.0),
+        Panel("value", log="y", limits={"y": (0.1, None)}),
+    )
+    plots(data, *said)  # nothing is hidden, nothing is said
 
 
 def test_means_divide_by_the_replicates_that_are_there():

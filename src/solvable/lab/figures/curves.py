@@ -89,16 +89,17 @@ class _Curves:
             words = ", ".join(filter(None, (panel.title, label)))
             warnings.warn(
                 f"{hidden} points of the panel {words!r} are not above zero and have no place on its logarithmic axis; "
-                "accepted: a Panel with another `log`, or with a `least` value that is drawn",
+                "accepted: a Panel with another `log`, or with `least` or `limits` above zero",
                 stacklevel=3,
             )
         return Plot(x, y, self.marks, self.keys, panel.title)
 
     def _hidden(self, x: Axis, y: Axis) -> int:
-        """How many points a logarithmic axis leaves out, but for the start of a path, which is known to be at zero."""
-        variable = x.log and (callable(self.x) or self._is_variable(self.x))
+        """How many points logarithmic axes leave out where no limit does, nor a path starts at step zero."""
+        left, below = (axis.log and axis.limits[0] is None for axis in (x, y))
+        left &= callable(self.x) or self._is_variable(self.x)
         drawn = [mark for mark in self.marks if isinstance(mark, Mark) and mark.of != "guide"]
-        return sum(int(np.sum((variable & (one.x <= 0)) | (y.log & (one.y <= 0)))) for one in drawn)
+        return sum(int(np.sum((left & (one.x <= 0)) | (below & (one.y <= 0)))) for one in drawn)
 
     def arrays(self) -> list[xarray.DataArray]:
         """What the dataset holds of the panel."""
