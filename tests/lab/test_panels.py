@@ -442,10 +442,21 @@ def test_a_graph_colours_its_nodes_and_joins_them():
 def test_what_has_no_place_on_a_logarithmic_axis_is_said():
     data = made(size=SIZES)
     data["theory_value"].values[:3] = [0.0, -1.0, np.nan]
-    with pytest.warns(UserWarning, match=r"^2 points of 'a value' are not above zero .* logarithmic") as caught:
+    with pytest.warns(
+        UserWarning, match=r"^2 points of the panel 'a value' are not above zero .* logarithmic"
+    ) as caught:
         plots(data, Panel("value", label="a value", log="y"))
     assert len(caught) == 1
-    plots(data, Panel("value", log=""), Panel("value", log="y", least=0.0))  # nothing is hidden, nothing is said
+    data["theory_other"].values[-1] = 0.0
+    with pytest.warns(UserWarning, match="^1 points"):  # of the theory; an abscissa that is a variable counts too
+        plots(data, Panel("value", "other", theories={"law": "law"}, least=0.0, log="x"))
+    plots(data, Panel("path", "at", log="x"))  # whose start is at step zero
+    said = (
+        Panel("value", log=""),
+        Panel("value", log="y", least=0.0),
+        Panel("value", log="y", limits={"y": (0.1, None)}),
+    )
+    plots(data, *said)  # nothing is hidden, nothing is said
 
 
 def test_means_divide_by_the_replicates_that_are_there():

@@ -136,8 +136,9 @@ class Experiment(pydantic.BaseModel):
         from solvable.numerics.results import SolveError
 
         refused = contextlib.suppress(ValueError, SolveError)
-        system = getattr(importlib.import_module(cls.system), "SYSTEM", None)
-        if cls.predict is Experiment.predict and system is not None:
+        own = cls.predict is not Experiment.predict
+        system = None if own else getattr(importlib.import_module(cls.system), "SYSTEM", None)
+        if system is not None:
             with refused:
                 made = [cell.built() for cell in cells]
                 settings = [(one.task, one.algorithm, {**one.shared, **options}) for one in made]

@@ -199,9 +199,10 @@ class Outcome(eqx.Module):
         if observable is None:
             names = [name for name, one in own.items() if one == wanted]
         else:
-            names = list(observable) if isinstance(observable, list | tuple) else [observable]
+            many: Any = observable
+            names = list(many) if isinstance(many, list | tuple) else [many]
             wanted = own.get(names[0], ()) if names and isinstance(names[0], str) else ()
-        if not names or any(not isinstance(name, str) or own.get(name) != wanted for name in names):
+        if not names or not all(isinstance(name, str) and own.get(name) == wanted for name in names):
             raise ValueError(f"observable={observable!r} cannot be drawn; accepted: of one dim, {own}")
         if self.theory and prediction is not None:
             raise ValueError("prediction is not accepted for an outcome of predict; accepted: for one of simulate")

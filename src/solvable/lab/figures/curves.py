@@ -23,7 +23,6 @@ from solvable.lab.figures.plot import (
     Plot,
     Rule,
     note,
-    without_place,
 )
 from solvable.lab.figures.series import (
     MOST_SERIES,
@@ -109,14 +108,21 @@ class _Curves:
             return note("nothing to draw:\nno value is there", panel.title)
         x, y = self._axis_x(), self._axis_y(label, names)
         self._legend(found)
-        made = Plot(x, y, self.marks, self.keys, panel.title)
-        if count := without_place(made):
+        if hidden := self._hidden(x, y):
+            words = ", ".join(filter(None, (panel.title, label)))
             warnings.warn(
-                f"{count} points of {panel.title or label!r} are not above zero and have no place on its logarithmic "
-                "axis; a panel with another `log`, or with the `least` value that is drawn, is without this",
+                f"{hidden} points of the panel {words!r} are not above zero and have no place on its logarithmic axis; "
+                "accepted: a Panel with another `log`, or with `least` or `limits` above zero",
                 stacklevel=3,
             )
-        return made
+        return Plot(x, y, self.marks, self.keys, panel.title)
+
+    def _hidden(self, x: Axis, y: Axis) -> int:
+        """How many points logarithmic axes leave out where no limit does, nor a path starts at step zero."""
+        left, below = (axis.log and axis.limits[0] is None for axis in (x, y))
+        left &= callable(self.x) or self._is_variable(self.x)
+        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and mark.of != "guide"]
+        return sum(int(np.sum((left & (one.x <= 0)) | (below & (one.y <= 0)))) for one in drawn)
 
     def arrays(self) -> list[xarray.DataArray]:
         """What the dataset holds of the panel."""

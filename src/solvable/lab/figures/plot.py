@@ -173,12 +173,6 @@ def note(words: str, title: str = "", **about: Any) -> Plot:
     return Plot(**{"x": hidden, "y": hidden, "marks": marks, "title": title, **about})
 
 
-def without_place(plot: Plot) -> int:
-    """How many points of runs and theories are at or below zero of a logarithmic axis."""
-    drawn = [mark for mark in plot.marks if isinstance(mark, Mark) and mark.of != "guide"]
-    return sum(int(np.sum((plot.x.log & (one.x <= 0)) | (plot.y.log & (one.y <= 0)))) for one in drawn)
-
-
 def _told(plot: Plot) -> dict[str, set[str]]:
     """The labels of the series of each colour."""
     found: dict[str, set[str]] = {}
