@@ -15,7 +15,7 @@ from solvable.attention import self_attention as sa
 from solvable.attention import single_location as sl
 from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
-from solvable.lab.declare import Curve, Outcome, Result, real
+from solvable.lab.declare import Curve, Outcome, Result, SolveError, real
 from solvable.lab.declare.curve import CLAIMS
 from solvable.networks import diagonal as dn
 
@@ -110,6 +110,16 @@ def test_what_is_not_solved_is_missing_with_its_code_and_the_others_are_there() 
     assert [int(code) for code in curve.result[0]] == [Result.NO_MINIMISER, 0, 0]
     assert np.isnan(curve.test_error[0]).tolist() == [True, False, False]
     assert "missing: 1 of 3" in repr(curve)
+
+
+def test_what_is_not_solved_raises_where_asked() -> None:
+    ridge, fixed = [0.0, 0.1], {"ratio": 0.5, "quadrature": RULE}
+    curve = st.curve(TASK, st.PooledLinear("square", 0.1), ridge=ridge, throw=False, **fixed)
+    assert curve.to_dataset()["result"].values.tolist() == [[int(Result.NO_MINIMISER), 0]]
+    with pytest.raises(SolveError, match=r"curve along ridge \(element 0\): "):
+        st.curve(TASK, st.PooledLinear("square", 0.1), ridge=ridge, throw=True, **fixed)
+    with pytest.raises(ValueError, match="throw=0 is not accepted; accepted: True or False"):
+        st.curve(TASK, POOLED, ratio=[1.0], throw=0)  # pyright: ignore[reportArgumentType]
 
 
 def test_claims_are_those_of_predict_where_numbers_decide() -> None:
@@ -211,7 +221,7 @@ def test_a_curve_draws_theory_and_what_was_simulated() -> None:
     assert any(line.shape == (2,) and np.allclose(line, mean) for line in lines)
     one = st.curve(TASK, POOLED, ratio=[2.0, 4.0], quadrature=RULE)
     for given in (runs, list(runs.values())):
-        assert any(line.shape == (2,) and np.allclose(line, mean) for line in drawn(one.plot("test_error", given)))
+        assert any(line.shape == (2,) and np.allclose(line, mean) for line in drawn(one.plot(given, "test_error")))
     for wrong, words in (
         ({"nothing": {2.0: runs[2.0]}}, "'nothing' at ratio=2.0"),
         ({3.0: runs[2.0]}, "ratio=3.0"),
@@ -222,7 +232,23 @@ def test_a_curve_draws_theory_and_what_was_simulated() -> None:
     with pytest.raises(ValueError, match="simulated has no labels"):
         curve.plot(simulated=runs)
     with pytest.raises(ValueError, match="observable='nothing'"):
-        curve.plot("nothing")
+        curve.plot(observable="nothing")
+    for wrong, words in (
+        (3.0, "simulated=3 is not accepted; accepted: an outcome of simulate a point"),
+        ("test_error", "simulated=test_error is not accepted"),
+        ([3.0, 4.0], "simulated=float is not accepted; accepted: Outcome"),
+        ({"PooledLinear": runs, 2.0: runs[2.0]}, "simulated at 2.0=Outcome is not accepted; accepted: Mapping"),
+    ):
+        with pytest.raises(TypeError, match=words):
+            one.plot(simulated=wrong)
+
+
+def test_a_curve_of_paths_says_what_is_there() -> None:
+    curve = ts.curve(ts.RandomSelection(2, 3, 4), ts.MirrorDescent(steps=20), theory="growth", at=[1, 10], p=[2.5, 3.0])
+    with pytest.raises(
+        ValueError, match=r"no observable is a number \(norm over at, growth over at\); accepted: .*to_dataset"
+    ):
+        curve.plot()
 
 
 def test_an_outcome_draws_itself_and_a_prediction() -> None:
@@ -234,8 +260,11 @@ def test_an_outcome_draws_itself_and_a_prediction() -> None:
     numbers = simulated(2.0)
     lines = drawn(numbers.plot(st.predict(TASK, POOLED, ratio=2.0, quadrature=RULE)))
     assert any(np.isclose(line, numbers.test_error.mean()).any() for line in lines)
-    with pytest.raises(ValueError, match="observable='solution' cannot be drawn"):
-        runs.plot(observable="solution")
+    for wrong in ("solution", 3, [3]):
+        with pytest.raises(ValueError, match=r"observable=\S+ cannot be drawn"):
+            runs.plot(observable=wrong)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="prediction=3 is not accepted; accepted: an outcome of predict"):
+        runs.plot(3)  # pyright: ignore[reportArgumentType]
 
 
 def test_a_curve_has_attributes_and_says_which() -> None:

@@ -16,7 +16,7 @@ from solvable.attention.sparse_tokens.experiments import (
     PhaseDiagram,
 )
 from solvable.attention.sparse_tokens.experiments.shared import SparseTokenExperiment
-from solvable.lab.declare import Experiment, Measured, Observable, Overlay, Status, axis, parameter
+from solvable.lab.declare import Experiment, Measured, Observable, Overlay, SolveError, Status, axis, parameter
 from solvable.lab.figures import default, dense
 from solvable.lab.figures.plot import Mark
 from solvable.lab.running import runner
@@ -45,7 +45,7 @@ class Wave(Measured):
 
     def predicted(self, runs: Any) -> Any:
         if 5.0 < self.place < 6.0:
-            raise RuntimeError("no solution")
+            raise SolveError("no solution")
         return {"height": np.sin(self.place) * self.count if self.kind == "sine" else 1.0}
 
 
@@ -107,7 +107,8 @@ def test_a_line_goes_through_what_is_stored() -> None:
 def test_a_line_that_is_another_than_what_is_stored_is_seen_to_be() -> None:
     data = stored(Wave)
     data["theory_height"].values += 0.5
-    made = dense.theories(Wave, data, "place")["theory_height"]
+    with pytest.warns(UserWarning, match="theory_height along place is predicted 33% of its largest value away"):
+        made = dense.theories(Wave, data, "place")["theory_height"]
     np.testing.assert_allclose(made.sel(kind="level").dropna("place"), 1.0)
     np.testing.assert_allclose(made.sel(kind="sine", place=data["place"]), 3 * np.sin(data["place"]))
 
@@ -164,6 +165,18 @@ def test_what_the_continuation_does_not_reach_is_predicted_by_itself() -> None:
     assert lost is not None
     assert float(found.test_error) == pytest.approx(float(cell.predict(ErrorAgainstRatio.overlays[0]).test_error))
     assert np.isnan(float(lost.test_error))
+
+
+def test_a_mistake_in_a_theory_is_no_refusal() -> None:
+    class Mistaken(Wave):
+        """A theory with a mistake."""
+
+        def predicted(self, runs: Any) -> Any:
+            return {"height": [][0]}
+
+    data = stored(Wave)
+    with pytest.raises(IndexError):
+        dense.theories(Mistaken, data, "place")
 
 
 def test_measured_experiments_are_dense_too() -> None:

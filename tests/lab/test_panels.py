@@ -388,7 +388,7 @@ def test_a_map_with_gaps_and_a_region_too_small_to_be_named():
 
 def test_a_map_of_the_runs_of_a_fine_grid_and_where_it_is_none():
     data = made(size=SIZES, rate=[0.1, 0.2, 0.3])
-    (plot,) = plots(data, Map("value", "rate", "size", theory=None))
+    (plot,) = plots(data, Map("value", "rate", "size", theory=""))
     np.testing.assert_allclose(plot.marks[0].z, data["value"].mean("replicate"))
     assert (plot.x.log, plot.y.log) == (False, True)
     fine = made(size=np.linspace(1, 8, 9), rate=np.linspace(0.1, 0.3, 7))
@@ -437,6 +437,26 @@ def test_a_graph_colours_its_nodes_and_joins_them():
     np.testing.assert_array_equal(axes.collections[0].get_array(), [2, 2, 4])
     (plot,) = plots(made(size=SIZES, kind=KINDS), Graph("value", lambda _: places, lambda _: ends))
     assert [mark.text for mark in plot.marks] == ["give one value of every parameter"]
+
+
+def test_what_has_no_place_on_a_logarithmic_axis_is_said():
+    data = made(size=SIZES)
+    data["theory_value"].values[:3] = [0.0, -1.0, np.nan]
+    with pytest.warns(
+        UserWarning, match=r"^2 points of the panel 'a value' are not above zero .* logarithmic"
+    ) as caught:
+        plots(data, Panel("value", label="a value", log="y"))
+    assert len(caught) == 1
+    data["theory_other"].values[-1] = 0.0
+    with pytest.warns(UserWarning, match="^1 points"):  # of the theory; an abscissa that is a variable counts too
+        plots(data, Panel("value", "other", theories={"law": "law"}, least=0.0, log="x"))
+    plots(data, Panel("path", "at", log="x"))  # whose start is at step zero
+    said = (
+        Panel("value", log=""),
+        Panel("value", log="y", least=0.0),
+        Panel("value", log="y", limits={"y": (0.1, None)}),
+    )
+    plots(data, *said)  # nothing is hidden, nothing is said
 
 
 def test_means_divide_by_the_replicates_that_are_there():
@@ -504,6 +524,9 @@ def test_frames_along_words_are_named():
         (lambda: Panel("value", theories={"lore": "x"}), "theories='lore' in a panel of toy/shown is unknown"),
         (lambda: Map("value", "size", "rat"), "y='rat' in a panel of toy/shown is unknown; did you mean 'rate'"),
         (lambda: Bars("valve", "kind"), "y='valve' in a panel of toy/shown is unknown"),
+        (lambda: Graph("valve", "value", "value"), "value='valve' in a panel of toy/shown is unknown"),
+        (lambda: Graph("value", "place", "value"), "positions='place' in a panel of toy/shown is unknown"),
+        (lambda: Graph("value", "value", "ends"), "edges='ends' in a panel of toy/shown is unknown"),
         (lambda: Panel(()), "y=() is empty; accepted: an observable, several, or a function"),
         (lambda: Panel("value", runs="all"), "runs='all' is not accepted; accepted: 'mean', 'each', 'first', 'none'"),
         (lambda: Panel("value", log="z"), "log='z' names other axes; accepted: those of 'x' and 'y'"),

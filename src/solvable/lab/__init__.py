@@ -112,7 +112,7 @@ def figure(
         raise ValueError("experiment=None is not accepted with this dataset, whose attrs name none; accepted: its name")
     declared = registry.find(declared) if isinstance(declared, str) else declared
     fine = dense.along(declared, data, folder if isinstance(folder, str | os.PathLike) else None)
-    return matplotlib.draw(default.sheet(declared, data, fine), width=width, title=title, scheme=theme)
+    return matplotlib.draw(default.sheet(declared, data, fine), width=width, title=title, theme=theme)
 
 
 def report(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 from scipy import special
 
-from solvable.lab.declare import Experiment, Observable, Overlay, Status
+from solvable.lab.declare import Experiment, Observable, Overlay
 from solvable.lab.store.arrays import SIMULATION, CellResult, Values
 from solvable.numerics.estimate import mean_and_error
 
@@ -128,6 +129,29 @@ def badness(row: Row) -> tuple[bool, bool, float]:
     return found.agrees is False, found.agrees is None, abs(found.score or 0.0)
 
 
+class Paired:
+    """The replicates of which both sides have a number; `quadrature` is the mean of the prediction's own errors."""
+
+    def __init__(self, simulated: Any, predicted: Any, quadrature: Any = 0.0) -> None:
+        given = (np.asarray(one, dtype=np.float64) for one in (simulated, predicted, quadrature))
+        simulation, prediction, errors = np.broadcast_arrays(*given)
+        valid = np.isfinite(simulation) & np.isfinite(prediction)
+        self.count, self.missing = int(valid.sum()), int(valid.size - valid.sum())
+        self.simulation, self.prediction = simulation[valid], prediction[valid]
+        self.differences = self.simulation - self.prediction
+        # as if the replicates shared one error: they do, the nodes are the same
+        self.quadrature = float(np.nan_to_num(errors[valid]).mean()) if self.count else 0.0
+        self.rounding = ROUNDING * float(np.abs([self.simulation, self.prediction]).max(initial=0.0))
+        self.equal = float(np.abs(self.differences).max(initial=0.0)) <= self.rounding
+
+    @property
+    def means(self) -> tuple[float, float, float]:
+        """Those of the simulation, of the prediction and of their difference; NaN where there is no replicate."""
+        if not self.count:
+            return (np.nan, np.nan, np.nan)
+        return float(self.simulation.mean()), float(self.prediction.mean()), float(self.differences.mean())
+
+
 def compare(
     simulated: Any,
     predicted: Any,
@@ -146,41 +170,29 @@ def compare(
     `tolerance`, nothing is random and max |d| is compared with it. Where neither side varies between replicates, they
     are compared up to rounding and `limit` times the allowances.
     """
-    simulation, prediction = np.asarray(simulated, dtype=np.float64), np.asarray(predicted, dtype=np.float64)
-    paired = prediction.ndim > 0
-    valid = np.isfinite(simulation) & np.isfinite(prediction)
-    count, missing = int(valid.sum()), int(valid.size - valid.sum())
-    simulation = simulation[valid]
-    prediction = prediction[valid] if paired else np.broadcast_to(prediction, simulation.shape)
-    extra = float(np.hypot(allowance, np.mean(_valid(quadrature, valid)) if count else 0.0))
+    found = Paired(simulated, predicted, quadrature)
+    count, missing, differences, sides = found.count, found.missing, found.differences, found.means
+    extra = float(np.hypot(allowance, found.quadrature))
     random = tolerance is None
     if count < (2 if random else 1):
         reason = f"{count} valid replicates" if count != 1 else "1 valid replicate"
-        if not paired and not np.isfinite(np.asarray(predicted)).all():
+        if np.ndim(predicted) == 0 and not np.isfinite(predicted):
             reason = "no prediction"
-        mean = float(simulation.mean()) if count else np.nan
-        single = float(prediction.mean()) if count else np.nan
-        verdict = f"not tested: {reason}"
-        return Agreement(mean, single, mean - single, np.nan, None, None, verdict, count, missing, extra)
-    differences = simulation - prediction
-    mean = float(differences.mean())
-    sides = (float(simulation.mean()), float(prediction.mean()), mean)
-    scale = max(float(np.abs(simulation).max()), float(np.abs(prediction).max()))
-    rounding = ROUNDING * scale
+        return Agreement(*sides, np.nan, None, None, f"not tested: {reason}", count, missing, extra)
     one_sided = differences if bound == "above" else -differences if bound == "below" else np.abs(differences)
     if not random:
         worst = float(one_sided.max())
         agrees = worst <= tolerance
         verdict = "agrees" if agrees else f"differs by {worst:.2g} (tolerance {tolerance:.2g})"
         return Agreement(*sides, 0.0, None, bool(agrees), verdict, count, missing)
-    fixed = np.ptp(simulation) <= rounding and np.ptp(prediction) <= rounding
-    if fixed or float(np.abs(differences).max()) <= rounding:
-        agrees = float(one_sided.max()) <= rounding + limit * extra
-        verdict = "agrees" if agrees else f"differs by {abs(mean):.2g} (neither side varies)"
-        identity = fixed and float(np.abs(differences).max()) <= rounding
-        return Agreement(*sides, 0.0, None, bool(agrees), verdict, count, missing, extra, bool(identity))
+    fixed = max(np.ptp(found.simulation), np.ptp(found.prediction)) <= found.rounding
+    if fixed or found.equal:
+        agrees = float(one_sided.max()) <= found.rounding + limit * extra
+        verdict = "agrees" if agrees else f"differs by {abs(sides[2]):.2g} (neither side varies)"
+        identity = bool(fixed and found.equal)
+        return Agreement(*sides, 0.0, None, agrees, verdict, count, missing, extra, identity)
     error = float(mean_and_error(differences)[1])
-    score = normal_score(mean / np.hypot(error, extra), count - 1)
+    score = normal_score(sides[2] / np.hypot(error, extra), count - 1)
     excess = score if bound == "above" else -score if bound == "below" else abs(score)
     verdict = "agrees" if excess <= limit else f"differs by {abs(score):.1f} se"
     if bound is not None and excess <= limit:
@@ -250,50 +262,34 @@ def rows(experiment: type[Experiment], results: Sequence[CellResult], *, limit: 
 
 def _rows_of(experiment: type[Experiment], result: CellResult, overlay: Overlay, limit: float) -> list[Row]:
     simulation, theory = result.sources.get(SIMULATION), result.sources.get(overlay.label)
-    statuses = result.status(overlay)
+    statuses, parameters = result.status(overlay), result.cell.model_dump(mode="json")
     found = []
     for observable in experiment.observables:
         if not overlay.compares(observable.name):
             continue
         status = statuses.get(observable.name)
-
-        def row(
-            point: Mapping[str, float | str],
-            comparison: Agreement,
-            status: Status | None = status,
-            name: str = observable.name,
-        ):
-            claim, origin = (status.claim, status.origin) if status else ("", "")
-            parameters = result.cell.model_dump(mode="json")
-            return Row(experiment.name, parameters, name, point, overlay.label, claim, origin, comparison)
-
+        said = {"claim": status.claim, "origin": status.origin} if status else {"claim": "", "origin": ""}
+        row = functools.partial(Row, experiment.name, parameters, observable.name, overlay=overlay.label, **said)
         if simulation is None or theory is None:
             messages = [f.message for f in result.failures if f.source in (SIMULATION, overlay.label)]
             if messages and (status is not None or not statuses):
-                found.append(row({}, _untested(_FAILED + messages[0])))
+                found.append(row({}, comparison=_untested(_FAILED + messages[0])))
             continue
         if observable.name not in simulation.arrays or observable.name not in theory.arrays:
             continue
         bound = observable.bound if status is None or status.claim == "bound" else None
         if status is not None and status.claim == "bound" and bound is None:
-            found.append(
-                row({}, _untested("not tested: the observable does not say on which side its theory bounds it"))
-            )
+            words = "not tested: the observable does not say on which side its theory bounds it"
+            found.append(row({}, comparison=_untested(words)))
             continue
+        options: Any = {"bound": bound, "tolerance": observable.tolerance, "limit": limit}
+        options["allowance"] = observable.allowance(result.cell)
         for point, simulated, predicted, error in points(observable, simulation, theory):
-            comparison = compare(
-                simulated,
-                predicted,
-                allowance=observable.allowance(result.cell),
-                quadrature=error,
-                bound=bound,
-                tolerance=observable.tolerance,
-                limit=limit,
-            )
+            comparison = compare(simulated, predicted, quadrature=error, **options)
             if comparison.agrees is None:
                 reasons = [text for text in (*theory.reasons, *simulation.reasons) if text]
                 comparison = dataclasses.replace(comparison, verdict=comparison.verdict + why(reasons))
-            found.append(row(point, comparison))
+            found.append(row(point, comparison=comparison))
     return found
 
 
@@ -317,12 +313,6 @@ def points(observable: Observable, simulation: Values, theory: Values):
         point = {dim: simulation.coordinates[dim][i].item() for dim, i in zip(dims, index, strict=True)}
         at = (..., *index)
         yield point, simulated[at], predicted[at], error[at]
-
-
-def _valid(quadrature: Any, valid: np.ndarray) -> np.ndarray:
-    """The quadrature's errors at the valid replicates; their mean stands for the mean's, as if all shared one error."""
-    errors = np.nan_to_num(np.asarray(quadrature, dtype=np.float64))
-    return errors[valid] if errors.ndim else errors
 
 
 def _log_tail(t: float, degrees: float) -> float:

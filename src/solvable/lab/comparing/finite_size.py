@@ -4,11 +4,9 @@ At size k the mean difference d_k = mean(simulated - predicted) of an asymptotic
 d = a + b/k is fitted by weighted least squares and a is tested against 0. (Where the observable declares another order
 p of approach, k^p stands for k in the line.)
 
-**Weights.** w_k = replicates_k x k: those 1/se_k^2 of a quantity whose variance falls like 1/size, and not the measured
-ones. Measured weights follow the noise that they weigh: with four replicates at four sizes they make the scores 1.2
-times too wide and |z| > 3 five times too frequent, and in a skewed observable (a small error rate) the sizes that are
-low by chance vary less, weigh more and bias the intercept. With weights that are fixed beforehand a is unbiased and its
-score calibrated whatever the variances are; where these fall like size^0 or size^-2, its standard error is 13 or 18 %
+**Weights.** w_k = replicates_k x k, fixed beforehand: those 1/se_k^2 of a quantity whose variance falls like 1/size.
+Measured ones follow the noise that they weigh: with four replicates at four sizes |z| > 3 is five times too frequent,
+and a skewed observable biases a. Where the variances fall like size^0 or size^-2, the standard error of a is 13 or 18 %
 above the least possible.
 
 **Errors.** a = sum c_k d_k has se(a)^2 = sum c_k^2 se_k^2, with se_k from the replicates (paired where the theory was
@@ -41,9 +39,9 @@ import numpy as np
 from scipy import linalg, special
 
 from solvable.lab.comparing.agreement import (
-    ROUNDING,
     Agreement,
     Extrapolation,
+    Paired,
     Row,
     normal_score,
     points,
@@ -102,17 +100,18 @@ def compare_sizes(
     is None where there are fewer than three sizes.
     """
     errors = [0.0] * len(sizes) if quadrature is None else quadrature
-    every = [_at_size(*one) for one in zip(sizes, simulated, predicted, errors, strict=True)]
-    used = sorted((one for one in every if one.count >= 2), key=lambda one: one.size)
+    every = [Paired(*one) for one in zip(simulated, predicted, errors, strict=True)]
+    placed = sorted((size, place) for place, size in enumerate(sizes) if every[place].count >= 2)
+    used = [every[place] for _, place in placed]
     total = sum(one.count for one in every)
     missing = sum(one.missing for one in every)
     if len(used) < LEAST:
         verdict = f"not tested: {len(used)} sizes with two valid replicates, at least {LEAST} needed"
         return Agreement(np.nan, np.nan, np.nan, np.nan, None, None, verdict, total, missing), None
-    at, counts, variances = (
-        np.array([getattr(one, name) for one in used], dtype=np.float64) for name in ("size", "count", "variance")
-    )
-    sides = np.array([(one.simulated, one.predicted, one.difference) for one in used])
+    at, counts, variances = np.array(
+        [(size, one.count, _variance(one)) for (size, _), one in zip(placed, used, strict=True)], dtype=np.float64
+    ).T
+    sides = np.array([one.means for one in used])
     differences, weights = sides[:, 2], counts * at
     unit = float(at.min() ** order)
     design = np.stack([np.ones_like(at), unit / at**order], axis=1)
@@ -121,27 +120,16 @@ def compare_sizes(
     quadratures = np.array([one.quadrature for one in used])
     extra = max(abs(float(at_infinity @ quadratures)), float(quadratures.min()))
     slope = float(coefficients[1] @ differences * unit)
-    intercepts = [float(value) for value in at_infinity @ sides]
-    intercept = intercepts[2]
+    mean, theory, intercept = (float(value) for value in at_infinity @ sides)
 
     def answer(
         error: float, score: float | None, agrees: bool | None, verdict: str, misfit: float | None, equal: bool = False
     ):
-        line = Extrapolation(
-            size=size,
-            order=order,
-            sizes=tuple(at.tolist()),
-            differences=tuple(differences.tolist()),
-            standard_errors=tuple(np.sqrt(variances).tolist()),
-            quadrature=extra,
-            slope=slope,
-            slope_standard_error=float(np.sqrt(coefficients[1] ** 2 @ variances) * unit),
-            misfit=misfit,
-        )
-        simulated, predicted, difference = intercepts
-        return Agreement(
-            simulated, predicted, difference, error, score, agrees, verdict, total, missing, extra, equal
-        ), line
+        places, values, errors = (tuple(one.tolist()) for one in (at, differences, np.sqrt(variances)))
+        slope_error = float(np.sqrt(coefficients[1] ** 2 @ variances) * unit)
+        line = Extrapolation(size, order, places, values, errors, extra, slope, slope_error, misfit)
+        made = Agreement(mean, theory, intercept, error, score, agrees, verdict, total, missing, extra, equal)
+        return made, line
 
     scale = power_text(size, order)
     varies = variances > 0.0
@@ -174,46 +162,11 @@ def compare_sizes(
     return answer(error, score, False, f"differs by {abs(score):.1f} se", misfit)
 
 
-@dataclasses.dataclass(frozen=True)
-class _Size:
-    """The valid replicates at one size; `variance` is that of the mean difference, 0 where it is not seen."""
-
-    size: float
-    simulated: float
-    predicted: float
-    difference: float
-    variance: float
-    quadrature: float
-    rounding: float
-    count: int
-    missing: int
-
-
-def _at_size(size: float, simulated: Any, predicted: Any, quadrature: Any) -> _Size:
-    simulation, prediction, error = np.broadcast_arrays(
-        *(np.asarray(item, dtype=np.float64) for item in (simulated, predicted, quadrature))
-    )
-    valid = np.isfinite(simulation) & np.isfinite(prediction)
-    count, missing = int(valid.sum()), int(valid.size - valid.sum())
-    if count < 2:
-        return _Size(size, np.nan, np.nan, np.nan, np.nan, np.nan, np.nan, count, missing)
-    simulation, prediction = simulation[valid], prediction[valid]
-    differences = simulation - prediction
-    rounding = ROUNDING * max(float(np.abs(simulation).max()), float(np.abs(prediction).max()))
+def _variance(found: Paired) -> float:
+    """That of the mean difference, 0 where it is not seen."""
     # Where a given theory alone varies between runs, its variance is not the simulation's.
-    fixed = np.ptp(simulation) <= rounding or float(np.abs(differences).max()) <= rounding
-    return _Size(
-        size=size,
-        simulated=float(simulation.mean()),
-        predicted=float(prediction.mean()),
-        difference=float(differences.mean()),
-        variance=0.0 if fixed else float(differences.var(ddof=1)) / count,
-        # As if the replicates shared one error: they do, the nodes are the same.
-        quadrature=float(np.nan_to_num(error[valid]).mean()),
-        rounding=rounding,
-        count=count,
-        missing=missing,
-    )
+    fixed = found.equal or np.ptp(found.simulation) <= found.rounding
+    return 0.0 if fixed else float(found.differences.var(ddof=1)) / found.count
 
 
 def _chi_square(contrasts: np.ndarray, values: np.ndarray, variances: np.ndarray) -> float:
@@ -269,20 +222,12 @@ def _compared(
         size = float(getattr(result.cell, str(experiment.size_parameter)))
         for point, simulated, predicted, error in points(observable, simulation, theory):
             data.setdefault(tuple(point.items()), []).append((size, simulated, predicted, error))
+    options: Any = {"order": observable.order, "allowance": observable.allowance(group[-1].cell), "limit": limit}
     for point, entries in data.items():
         if len(entries) < there:
             continue
-        sizes, simulated, predicted, errors = zip(*entries, strict=True)
-        comparison, line = compare_sizes(
-            str(experiment.size_parameter),
-            sizes,
-            simulated,
-            predicted,
-            order=observable.order,
-            quadrature=errors,
-            allowance=observable.allowance(group[-1].cell),
-            limit=limit,
-        )
+        *sides, errors = zip(*entries, strict=True)
+        comparison, line = compare_sizes(str(experiment.size_parameter), *sides, quadrature=errors, **options)
         if line is None:
             comparison = dataclasses.replace(comparison, verdict=comparison.verdict + why(reasons))
         yield dict(point), comparison, line

@@ -120,20 +120,27 @@ class Curve:
         coordinates = {"algorithm": list(self.labels), self.axis: self.along, **self.coordinates}
         return xarray.Dataset(variables, coordinates, {"theory": self.theory})
 
-    def plot(self, observable: str | None = None, simulated: Any = None, ax: Axes | None = None) -> Figure:
+    def plot(self, simulated: Any = None, observable: str | None = None, ax: Axes | None = None) -> Figure:
         """Draw one observable of this curve (None: the first that is a number), and over it what was simulated.
 
         `simulated` maps positions of the axis to outcomes, or labels to such mappings; a sequence of outcomes has one a
         point. The figure is that of `ax` where one is given.
 
-        Raises: ValueError for an observable that is no number here, or a position or label that the curve lacks.
+        Raises: ValueError for an observable that is no number here, or a position or label that the curve lacks;
+        TypeError for `simulated` that is neither of outcomes nor of mappings to them.
         """
         from solvable.lab.figures.quick import lines
 
         data = self.to_dataset()
         known = {"algorithm", self.axis, "replicate"}
         numbers = [name for name, dims in self.dims.items() if name in data.data_vars and set(dims) <= known]
-        name = (numbers or [""])[0] if observable is None else observable
+        if not numbers:
+            own = ", ".join(f"{name} over {_words(dims[2:])}" for name, dims in self.dims.items())
+            raise ValueError(
+                f"observable={observable!r} cannot be drawn along {self.axis}, as no observable is a number ({own}); "
+                "accepted: a curve of numbers; else draw one position of `to_dataset()`, or one `predict(...).plot()`"
+            )
+        name = numbers[0] if observable is None else observable
         if name not in numbers:
             raise ValueError(f"observable={observable!r} is no number along {self.axis}; accepted: {_words(numbers)}")
         said = data[name].mean("replicate") if "replicate" in data[name].dims else data[name]
@@ -150,7 +157,12 @@ class Curve:
     def _measured(self, name: str, simulated: Any) -> np.ndarray:
         """An observable of what was simulated, (algorithm, axis, replicate), NaN where nothing was."""
         if not isinstance(simulated, Mapping):
-            many = [simulated] if isinstance(simulated, Outcome) else list(simulated)
+            many = [simulated] if isinstance(simulated, Outcome) else simulated
+            if isinstance(many, str) or not isinstance(many, Sequence):
+                raise TypeError(
+                    f"simulated={_word(simulated)} is not accepted; accepted: an outcome of simulate a point, in a "
+                    f"sequence or a mapping from positions of {self.axis}, or a mapping from labels to such mappings"
+                )
             if len(many) != len(self.along):
                 raise ValueError(f"simulated holds {len(many)} outcomes; accepted: {len(self.along)}, one a point")
             simulated = dict(zip(self.along.tolist(), many, strict=True))
@@ -161,6 +173,7 @@ class Curve:
         places = self.along.tolist()
         found: dict[tuple[int, int], np.ndarray] = {}
         for label, row in simulated.items():
+            instance(f"simulated at {label!r}", row, (Mapping,))
             for position, outcome in row.items():
                 if label not in self.labels or position not in places:
                     raise ValueError(f"simulated has {label!r} at {self.axis}={position!r}, which the curve lacks")

@@ -133,15 +133,19 @@ class Experiment(pydantic.BaseModel):
         Cells of one line follow each other. They are predicted all at once, with `options` too, where the system
         predicts them; one after the other where a class does it in its own way.
         """
-        if cls.predict is Experiment.predict:
-            with contextlib.suppress(Exception):  # a theory refuses one, or the system is no `System`
-                system = importlib.import_module(cls.system).SYSTEM
+        from solvable.numerics.results import SolveError
+
+        refused = contextlib.suppress(ValueError, SolveError)
+        own = cls.predict is not Experiment.predict
+        system = None if own else getattr(importlib.import_module(cls.system), "SYSTEM", None)
+        if system is not None:
+            with refused:
                 made = [cell.built() for cell in cells]
                 settings = [(one.task, one.algorithm, {**one.shared, **options}) for one in made]
                 return system.predict_many(settings, overlay.theory)
         found: list[Outcome | None] = [None] * len(cells)
         for place, cell in enumerate(cells):
-            with contextlib.suppress(Exception):
+            with refused:
                 found[place] = cell.predict(overlay)
         return found
 

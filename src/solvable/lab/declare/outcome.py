@@ -184,21 +184,25 @@ class Outcome(eqx.Module):
         mean has its standard error over the replicates; an outcome of a theory is drawn as a line itself.
 
         Raises: ValueError for an observable that is not here or has no own dim or several where others have one, and
-        for a prediction of what is one itself.
+        for a prediction of what is one itself; TypeError for a prediction that is no outcome.
         """
         import xarray
 
         from solvable.lab.figures.quick import lines
 
+        if prediction is not None and not isinstance(prediction, Outcome):
+            raise TypeError(f"prediction={prediction!r} is not accepted; accepted: an outcome of predict, or None")
         own = {name: dims for name, dims in self.dims.items() if len(dims) < 2}
         dims = [one[0] for one in own.values() if one]
         wanted = ("at",) if "at" in dims else tuple(dims[:1])
+        names: list[Any]
         if observable is None:
             names = [name for name, one in own.items() if one == wanted]
         else:
-            names = [observable] if isinstance(observable, str) else list(observable)
-            wanted = own.get(names[0], ()) if names else ()
-        if not names or any(own.get(name) != wanted for name in names):
+            many: Any = observable
+            names = list(many) if isinstance(many, list | tuple) else [many]
+            wanted = own.get(names[0], ()) if names and isinstance(names[0], str) else ()
+        if not names or not all(isinstance(name, str) and own.get(name) == wanted for name in names):
             raise ValueError(f"observable={observable!r} cannot be drawn; accepted: of one dim, {own}")
         if self.theory and prediction is not None:
             raise ValueError("prediction is not accepted for an outcome of predict; accepted: for one of simulate")

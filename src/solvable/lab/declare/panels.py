@@ -96,7 +96,7 @@ class Map(_Shown):
     levels: Sequence[float] = ()
     words: Sequence[str] = ()
     diverging: bool = False
-    theory: str | None = ""  # the label of the overlay that is drawn; None: the runs' mean, "": the first theory
+    theory: str | None = None  # the label of the overlay that is drawn; None: the first theory, "": the runs' mean
 
     def __post_init__(self) -> None:
         if self.words and len(self.words) != len(self.levels) + 1:

@@ -141,26 +141,15 @@ class System(abc.ABC):
         **sizes: Any,
     ) -> Outcome:
         """Train on drawn problems and measure the runs. Replicate r depends on `key` and r alone."""
-        unit, at, runs = self._trained(task, algorithm, key, replicates, at, unit, sizes)
+        unit, at, runs = self._trained(task, algorithm, key, replicates, at, unit, **sizes)
         values = self.measure(task, algorithm, runs, at)
         about = {"at": at, "unit": unit, "runs": runs, "stats": getattr(runs, "stats", None)}
         return self._outcome(task, algorithm, values, runs.result, **about)
 
     @float64
-    def trained(
-        self,
-        task: Any,
-        algorithm: Any,
-        /,
-        *,
-        key: Any = None,
-        replicates: int | range = 1,
-        at: Any = None,
-        unit: str | None = None,
-        **sizes: Any,
-    ) -> Any:
-        """The runs that `simulate` measures."""
-        return self._trained(task, algorithm, key, replicates, at, unit, sizes)[2]
+    def trained(self, task: Any, algorithm: Any, /, **keywords: Any) -> Any:
+        """The runs that `simulate` measures; the keywords are its own."""
+        return self._trained(task, algorithm, **keywords)[2]
 
     @float64
     def predict(
@@ -237,19 +226,9 @@ class System(abc.ABC):
             status |= self.claims(answer.stats, values)
         if self.is_foreign(task):
             status = {key: Status("heuristic", one.origin) for key, one in status.items()}
-        return self._outcome(
-            task,
-            algorithm,
-            values,
-            result,
-            lost=lost,
-            at=at,
-            unit=unit,
-            runs=runs if isinstance(runs, eqx.Module) and replicated else None,
-            stats=answer.stats,
-            theory=name,
-            status=status,
-        )
+        about = {"lost": lost, "at": at, "unit": unit, "stats": answer.stats, "theory": name, "status": status}
+        kept = runs if isinstance(runs, eqx.Module) and replicated else None
+        return self._outcome(task, algorithm, values, result, runs=kept, **about)
 
     def curve(
         self,
@@ -261,6 +240,7 @@ class System(abc.ABC):
         given: Any = None,
         at: Any = None,
         unit: str | None = None,
+        throw: bool = False,
         **keywords: Any,
     ) -> Curve:
         """What a theory says along one axis, for one algorithm, a sequence of them, or a mapping from labels to them.
@@ -268,11 +248,13 @@ class System(abc.ABC):
         The axis is the one keyword whose value is a sequence: one that simulate and predict share, or a field of the
         task or of the algorithms (one that lacks the field stays as it is). The others are those of `predict`, fixed.
         A traced system predicts all points of an algorithm in one compiled map, which later calls with other numbers of
-        the same shapes use again. A point that is not solved is NaN, and its code is in `Curve.result`.
+        the same shapes use again. A point that is not solved is NaN, and its code is in `Curve.result`; `throw` raises.
 
-        Raises: ValueError for no axis or two, a name that is unknown or means two things, and for a point that the
-        task, the algorithm or the theory refuses; TypeError for a task or an algorithm of another system.
+        Raises: SolveError with `throw` for a point that is not solved; ValueError for no axis or two, a name that is
+        unknown or means two things, and for a point that the task, the algorithm or the theory refuses; TypeError for
+        a task or an algorithm of another system.
         """
+        truth("throw", throw)
         instance("task", task, self.tasks)
         named = labelled(algorithms, self.algorithms)
         parameters = inspect.signature(self.shared).parameters
@@ -288,7 +270,10 @@ class System(abc.ABC):
                 settings = [(moved(task, axis, point), moved(algorithm, axis, point), fixed) for point in points]
             still = axis not in shared and settings[0][0] is task and settings[0][1] is algorithm
             rows[label] = self.predict_many(settings[:1] if still else settings, theory) * (len(points) if still else 1)
-        return Curve.of(axis, along, rows, self.observables)
+        made = Curve.of(axis, along, rows, self.observables)
+        if throw:
+            raise_unless_successful(made.result, f"curve along {axis}")
+        return made
 
     @float64
     def predict_many(
@@ -308,7 +293,7 @@ class System(abc.ABC):
             self._accept("predict", task, algorithm)
             shared = self.shared(**{key: value for key, value in keywords.items() if key in names})
             tree = (task, algorithm, {**keywords, **shared})
-            arrays, rest = eqx.partition(tree, _is_array)
+            arrays, rest = eqx.partition(tree, lambda leaf: isinstance(leaf, np.ndarray | np.generic | jax.Array))
             leaves, structure = jax.tree_util.tree_flatten(arrays)
             others, form = jax.tree_util.tree_flatten(rest)
             batched = self.traced and keywords.get("given") is None
@@ -337,7 +322,14 @@ class System(abc.ABC):
     # ---- what both do
 
     def _trained(
-        self, task: Any, algorithm: Any, key: Any, replicates: Any, at: Any, unit: str | None, sizes: Any
+        self,
+        task: Any,
+        algorithm: Any,
+        key: Any = None,
+        replicates: Any = 1,
+        at: Any = None,
+        unit: Any = None,
+        **sizes: Any,
     ) -> tuple[str, Any, Any]:
         self._accept("simulate", task, algorithm, key, at, sizes)
         if self.is_foreign(task) and not self.samples_problems(algorithm, **sizes):
@@ -383,10 +375,6 @@ def _together(system: System, theory: str | None, rest: Any, arrays: Any) -> Out
 
     leaves, tree = jax.tree_util.tree_flatten(arrays)
     return batched_map(one, *leaves)
-
-
-def _is_array(leaf: Any) -> bool:
-    return isinstance(leaf, np.ndarray | np.generic | jax.Array)
 
 
 def _choose(drawn: Any, own: Any, failed: Any) -> Any:

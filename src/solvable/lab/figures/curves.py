@@ -3,14 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from solvable.lab.declare.panels import Guide, Panel
-from solvable.lab.figures.plot import FAINT, INK, LINES, AnyMark, Axis, Key, Line, Look, Mark, Plot, Rule, note
-from solvable.lab.figures.series import MOST_SERIES, Series, Shown, Subject, abscissa, numeric, plain_number, series
+from solvable.lab.figures.plot import (
+    FAINT,
+    INK,
+    LINES,
+    AnyMark,
+    Axis,
+    Key,
+    Line,
+    Look,
+    Mark,
+    Plot,
+    Rule,
+    note,
+)
+from solvable.lab.figures.series import (
+    MOST_SERIES,
+    Series,
+    Shown,
+    Subject,
+    abscissa,
+    numeric,
+    plain_number,
+    series,
+    tick_text,
+)
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
 
@@ -84,7 +108,21 @@ class _Curves:
             return note("nothing to draw:\nno value is there", panel.title)
         x, y = self._axis_x(), self._axis_y(label, names)
         self._legend(found)
+        if hidden := self._hidden(x, y):
+            words = ", ".join(filter(None, (panel.title, label)))
+            warnings.warn(
+                f"{hidden} points of the panel {words!r} are not above zero and have no place on its logarithmic axis; "
+                "accepted: a Panel with another `log`, or with `least` or `limits` above zero",
+                stacklevel=3,
+            )
         return Plot(x, y, self.marks, self.keys, panel.title)
+
+    def _hidden(self, x: Axis, y: Axis) -> int:
+        """How many points logarithmic axes leave out where no limit does, nor a path starts at step zero."""
+        left, below = (axis.log and axis.limits[0] is None for axis in (x, y))
+        left &= callable(self.x) or self._is_variable(self.x)
+        drawn = [mark for mark in self.marks if isinstance(mark, Mark) and mark.of != "guide"]
+        return sum(int(np.sum((left & (one.x <= 0)) | (below & (one.y <= 0)))) for one in drawn)
 
     def arrays(self) -> list[xarray.DataArray]:
         """What the dataset holds of the panel."""
@@ -288,16 +326,11 @@ class _Curves:
         label = self.panel.x_label or self.subject.meaning(x or self.subject.x)
         if not x or x not in data.dims:
             here = data.coords.get(x or self.subject.x)
-            words = (
-                "" if here is None or here.ndim else plain_number(here.item()) if numeric(here) else str(here.item())
-            )
+            words = "" if here is None or here.ndim else tick_text(here.item())
             return Axis(label, names={0.0: words}, limits=(-0.5, 0.5))
         values = data[x].values.tolist()
         if not numeric(data[x]):
-            names = [
-                plain_number(one) if isinstance(one, int | float) else str(one).replace("_", " ") for one in values
-            ]
-            return Axis(label, names=dict(enumerate(names)), limits=(-0.5, len(values) - 0.5))
+            return Axis(label, names=dict(enumerate(map(tick_text, values))), limits=(-0.5, len(values) - 0.5))
         drawn = [place for mark in self.marks if isinstance(mark, Mark) for place in mark.x.tolist()]
         log = x in self.subject.logs if self.panel.log is None else "x" in self.panel.log
         positive = [value for value in drawn if value > 0]

@@ -57,8 +57,8 @@ def panels(experiment: type[Experiment], dataset: xarray.Dataset) -> list[AnyPan
     prefixes = ["", *(one.prefix for one in about.theories)]
 
     def names(one: AnyPanel | str) -> Sequence[str]:
-        y = one.y if isinstance(one, Panel | Bars) else one.z if isinstance(one, Map) else one
-        return [] if callable(y) or isinstance(y, Graph) else [y] if isinstance(y, str) else y
+        y = one if isinstance(one, str) else _ordinate(one)
+        return [] if callable(y) else [y] if isinstance(y, str) else y
 
     wanted = [[name for name in names(one) if name in known] for one in asked]
     there = [not own or any(prefix + name in dataset for prefix in prefixes for name in own) for own in wanted]
@@ -98,11 +98,19 @@ def _require_names(experiment: type[Experiment], panel: AnyPanel, dataset: xarra
         asked |= {"z": (panel.z, known), "x": (panel.x, dims), "y": (panel.y, dims), "theory": (panel.theory, labels)}
     elif isinstance(panel, Bars):
         asked |= {"y": (panel.y, known), "x": (panel.x, dims)}
+    else:
+        there = known | {str(name) for name in dataset.coords}
+        asked |= {"value": (panel.value, known), "positions": (panel.positions, there), "edges": (panel.edges, there)}
     for field, (value, accepted) in asked.items():
         for name in [value] if isinstance(value, str) else value if isinstance(value, list | tuple) else ():
             if name and name not in accepted:
                 words = suggestion(str(name), sorted(accepted))
                 raise ValueError(f"{field}={name!r} in a panel of {experiment.name} is unknown; {words}")
+
+
+def _ordinate(panel: AnyPanel) -> Any:
+    """The variables that a panel shows: a name, several, or a function."""
+    return panel.value if isinstance(panel, Graph) else panel.z if isinstance(panel, Map) else panel.y
 
 
 def _predictions(experiment: type[Experiment]) -> list[str]:
@@ -134,13 +142,16 @@ def plot(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, fine: Fine | 
     dataset = _where(dataset, panel)
     if panel.frames in dataset.dims and not runs_along(panel, about, dataset):
         dataset = moving(panel, dataset).isel({panel.frames: -1})
-    make: Any = {Panel: curves.plot, Map: fields.field, Bars: fields.bars, Graph: fields.graph}[type(panel)]
-    return make(panel, about, dataset, dense)
+    if isinstance(panel, Bars):
+        return fields.bars(panel, about, dataset)
+    if isinstance(panel, Graph):
+        return fields.graph(panel, about, dataset)
+    return (fields.field if isinstance(panel, Map) else curves.plot)(panel, about, dataset, dense)  # pyright: ignore[reportArgumentType]
 
 
 def moving(panel: AnyPanel, dataset: xarray.Dataset) -> xarray.Dataset:
     """The dataset at those values along the frames where a panel has something to show."""
-    name = panel.value if isinstance(panel, Graph) else panel.z if isinstance(panel, Map) else panel.y
+    name = _ordinate(panel)
     there = isinstance(name, str) and name in dataset and panel.frames in dataset[name].dims
     kept = _where(dataset, panel)
     return kept.dropna(panel.frames, how="all", subset=[name]) if there else kept

@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 
 FORMAT = 1
 POINTS = 60
-COARSE = 0.03  # of the largest value of a line
+COARSE, APART = 0.03, 0.1  # of the largest value of a line: moved up to the one, warned of from the other
+TINY = np.finfo(float).tiny
 
 
 def theories(experiment: type[Experiment], dataset: xarray.Dataset, *axes: str, points: int = POINTS) -> xarray.Dataset:
@@ -184,7 +185,8 @@ def _fixed(experiment: type[Experiment], dataset: xarray.Dataset) -> dict[str, A
 def _lay_through(array: xarray.DataArray, stored: xarray.DataArray | None, x: str, scale: Any) -> None:
     """Move lines by what they miss of the stored predictions, interpolated between these.
 
-    A line that misses more than a coarser rule explains stays as it is predicted: the two should be seen to differ.
+    A line that misses more than a coarser rule explains stays as it is predicted, with a warning: the two should be
+    seen to differ.
     """
     if stored is None or set(stored.dims) | {x} != set(array.dims):
         return
@@ -195,13 +197,22 @@ def _lay_through(array: xarray.DataArray, stored: xarray.DataArray | None, x: st
     values = np.moveaxis(stored.values, where, -1)
     missed = values - lines[..., held]
     along = scale(array[x].values.astype(float))
+    apart = 0.0
     for place in np.ndindex(missed.shape[:-1]):
         there, stands = np.isfinite(missed[place]), np.isfinite(values[place])
         if there.any():
-            if np.abs(missed[place][there]).max() > COARSE * np.abs(values[place][stands]).max():
+            most = np.abs(missed[place][there]).max() / max(np.abs(values[place][stands]).max(), TINY)
+            if most > COARSE:
+                apart = max(apart, float(most))
                 continue
             lines[place] += np.interp(along, along[held][there], missed[place][there])
         lines[place][held[stands]] = values[place][stands]
+    if apart > APART:
+        warnings.warn(
+            f"{array.name} along {x} is predicted {apart:.0%} of its largest value away from what is stored, and drawn "
+            "as it is predicted; a new run stores what is predicted now",
+            stacklevel=3,
+        )
 
 
 def _key(experiment: type[Experiment], dataset: xarray.Dataset, axes: Mapping[str, np.ndarray]) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from solvable.lab.declare.panels import Bars, Graph, Map
 from solvable.lab.figures.plot import FAINT, AnyMark, Axis, Bar, Colored, Field, Key, Look, Mark, Plot, Words, note
-from solvable.lab.figures.series import Subject, numeric
+from solvable.lab.figures.series import Subject, numeric, tick_text
 from solvable.lab.figures.theme import HUES
 from solvable.numerics.estimate import over_replicates
 
@@ -23,8 +23,8 @@ _BAR = Look(HUES[0], opacity=0.75)
 def field(panel: Map, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
     """A map, of the theory's own fine grid where there is one; a note where its dims do not vary or others do."""
     prefix = ""
-    if panel.theory is not None:
-        shown = [one for one in subject.theories if not one.given and panel.theory in ("", one.label)]
+    if panel.theory != "":
+        shown = [one for one in subject.theories if not one.given and panel.theory in (None, one.label)]
         prefix = shown[0].prefix if shown else ""
     is_dense = fine is not None and prefix + panel.z in fine and {panel.x, panel.y} <= set(fine[prefix + panel.z].dims)
     data = fine if fine is not None and is_dense else dataset
@@ -50,7 +50,7 @@ def field(panel: Map, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
     return Plot(horizontal, vertical, marks, title=panel.title)
 
 
-def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
+def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset) -> Plot:
     """Bars over the values of one dim; a note where others vary."""
     shown = [("", "simulation"), *((one.prefix, one.words) for one in subject.theories)]
     found = [(prefix, words, dataset[prefix + panel.y]) for prefix, words in shown if prefix + panel.y in dataset]
@@ -74,22 +74,23 @@ def bars(panel: Bars, subject: Subject, dataset: xarray.Dataset, fine: xarray.Da
             keys.append(Key(words, dataclasses.replace(_BAR, marker="square")))
             if error is not None and np.isfinite(error.values).any():
                 marks.append(Mark(x, mean.values, Look(width=0.9), error=error.values, of="simulation"))
-    names = {float(i): _text(value) for i, value in enumerate(dataset[panel.x].values.tolist())}
+    names = {float(i): tick_text(value) for i, value in enumerate(dataset[panel.x].values.tolist())}
     few = names if len(names) <= 16 else {place: word for place, word in names.items() if place % 5 == 0}
     axis = Axis(subject.meaning(panel.x), names=few, limits=(-0.6, len(x) - 0.4))
     y = Axis(panel.label or subject.meaning(panel.y), limits=(None, None))
     return Plot(axis, y, marks, keys if len(keys) > 1 else [], panel.title)
 
 
-def graph(panel: Graph, subject: Subject, dataset: xarray.Dataset, fine: xarray.Dataset | None = None) -> Plot:
-    """Nodes coloured by a value, joined by thin edges."""
+def graph(panel: Graph, subject: Subject, dataset: xarray.Dataset) -> Plot:
+    """Nodes coloured by a value, joined by thin edges; a note where one of them is not there."""
     value = dataset.get(panel.value)
-    positions, edges = (
-        np.asarray(one(dataset) if callable(one) else dataset[one].values) for one in (panel.positions, panel.edges)
-    )
-    if value is not None and "replicate" in value.dims:
+    found = [one(dataset) if callable(one) else dataset.get(one) for one in (panel.positions, panel.edges)]
+    if value is None or any(one is None for one in found):
+        return note("nothing to draw\non this grid of parameters", panel.title)
+    positions, edges = map(np.asarray, found)
+    if "replicate" in value.dims:
         value = over_replicates(value)[0]
-    if value is None or value.ndim != 1:
+    if value.ndim != 1:
         return note("give one value of every parameter", panel.title)
     ends = positions[edges.astype(int)]
     gaps = np.full((len(ends), 1, 2), np.nan)
@@ -124,12 +125,8 @@ def _positions(dataset: xarray.Dataset, dim: str) -> np.ndarray:
 
 def _names(dataset: xarray.Dataset, dim: str) -> dict[float, str] | None:
     values = dataset[dim]
-    return None if numeric(values) else {float(i): _text(value) for i, value in enumerate(values.values.tolist())}
+    return None if numeric(values) else {float(i): tick_text(value) for i, value in enumerate(values.values.tolist())}
 
 
 def _is_log(subject: Subject, dim: str, places: Sequence[float] | np.ndarray) -> bool:
     return dim in subject.logs and min(places) > 0
-
-
-def _text(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, int | float) else str(value).replace("_", " ")

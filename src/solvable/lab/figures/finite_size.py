@@ -39,7 +39,8 @@ def sheet(experiment: type[Experiment], rows: Sequence[Row]) -> Sheet | None:
     plots = []
     for name in names:
         found = [row for row in lines if row.observable == name]
-        shown = _most_deviating(found)
+        worst = sorted(found, key=lambda row: -abs(row.comparison.score or 0.0))[:MOST_SERIES]
+        shown = [row for row in found if any(row is one for one in worst)]
         made = _plot(experiment, name, shown, labels)
         if len(shown) < len(found):
             words = f"the {len(shown)} of {len(found)} series with the largest |z|"
@@ -89,11 +90,6 @@ def _abscissa(experiment: type[Experiment], sizes: Sequence[float], order: float
     scale = power_text(str(experiment.size_parameter), order)
     limits = (-0.05 * width, 1.06 * width)
     return Axis(f"{experiment.size_parameter} (scale: 1/{scale})", names=names, limits=limits)
-
-
-def _most_deviating(rows: Sequence[Row]) -> list[Row]:
-    worst = sorted(rows, key=lambda row: -abs(row.comparison.score or 0.0))[:MOST_SERIES]
-    return [row for row in rows if any(row is one for one in worst)]
 
 
 def _labels(experiment: type[Experiment], rows: Sequence[Row]) -> dict[int, str]:

@@ -35,7 +35,7 @@ from solvable.lab.figures.plot import (
     legends,
 )
 from solvable.lab.figures.series import plain_number
-from solvable.lab.figures.theme import DIVERGING, SEQUENTIAL, THEMES, Theme, theme
+from solvable.lab.figures.theme import DIVERGING, SEQUENTIAL, THEMES, Theme, named
 from solvable.lab.store.atomic import write_whole
 
 if TYPE_CHECKING:
@@ -57,17 +57,17 @@ _MARKERS = {
 }
 
 
-def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme: str = "light") -> Figure:
+def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, theme: str = "light") -> Figure:
     """The plots of a sheet side by side, with one legend where they share it.
 
     `width` is that of a "column" (one plot a row) or of a "page" of text; None lets it grow with the plots. A plot in
     an own way is drawn by it.
 
-    Raises: ValueError for another width or scheme.
+    Raises: ValueError for another width or theme.
     """
     if width not in (None, *WIDTHS):
         raise ValueError(f"width={width!r} is not a width; accepted: {', '.join(map(repr, WIDTHS))} or None")
-    look, plots, words = theme(scheme), sheet.plots, sheet.title if title else ""
+    look, plots, words = named(theme), sheet.plots, sheet.title if title else ""
     columns = 1 if width == "column" else _columns(len(plots))
     across = WIDTHS[width] if width else 0.35 + 2.55 * columns if columns > 1 else WIDTHS["column"]
     lines = math.ceil(len(plots) / columns)
@@ -90,25 +90,17 @@ def draw(sheet: Sheet, *, width: Width | None = None, title: bool = True, scheme
         for axes in grid[len(plots) :]:
             axes.set_axis_off()
         if shared:
-            handles = [_handle(key, look) for key in shared]
-            made.legend(
-                handles=handles,
-                loc="outside lower center",
-                ncols=beside,
-                frameon=False,
-                handlelength=2.0,
-                columnspacing=1.4,
-                labelcolor=look.ink,
-            )
+            below: Any = {"loc": "outside lower center", "ncols": beside, "frameon": False, "labelcolor": look.ink}
+            made.legend(handles=[_handle(key, look) for key in shared], handlelength=2.0, columnspacing=1.4, **below)
         if words:
             made.suptitle("\n".join(textwrap.wrap(words, int(across * 14.5))), fontsize=8.5, color=look.ink)
     return made
 
 
-def draw_into(plot: Plot, axes: Axes, scheme: str = "light") -> None:
+def draw_into(plot: Plot, axes: Axes, theme: str = "light") -> None:
     """One plot with its legend into axes that are there; their style is the caller's."""
     width = axes.get_position().width * axes.figure.get_figwidth()  # pyright: ignore[reportAttributeAccessIssue]
-    _plot(plot, axes, theme(scheme), True, width)
+    _plot(plot, axes, named(theme), True, width)
 
 
 def save(made: Figure, path: str | os.PathLike[str]) -> list[Path]:

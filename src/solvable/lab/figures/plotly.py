@@ -46,9 +46,9 @@ SYMBOLS = {
 
 def graph(plot: Plot) -> dict[str, Any]:
     """The `data` and `layout` of one plot, in the colours of a light ground; a page dresses it for its own."""
-    shapes: list[dict[str, Any]] = []
-    notes: list[dict[str, Any]] = []
-    data = [trace for mark in plot.marks for trace in _traces(mark, plot, shapes, notes)]
+    data = [trace for mark in plot.marks for trace in _traces(mark, plot)]
+    shapes = [_rule(mark) for mark in plot.marks if isinstance(mark, Rule)]
+    notes = [_note(mark, plot) for mark in plot.marks if isinstance(mark, Words)]
     layout: dict[str, Any] = {
         letter + "axis": _axis(axis, span(plot, place), 46 if letter == "x" else 34)
         for place, (letter, axis) in enumerate((("x", plot.x), ("y", plot.y)))
@@ -71,11 +71,9 @@ def side_by_side(sheet: Sheet) -> dict[str, Any]:
         plain = {"zeroline": False, "showline": True, "ticks": "outside"}
         layout[f"xaxis{number}"] = made["layout"]["xaxis"] | plain | {"domain": ends, "anchor": f"y{number}"}
         layout[f"yaxis{number}"] = made["layout"]["yaxis"] | plain | {"anchor": f"x{number}"}
-        where, left = (
-            {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"},
-            ("customdata", "hovertemplate"),
-        )
-        data += [{key: one for key, one in trace.items() if key not in left} | where for trace in made["data"]]
+        where = {"xaxis": f"x{number}", "yaxis": f"y{number}", "hoverinfo": "skip"}
+        for trace in made["data"]:
+            data.append({key: one for key, one in trace.items() if key not in ("customdata", "hovertemplate")} | where)
         for kind in ("shapes", "annotations"):
             layout[kind] += [_referring(one, number) for one in made["layout"].get(kind, ())]
         if plot.title:
@@ -161,78 +159,47 @@ def style(look: Look) -> dict[str, Any]:
     return found
 
 
-def _traces(
-    mark: AnyMark, plot: Plot, shapes: list[dict[str, Any]], notes: list[dict[str, Any]]
-) -> list[dict[str, Any]]:
+def _traces(mark: AnyMark, plot: Plot) -> list[dict[str, Any]]:
     if isinstance(mark, Mark):
         return [_points(mark, plot)]
     if isinstance(mark, Band):
-        x = np.concatenate([mark.x, mark.x[::-1]])
-        y = np.concatenate([mark.low, mark.high[::-1]])
+        x, y = np.concatenate([mark.x, mark.x[::-1]]), np.concatenate([mark.low, mark.high[::-1]])
         fill = {"fill": "toself", "fillcolor": _transparent(mark.look), "line": {"width": 0}, "mode": "lines"}
-        return [
-            {
-                "type": "scatter",
-                "x": finite_list(x),
-                "y": finite_list(y),
-                "hoverinfo": "skip",
-                "name": inert(mark.label),
-                **fill,
-            }
-        ]
+        return [_trace("scatter", x, y, mark.label, hoverinfo="skip", **fill)]
     if isinstance(mark, Bar):
-        return [
-            {
-                "type": "bar",
-                "x": finite_list(mark.x),
-                "y": finite_list(mark.height),
-                "width": mark.width,
-                "name": inert(text(mark.label)),
-                "marker": {"color": mark.look.color, "opacity": mark.look.opacity},
-                "customdata": [[inert(place_name(plot.x, x))] for x in mark.x],
-                "hovertemplate": _hover(plot, mark.label, "%{customdata[0]}"),
-            }
-        ]
+        made = _trace("bar", mark.x, mark.height, mark.label, width=mark.width)
+        made["marker"] = {"color": mark.look.color, "opacity": mark.look.opacity}
+        made["customdata"] = [[inert(place_name(plot.x, x))] for x in mark.x]
+        return [made | {"hovertemplate": _hover(plot, mark.label, "%{customdata[0]}")}]
     if isinstance(mark, Field):
         return _field(mark, plot)
     if isinstance(mark, Colored):
         colors = {"color": finite_list(mark.value), "colorscale": _scale(SEQUENTIAL), "showscale": True, "size": 12}
+        made = _trace("scatter", mark.x, mark.y, mark.label, mode="markers", marker=colors)
         colors["colorbar"] = _bar(mark.label)
-        return [
-            {"type": "scatter", "mode": "markers", "x": finite_list(mark.x), "y": finite_list(mark.y), "marker": colors}
-            | {"hovertemplate": f"{inert(text(mark.label))} %{{marker.color:.4~g}}<extra></extra>"}
-        ]
-    if isinstance(mark, Rule):
-        across, along = ("x", "y domain") if mark.upright else ("x domain", "y")
-        ends: dict[str, Any] = {"x0": mark.value, "x1": mark.value, "y0": 0, "y1": 1}
-        if not mark.upright:
-            ends = {"x0": 0, "x1": 1, "y0": mark.value, "y1": mark.value}
-        shapes.append(
-            {"type": "line", "layer": "below", "xref": across, "yref": along, **ends, "line": style(mark.look)["line"]}
-        )
-        return []
-    _note(mark, plot, notes)
+        return [made | {"hovertemplate": f"{made['name']} %{{marker.color:.4~g}}<extra></extra>"}]
     return []
 
 
+def _trace(kind: str, x: Any, y: Any, label: str, **rest: Any) -> dict[str, Any]:
+    return {"type": kind, "name": inert(text(label)), "x": finite_list(x), "y": finite_list(y), **rest}
+
+
+def _rule(mark: Rule) -> dict[str, Any]:
+    (along, across), value = ("x", "y") if mark.upright else ("y", "x"), mark.value
+    ends = {f"{along}0": value, f"{along}1": value, f"{across}0": 0, f"{across}1": 1}
+    refs = {f"{along}ref": along, f"{across}ref": f"{across} domain"}
+    return {"type": "line", "layer": "below", **refs, **ends, "line": style(mark.look)["line"]}
+
+
 def _points(mark: Mark, plot: Plot) -> dict[str, Any]:
-    errors = (
-        [""] * len(mark.x)
-        if mark.error is None
-        else [f" ± {one:.2g}" if np.isfinite(one) else "" for one in mark.error]
-    )
+    errors = np.full(len(mark.x), np.nan) if mark.error is None else mark.error
     custom = [
-        [inert(place_name(plot.x, x)), inert(place_name(plot.y, y)), error]
+        [inert(place_name(plot.x, x)), inert(place_name(plot.y, y)), f" ± {error:.2g}" if np.isfinite(error) else ""]
         for x, y, error in zip(mark.x, mark.y, errors, strict=True)
     ]
-    trace: dict[str, Any] = {
-        "type": "scatter",
-        "name": inert(text(mark.label)),
-        "x": finite_list(mark.x),
-        "y": finite_list(mark.y),
-        **style(mark.look),
-    }
-    if mark.of == "edges" or mark.of == "guide":
+    trace = _trace("scatter", mark.x, mark.y, mark.label, **style(mark.look))
+    if mark.of in ("edges", "guide"):
         trace["hoverinfo"] = "skip"
     else:
         trace["customdata"] = custom
@@ -243,24 +210,17 @@ def _points(mark: Mark, plot: Plot) -> dict[str, Any]:
         size = trace["marker"]["size"]
         trace["marker"]["size"] = [size if place % mark.every == 0 else 0 for place in range(len(mark.x))]
     if mark.error is not None:
-        color = THEMES["light"].color(mark.look.color)
-        trace["error_y"] = {
-            "type": "data",
-            "array": finite_list(mark.error),
-            "width": 0,
-            "color": color,
-            "thickness": 1.2,
-        }
+        bars = {"type": "data", "array": finite_list(mark.error), "width": 0, "thickness": 1.2}
+        trace["error_y"] = bars | {"color": trace["line"]["color"]}
     return trace
 
 
 def _field(mark: Field, plot: Plot) -> list[dict[str, Any]]:
     low, high = mark.limits()
+    z = [[float(f"{value:.6g}") if np.isfinite(value) else None for value in row] for row in mark.z]
+    places = {"type": "contour", "x": finite_list(mark.x), "y": finite_list(mark.y), "z": z}
     trace: dict[str, Any] = {
-        "type": "contour",
-        "x": finite_list(mark.x),
-        "y": finite_list(mark.y),
-        "z": [[float(f"{value:.6g}") if np.isfinite(value) else None for value in row] for row in mark.z],
+        **places,
         "zmin": low,
         "zmax": high,
         "colorscale": _scale(DIVERGING if mark.diverging else SEQUENTIAL),
@@ -270,10 +230,7 @@ def _field(mark: Field, plot: Plot) -> list[dict[str, Any]]:
     }
     lines = [
         {
-            "type": "contour",
-            "x": trace["x"],
-            "y": trace["y"],
-            "z": trace["z"],
+            **places,
             "autocontour": False,
             "contours": {"coloring": "lines", "start": level, "end": level, "size": 1},
             "colorscale": [[0, "#222222"], [1, "#222222"]],
@@ -287,13 +244,13 @@ def _field(mark: Field, plot: Plot) -> list[dict[str, Any]]:
     return [trace, *lines]
 
 
-def _note(mark: Words, plot: Plot, notes: list[dict[str, Any]]) -> None:
+def _note(mark: Words, plot: Plot) -> dict[str, Any]:
     x = math.log10(mark.x) if plot.x.log and not mark.inside else mark.x
     y = math.log10(mark.y) if plot.y.log and not mark.inside else mark.y
     words = "<br>".join(inert(line) for line in text(mark.text).splitlines())
     where = {"xref": "x domain", "yref": "y domain"} if mark.inside else {"xref": "x", "yref": "y"}
     own = {} if mark.inside else {"bgcolor": "rgba(255,255,255,0.65)", "font": {"color": "#222222"}}
-    notes.append({"x": float(x), "y": float(y), "text": words, "showarrow": False, **where, **own})
+    return {"x": float(x), "y": float(y), "text": words, "showarrow": False, **where, **own}
 
 
 def _axis(axis: Axis, shown: tuple[float, float] | None, width: int) -> dict[str, Any]:

@@ -80,6 +80,11 @@ def plain_number(value: Any) -> str:
     return str(value).lower() if value is None or isinstance(value, bool) else f"{value:g}"
 
 
+def tick_text(value: Any) -> str:
+    """A value along a dim as a tick shows it: a number, or words."""
+    return plain_number(value) if isinstance(value, int | float) else str(value).replace("_", " ")
+
+
 def numeric(array: Any) -> bool:
     """Whether values along a dim are numbers."""
     return array.dtype.kind in "iuf"

@@ -36,18 +36,8 @@ class Theme:
     def style(self) -> Any:
         """The settings of Matplotlib."""
         sizes = {"font.size": 7.5, "axes.labelsize": 8, "axes.titlesize": 8, "legend.fontsize": 7}
-        ticks: dict[str, Any] = {
-            f"{axis}tick.{key}": value
-            for axis in "xy"
-            for key, value in {
-                "color": self.ink,
-                "labelsize": 7,
-                "major.width": 0.6,
-                "minor.width": 0.4,
-                "major.size": 3,
-                "minor.size": 1.6,
-            }.items()
-        }
+        ticks = {"major.width": 0.6, "minor.width": 0.4, "major.size": 3, "minor.size": 1.6, "labelsize": 7}
+        ticks |= {"color": self.ink}
         return {
             "font.family": "sans-serif",
             "font.sans-serif": ["DejaVu Sans"],
@@ -65,14 +55,14 @@ class Theme:
             "svg.hashsalt": "solvable",
             "pdf.fonttype": 42,
             **sizes,
-            **ticks,
+            **{f"{axis}tick.{key}": value for axis in "xy" for key, value in ticks.items()},
         }
 
 
 THEMES = {"light": Theme("#ffffff", "#222222", "#8a8a8a"), "dark": Theme("#16181c", "#e4e4e4", "#969696")}
 
 
-def theme(name: str) -> Theme:
+def named(name: str) -> Theme:
     """The theme of a name.
 
     Raises: ValueError for another name.

@@ -213,7 +213,7 @@ def page(folder: str | os.PathLike[str], sections: Sequence[Section], notes: Seq
     body = [
         tag("a", "Skip to the results", href=f"#{anchors[0]}", class_="skip"),
         tag("main", *main),
-        tag("script", inline_json(graphs.content), type="application/json", id="graphs"),
+        tag("script", inline_json(graphs), type="application/json", id="graphs"),
         tag("script", packed, type="application/gzip", id="plotly"),
         tag("script", late),
     ]
@@ -246,7 +246,9 @@ def _section(section: Section, anchor: str, graphs: Graphs, out: str) -> Markup:
     if section.experiment is None:
         parts = [head, tag("p", mark(kind), " ", section.trouble, class_="verdict")]
         return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
-    lines = (section.experiment.__doc__ or "").strip().splitlines()
+    lines, over = (section.experiment.__doc__ or "").strip().splitlines(), []
+    if section.extrapolated:
+        over = [tag("h3", "Agreement over sizes"), over_sizes(section, graphs), *extrapolation_parts(section)]
     parts = [
         head,
         tag("p", lines[0] if lines else "", class_="lead"),
@@ -255,7 +257,7 @@ def _section(section: Section, anchor: str, graphs: Graphs, out: str) -> Markup:
         tag("h3", "Figure"),
         *figures(section, graphs, out),
         *agreement_parts(section),
-        *_over_sizes(section, graphs),
+        *over,
         *failed(section),
         _columns(
             [tag("h3", "Parameters"), parameters(section.experiment, section.results)],
@@ -267,12 +269,6 @@ def _section(section: Section, anchor: str, graphs: Graphs, out: str) -> Markup:
         ),
     ]
     return tag("section", *parts, id=anchor, tabindex=-1, aria_labelledby=f"{anchor}-title")
-
-
-def _over_sizes(section: Section, graphs: Graphs) -> list[Markup | None]:
-    if not section.extrapolated:
-        return []
-    return [tag("h3", "Agreement over sizes"), over_sizes(section, graphs), *extrapolation_parts(section)]
 
 
 def _calibration(sections: Sequence[Section], graphs: Graphs) -> Markup:

@@ -32,18 +32,8 @@ _SHAPES = {
 }
 _STROKES = {"solid": None, "dash": "5 3", "dot": "1.5 2.5", "dashdot": "5 2.5 1.5 2.5"}
 
-
-class Graphs:
-    """The interactive graphs of a document: what each draws, by the id of its element."""
-
-    def __init__(self) -> None:
-        self.content: dict[str, dict[str, Any]] = {}
-
-    def add(self, plot: Plot) -> str:
-        """The id under which a plot is drawn."""
-        name = f"graph-{len(self.content) + 1}"
-        self.content[name] = plotly.graph(plot)
-        return name
+Graphs = dict[str, dict[str, Any]]
+"""The interactive graphs of a document: what each draws, by the id of its element."""
 
 
 def figures(section: Section, graphs: Graphs, folder: str) -> Iterator[Markup]:
@@ -111,7 +101,9 @@ def figure_block(sheet: Sheet, graphs: Graphs, what: str) -> Markup:
     drawn = []
     for plot in sheet.plots:
         title = tag("figcaption", text(plot.title)) if plot.title else None
-        graph = tag("div", class_="graph", id=graphs.add(plot), role="img", aria_label=description(plot))
+        name = f"graph-{len(graphs) + 1}"
+        graphs[name] = plotly.graph(plot)
+        graph = tag("div", class_="graph", id=name, role="img", aria_label=description(plot))
         drawn.append(tag("figure", title, graph, _legend(plot.keys) if apart else None, class_="panel"))
     interactive = tag("div", _legend(shared), tag("div", *drawn, class_="panels"), class_="graphs")
     return tag("div", interactive, picture, _numbers(sheet.plots, what), class_="figure")

@@ -24,6 +24,7 @@ from solvable.lab.reporting.section import (
     worst_first,
 )
 from solvable.lab.store.arrays import CellResult
+from solvable.lab.store.dataset import axes_of
 from solvable.numerics.html import Markup, table, tag
 
 MOST_ROWS = 1000
@@ -127,22 +128,16 @@ def _outcome(section: Section, row: Row) -> tuple[Any, ...]:
 
 def parameters(experiment: type[Experiment], results: Sequence[CellResult]) -> Markup:
     """The parameters of the stored cells: values and meaning."""
-    lines, symbols = [], {name: _symbol(experiment, name) for name in experiment.model_fields}
-    for name, field in experiment.model_fields.items():
-        values = list(dict.fromkeys(getattr(result.cell, name) for result in results))
-        if all(isinstance(value, int | float) for value in values):
-            values.sort()
+    # what a legend calls a parameter, where that is not its name
+    symbols = {name: greek(text(said(field).get("symbol", ""))) for name, field in experiment.model_fields.items()}
+    lines = []
+    for name, values in axes_of(experiment, results).items():
         shown = ", ".join(value_text(value) for value in values[:40])
         shown += f", ... ({len(values)} values)" if len(values) > 40 else ""
         symbol = [symbols[name]] if any(symbols.values()) else []
-        lines.append([tag("code", name), *symbol, shown, field.description or ""])
+        lines.append([tag("code", name), *symbol, shown, experiment.model_fields[name].description or ""])
     columns = ["parameter", *(["symbol"] if any(symbols.values()) else []), "values", "meaning"]
     return table("Parameters of the stored cells", columns, lines, of=experiment.name, quiet=True)
-
-
-def _symbol(experiment: type[Experiment], name: str) -> str:
-    """What a legend calls a parameter, where that is not its name."""
-    return greek(text(said(experiment.model_fields[name]).get("symbol", "")))
 
 
 def predictions(experiment: type[Experiment]) -> Iterator[Markup]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -39,22 +38,26 @@ def read_results(
     """
     store = store or open_store(folder)
     cls = experiment if isinstance(experiment, type) else _choose(store, experiment)
-    found: dict[str, _Cell] = {}
+    facts: dict[str, list[Mapping[str, Any]]] = {}  # by the hash of the cell, as the others
+    parts: dict[str, dict[str, list[Values]]] = {}
+    failures: dict[str, list[Failure]] = {}
     shelf = store.shelf(cls)
     for stem in shelf:
-        stored = shelf.read(stem)
+        stored, cell = shelf.read(stem), stem.partition("-")[0]
         if stored is not None:
-            found.setdefault(stem.partition("-")[0], _Cell()).add(stored.facts, stored.values)
+            facts.setdefault(cell, []).append(stored.facts)
+            for label, values in stored.values.items():
+                parts.setdefault(cell, {}).setdefault(label, []).append(values)
     for path in sorted(shelf.path.glob("_*.failed.json")):
-        facts, failures = read_failures(path)
-        if facts:
-            cell = found.setdefault(facts["chunk"].partition("-")[0], _Cell())
-            cell.add(facts, {})
-            cell.failures.extend(failures)
+        about, raised = read_failures(path)
+        if about:
+            cell = about["chunk"].partition("-")[0]
+            facts.setdefault(cell, []).append(about)
+            failures.setdefault(cell, []).extend(raised)
     shelf.save()
     results = []
-    for cell in found.values():
-        about = cell.facts[0]
+    for cell, held in facts.items():
+        about = held[0]
         if about["experiment"] != cls.name or about["numbers"] != cls.numbers:
             continue
         try:
@@ -65,27 +68,13 @@ def read_results(
                 f"a cell of {cls.name} has parameters it no longer takes ({names}); it is passed over", stacklevel=2
             )
             continue
-        sources = {label: concatenate(values) for label, values in cell.parts.items()}
-        results.append(CellResult(made, sources, cell.failures, cell.facts))
+        sources = {label: concatenate(values) for label, values in parts.get(cell, {}).items()}
+        results.append(CellResult(made, sources, failures.get(cell, []), held))
     if not results:
         raise StoreError(f"{folder} holds no present numbers of {cls.name}; `solvable run {cls.name}` makes some")
-    places = {name: {value: i for i, value in enumerate(values)} for name, values in _axes(cls, results).items()}
+    places = {name: {value: i for i, value in enumerate(values)} for name, values in axes_of(cls, results).items()}
     results.sort(key=lambda result: [place[getattr(result.cell, name)] for name, place in places.items()])
     return cls, results
-
-
-@dataclasses.dataclass
-class _Cell:
-    """What the files of one cell hold."""
-
-    facts: list[Mapping[str, Any]] = dataclasses.field(default_factory=list)
-    parts: dict[str, list[Values]] = dataclasses.field(default_factory=dict)
-    failures: list[Failure] = dataclasses.field(default_factory=list)
-
-    def add(self, facts: Mapping[str, Any], values: Mapping[str, Values]) -> None:
-        self.facts.append(facts)
-        for label, part in values.items():
-            self.parts.setdefault(label, []).append(part)
 
 
 def open_store(folder: str | os.PathLike[str]) -> Store:
@@ -121,7 +110,7 @@ def is_chunk(name: str) -> bool:
 
 def is_sparse(experiment: type[Experiment], results: Sequence[CellResult]) -> bool:
     """Whether the cells are a small part of the grid of all their values, as those of several sweeps are."""
-    return math.prod(map(len, _axes(experiment, results).values())) > _SPARSE * len(results)
+    return math.prod(map(len, axes_of(experiment, results).values())) > _SPARSE * len(results)
 
 
 def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> xarray.Dataset:
@@ -135,7 +124,7 @@ def to_dataset(experiment: type[Experiment], results: Sequence[CellResult]) -> x
     """
     import xarray
 
-    axes = _axes(experiment, results)
+    axes = axes_of(experiment, results)
     varying = {name: values for name, values in axes.items() if len(values) > 1}
     labels = [SIMULATION, *(overlay.label for overlay in experiment.overlays)]
     held = [v.replicates for cell in results for v in cell.sources.values() if v.replicates is not None]
@@ -199,7 +188,7 @@ def _choose(store: Store, wanted: str | None) -> type[Experiment]:
     return known[name]
 
 
-def _axes(experiment: type[Experiment], results: Sequence[CellResult]) -> dict[str, list[Any]]:
+def axes_of(experiment: type[Experiment], results: Sequence[CellResult]) -> dict[str, list[Any]]:
     """The values of each parameter over the results: numbers ascending, texts in the order of the declaration."""
     axes = {}
     for name, field in experiment.model_fields.items():

@@ -85,7 +85,7 @@ class Shelf:
 
     @functools.cached_property
     def _index(self) -> tuple[pa.Table, bytes]:
-        return _load(self.path / INDEX)
+        return _load(self.path / INDEX, _LISTED)
 
     @functools.cached_property
     def _row(self) -> dict[str, int]:
@@ -190,7 +190,7 @@ class Shelf:
     def _contents(self) -> pa.Table:
         """The index's second part. Where it is damaged, or was replaced by another run, no row of the first counts."""
         if "contents" not in self._columns:
-            held = _load_contents(self.path / INDEX, self._index[1])
+            held = _load(self.path / INDEX, _CONTENTS, self._index[1])[0]
             if held.num_rows != self._index[0].num_rows:
                 self._row.clear()
             self._columns["contents"] = held
@@ -243,10 +243,9 @@ class Shelf:
 
     def _announced(self, stem: str) -> Sequence[str]:
         """The sources that a record of failure says are stored beside it."""
-        try:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
             return json.loads((self.path / f"_{stem}.failed.json").read_text())["sources"]
-        except (OSError, ValueError, KeyError, TypeError):
-            return ()
+        return ()
 
     def _path(self, stem: str) -> Path:
         return self.path / f"{stem}.parquet"
@@ -291,29 +290,20 @@ def _labels(text: str) -> frozenset[str]:
     return frozenset(json.loads(text))
 
 
-def _load(path: Path) -> tuple[pa.Table, bytes]:
-    """The first part of the index and its digest; an empty one where there is no sound index."""
-    try:
-        with open(path, "rb") as file:
-            if file.read(len(_VERSION)) == _VERSION:
-                return _decoded(file, _LISTED)
-    except (OSError, ValueError, pa.ArrowException):
-        pass
-    return _LISTED.empty_table(), b""
+def _load(path: Path, schema: pa.Schema, first: bytes | None = None) -> tuple[pa.Table, bytes]:
+    """One part of the index and its digest; an empty one where there is none that is sound.
 
-
-def _load_contents(path: Path, digest: bytes) -> pa.Table:
-    """The second part of the index whose first part has that digest; an empty one where there is none."""
-    try:
-        with open(path, "rb") as file:
-            file.seek(len(_VERSION))
-            size, found = int.from_bytes(file.read(8), "big"), file.read(32)
-            if found == digest:
+    The second is that after the part with the digest `first`.
+    """
+    with contextlib.suppress(OSError, ValueError, pa.ArrowException), open(path, "rb") as file:
+        if file.read(len(_VERSION)) == _VERSION:
+            if first is None:
+                return _decoded(file, schema)
+            size, digest = int.from_bytes(file.read(8), "big"), file.read(32)
+            if digest == first:
                 file.seek(size, os.SEEK_CUR)
-                return _decoded(file, _CONTENTS)[0]
-    except (OSError, ValueError, pa.ArrowException):
-        pass
-    return _CONTENTS.empty_table()
+                return _decoded(file, schema)
+    return schema.empty_table(), b""
 
 
 def _encoded(content: pa.Table) -> tuple[bytes, bytes, bytes]:

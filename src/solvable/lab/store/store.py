@@ -8,6 +8,7 @@ that was set aside, `_index.arrow` spares the next reader the opening of every f
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -74,8 +75,7 @@ class Store:
         """
         from solvable.lab.store import parquet
 
-        path = self._path(chunk)
-        failed = _failed_path(path.parent, chunk)
+        failed = self._failed(chunk)
         facts = {
             "format": FORMAT,
             "chunk": chunk.name,
@@ -98,7 +98,7 @@ class Store:
             if index:
                 self.shelf(chunk.cell).add(chunk.name, data, content)
             else:
-                write_whole(path, data)
+                write_whole(self._path(chunk), data)
         return facts
 
     def finished(self, chunk: Chunk) -> bool:
@@ -109,9 +109,8 @@ class Store:
 
     def holds(self, chunk: Chunk) -> bool:
         """As `finished`, by a look at the chunk's own files: for one chunk, without a listing of the folder."""
-        path = self._path(chunk)
         try:
-            content = None if _failed_path(path.parent, chunk).exists() else read_data(path)
+            content = None if self._failed(chunk).exists() else read_data(self._path(chunk))
         except (FileNotFoundError, StoreError):
             return False
         return content is not None and set(json.loads(content.layout)).issuperset(chunk.sources)
@@ -122,10 +121,13 @@ class Store:
 
     def failures(self, chunk: Chunk) -> list[Failure]:
         """What raised when the chunk was last computed."""
-        return read_failures(_failed_path(self._path(chunk).parent, chunk))[1]
+        return read_failures(self._failed(chunk))[1]
 
     def _path(self, chunk: Chunk) -> Path:
         return self.folder / safe(chunk.cell.name) / f"{chunk.name}.parquet"
+
+    def _failed(self, chunk: Chunk) -> Path:
+        return self.folder / safe(chunk.cell.name) / f"_{chunk.name}.failed.json"
 
     def failed_files(self) -> list[Path]:
         """Every record of a failure."""
@@ -138,37 +140,22 @@ class Store:
 
 def read_failures(path: Path) -> tuple[Mapping[str, Any], list[Failure]]:
     """The facts and the failures of one failure record; nothing when there is none or it cannot be read."""
-    facts, found, known = {}, [], False
-    try:
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
         facts = json.loads(path.read_text())
-        found = [
-            Failure(
-                str(item["source"]),
-                range(*item["replicates"]) if item["replicates"] else None,
-                item["kind"],
-                item["message"],
-            )
-            for item in facts["failures"]
-        ]
-        known = {"chunk", "experiment", "parameters", "numbers", "versions", "device"} <= facts.keys()
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        pass
-    if not known:
-        if path.exists():
-            sentence = f"{path} is no record of a failure that can be read; it is passed over"
-            warnings.warn(DamageWarning(sentence, path.name), stacklevel=3)
-        return {}, []
-    return facts, found
+        items = [(one, range(*one["replicates"]) if one["replicates"] else None) for one in facts["failures"]]
+        found = [Failure(str(one["source"]), span, one["kind"], one["message"]) for one, span in items]
+        if {"chunk", "experiment", "parameters", "numbers", "versions", "device"} <= facts.keys():
+            return facts, found
+    if path.exists():
+        sentence = f"{path} is no record of a failure that can be read; it is passed over"
+        warnings.warn(DamageWarning(sentence, path.name), stacklevel=3)
+    return {}, []
 
 
 def parameters_of(cell: Experiment) -> dict[str, Any]:
     """The parameters as strict JSON can hold them; an infinite one is the text that reads back as it."""
     values = cell.model_dump(mode="json")
     return {name: str(value) if value in (math.inf, -math.inf) else value for name, value in values.items()}
-
-
-def _failed_path(folder: Path, chunk: Chunk) -> Path:
-    return folder / f"_{chunk.name}.failed.json"
 
 
 def _failure_to_json(failure: Failure) -> dict[str, Any]:
