@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from pathlib import Path
 
 import numpy as np
 
-TITLES = {
-    "source",
-    "target",
-    "from",
-    "to",
-    "u",
-    "v",
-    "node1",
-    "node2",
-    "src",
-    "dst",
-    "i",
-    "j",
-    "a",
-    "b",
-    "head",
-    "tail",
-}
+TITLES = [{"source", "target"}, {"from", "to"}, {"src", "dst"}, {"node1", "node2"}, {"head", "tail"}]
 
 
 def read_edges(
@@ -32,44 +16,51 @@ def read_edges(
 ) -> tuple[np.ndarray, list[str | int], np.ndarray | None]:
     """Pairs of places (m, 2), the labels of the nodes (n,), and the third column (m,) where it is needed.
 
-    Labels are whole numbers where all of them are. They stand in their order, else in that of the file.
+    Labels are whole numbers in their order where all of them are, else names in the order of the file. Lines that begin
+    with # are passed over; so is a first line of titles: source and target or the like, or words above numbers.
 
-    Raises: FileNotFoundError; ValueError naming the line that is no edge.
+    Raises: FileNotFoundError; ValueError naming the file and the line that is no edge.
     """
-    rows: list[tuple[int, list[str]]] = []
+    file = f"file={os.fspath(path)!r}"
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ValueError(f"file={os.fspath(path)!r} is no text; accepted: a list of edges, one a line") from None
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
-        raise FileNotFoundError(f"file={os.fspath(path)!r} does not exist; accepted: a list of edges") from None
-    except IsADirectoryError:
-        raise ValueError(f"file={os.fspath(path)!r} is a folder; accepted: a list of edges, one a line") from None
-    for number, line in enumerate(text.splitlines(), 1):
-        bare = line.partition("#")[0].strip()
-        if bare:
-            mark = next((one for one in ",;\t" if one in bare), None)
-            rows.append((number, [part.strip().strip('"') for part in bare.split(mark)]))
-    if rows and {part.lower() for part in rows[0][1][:2]} <= TITLES:
+        raise FileNotFoundError(f"{file} does not exist; accepted: a list of edges, one a line") from None
+    except (UnicodeDecodeError, IsADirectoryError):
+        raise ValueError(f"{file} is no text; accepted: a list of edges, one a line") from None
+    rows: list[tuple[int, list[str]]] = []
+    for number, line in enumerate(lines, 1):
+        if line.strip() and not line.lstrip().startswith("#"):
+            mark = next((one for one in ",;\t" if one in line), None)
+            parts = line.split() if mark is None else next(csv.reader([line], delimiter=mark))
+            rows.append((number, [part.strip() for part in parts]))
+    if rows and _is_title(rows[0][1][:2], [parts[:2] for _, parts in rows[1:]]):
         rows = rows[1:]
     if not rows:
-        raise ValueError(f"file={os.fspath(path)!r} holds no edges; accepted: two names or numbers a line")
-    columns = 3 if needs_third else 2
+        raise ValueError(f"{file} holds no edges; accepted: two names or numbers a line")
     for number, parts in rows:
-        if len(parts) < columns or "" in parts[:columns]:
-            accepted = "two names or numbers and a weight" if needs_third else "two names or numbers"
-            raise ValueError(f"file={os.fspath(path)!r}: line {number} is no edge; accepted: {accepted} a line")
+        if len(parts) < (3 if needs_third else 2) or "" in parts[:2]:
+            accepted = "two names or numbers" + (" and a weight" if needs_third else "")
+            raise ValueError(f"{file}: line {number} is no edge; accepted: {accepted} a line")
     names = list(dict.fromkeys(part for _, parts in rows for part in parts[:2]))
-    whole = all(name.isdecimal() for name in names)
-    labels: list[str | int] = sorted(map(int, names)) if whole else list(names)
-    place = {str(label) if not whole else label: where for where, label in enumerate(labels)}
-    pairs = [[place[int(part) if whole else part] for part in parts[:2]] for _, parts in rows]
-    third = None
-    if needs_third:
-        try:
-            third = np.array([float(parts[2]) for _, parts in rows])
-        except ValueError:
-            raise ValueError(
-                f"file={os.fspath(path)!r} has a third column that holds no numbers; accepted: weights"
-            ) from None
-    return np.array(pairs), labels, third
+    if all(map(_is_whole, names)):
+        names.sort(key=int)
+    place = {name: where for where, name in enumerate(names)}
+    labels: list[str | int] = [int(name) for name in names] if all(map(_is_whole, names)) else list(names)
+    pairs = np.array([[place[part] for part in parts[:2]] for _, parts in rows])
+    if not needs_third:
+        return pairs, labels, None
+    try:
+        return pairs, labels, np.array([float(parts[2]) for _, parts in rows])
+    except ValueError:
+        raise ValueError(f"{file} holds no numbers in its third column; accepted: weights there") from None
+
+
+def _is_title(first: list[str], others: list[list[str]]) -> bool:
+    if {part.lower() for part in first} in TITLES:
+        return True
+    return bool(others) and not any(map(_is_whole, first)) and all(_is_whole(one) for row in others for one in row)
+
+
+def _is_whole(name: str) -> bool:
+    return name.isdecimal() and str(int(name)) == name

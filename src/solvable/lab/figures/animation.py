@@ -14,7 +14,7 @@ import numpy as np
 from solvable.lab.declare import Experiment, registry
 from solvable.lab.declare.panels import AnyPanel, Panel
 from solvable.lab.figures import default, matplotlib, plotly
-from solvable.lab.figures.plot import Axis, Mark, Plot, Sheet, span
+from solvable.lab.figures.plot import AnyMark, Axis, Colored, Mark, Plot, Sheet, span
 from solvable.lab.figures.series import Subject
 from solvable.lab.store.atomic import write_whole
 from solvable.lab.store.dataset import read_results, to_dataset
@@ -72,6 +72,7 @@ def sheets(experiment: type[Experiment], dataset: xarray.Dataset, frames: int) -
             f"experiment={experiment.name!r} has no panel with frames; accepted: one of which a panel moves"
         )
     found = [_frames(one, about, dataset, frames) for one in moving]
+    found = _one_scale(found)
     title, count = default.title(experiment), max(map(len, found))
     return [Sheet([plots[min(place, len(plots) - 1)] for plots in found], title) for place in range(count)]
 
@@ -93,6 +94,21 @@ def _frames(panel: AnyPanel, about: Subject, dataset: xarray.Dataset, count: int
         plots.append(dataclasses.replace(made, title=f"{panel.title}, {words}" if panel.title else words))
     x, y = (_still(axis, [whole] if grows else plots, side) for side, axis in enumerate((whole.x, whole.y)))
     return [dataclasses.replace(plot, x=x, y=y, keys=whole.keys) for plot in plots]
+
+
+def _one_scale(found: Sequence[list[Plot]]) -> list[list[Plot]]:
+    """Values on nodes keep their colours from frame to frame, and from panel to panel where they mean the same."""
+    spans: dict[str, list[float]] = {}
+    colored = [mark for plots in found for plot in plots for mark in plot.marks if isinstance(mark, Colored)]
+    for mark in colored:
+        spans.setdefault(mark.label, []).extend((float(np.nanmin(mark.value)), float(np.nanmax(mark.value))))
+
+    def scaled(mark: AnyMark) -> AnyMark:
+        if not isinstance(mark, Colored):
+            return mark
+        return dataclasses.replace(mark, limits=(min(spans[mark.label]), max(spans[mark.label])))
+
+    return [[dataclasses.replace(plot, marks=[*map(scaled, plot.marks)]) for plot in plots] for plots in found]
 
 
 def _until(mark: Mark, value: float | None, share: float) -> Mark:

@@ -183,7 +183,8 @@ def _mark(mark: AnyMark, axes: Axes, look: Theme, order: float) -> None:
         _field(mark, axes, look)
     else:
         points: Any = {"c": mark.value, "s": mark.size**2, "cmap": SEQUENTIAL, "zorder": 3, "linewidths": 0.4}
-        made = axes.scatter(mark.x, mark.y, edgecolors=look.ground, **points)
+        low, high = mark.limits or (None, None)
+        made = axes.scatter(mark.x, mark.y, edgecolors=look.ground, vmin=low, vmax=high, **points)
         axes.figure.colorbar(made, ax=axes).set_label(mark.label)
         axes.set_aspect("equal")
 

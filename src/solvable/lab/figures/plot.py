@@ -100,13 +100,14 @@ class Field:
 
 @dataclasses.dataclass(frozen=True)
 class Colored:
-    """Points coloured by a value, with a colour bar."""
+    """Points coloured by a value, with a colour bar over `limits`, those of the values for None."""
 
     x: np.ndarray
     y: np.ndarray
     value: np.ndarray
     label: str = ""
     size: float = 9.0
+    limits: tuple[float, float] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

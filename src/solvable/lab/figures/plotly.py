@@ -175,6 +175,8 @@ def _traces(mark: AnyMark, plot: Plot) -> list[dict[str, Any]]:
         return _field(mark, plot)
     if isinstance(mark, Colored):
         colors = {"color": finite_list(mark.value), "colorscale": _scale(SEQUENTIAL), "showscale": True, "size": 12}
+        if mark.limits is not None:
+            colors |= {"cmin": mark.limits[0], "cmax": mark.limits[1]}
         made = _trace("scatter", mark.x, mark.y, mark.label, mode="markers", marker=colors)
         colors["colorbar"] = _bar(mark.label)
         return [made | {"hovertemplate": f"{made['name']} %{{marker.color:.4~g}}<extra></extra>"}]

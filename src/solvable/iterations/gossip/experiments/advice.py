@@ -103,7 +103,7 @@ class Advice(Measured, Figure):
         from solvable.lab.declare import replicate_keys
 
         task, most = self.built().task, self.most()
-        at = np.arange(0, 2 * most + 20)
+        at = np.arange(0, 4 * most + 20)
         if isinstance(self.algorithm(), gs.Tuned):
             at = at[at <= self.algorithm().rounds]
         keys = replicate_keys(key, replicates)
