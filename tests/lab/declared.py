@@ -61,5 +61,6 @@ def _coordinates(cell):
         places |= dict(system.coordinates(task, algorithm))
         if "at" in needed and "at" not in places:
             at = shared.get("at")
-            places["at"] = system.times(task, algorithm, at, system.default_unit(task, algorithm, at))
+            unit = shared.get("unit") or system.default_unit(task, algorithm, at)
+            places["at"] = system.times(task, algorithm, at, unit)
     return {**{dim: np.arange(4) for dim in needed}, **{dim: np.asarray(one) for dim, one in places.items()}}

@@ -9,9 +9,9 @@ import pytest
 from matplotlib.transforms import Bbox
 
 from solvable.lab.declare import Experiment, registry
-from solvable.lab.declare.panels import Bars, Map, Panel
+from solvable.lab.declare.panels import Bars, Graph, Map, Panel
 from solvable.lab.figures import default, matplotlib, plotly
-from solvable.lab.figures.plot import FAINT, Field, Mark, Rule
+from solvable.lab.figures.plot import FAINT, Colored, Field, Mark, Rule
 from tests.lab.declared import dataset
 
 EXPERIMENTS = registry.experiments()
@@ -239,15 +239,23 @@ def test_the_marks_are_what_numpy_makes_of_the_dataset(drawn):
     for panel, plot in zip(panels, sheet.plots, strict=True):
         if isinstance(panel, Map):
             (field,) = [mark for mark in plot.marks if isinstance(mark, Field)]
-            variable = data["theory_" + panel.z]
-            np.testing.assert_array_equal(
-                field.z, variable.values if variable.dims[0] == panel.y else variable.values.T
-            )
+            frame = {panel.frames: data[panel.frames].values[-1].item()} if panel.frames else {}
+            name = panel.z if panel.theory == "" else "theory_" + panel.z
+            values, dims = array(data, name, {**panel.where, **frame})
+            if "replicate" in dims:
+                values, dims = values.mean(axis=dims.index("replicate")), [dim for dim in dims if dim != "replicate"]
+            np.testing.assert_allclose(field.z, values if dims[0] == panel.y else values.T)
             np.testing.assert_array_equal(field.x, data[panel.x])
             np.testing.assert_array_equal(field.y, data[panel.y])
             continue
         if isinstance(panel, Bars):
             check_bars(data, panel, plot)
+            continue
+        if isinstance(panel, Graph):
+            (nodes,) = [mark for mark in plot.marks if isinstance(mark, Colored)]
+            frame = {panel.frames: data[panel.frames].values[-1].item()} if panel.frames else {}
+            values, dims = array(data, panel.value, {**panel.where, **frame})
+            np.testing.assert_allclose(nodes.value, values.mean(axis=dims.index("replicate")))
             continue
         lines = [line for line in expected(experiment, data, panel) if len(line.x)]
         marks = [mark for mark in plot.marks if isinstance(mark, Mark) and mark.of != "guide"]
@@ -313,12 +321,17 @@ def strict(values):
     return [None if not math.isfinite(value) else value for value in np.asarray(values, float).tolist()]
 
 
+def of_values(trace):
+    """Whether points are coloured by their values."""
+    return "colorscale" in trace.get("marker", {})
+
+
 def test_both_renderers_hold_the_same_numbers(drawn):
     _, _, sheet, figure = drawn
     bars = {"lines": 0, "rules": 0}
     for plot, axes in zip(sheet.plots, figure.axes, strict=False):
         made = json.loads(json.dumps(plotly.graph(plot), allow_nan=False))
-        traces = [trace for trace in made["data"] if trace["type"] == "scatter"]
+        traces = [trace for trace in made["data"] if trace["type"] == "scatter" and not of_values(trace)]
         lines = [line for line in axes.lines if line.get_transform() is axes.transData or line.get_gid()]
         across = [line for line in axes.lines if line not in lines]
         errors = [container for container in axes.containers if hasattr(container, "has_yerr")]
@@ -338,6 +351,11 @@ def test_both_renderers_hold_the_same_numbers(drawn):
                     (ends[:, 1] - ends[:, 0]) / 2, trace["error_y"]["array"], rtol=1e-9, atol=1e-12
                 )
             bars["lines"] += 1
+        nodes = [mark for mark in plot.marks if isinstance(mark, Colored)]
+        clouds = [trace for trace in made["data"] if of_values(trace)]
+        for mark, trace, drawn_points in zip(nodes, clouds, axes.collections if nodes else [], strict=True):
+            assert strict(mark.value) == trace["marker"]["color"]
+            np.testing.assert_array_equal(drawn_points.get_array(), mark.value)
         shapes = made["layout"].get("shapes", [])
         assert len(across) == len(shapes) == sum(isinstance(mark, Rule) for mark in plot.marks)
         for line, shape in zip(across, shapes, strict=True):

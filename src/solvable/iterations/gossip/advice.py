@@ -38,8 +38,8 @@ METHODS: dict[str, Any] = {
     "pairwise, accelerated": Pairwise(True),
 }
 MOST_ROUNDS = 2**16
-MOST_PAIRS = 500  # nodes of which asynchronous methods are worked out
-MOST_WAKEUPS = 200  # an edge
+MOST_PAIRS = 300  # nodes of which asynchronous methods are worked out
+MOST_WAKEUPS = 100  # an edge
 LANCZOS_STEPS, PROBED_VALUES = 400, 40_000
 TRIED = 3e7  # entries of W that the float32 runs go through
 
@@ -114,7 +114,7 @@ def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advi
     """Rounds and messages by each method until |x - mean| is `accuracy` times what it was at the start, on average.
 
     values: "normal", independent N(0, 1), or the numbers (n,) or (n, k) to average. Up to 1 000 nodes the spectrum is
-    exact; above, the Gauss rule of Lanczos from random vectors stands for it. Asynchronous methods up to 500 nodes.
+    exact; above, the Gauss rule of Lanczos from random vectors stands for it. Asynchronous methods up to 300 nodes.
 
     Raises: TypeError for what is no `Network`; ValueError for an accuracy outside (0, 1) and values of another length.
     """

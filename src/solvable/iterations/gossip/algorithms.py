@@ -108,10 +108,10 @@ class Synchronous(Algorithm):
             )
 
     def path(self, network: Network, start: np.ndarray, at: np.ndarray, key: Any, observe: Any) -> np.ndarray:
-        """Run the rounds."""
-        matrix = network.matrix
+        """Run the rounds on what is off the mean: nothing decays in the mean, so that rounding would gather there."""
+        matrix, means = network.matrix, start.mean(axis=0)
         steps = self.recursion(network, int(at[-1]))
-        return polynomials.path(steps, lambda x: matrix @ x, start, at, observe)
+        return polynomials.path(steps, lambda x: matrix @ x, start - means, at, lambda x: observe(x + means))
 
 
 class Simple(Synchronous):

@@ -21,6 +21,7 @@ POINTS = 64  # along the first axis, of points=None
 RULE = {1: 1024, 2: 256, 3: 64}  # points a side on which an initial condition is read by the limits
 TAIL = 1e-8  # what half as many points may change
 DIMENSIONS = 3
+LARGEST = 2**21  # numbers held at once while a profile is read off its modes
 
 
 def _an_initial(initial: Any) -> Any:
@@ -224,7 +225,9 @@ def on_grid(lattice: Lattice, size: int) -> np.ndarray:
 
 def interpolated(modes: np.ndarray, points: np.ndarray) -> np.ndarray:
     """The trigonometric polynomial of discrete Fourier modes (N,) * dim at points (P, dim): (P,)."""
-    size = modes.shape[0]
+    size, most = modes.shape[0], max(1, LARGEST // max(1, modes.size // modes.shape[0]))
+    if len(points) > most:  # in parts that fit into memory
+        return np.concatenate([interpolated(modes, points[i : i + most]) for i in range(0, len(points), most)])
     waves = np.fft.fftfreq(size, 1.0 / size)
     total: Any = modes
     for axis in range(points.shape[1]):

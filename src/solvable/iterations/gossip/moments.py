@@ -14,6 +14,7 @@ from solvable.iterations.gossip.pairwise import constants
 
 BASIS = 40  # of Arnoldi: how many powers a stretch spans
 TAIL = 1e-13  # the last two of them may weigh this much where the stretch ends
+FAR = 1e12  # wake-ups, or time: no stretch is longer
 EARLY = 1e-6  # of the first time: where the equation of the method without the gap starts
 
 
@@ -129,15 +130,14 @@ class Moments:
             if ended:
                 reach = np.inf
             else:
-                while np.abs(weights(2.0 * reach)[-2:]).max() <= TAIL * np.abs(weights(2.0 * reach)).max():
+                while reach < FAR and 0.0 <= _tail(weights(2.0 * reach)) <= TAIL:
                     reach *= 2.0
                 if in_time:
-                    while np.abs(weights(reach)[-2:]).max() > TAIL * np.abs(weights(reach)).max():
+                    while _tail(weights(reach)) > TAIL:
                         reach *= 0.5
                 half = reach / 2.0
                 while half >= (1e-2 * reach if in_time else 1.0):  # towards the end of what holds
-                    more = weights(reach + half)
-                    if np.abs(more[-2:]).max() <= TAIL * np.abs(more).max():
+                    if 0.0 <= _tail(weights(reach + half)) <= TAIL:
                         reach += half
                     half = half / 2.0 if in_time else half // 2
             yield Stretch(done, reach, lambda span, w=weights, t=traces, size=size: float(w(span) @ t) * size)
@@ -178,6 +178,12 @@ class Moments:
         )
         errors = {time: self.error(found.y[:, place].reshape(shape)) for place, time in enumerate(positive)}
         return [errors.get(time, self.error(moments)) for time in times]
+
+
+def _tail(weights: np.ndarray) -> float:
+    """How much of the weights lies in the last two; -1 where all of them have decayed."""
+    largest = float(np.abs(weights).max())
+    return float(np.abs(weights[-2:]).max()) / largest if largest > 1e-40 else -1.0
 
 
 def _arnoldi(step: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -246,12 +246,10 @@ class Network:
             )
 
     def _require_spectrum(self) -> None:
-        active = sp.coo_array((np.ones(len(self.edges)), tuple(self.edges.T)), shape=(self.nodes, self.nodes))
         for name, numbers in (("weights", self.weights), ("rates", self.rates)):
             if not numbers.all():
-                active.data = (numbers != 0.0).astype(float)
-                pieces = csgraph.connected_components(active.tocsr(), directed=False, return_labels=False)
-                if pieces > 1:
+                graph = _graph(self.edges[numbers != 0.0], self.nodes)
+                if csgraph.connected_components(graph, directed=False, return_labels=False) > 1:
                     raise ValueError(f"{name} are 0 where they hold the network together; accepted: numbers above 0")
         if self.weights.min() >= 0.0 and self.self_weights.min() >= -ROUNDING:
             return  # all circles of Gershgorin lie in [-1, 1]
@@ -292,10 +290,13 @@ def _edges(edges: Any) -> np.ndarray:
     return pairs
 
 
+def _graph(pairs: np.ndarray, nodes: int) -> sp.csr_array:
+    return sp.csr_array(sp.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(nodes, nodes)))
+
+
 def _component(pairs: np.ndarray, nodes: int, names: Sequence[Any], largest: bool) -> np.ndarray | None:
     """Which nodes are kept; None, all of them."""
-    graph = sp.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(nodes, nodes)).tocsr()
-    count, component = csgraph.connected_components(graph, directed=False)
+    count, component = csgraph.connected_components(_graph(pairs, nodes), directed=False)
     if count == 1:
         return None
     sizes = np.bincount(component)
@@ -363,8 +364,7 @@ def _given_rates(rates: Any, count: int) -> np.ndarray:
 
 
 def _bipartite(pairs: np.ndarray, nodes: int) -> bool:
-    graph = sp.coo_array((np.ones(len(pairs)), tuple(pairs.T)), shape=(nodes, nodes)).tocsr()
-    order, parent = csgraph.breadth_first_order(graph, 0, directed=False)
+    order, parent = csgraph.breadth_first_order(_graph(pairs, nodes), 0, directed=False)
     depth = np.zeros(nodes, np.int64)
     for node in order[1:]:
         depth[node] = depth[parent[node]] + 1

@@ -110,7 +110,7 @@ def _advance(state: Any, edges: Any, times: Any, steps: Any, eta: Any, gamma: An
             mean = 0.5 * (mine[0] + mine[1])
             return x.at[flat].set(jnp.concatenate([mean, mean])), z, last
         other = z[flat].reshape(mine.shape)
-        there, back = (share[..., None] for share in _mixing(eta, last[flat].reshape(2, -1), time, gap))
+        there, back = (share[..., None] for share in _mixing(eta[None], last[flat].reshape(2, -1), time[None], gap))
         mine, other = mine + there * (other - mine), other + back * (mine - other)
         step_size = (gamma if gap else gamma * time)[:, None]
         difference = mine[0] - mine[1]

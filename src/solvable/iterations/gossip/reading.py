@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +32,7 @@ def read_edges(
     rows: list[tuple[int, list[str]]] = []
     for number, line in enumerate(lines, 1):
         if line.strip() and not line.lstrip().startswith("#"):
-            mark = next((one for one in ",;\t" if one in line), None)
+            mark = next((one for one in ",;\t" if one in re.sub('"[^"]*"', "", line)), None)
             parts = line.split() if mark is None else next(csv.reader([line], delimiter=mark))
             rows.append((number, [part.strip() for part in parts]))
     if rows and _is_title(rows[0][1][:2], [parts[:2] for _, parts in rows[1:]]):

@@ -12,7 +12,7 @@ from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
 SEED = 2202  # of every probe: they belong to the method, not to the data
 BREAKDOWN = 1e-9  # below it what is left of a Lanczos vector is rounding
-WINDOW = (4.0, 0.1)  # of the heat kernel: from 4 steps of the walk to a tenth of the relaxation time
+WINDOW = (2.0, 0.2)  # of the heat kernel: from 2 steps of the walk to a fifth of the relaxation time
 PROBES, STEPS = 4, 200  # of the heat kernel where not all eigenvalues are known
 
 

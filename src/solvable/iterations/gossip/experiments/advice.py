@@ -5,11 +5,9 @@ from __future__ import annotations
 import functools
 from typing import Any, Literal
 
-import equinox as eqx
 import numpy as np
 
 from solvable.iterations import gossip as gs
-from solvable.iterations.gossip.advice import measure_of, methods_for, rounds_to
 from solvable.iterations.gossip.experiments.rounds import FLOOR, SPECTRAL
 from solvable.iterations.gossip.experiments.shared import (
     CONTINUIZED,
@@ -26,7 +24,12 @@ from solvable.lab.declare import Measured, Observable, Overlay, Panel, Status, a
 NetworkName = Literal["karate", "les miserables", "grid", "tree"]
 Synchronous = Literal["simple", "jacobi", "shift register", "chebyshev", "tuned"]
 named = functools.lru_cache(maxsize=8)(named)
-read = functools.lru_cache(maxsize=2)(gs.Network.from_csv)
+
+
+@functools.lru_cache(maxsize=2)
+def read(file: str) -> gs.Network:
+    """The network of a file, read once for all cells."""
+    return gs.Network.from_csv(file)
 
 
 class Best(Figure):
@@ -94,29 +97,27 @@ class Advice(Measured, Figure):
 
     def algorithm(self) -> Any:
         """The method of this row."""
+        from solvable.iterations.gossip.advice import methods_for
+
         if self.method == "tuned":
             return methods_for(self.task().network)["tuned"]
         return method(self.method)
 
     def runs(self, key: Any, replicates: int | range) -> Any:
         """Fresh values, on which rounds are counted."""
-        from solvable.lab.declare import replicate_keys
-
         task, most = self.built().task, self.most()
         at = np.arange(0, 4 * most + 20)
         if isinstance(self.algorithm(), gs.Tuned):
             at = at[at <= self.algorithm().rounds]
-        keys = replicate_keys(key, replicates)
-        errors = np.concatenate(
-            [gs.SYSTEM.train(task, self.algorithm(), [one], at, "rounds").squared_error for one in keys]
-        )
-        return Counted(errors, np.zeros(len(keys), int))
+        return gs.SYSTEM.trained(task, self.algorithm(), key=key, replicates=replicates, at=at)
 
     def most(self) -> int:
         """The rounds that are predicted.
 
         Raises: ValueError where the accuracy is not reached.
         """
+        from solvable.iterations.gossip.advice import measure_of, rounds_to
+
         task = self.built().task
         found = rounds_to(self.algorithm(), task.network, measure_of(task.network), self.accuracy)
         if found is None:
@@ -136,10 +137,3 @@ class Advice(Measured, Figure):
     def predicted(self, runs: Any) -> dict[str, Any]:
         """By the spectrum."""
         return {"rounds": float(self.most()), "messages": float(self.most() * self.each())}
-
-
-class Counted(eqx.Module):
-    """The errors of runs (R, K), and their codes (R,)."""
-
-    squared_error: np.ndarray
-    result: np.ndarray

@@ -8,7 +8,6 @@ import numpy as np
 
 from solvable.iterations import gossip as gs
 from solvable.iterations.gossip.experiments.shared import EPD, Figure
-from solvable.iterations.gossip.lattice import times_of
 from solvable.lab.declare import (
     Dimension,
     Guide,
@@ -123,6 +122,8 @@ class Plane(Measured, Figure):
 
     def predicted(self, runs: Any) -> dict[str, Any]:
         """The limit at the times of these rounds."""
+        from solvable.iterations.gossip.lattice import times_of
+
         times = times_of(self.algorithm(), self.coordinates()["at"], self.size)
         found = gs.predict(self.task(), self.algorithm(), at=times)
         return {"values": found.profile.reshape(-1, PLANE, PLANE)}

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
 from solvable.iterations import gossip as gs
 from solvable.iterations.gossip.experiments.shared import ERROR, JACOBI, SMALLEST, Figure, method, spread_rounds
-from solvable.iterations.gossip.polynomials import evaluate
 from solvable.lab.declare import (
     Dimension,
     Measured,
@@ -56,18 +55,7 @@ class Grid(Rounds):
 
     name, source = "gossip/grid", f"{JACOBI}, Fig. 2A, 3 and 4"
 
-    method: Every = axis(
-        [
-            "simple",
-            "published register",
-            "shift register",
-            "local averaging",
-            "jacobi",
-            "jacobi with gap",
-            "parameter free",
-        ],
-        "method",
-    )
+    method: Every = axis(list(get_args(Every)), "method")
     side: int = parameter(40, "nodes a side", log=True)
     rounds: int = parameter(300, "last round", symbol="t")
 
@@ -187,6 +175,8 @@ class Polynomials(Measured, Figure):
 
     def predicted(self, runs: Any) -> dict[str, Any]:
         """The polynomial."""
+        from solvable.iterations.gossip.polynomials import evaluate
+
         recursion = self.algorithm().recursion(self.task().network, self.rounds)
         points = self.coordinates()["eigenvalue"]
         return {"polynomial": evaluate(recursion, points, [self.rounds])[0]}
