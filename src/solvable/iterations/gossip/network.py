@@ -107,7 +107,7 @@ class Network:
 
         Raises: ValueError for a matrix that is not square and symmetric.
         """
-        matrix = sp.csr_array(adjacency)
+        matrix: Any = sp.csr_array(adjacency)
         if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
             raise ValueError(f"adjacency has shape {matrix.shape}; accepted: (n, n)")
         matrix.eliminate_zeros()

@@ -10,6 +10,8 @@ import scipy.sparse as sp
 from scipy.linalg import eigh_tridiagonal
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigsh
 
+_Operator: Any = LinearOperator  # whose stubs know neither its shortest form nor what it returns
+_eigsh: Any = eigsh
 SEED = 2202  # of every probe: they belong to the method, not to the data
 BREAKDOWN = 1e-9  # below it what is left of a Lanczos vector is rounding
 WINDOW = (2.0, 0.2)  # of the heat kernel: from 2 steps of the walk to a fifth of the relaxation time
@@ -113,10 +115,10 @@ def extreme_eigenvalue(matrix: Any, which: str) -> float:
     def deflated(vector: np.ndarray) -> np.ndarray:
         return matrix @ vector + (shift - ones) * vector.mean()
 
-    operator = LinearOperator(matrix.shape, matvec=deflated, dtype=np.float64)
+    operator = _Operator(matrix.shape, matvec=deflated, dtype=np.float64)
     start = np.random.default_rng(SEED).standard_normal(size)
     try:
-        found = eigsh(
+        found = _eigsh(
             operator, 1, which=which, v0=start, ncv=min(size, 60), maxiter=8, tol=1e-10, return_eigenvectors=False
         )
         return float(found[0])
@@ -124,7 +126,7 @@ def extreme_eigenvalue(matrix: Any, which: str) -> float:
         # Lanczos is slow where eigenvalues crowd, as on lattices and trees, where factors stay sparse.
         bound = float(abs(matrix).sum(axis=1).max()) * (1.0 + 1e-9)
         near = bound if which == "LA" else -bound
-        found = eigsh(sp.csc_array(matrix), 2, sigma=near, v0=start, return_eigenvectors=False)
+        found = _eigsh(sp.csc_array(matrix), 2, sigma=near, v0=start, return_eigenvectors=False)
         return float(found.min())
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from solvable.iterations.gossip.network import WEIGHTS, Network
 from solvable.lab.declare import Checked, converted, flag, instance, on_the_host, real, whole, word
@@ -165,7 +165,7 @@ class RandomGeometric(NetworkLaw):
         """Draw points until two are joined."""
         for _ in range(MOST_DRAWS):
             points = random.random((self.nodes, self.dim))
-            pairs = cKDTree(points).query_pairs(float(self.radius), output_type="ndarray")
+            pairs = KDTree(points).query_pairs(float(self.radius), output_type="ndarray")
             if len(pairs):
                 return Network(pairs, self.nodes, "authors", labels=list(map(tuple, points)), largest=True)
         raise RuntimeError(f"radius={float(self.radius):g} joined no two of {self.nodes} points in {MOST_DRAWS} draws")
@@ -216,12 +216,9 @@ def graphs() -> Any:
 
 def generator(key: Any) -> np.random.Generator:
     """The random numbers of a key: networks differ in size, and nothing is to be compiled for each."""
-    words = np.asarray(jax.random.key_data(a_key(key))) if _is_typed(key) else np.asarray(key)
-    return np.random.Generator(np.random.PCG64(np.random.SeedSequence([int(word) for word in words.ravel()])))
-
-
-def _is_typed(key: Any) -> bool:
-    return key is None or (hasattr(a_key(key), "dtype") and jax.dtypes.issubdtype(key.dtype, jax.dtypes.prng_key))
+    key = a_key(key)
+    words = np.asarray(key if key.dtype == np.uint32 else jax.random.key_data(key))
+    return np.random.default_rng(words.ravel().tolist())
 
 
 def _normal(random: np.random.Generator, network: Network) -> np.ndarray:
