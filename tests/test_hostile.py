@@ -21,6 +21,7 @@ from solvable.attention import single_location as sl
 from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, SingleLocationRegressor
+from solvable.iterations import gossip as gs
 from solvable.networks import diagonal as dn
 from solvable.numerics.minimum_norm import minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result, SolveError
@@ -33,6 +34,7 @@ TOKENS = RNG.normal(size=(12, 4, 3))
 RULE = st.Quadrature(256, 2)
 UNIT = np.array([1.0, 0.0, 0.0])
 OTHER = np.array([0.0, 1.0, 0.0])
+EDGES = np.array([[0, 1], [1, 2], [2, 0], [2, 3]])
 
 
 @functools.cache
@@ -65,6 +67,8 @@ def shared() -> dict[str, Any]:
         "fitted": st.PooledLinear("square", 0.1).train(batch),
         "classifier": AttentionClassifier(head="linear").fit(TOKENS, SIGNS),
         "random": ts.RandomSelection(6, 8, 10).sample(key),
+        "network": gs.Network(EDGES),
+        "averaging": gs.Averaging(gs.Network(EDGES), np.arange(4.0)),
     }
 
 
@@ -367,6 +371,50 @@ CASES: dict[str, Callable[[], Call]] = {
     "SelectionProblem.optimal_tokens": case(
         lambda **given: shared()["problem"].optimal_tokens(**given), decoder=np.ones(2)
     ),
+    # gossip
+    "Network": case(gs.Network, edges=EDGES, nodes=4, weights=np.full(4, 0.2), rates=np.full(4, 0.25), largest=False),
+    "Network, weights by a word": case(gs.Network, edges=EDGES, weights="metropolis", rates="uniform"),
+    "Averaging": case(gs.Averaging, network="@network", values=np.arange(4.0)),
+    "Grid": case(gs.Grid, shape=5, weights="degree_bound", periodic=False, taken={"shape": ("list",)}),
+    "Percolation": case(gs.Percolation, shape=5, probability=0.5),
+    "RandomGeometric": case(gs.RandomGeometric, nodes=5, dim=2, radius=0.5),
+    "RandomRegular": case(gs.RandomRegular, nodes=6, degree=3),
+    "Jacobi": case(gs.Jacobi, dimension=2.0, alpha=1.0, beta=0.0, gap=0.1),
+    "ShiftRegister": case(gs.ShiftRegister, weight=1.5),
+    "ShiftRegister, by a word": case(gs.ShiftRegister, weight="optimal"),
+    "Tuned": case(gs.Tuned, probes=2, rounds=10),
+    "Pairwise": case(gs.Pairwise, accelerated=True, gap=True, steps="stated"),
+    "Lattice": case(gs.Lattice, dim=2, initial="point", points=np.full((2, 2), 0.5), steps="simple"),
+    "gossip.train": case(gs.Simple().train, problem="@averaging", key="@key", at=[0, 3], throw=True),
+    "gossip.simulate": case(
+        gs.simulate,
+        "task",
+        "algorithm",
+        task="@averaging",
+        algorithm=gs.Jacobi(),
+        key="@key",
+        replicates=2,
+        at=[0, 3],
+        unit="rounds",
+        taken={"replicates": ("infinity",)},
+    ),
+    "gossip.predict": case(
+        gs.predict,
+        "task",
+        "algorithm",
+        task="@averaging",
+        algorithm=gs.Pairwise(True),
+        theory="moments",
+        at=[0.0, 3.0],
+        unit="time",
+        throw=True,
+    ),
+    "gossip.kernel": case(gs.kernel, lattice=gs.Lattice(1), algorithm=gs.Jacobi(1), rounds=3),
+    "epd_density": case(
+        gs.epd_density, radius=UNIT, time=2.0, alpha=1.5, covariance=np.eye(2), taken={"radius": ANY_SHAPE}
+    ),
+    "advise": case(gs.advise, net="@network", accuracy=0.1, values=np.arange(4.0)),
+    "average": case(gs.average, net="@network", values=np.arange(4.0), method="simple", accuracy=0.1, rounds=3),
     # diagonal networks
     "Quadratic": case(dn.Quadratic, matrix=np.eye(3), linear=UNIT, constant=1.0),
     "Quadratic.from_data": case(dn.Quadratic.from_data, X=X, y=Y),
@@ -426,7 +474,10 @@ def numbers(tree: Any) -> list[np.ndarray]:
         return [found for value in tree for found in numbers(value)]
     if isinstance(tree, np.ndarray | jax.Array):
         return [np.asarray(tree)] if jnp.issubdtype(tree.dtype, jnp.floating) else []
-    return numbers(vars(tree)) if hasattr(tree, "__dict__") and not callable(tree) else []
+    if not hasattr(tree, "__dict__") or callable(tree):
+        return []
+    kept = {name for name in vars(tree) if isinstance(getattr(type(tree), name, None), functools.cached_property)}
+    return numbers({n: value for n, value in vars(tree).items() if n not in kept and not n.startswith("_")})
 
 
 def successful(found: Any) -> bool:

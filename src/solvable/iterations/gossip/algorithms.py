@@ -139,9 +139,9 @@ class Jacobi(Synchronous):
     Raises: ValueError naming the argument, its value and what is accepted.
     """
 
-    dimension: Any = real(2.0, above=0.0)
-    alpha: Any = real(None, above=-1.0)
-    beta: Any = real(0.0, above=-1.0)
+    dimension: Any = real(2.0, above=0.0, at_most=2e6)
+    alpha: Any = real(None, above=-1.0, at_most=1e6)
+    beta: Any = real(0.0, above=-1.0, at_most=1e6)
     gap: Any = converted(_a_gap, None, static=True)
 
     def __before_check__(self) -> dict[str, Any]:

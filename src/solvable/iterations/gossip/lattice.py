@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln, jv
+from scipy.special import gammaln, hyp0f1
 
 from solvable.iterations.gossip import polynomials
 from solvable.iterations.gossip.algorithms import Jacobi, Simple
@@ -21,6 +21,7 @@ POINTS = 64  # along the first axis, of points=None
 RULE = {1: 1024, 2: 256, 3: 64}  # points a side on which an initial condition is read by the limits
 TAIL = 1e-8  # what half as many points may change
 DIMENSIONS = 3
+LARGEST_ALPHA = 1e6  # beyond it differences of logarithms of Gamma lose their digits
 LARGEST = 2**21  # numbers held at once while a profile is read off its modes
 
 
@@ -279,12 +280,12 @@ def epd_limit(lattice: Lattice, algorithm: Any, times: np.ndarray) -> tuple[np.n
 
 
 def bessel(alpha: float, argument: np.ndarray) -> np.ndarray:
-    """j_alpha(z) = Gamma(alpha + 1) (2/z)^alpha J_alpha(z), 1 at 0."""
-    small = argument < 1e-3
-    safe = np.where(small, 1.0, argument)
-    found = np.exp(gammaln(alpha + 1.0) - alpha * np.log(0.5 * safe)) * jv(alpha, safe)
-    square = argument**2
-    return np.where(small, 1.0 - square / (4.0 * (alpha + 1.0)) * (1.0 - square / (8.0 * (alpha + 2.0))), found)
+    """j_alpha(z) = Gamma(alpha + 1) (2/z)^alpha J_alpha(z) = 0F1(alpha + 1; -z^2/4), 1 at 0."""
+    with np.errstate(all="ignore"):
+        found = hyp0f1(alpha + 1.0, -0.25 * np.square(argument))
+        # SciPy gives up where only the envelope is left, which is small then
+        envelope = gammaln(alpha + 1.0) - (alpha + 0.5) * np.log(0.5 * argument)
+    return np.where(np.isnan(found) & (envelope < -40.0), 0.0, found)
 
 
 def epd_density(radius: Any, time: float, alpha: float, covariance: Any) -> np.ndarray:
@@ -300,12 +301,12 @@ def epd_density(radius: Any, time: float, alpha: float, covariance: Any) -> np.n
     radius = np.asarray(floating("radius", radius, np.float64))
     if np.any(radius < 0.0):
         raise ValueError(f"radius holds {radius.min():g}; accepted: numbers >= 0")
-    time = float(number("time", time, above=0.0))
+    time = float(number("time", time, at_least=1e-100, at_most=1e100))
     covariance = np.atleast_2d(floating("covariance", covariance, np.float64))
     dim = len(covariance)
     if covariance.shape != (dim, dim) or np.linalg.eigvalsh(covariance)[0] <= 0.0:
         raise ValueError(f"covariance has shape {covariance.shape}; accepted: (dim, dim), positive definite")
-    alpha = float(number("alpha", alpha, above=0.5 * dim - 1.0))
+    alpha = float(number("alpha", alpha, above=0.5 * dim - 1.0, at_most=LARGEST_ALPHA))
     logs = gammaln(alpha + 1.0) - gammaln(alpha + 1.0 - 0.5 * dim) - 0.5 * dim * np.log(np.pi) - dim * np.log(time)
     height = np.exp(logs - 0.5 * np.linalg.slogdet(covariance)[1])
     inside = np.maximum(1.0 - (radius / time) ** 2, 0.0)
@@ -325,7 +326,7 @@ def _by_modes(lattice: Lattice, times: np.ndarray, multiplier: Callable[..., np.
         axes = np.meshgrid(*[2.0 * np.pi * np.fft.fftfreq(size, 1.0 / size)] * lattice.dim, indexing="ij")
         waves = np.stack(axes, axis=-1)
         found.append(np.stack([interpolated(modes * multiplier(waves, time), lattice.points) for time in times]))
-    scale = max(float(np.abs(found[0]).max()), 1e-300)
+    scale = max(float(np.abs(found[0]).max()), 1e-6 * float(np.abs(on_grid(lattice, RULE[lattice.dim])).max()), 1e-300)
     return found[0], bool(np.abs(found[0] - found[1]).max() <= TAIL * scale)
 
 

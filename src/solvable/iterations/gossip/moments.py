@@ -15,7 +15,7 @@ from solvable.iterations.gossip.pairwise import constants
 BASIS = 40  # of Arnoldi: how many powers a stretch spans
 TAIL = 1e-13  # the last two of them may weigh this much where the stretch ends
 FAR = 1e12  # wake-ups, or time: no stretch is longer
-EARLY = 1e-6  # of the first time: where the equation of the method without the gap starts
+EARLY = 1e-6  # of a unit of time, or of the first: where the equation of the method without the gap starts
 
 
 class Stretch(NamedTuple):
@@ -156,28 +156,25 @@ class Moments:
 
         x = z = x_0 up to a time so early that no edge has woken but with a probability of 1e-6.
         """
-        positive = np.unique(times[times > 0.0])
-        if not positive.size:
-            return [self.error(moments)] * len(times)
-        first = min(EARLY, float(positive[0]) * EARLY)
-        shape = moments.shape
+        shape, found, now = moments.shape, [], 0.0
+        fastest = 2.0 * float(self.laplacian.diagonal().max())
 
         def slope(log_time: float, flat: np.ndarray) -> np.ndarray:
             time, state = np.exp(log_time), flat.reshape(shape)
             drift = self._drift(state, self.eta, 0.0)
             return (drift + time * self.change(state, self.gamma * time)).ravel()
 
-        found = solve_ivp(
-            slope,
-            (np.log(first), np.log(positive[-1])),
-            moments.ravel(),
-            method="DOP853",
-            t_eval=np.log(positive),
-            rtol=1e-9,
-            atol=1e-12 * np.abs(moments).max(),
-        )
-        errors = {time: self.error(found.y[:, place].reshape(shape)) for place, time in enumerate(positive)}
-        return [errors.get(time, self.error(moments)) for time in times]
+        for stop in times:
+            if now == 0.0 < stop:
+                now = EARLY * min(1.0, float(stop))
+            while now < stop:
+                # in spans over which little decays, so that the error is relative to what is left
+                later = min(float(stop), now * 2.0, now + 8.0 / fastest)
+                options = {"method": "DOP853", "rtol": 1e-9, "atol": 1e-11 * np.abs(moments).max()}
+                solved = solve_ivp(slope, (np.log(now), np.log(later)), moments.ravel(), **options)
+                moments, now = solved.y[:, -1].reshape(shape), later
+            found.append(self.error(moments))
+        return found
 
 
 def _tail(weights: np.ndarray) -> float:
@@ -269,5 +266,6 @@ def guarantee(algorithm: Any, network: Network, values: np.ndarray | None, at: n
         return (square + gap * weighted) / nodes * np.exp(-constants(algorithm, network)[0] * at)
     resistance = float(network.resistances[network.rates > 0.0].max())
     factor = 8.0 if algorithm.steps == "stated" else 2.0
-    with np.errstate(divide="ignore"):
-        return factor * resistance * weighted / (nodes * np.asarray(at, float) ** 2)
+    at = np.asarray(at, float)
+    late = np.maximum(at, np.finfo(float).tiny ** 0.4)
+    return np.where(at > 0.0, factor * resistance * weighted / (nodes * late**2), square / nodes)

@@ -79,7 +79,7 @@ class NetworkLaw(Checked):
 
 
 def _shape(shape: Any) -> tuple[int, ...]:
-    sides = shape if isinstance(shape, Sequence | np.ndarray) and not isinstance(shape, str) else [shape]
+    sides = shape if isinstance(shape, Sequence | np.ndarray) and not isinstance(shape, str | bytes) else [shape]
     found = tuple(integer("shape", side, at_least=1) for side in sides)
     if math.prod(found) < 2:
         raise ValueError(f"shape={shape!r} has one node; accepted: sides of which one is above 1")

@@ -8,6 +8,8 @@ import numpy as np
 
 from solvable.lab.declare import Observable, Predicted, Status, Theory
 
+MOST_ALPHA = 50  # up to which the waves of the limit are computed
+
 observables = (
     Observable("squared_error", "|x - mean|^2 / n", dims=("at",), log=True),
     Observable("drift", "error of the mean", dims=("at",)),
@@ -40,7 +42,7 @@ def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         )
         return total, np.zeros(len(rounds))
 
-    return _of_each(task, runs, of)
+    return _of_each(task, algorithm, runs, of)
 
 
 def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -56,7 +58,7 @@ def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
             whole = [whole[0]._replace(shares=sum(one.shares for one in whole))]
         return _least(whole[0], rounds), None
 
-    return _of_each(task, runs, of)
+    return _of_each(task, algorithm, runs, of)
 
 
 def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -71,7 +73,7 @@ def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         counted = wakeups_in(at, unit)
         return errors(algorithm, problem.network, values, counted, unit == "time"), np.zeros(len(at))
 
-    return _of_each(task, runs, of)
+    return _of_each(task, algorithm, runs, of)
 
 
 def bound(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -86,7 +88,7 @@ def bound(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         counted = wakeups_in(at, unit)
         return guarantee(algorithm, problem.network, values, counted, unit == "time"), None
 
-    return _of_each(task, runs, of)
+    return _of_each(task, algorithm, runs, of)
 
 
 def heat(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -102,6 +104,10 @@ def epd(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     from solvable.iterations.gossip.algorithms import Jacobi
     from solvable.iterations.gossip.lattice import epd_limit
 
+    if getattr(algorithm, "alpha", 0.0) > MOST_ALPHA:
+        raise ValueError(
+            f"alpha={float(algorithm.alpha):g} is not accepted by theory='epd'; accepted: alpha <= {MOST_ALPHA}"
+        )
     return _limit("epd", epd_limit, Jacobi, task, algorithm, runs, at, unit)
 
 
@@ -114,20 +120,24 @@ def _require(name: str, task: Any, algorithm: Any, kind: type, other: str) -> No
         raise ValueError(f"theory={name!r} does not speak of {type(algorithm).__name__}; accepted: theory={other!r}")
 
 
-def _of_each(task: Any, runs: Any, of: Any) -> Any:
+def _of_each(task: Any, algorithm: Any, runs: Any, of: Any) -> Any:
     """Errors and drifts (R, K); problems that are alike are solved once."""
+    from solvable.iterations.gossip.algorithms import ParameterFree
+    from solvable.lab.declare import Result
+
     found: dict[Any, Any] = {}
     rows = []
     for problem in runs.problems:
-        values = problem.columns if getattr(task, "values", None) is not None else None
-        # without values of the task the network alone counts, but for what reads the values of the problem
-        key = (id(problem.network), id(problem.values))
+        valued = getattr(task, "values", None) is not None
+        key = (id(problem.network), id(problem.values) if valued or isinstance(algorithm, ParameterFree) else None)
         if key not in found:
-            found[key] = of(problem, values)
+            with np.errstate(all="ignore"):
+                found[key] = of(problem, problem.columns if valued else None)
         rows.append(found[key])
     errors, drifts = zip(*rows, strict=True)
-    answer = {"squared_error": np.stack(errors)}
-    return answer if drifts[0] is None else answer | {"drift": np.stack(drifts)}
+    answer = {"squared_error": np.stack(errors)} | ({} if drifts[0] is None else {"drift": np.stack(drifts)})
+    lost = ~np.isfinite(answer["squared_error"]).all(axis=1)
+    return Predicted(answer, np.where(lost, int(Result.NONFINITE), int(Result.SUCCESSFUL)))
 
 
 def _measures(network: Any, values: Any) -> Any:
