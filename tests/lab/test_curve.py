@@ -17,6 +17,7 @@ from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
 from solvable.lab.declare import Curve, Outcome, Result, SolveError, real
 from solvable.lab.declare.curve import CLAIMS
+from solvable.iterations import gossip as gs
 from solvable.networks import diagonal as dn
 
 TASK = st.SparseTokens(4, 1, 2.0)
@@ -51,6 +52,7 @@ CASES: dict[str, tuple[ModuleType, Any, Any, dict[str, Any], dict[str, Any]]] = 
         {"context_length": [100, 200]},
         {"theory": "spectral_start"},
     ),
+    "gossip": (gs, gs.Grid((4, 5)), gs.Jacobi(), {"alpha": [0.5, 1.0]}, {"at": [0, 3]}),
     "diagonal": (dn, QUADRATIC, dn.GradientFlow(), {"weight_decay": [0.0, 0.1]}, {"at": [0.5, 1.0]}),
 }
 
