@@ -44,7 +44,7 @@ def wake(
     count, nodes, columns = start.shape
     size = -(-nodes // PAD) * PAD
     x = jnp.asarray(np.pad(start, ((0, 0), (0, size - nodes), (0, 0))).reshape(count * size, columns))
-    state = (x, x, jnp.zeros(count * size))
+    state = jnp.concatenate([x, x, jnp.zeros((count * size, 1))], axis=1) if algorithm.accelerated else x
     made = [constants(algorithm, network) for network in networks]
     eta, gamma = (jnp.asarray(one) for one in np.array(made).T)
     shares = [None if np.ptp(one.rates) == 0.0 else np.cumsum(one.rates) for one in networks]
@@ -62,23 +62,22 @@ def wake(
             for r, one in enumerate(generators)
         ]
         for first in range(0, max(waking), CHUNK):
-            edges, times = np.zeros((CHUNK, count, 2), np.int64), np.zeros((CHUNK, count))
+            edges, times = np.zeros((CHUNK, 2, count), np.int64), np.zeros((CHUNK, count))
             for r, (network, random) in enumerate(zip(networks, generators, strict=True)):
                 many = min(max(waking[r] - first, 0), CHUNK)
                 times[:, r] = now[r]
                 if many:
-                    edges[:many, r] = network.edges[_drawn(random, many, shares[r], len(network.edges))]
+                    edges[:many, :, r] = network.edges[_drawn(random, many, shares[r], len(network.edges))]
                     times[:many, r] = waits[r][first : first + many]
                     now[r] = times[many - 1, r]
                     times[many:, r] = now[r]
                 # after its last wake-up a replicate has edges from a node to itself, which do nothing
-                edges[:, r] += r * size
+                edges[:, :, r] += r * size
             steps = min(max(waking) - first, CHUNK)
             state = _advance(state, jnp.asarray(edges), jnp.asarray(times), steps, eta, gamma, kind=kind)
         now = now if late is None else late.copy()
         reached[:, place] = now
-        values = _brought(state, jnp.asarray(now), eta, kind=kind) if kind[0] else state[0]
-        record(np.asarray(values).reshape(count, size, columns)[:, :nodes])
+        record(np.asarray(_brought(state, jnp.asarray(now), eta, kind=kind)).reshape(count, size, columns)[:, :nodes])
     return reached
 
 
@@ -99,25 +98,24 @@ def _mixing(eta: Any, last: Any, time: Any, gap: bool) -> tuple[Any, Any]:
 
 @functools.partial(jax.jit, static_argnames="kind")
 def _advance(state: Any, edges: Any, times: Any, steps: Any, eta: Any, gamma: Any, *, kind: tuple[bool, bool]) -> Any:
+    """The rows of the state are nodes: x, and with acceleration z, and when the node was last brought up to date.
+
+    One array, as a step costs what its gathers and scatters do.
+    """
     accelerated, gap = kind
 
     def one(step: Any, state: Any) -> Any:
-        x, z, last = state
         both, time = edges[step], times[step]
-        flat = both.T.ravel()
-        mine = x[flat].reshape(2, len(both), -1)
+        mine = state[both]  # (2, R, columns)
         if not accelerated:
-            mean = 0.5 * (mine[0] + mine[1])
-            return x.at[flat].set(jnp.concatenate([mean, mean])), z, last
-        other = z[flat].reshape(mine.shape)
-        there, back = (share[..., None] for share in _mixing(eta[None], last[flat].reshape(2, -1), time[None], gap))
-        mine, other = mine + there * (other - mine), other + back * (mine - other)
-        step_size = (gamma if gap else gamma * time)[:, None]
-        difference = mine[0] - mine[1]
-        mean = mine[0] - 0.5 * difference
-        pulled = jnp.concatenate([other[0] - step_size * difference, other[1] + step_size * difference])
-        x = x.at[flat].set(jnp.concatenate([mean, mean]))
-        return x, z.at[flat].set(pulled), last.at[flat].set(jnp.concatenate([time, time]))
+            return state.at[both].set(jnp.broadcast_to(0.5 * (mine[:1] + mine[1:]), mine.shape))
+        x, z, last = _parts(mine)
+        there, back = _mixing(eta[None, :, None], last, time[None, :, None], gap)
+        x, z = x + there * (z - x), z + back * (x - z)
+        pull = (gamma if gap else gamma * time)[None, :, None] * (x[:1] - x[1:])
+        mean = jnp.broadcast_to(0.5 * (x[:1] + x[1:]), x.shape)
+        now = jnp.broadcast_to(time[None, :, None], last.shape)
+        return state.at[both].set(jnp.concatenate([mean, z + jnp.concatenate([-pull, pull]), now], axis=-1))
 
     return jax.lax.fori_loop(0, steps, one, state)
 
@@ -125,7 +123,14 @@ def _advance(state: Any, edges: Any, times: Any, steps: Any, eta: Any, gamma: An
 @functools.partial(jax.jit, static_argnames="kind")
 def _brought(state: Any, now: Any, eta: Any, *, kind: tuple[bool, bool]) -> Any:
     """The values of all nodes at one time."""
-    x, z, last = state
+    if not kind[0]:
+        return state
+    x, z, last = _parts(state)
     each = len(x) // len(now)
-    there, _ = _mixing(jnp.repeat(eta, each), last, jnp.repeat(now, each), kind[1])
-    return x + there[:, None] * (z - x)
+    there, _ = _mixing(jnp.repeat(eta, each)[:, None], last, jnp.repeat(now, each)[:, None], kind[1])
+    return x + there * (z - x)
+
+
+def _parts(state: Any) -> tuple[Any, Any, Any]:
+    columns = state.shape[-1] // 2
+    return state[..., :columns], state[..., columns : 2 * columns], state[..., 2 * columns :]
