@@ -9,7 +9,7 @@ What is compared
 * wake-ups: 12 000 of accelerated pairwise gossip on a 15 x 15 grid. `simulate`, whose replicates run together in one
   compiled loop, a replicate, against four loops over the events of one replicate: NumPy that mixes all nodes at each
   event; Python that mixes the two nodes that wake, on lists and on entries of NumPy arrays; and NumPy with a
-  pseudo-inverse of the Laplacian an event, as the public code of DADAO does (a re-implementation of the idea: few
+  pseudo-inverse of the Laplacian an event, in the style of DADAO (a re-implementation of the idea, not its code: few
   events are timed, and scaled). The loops take the same events and agree; `simulate` is compared with the exact
   moments. Goals: 50 times the first, 30 times the lazy ones.
 * curve: the exact error of 300 rounds by `predict` against 10 simulated draws by `simulate`, all at once, and by a loop
