@@ -66,6 +66,33 @@ def test_single_location_as_its_page_shows_it(capsys):
     assert np.max(abs(names["predicted"].final_excess_risk - names["runs"].final_excess_risk)) == 0.0
 
 
+def test_gossip_as_its_page_shows_it():
+    pytest.importorskip("networkx", reason="the extra `graphs` is not installed")
+    names = {}
+    (block,) = code_of("systems/gossip.md")
+    exec(block, names)
+    assert np.all(names["floor"].squared_error <= names["exact"].squared_error * (1.0 + 1e-12))
+    means = names["runs"].squared_error.mean(axis=0)
+    np.testing.assert_allclose(means[:3], names["exact"].squared_error[:3], rtol=0.3)
+    assert np.abs(names["outcome"].profile - names["limit"].profile).max() < 0.01
+
+
+def test_averaging_without_a_centre_as_its_page_shows_it(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("networkx", reason="the extra `graphs` is not installed")
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in code_of("federated.md"):
+        if "distributed" not in block:
+            exec(block, names)
+    page = (DOCS / "federated.md").read_text(encoding="utf-8")
+    for line in names["advice"].summary().splitlines()[1:]:
+        assert " ".join(line.split()[:3]) in " ".join(page.split())
+    pytest.importorskip("distributed", reason="the extra `dask` is not installed")
+    (block,) = [block for block in code_of("federated.md") if "distributed" in block]
+    exec(block, names)
+    np.testing.assert_allclose(names["spread_out"], names["in_memory"].values, rtol=0.0, atol=1e-10)
+
+
 def test_mirror_descent_as_its_page_shows_it():
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
