@@ -96,7 +96,7 @@ ROWS = [
         at=[1e-3, 3.0],
         shared={"unit": "time"},
     ),
-    moments("without the gap, counted", STAR, gs.Pairwise(True, False), "refused", words="no closed moments"),
+    moments("without the gap, counted", STAR, gs.Pairwise(True, False), "refused", words="no moments are closed"),
     row(
         "bound",
         "two nodes, accelerated",

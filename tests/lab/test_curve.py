@@ -15,9 +15,9 @@ from solvable.attention import self_attention as sa
 from solvable.attention import single_location as sl
 from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
+from solvable.iterations import gossip as gs
 from solvable.lab.declare import Curve, Outcome, Result, SolveError, real
 from solvable.lab.declare.curve import CLAIMS
-from solvable.iterations import gossip as gs
 from solvable.networks import diagonal as dn
 
 TASK = st.SparseTokens(4, 1, 2.0)

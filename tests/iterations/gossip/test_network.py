@@ -122,6 +122,8 @@ def test_files_of_edges(tmp_path, text, labels, edges):
         (b"", "holds no edges"),
         (b"a,b\nc\n", "line 2 is no edge"),
         (b"a,b\n,c\n", "line 2 is no edge"),
+        (b"a,b\nb,b\n", "line 2 joins 'b' to itself"),
+        (b"# names\na,b\nb,a\n", "lines 2 and 3 hold the same edge, 'b' and 'a'"),
         (b"\xff\xfe\x00\x81", "is no text"),
     ],
 )

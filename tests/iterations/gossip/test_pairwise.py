@@ -176,8 +176,8 @@ def test_columns_of_values_and_networks_of_several_sizes():
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: gs.predict(gs.Averaging(SIX), WAYS[2]), "no closed moments without the gap"),
-        (lambda: gs.predict(gs.Averaging(SIX), WAYS[1], theory="bound"), "unit='activations' has no bound"),
+        (lambda: gs.predict(gs.Averaging(SIX), WAYS[2]), "no moments are closed without the gap"),
+        (lambda: gs.predict(gs.Averaging(SIX), WAYS[1], theory="bound"), "accelerated=True has no bound"),
         (lambda: gs.predict(gs.Averaging(SIX), WAYS[0], unit="rounds", at=[3]), "unit='rounds'"),
         (lambda: gs.simulate(gs.Averaging(SIX), WAYS[0], unit="rounds", at=[3]), "unit='rounds'"),
         (lambda: gs.predict(gs.Averaging(SIX), WAYS[0], theory="spectral"), "does not speak of Pairwise"),

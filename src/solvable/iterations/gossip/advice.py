@@ -19,7 +19,7 @@ from solvable.iterations.gossip.algorithms import (
 )
 from solvable.iterations.gossip.moments import wakeups_to
 from solvable.iterations.gossip.network import FEW, Network
-from solvable.iterations.gossip.spectrum import Measure, gauss, lanczos, probed, probes
+from solvable.iterations.gossip.spectrum import SEED, Measure, gauss, lanczos, probed, probes
 from solvable.iterations.gossip.task import Averaging
 from solvable.numerics import notebook
 from solvable.numerics.validation import choice, floating, instance, integer, number
@@ -37,10 +37,10 @@ METHODS: dict[str, Any] = {
     "pairwise": Pairwise(),
     "pairwise, accelerated": Pairwise(True),
 }
-MOST_ROUNDS = 2**16
+MOST_ROUNDS, MORE_ROUNDS = 2**16, 1_500
 MOST_PAIRS = 300  # nodes of which asynchronous methods are worked out
 MOST_WAKEUPS = 100  # an edge
-LANCZOS_STEPS, PROBED_VALUES = 400, 40_000
+LANCZOS_STEPS, PROBED_VALUES, TUNED_VALUES = 400, 200_000, 40_000
 TRIED = 3e7  # entries of W that the float32 runs go through
 
 
@@ -87,7 +87,7 @@ class Advice:
     def summary(self) -> str:
         """The table as text, and what is best."""
         head = f"{self.network}: to {self.accuracy:g} of the spread of the values (root mean square)"
-        lines = [f"{'method':<22} {'rounds':>7} {'messages':>10}  {'must know':<10} {'float32':>8}  note"]
+        lines = [f"{'method':<22} {'rounds':>7} {'messages':>10}  {'must know':<15} {'float32':>8}  note"]
         lines += [
             " ".join(f"{cell:{how}}" for cell, how in zip(self._cells(row), HOW, strict=True)) for row in self.rows
         ]
@@ -107,7 +107,7 @@ class Advice:
         return row.method, rounds, messages, row.knows, error, row.note
 
 
-HOW = ("<22", ">7", ">10", "<11", ">8", "<1")
+HOW = ("<22", ">7", ">10", "<16", ">8", "<1")
 
 
 def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advice:
@@ -137,8 +137,7 @@ def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advi
 
 def methods_for(net: Network) -> dict[str, Any]:
     """The methods that are compared on a network, by name; a large one needs fewer random vectors to be tuned."""
-    count, rounds = max(1, min(8, PROBED_VALUES // net.nodes)), 400 if net.nodes > PROBED_VALUES // 2 else 2_000
-    return {**METHODS, "tuned": Tuned(count, rounds)}
+    return {**METHODS, "tuned": Tuned(max(1, min(8, TUNED_VALUES // net.nodes)), 400)}
 
 
 def measure_of(net: Network, columns: np.ndarray | None = None) -> Measure:
@@ -150,30 +149,39 @@ def measure_of(net: Network, columns: np.ndarray | None = None) -> Measure:
         eigenvalues, vectors = net.modes
         return Measure(eigenvalues[1:], ((vectors.T @ centred) ** 2).sum(axis=1)[1:] / net.nodes)
     if centred is None:
-        return probed(net.matrix, max(1, min(8, PROBED_VALUES // net.nodes)), LANCZOS_STEPS)
+        return probed(net.matrix, max(2, min(16, PROBED_VALUES // net.nodes)), LANCZOS_STEPS)
     found = gauss(lanczos(lambda x: net.matrix @ x, centred, LANCZOS_STEPS, gap=False, all_orthogonal=False))
     return Measure(found.nodes, found.shares / net.nodes)
 
 
 def rounds_to(algorithm: Synchronous, net: Network, measure: Measure, accuracy: float) -> int | None:
-    """The first round with sum_i shares_i P_t(nodes_i)^2 <= accuracy^2 times its start; None beyond 65 536."""
+    """The first round with sum_i shares_i P_t(nodes_i)^2 <= accuracy^2 times its start; None beyond the most tried."""
     most = algorithm.rounds if isinstance(algorithm, Tuned) else MOST_ROUNDS
+    if isinstance(algorithm, Tuned) and net.nodes > FEW:
+        return _tried(algorithm, net, accuracy)
     aim, last = accuracy**2 * measure.shares.sum(), 128
     while True:
         last = min(last, most)
         steps = algorithm.recursion(net, last)
-        left = polynomials.path(
-            steps,
-            lambda x: measure.nodes * x,
-            np.ones(len(measure.nodes)),
-            np.arange(last + 1),
-            lambda x: x**2 @ measure.shares,
-        )
+        start, every = np.ones(len(measure.nodes)), np.arange(last + 1)
+        left = polynomials.path(steps, lambda x: measure.nodes * x, start, every, lambda x: x**2 @ measure.shares)
         if np.any(left <= aim):
             return int(np.argmax(left <= aim))
         if last == most:
             return None
         last *= 4
+
+
+def _tried(algorithm: Tuned, net: Network, accuracy: float) -> int | None:
+    """By a run on fresh values: tuned polynomials are small at eigenvalues, and not at the nodes of a Gauss rule."""
+    start = probes(net.nodes, max(1, min(8, TUNED_VALUES // net.nodes)), SEED + 1)
+    aim = accuracy**2 * float((start**2).sum())
+    now = before = start
+    for t, (a, b, c) in enumerate(zip(*algorithm.recursion(net, algorithm.rounds), strict=True)):
+        now, before = a * (net.matrix @ now) + b * now - c * before, now
+        if float((now**2).sum()) <= aim:
+            return t + 1
+    return None
 
 
 def _rounds(name: str, algorithm: Synchronous, net: Network, measure: Measure, accuracy: float) -> MethodAdvice:
@@ -182,6 +190,9 @@ def _rounds(name: str, algorithm: Synchronous, net: Network, measure: Measure, a
     except ValueError:
         return MethodAdvice(name, None, None, algorithm.knows, None, "never: bipartite", algorithm)
     rounds = rounds_to(algorithm, net, measure, accuracy)
+    if rounds is None and isinstance(algorithm, Tuned) and net.nodes <= TUNED_VALUES // 2:  # few need more than 400
+        algorithm = Tuned(algorithm.probes, MORE_ROUNDS)
+        rounds = rounds_to(algorithm, net, measure, accuracy)
     if rounds is None:
         most = algorithm.rounds if isinstance(algorithm, Tuned) else MOST_ROUNDS
         return MethodAdvice(name, None, None, algorithm.knows, None, f"more than {most} rounds", algorithm)
@@ -202,7 +213,7 @@ def _floating_error(algorithm: Synchronous, net: Network, rounds: int) -> tuple[
 
 
 def _wakeups(name: str, algorithm: Pairwise, net: Network, columns: np.ndarray | None, accuracy: float) -> MethodAdvice:
-    knows = "gap" if algorithm.accelerated else "nothing"
+    knows = "gap, resistance" if algorithm.accelerated else "nothing"
     if net.nodes > MOST_PAIRS:
         return MethodAdvice(name, None, None, knows, None, f"not worked out above {MOST_PAIRS} nodes", algorithm)
     wakeups = wakeups_to(algorithm, net, columns, accuracy, MOST_WAKEUPS * len(net.edges))
@@ -256,6 +267,8 @@ def average(
         found = [_rounds_or_never(methods[name], net, measure, accuracy) for name in names]
         method = names[int(np.argmin(found))]
     name = method if isinstance(method, str) else type(method).__name__
+    if isinstance(method, str) and isinstance(methods.get(method), Pairwise):
+        raise ValueError(f"method={method!r} is asynchronous; accepted: 'auto', {', '.join(map(repr, names))}")
     algorithm = methods[choice("method", method, ("auto", *names))] if isinstance(method, str) else method
     instance("method", algorithm, (Synchronous,))
     algorithm.require(net)
@@ -268,7 +281,7 @@ def average(
         rounds = found
     (reached,) = algorithm.path(net, task.columns, np.array([rounds]), None, lambda x: x)
     residual = reached - net.matrix @ reached
-    certificate = float(np.linalg.norm(residual)) / (np.sqrt(net.nodes) * net.gap)
+    certificate = float(np.linalg.norm(residual) / (np.sqrt(net.nodes) * net.gap))
     return Averaged(reached.reshape(shaped.shape), rounds, 2 * len(net.edges) * rounds, certificate, name)
 
 

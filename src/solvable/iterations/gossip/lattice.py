@@ -332,8 +332,6 @@ def _by_modes(lattice: Lattice, times: np.ndarray, multiplier: Callable[..., np.
 
 def _gaussian(lattice: Lattice, time: float) -> np.ndarray:
     """The heat kernel on the torus, by its images."""
-    if time <= 0.0:
-        return np.full(len(lattice.points), np.nan)  # a point mass has no density
     covariance = time * lattice.covariance
     reach = 1 + int(np.ceil(9.0 * np.sqrt(np.linalg.eigvalsh(covariance)[-1])))
     inverse, height = np.linalg.inv(covariance), np.linalg.det(2.0 * np.pi * covariance) ** -0.5
@@ -345,8 +343,6 @@ def _gaussian(lattice: Lattice, time: float) -> np.ndarray:
 
 def _front(lattice: Lattice, time: float, alpha: float) -> np.ndarray:
     """The fundamental solution on the torus, by its images."""
-    if time <= 0.0:
-        return np.full(len(lattice.points), np.nan)
     covariance = lattice.covariance
     inverse, total = np.linalg.inv(covariance), np.zeros(len(lattice.points))
     reach = 1 + int(np.ceil(time * np.sqrt(np.linalg.eigvalsh(covariance)[-1])))

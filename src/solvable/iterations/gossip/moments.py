@@ -216,8 +216,8 @@ def errors(algorithm: Any, network: Network, values: np.ndarray | None, at: np.n
     if algorithm.accelerated and not algorithm.gap:
         if not in_time:
             raise ValueError(
-                "unit='activations' has no closed moments without the gap, where a step depends on its time; accepted: "
-                "unit='time'"
+                "unit counts wake-ups, after which no moments are closed without the gap, as steps depend on time; "
+                "accepted: unit='time'"
             )
         return np.array(model.without_gap(state, np.asarray(at, float)))
     stretches = model.stretches(state, in_time)
@@ -259,7 +259,7 @@ def guarantee(algorithm: Any, network: Network, values: np.ndarray | None, at: n
     if not algorithm.accelerated:
         return square / nodes * (np.exp(-0.5 * gap * at) if in_time else (1.0 - 0.5 * gap) ** at)
     if not in_time:
-        raise ValueError(f"unit='activations' has no bound with accelerated={True}; accepted: unit='time'")
+        raise ValueError("unit counts wake-ups, after which accelerated=True has no bound; accepted: unit='time'")
     inverse = network.inverse_laplacian
     weighted = np.trace(inverse) if centred is None else float((centred * (inverse @ centred)).sum())
     if algorithm.gap:

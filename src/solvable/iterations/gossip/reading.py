@@ -43,6 +43,15 @@ def read_edges(
         if len(parts) < (3 if needs_third else 2) or "" in parts[:2]:
             accepted = "two names or numbers" + (" and a weight" if needs_third else "")
             raise ValueError(f"{file}: line {number} is no edge; accepted: {accepted} a line")
+    seen: dict[frozenset[str], int] = {}
+    for number, parts in rows:
+        edge = frozenset(parts[:2])
+        if len(edge) == 1:
+            raise ValueError(f"{file}: line {number} joins {parts[0]!r} to itself; accepted: edges between two nodes")
+        if edge in seen:
+            words = f"lines {seen[edge]} and {number} hold the same edge, {parts[0]!r} and {parts[1]!r}"
+            raise ValueError(f"{file}: {words}; accepted: each edge once, in one direction")
+        seen[edge] = number
     names = list(dict.fromkeys(part for _, parts in rows for part in parts[:2]))
     if all(map(_is_whole, names)):
         names.sort(key=int)

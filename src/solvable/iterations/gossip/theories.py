@@ -197,6 +197,8 @@ def _limit(name: str, limit: Any, kind: type, task: Any, algorithm: Any, runs: A
     if runs.times is None and unit != "time":
         raise ValueError(f"unit={unit!r} has no time without the size of the lattice; accepted: unit='time', or given=")
     rows = [at] if runs.times is None else np.asarray(runs.times)
+    if task.initial == "point" and np.min(rows) <= 0.0:
+        raise ValueError("at holds 0, where initial='point' has no density; accepted: times above 0")
     found, resolved = zip(*(limit(task, algorithm, np.asarray(row, float)) for row in rows), strict=True)
     result = np.where(resolved, int(Result.SUCCESSFUL), int(Result.UNDER_RESOLVED))
     # a point's mass comes near its density in averages over many lattice points, not at each

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -22,14 +22,15 @@ from solvable.iterations.gossip.experiments.shared import (
 from solvable.lab.declare import Measured, Observable, Overlay, Panel, Status, axis, parameter
 
 NetworkName = Literal["karate", "les miserables", "grid", "tree"]
-Synchronous = Literal["simple", "jacobi", "shift register", "chebyshev", "tuned"]
+Synchronous = Literal["simple", "jacobi", "jacobi with gap", "shift register", "chebyshev", "tuned"]
+Weights = Literal["metropolis", "authors", "max_degree", "lazy", "degree_bound"]
 named = functools.lru_cache(maxsize=8)(named)
 
 
 @functools.lru_cache(maxsize=2)
-def read(file: str) -> gs.Network:
+def read(file: str, weights: str, largest: bool) -> gs.Network:
     """The network of a file, read once for all cells."""
-    return gs.Network.from_csv(file)
+    return gs.Network.from_csv(file, weights, largest=largest)
 
 
 class Best(Figure):
@@ -80,7 +81,9 @@ class Advice(Measured, Figure):
 
     file: str = parameter("", "edges, two names a line; empty for the network below")
     network: NetworkName = parameter("les miserables", "network without a file")
-    method: Synchronous = axis(["simple", "jacobi", "shift register", "chebyshev", "tuned"], "method")
+    weights: Weights = parameter("metropolis", "weights of the gossip matrix")
+    largest: Literal["no", "yes"] = parameter("no", "whether the largest component of a file is taken")
+    method: Synchronous = axis(list(get_args(Synchronous)), "method")
     accuracy: float = axis([0.1, 0.01, 0.001, 1e-4], "error to reach, as a share of the spread", log=True)
 
     observables = (
@@ -93,7 +96,9 @@ class Advice(Measured, Figure):
 
     def task(self) -> Any:
         """Independent values on the network."""
-        return gs.Averaging(read(self.file) if self.file else named(self.network))
+        if self.file:
+            return gs.Averaging(read(self.file, self.weights, self.largest == "yes"))
+        return gs.Averaging(named(self.network, self.weights))
 
     def algorithm(self) -> Any:
         """The method of this row."""

@@ -14,7 +14,7 @@ EPD = "arXiv:2202.10742"
 CONTINUIZED = "arXiv:2106.07644"
 LEFT = "squared error, $|x - mean|^2/n$"
 # what is exact agrees up to rounding, which is all that is left of some errors
-ERROR = Observable("squared_error", LEFT, allowance=lambda cell: 1e-20, log=True)
+ERROR = Observable("squared_error", LEFT, allowance=lambda cell: 1e-16, log=True)
 SMALLEST = 1e-14  # of an error that is drawn: below it is what rounding leaves of it
 
 
@@ -47,13 +47,13 @@ def spread_rounds(last: int, count: int = 60) -> np.ndarray:
     return np.unique(np.round(np.linspace(0, last, count)).astype(int))
 
 
-def named(name: str) -> gs.Network:
+def named(name: str, weights: Any = "authors") -> gs.Network:
     """A network that everyone has: Zachary's karate club, the characters of Les Miserables, a grid, a tree.
 
     Raises: ImportError without networkx, which has the first two and the last.
     """
     if name == "grid":
-        return gs.Grid((20, 20), weights="authors").network
+        return gs.Grid((20, 20), weights=weights).network
     from solvable.iterations.gossip.task import graphs
 
     networkx = graphs()
@@ -62,4 +62,4 @@ def named(name: str) -> gs.Network:
         "les miserables": networkx.les_miserables_graph,
         "tree": lambda: networkx.balanced_tree(2, 7),
     }
-    return gs.Network.from_networkx(made[name](), weights="authors")
+    return gs.Network.from_networkx(made[name](), weights=weights)
