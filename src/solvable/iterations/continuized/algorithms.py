@@ -56,12 +56,10 @@ def _strong(value: Any) -> Any:
 
 def warn_of_plateau(problem: Any, algorithm: Any) -> None:
     """Warns where rows contradict each other: gradients stay noisy, which accelerated steps do not average out."""
-    if isinstance(problem, LeastSquares) and getattr(algorithm, "steps", "") == "stated":
-        if spectral(problem).residuals is not None:
-            warnings.warn(
-                "y is not X w for any w, so that with steps='stated' f reaches a plateau; expect it, or average SGD",
-                stacklevel=3,
-            )
+    stated = isinstance(problem, LeastSquares) and getattr(algorithm, "steps", "") == "stated"
+    if stated and spectral(problem).residuals is not None:
+        said = "y is not X w for any w, so that with steps='stated' f reaches a plateau; expect it, or average SGD"
+        warnings.warn(said, stacklevel=3)
 
 
 class Method(Checked):
@@ -94,9 +92,7 @@ class Method(Checked):
         return float(said)
 
     @float64
-    def train(
-        self, problem: Any, key: Any = None, *, init: None = None, at: Any = None, throw: bool = True
-    ) -> Run:
+    def train(self, problem: Any, key: Any = None, *, init: None = None, at: Any = None, throw: bool = True) -> Run:
         """Run once from the problem's start; `at` (K,) counts events, increasing whole numbers (None: 0 to 100).
 
         The waiting times, noises and rows are those of `key`, event by event, and do not depend on `at`.

@@ -55,7 +55,9 @@ def bounds(problem: Problem, algorithm: Any, at: np.ndarray, unit: str) -> dict[
     if isinstance(algorithm, HeavyBall):
         raise ValueError("algorithm=HeavyBall has no bound; accepted: theory='moments', or another algorithm")
     if not np.isfinite(start.distance):
-        raise ValueError("minimum is a number and f is convex alone, with which no bound is known; accepted: a minimiser")
+        raise ValueError(
+            "minimum is a number and f is convex alone, with which no bound is known; accepted: a minimiser"
+        )
     if isinstance(algorithm, Continuized):
         _require_true(algorithm, start.known)
         found = _rows if row_space(problem) else _smooth

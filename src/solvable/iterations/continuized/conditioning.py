@@ -49,5 +49,7 @@ def of_spectrum(problem: Spectral, gaussian: bool) -> Constants:
         return Constants(largest, least, largest, 1.0)
     rows = np.asarray(problem.rows)[:, inside]
     white = rows / np.sqrt(kept)
-    both = [np.linalg.eigvalsh((white * (one**2).sum(1, keepdims=True)).T @ white / len(rows))[-1] for one in (rows, white)]
+    both = [
+        np.linalg.eigvalsh((white * (one**2).sum(1, keepdims=True)).T @ white / len(rows))[-1] for one in (rows, white)
+    ]
     return Constants(largest, least, *map(float, both))

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.iterations.continuized.schedules import Coefficients, Schedule, advance
-from solvable.iterations.continuized.task import Objective, Problem, Spectral, spectral
+from solvable.iterations.continuized.task import Objective, Problem, spectral
 from solvable.lab.declare import recorded
 from solvable.optim.continuized import waiting_time
 
@@ -66,8 +66,9 @@ def gradient_at(problem: Any, exact: bool, key: Any, event: Any, point: Any) -> 
     if problem.fresh:
         row = jnp.sqrt(problem.eigenvalues) * jax.random.normal(key, point.shape, point.dtype)
         return row * (row @ point)
-    place = jax.random.randint(key, (), 0, problem.rows.shape[0])
-    row = problem.rows[place]
+    rows: Any = problem.rows
+    place = jax.random.randint(key, (), 0, len(rows))
+    row = rows[place]
     return row * (row @ point - (0.0 if problem.residuals is None else problem.residuals[place]))
 
 
@@ -90,7 +91,15 @@ def event_times(key: Any, count: int, schedule_is_random: bool) -> Any:
 
 @eqx.filter_jit
 def simulated(
-    problem: Any, schedule: Schedule, random: bool, exact: bool, average: bool, keys: Any, at: Any, count: int, timed: bool
+    problem: Any,
+    schedule: Schedule,
+    random: bool,
+    exact: bool,
+    average: bool,
+    keys: Any,
+    at: Any,
+    count: int,
+    timed: bool,
 ) -> tuple[Any, Any, Any]:
     """Of each run (R,): f - min f, the squared distance and T (R, K) when `at` events are done, or at the times `at`.
 
@@ -99,11 +108,9 @@ def simulated(
 
     def one(key: Any) -> tuple[Any, Any, Any]:
         times = event_times(key, count, random)
-        now, event, happens = times[1:], jnp.arange(count), jnp.ones(count, bool)
-        if timed:
-            every = jnp.concatenate([now, at])
-            order = jnp.argsort(every)
-            now, event, happens = every[order], order, order < count
+        every = jnp.concatenate([times[1:], at]) if timed else times[1:]
+        event = jnp.argsort(every) if timed else jnp.arange(count)  # those from `count` on are records
+        now, happens = every[event], event < count
         before = jnp.concatenate([jnp.zeros(1), now[:-1]])
         c = schedule.coefficients(event.astype(float), before, now)
         c = c._replace(step=c.step * happens, kick=c.kick * happens)
@@ -116,8 +123,10 @@ def simulated(
 
         start = jnp.asarray(problem.start)
         _, path = jax.lax.scan(body, (start, start), (event, c))
-        path = [jnp.concatenate([jnp.asarray(a)[None], b]) for a, b in zip(measured_at(problem, start), path, strict=True)]
-        places = jnp.argsort(order)[count:] + 1 if timed else at
+        path = [
+            jnp.concatenate([jnp.asarray(a)[None], b]) for a, b in zip(measured_at(problem, start), path, strict=True)
+        ]
+        places = jnp.argsort(event)[count:] + 1 if timed else at
         return path[0][places], path[1][places], at if timed else times[at]
 
     runs = keys.shape[0]

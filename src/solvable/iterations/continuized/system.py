@@ -97,8 +97,8 @@ def simulate(
     time, noise and row do not depend on `at`. A run that meets a value which is not finite is NaN with its reason.
 
     Observables: `suboptimality` (at,) f(x) - min f; `weighted_suboptimality` (at,) T_k^2 (f(x_k) - min f), for
-    convex steps of `Continuized` at events; `squared_distance` (at,) to the minimiser (of least squares, that nearest to
-    the start), where it is known. `times` (replicate, at) are the times T_k of the events, or the times.
+    convex steps of `Continuized` at events; `squared_distance` (at,) to the minimiser (of least squares, that nearest
+    to the start), where it is known. `times` (replicate, at) are the times T_k of the events, or the times.
 
     Raises: TypeError for a task or an algorithm of another system; ValueError for bad `at`, and parameters that the
     problem does not allow. Warns of rows that no solution fits, on which steps="stated" reaches a plateau.

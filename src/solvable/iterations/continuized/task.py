@@ -234,7 +234,9 @@ def spectral(problem: Problem) -> Spectral:
     e = -np.where(inside, rows.T @ error / len(X) / np.where(inside, values, 1.0), 0.0)
     residuals = error + rows @ e
     consistent = np.max(np.abs(residuals)) <= SPAN * np.max(np.abs(y) + np.abs(X) @ np.abs(start))
-    return Spectral(values, e, zero, rows, None if consistent else residuals, False, transposed.T, start - transposed.T @ e)
+    return Spectral(
+        values, e, zero, rows, None if consistent else residuals, False, transposed.T, start - transposed.T @ e
+    )
 
 
 def row_space(problem: Any) -> bool:
