@@ -35,13 +35,16 @@ FIRST = 1e-15  # the time at which convex steps start
 
 
 class Law(eqx.Module):
-    """How gradients act on second moments. `eigenvalues` (D,), `start` (D,); `rows` (n, D) with residuals as the last
-    coordinate, or None; `noise` is the variance a coordinate; `counted` (D,) is 1 for a coordinate that is none.
+    """How gradients act on second moments, in units of the largest eigenvalue, `unit`, in which steps are of order 1.
+
+    `eigenvalues` (D,), `start` (D,); `rows` (n, D), None where moments are kept on the diagonal; `noise` is the
+    variance a coordinate; `augmented` says that the last coordinate is 1 and its column of the rows their residuals.
     """
 
     eigenvalues: Any
     start: Any
     noise: Any
+    unit: Any
     rows: Any = None
     fresh: bool = eqx.field(static=True, default=False)
     augmented: bool = eqx.field(static=True, default=False)
@@ -49,13 +52,16 @@ class Law(eqx.Module):
     @staticmethod
     def of(problem: Spectral, exact: bool) -> Law:
         """The law of the gradients that an algorithm takes."""
-        values, start, noise = (np.asarray(one, np.float64) for one in problem[:3])
+        values, start = np.asarray(problem.eigenvalues), np.asarray(problem.start)
+        unit = np.max(values)
+        values, noise = values / unit, (np.asarray(problem.noise) / unit) ** 2
         if exact or problem.rows is None:
-            return Law(values, start, noise**2, None, bool(problem.fresh) and not exact)
-        if problem.residuals is None:
-            return Law(values, start, noise, problem.rows)
-        rows = np.concatenate([problem.rows, -problem.residuals[:, None]], axis=1)
-        return Law(np.append(values, 0.0), np.append(start, 1.0), noise, rows, False, True)
+            return Law(values, start, noise, unit, None, bool(problem.fresh) and not exact)
+        rows = problem.rows
+        if problem.residuals is not None:
+            rows = np.concatenate([rows, -problem.residuals[:, None]], axis=1)
+            values, start = np.append(values, 0.0), np.append(start, 1.0)
+        return Law(values, start, noise, unit, rows / np.sqrt(unit), False, problem.residuals is not None)
 
     @property
     def first(self) -> Any:
@@ -85,7 +91,7 @@ class Law(eqx.Module):
         square = moment if self.rows is None else jnp.diagonal(moment)
         square = square[:-1] if self.augmented else square
         values = self.eigenvalues[:-1] if self.augmented else self.eigenvalues
-        return jnp.stack([0.5 * values @ square, jnp.sum(square)])
+        return jnp.stack([0.5 * self.unit * (values @ square), jnp.sum(square)])
 
 
 class Stepped(NamedTuple):

@@ -110,7 +110,7 @@ def simulated(
         times = event_times(key, count, random)
         every = jnp.concatenate([times[1:], at]) if timed else times[1:]
         event = jnp.argsort(every) if timed else jnp.arange(count)  # those from `count` on are records
-        now, happens = every[event], event < count
+        now, happens = every[event], (event < count).astype(float)
         before = jnp.concatenate([jnp.zeros(1), now[:-1]])
         c = schedule.coefficients(event.astype(float), before, now)
         c = c._replace(step=c.step * happens, kick=c.kick * happens)

@@ -10,6 +10,7 @@ dx = eta (z - x) dt, dz = eta' (x - z) dt between them (derived).
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -32,6 +33,11 @@ class Schedule(eqx.Module):
     def coefficients(self, number: Any, before: Any, now: Any) -> Coefficients:
         """The five, of the shape of the arguments."""
         raise NotImplementedError
+
+    def in_units(self, unit: Any) -> Schedule:
+        """The same steps of gradients divided by `unit`."""
+        names = {"step", "kick", "slope"} & {field.name for field in dataclasses.fields(self)}
+        return dataclasses.replace(self, **{name: getattr(self, name) * unit for name in names})
 
 
 class Convex(Schedule):
@@ -73,8 +79,8 @@ class Momentum(Schedule):
 
     def coefficients(self, number: Any, before: Any, now: Any) -> Coefficients:
         before_it = jnp.maximum(number - 1.0, 0.0)
-        b = before_it / (before_it + 3.0) if self.b is None else self.b * (number > 0)
         zero = jnp.zeros_like(now)
+        b = before_it / (before_it + 3.0) if self.b is None else self.b + zero
         return Coefficients(-b, zero if self.heavy else -b, 1.0 / (1.0 + b), self.step + zero, zero)
 
 

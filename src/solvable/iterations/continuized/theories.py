@@ -28,7 +28,8 @@ def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     if isinstance(task, Objective):
         raise ValueError("task=Objective has no theory='moments'; accepted: quadratics and least squares, or 'bound'")
     warn_of_plateau(task, algorithm)
-    schedule, law = algorithm.schedule(task), exact.Law.of(spectral(task), algorithm.exact_gradients(task))
+    law = exact.Law.of(spectral(task), algorithm.exact_gradients(task))
+    schedule = algorithm.schedule(task).in_units(law.unit)
     convex = isinstance(schedule, Convex)
     many = exact.TERMS if convex and unit == "events" else 1
     if law.rows is not None and many * law.rows.shape[0] * law.rows.shape[1] ** 2 > MOST_FLOATS:
@@ -44,9 +45,12 @@ def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     values = {"suboptimality": found[:, 0], "squared_distance": found[:, 1]}
     if convex and unit == "events":
         values["weighted_suboptimality"] = found[:, 2]
+    start = np.asarray(law.observed(law.first))
     finite = all(np.isfinite(one).all() for one in values.values())
     kept = found if convex and unit == "events" else found[:, :2]
-    sound = finite and np.all(apart[:, : kept.shape[1]] <= LOST * np.abs(kept) + 1e-15 * np.max(np.abs(kept), axis=0))
+    # what is left of a start that vanishes is rounding
+    small = 1e-15 * np.stack([start[0] + 0.0 * at, start[1] + 0.0 * at, start[0] * (1.0 + at) ** 2], axis=1)
+    sound = finite and np.all((apart <= LOST * np.abs(found) + small)[:, : kept.shape[1]])
     code = 0 if sound else int(ContinuizedResult.LOST_DIGITS if finite else ContinuizedResult.NONFINITE)
     return Predicted(values, code)
 
