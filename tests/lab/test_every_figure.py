@@ -52,7 +52,7 @@ def array(data, name, where):
     return variable.values[places], [dim for dim in variable.dims if dim not in where]
 
 
-# The four ordinates that are computed, each told again in NumPy: (array, its dims) of the runs or of a theory.
+# The five ordinates that are computed, each told again in NumPy: (array, its dims) of the runs or of a theory.
 
 
 def largest_difference(data, prefix, where):
@@ -91,8 +91,17 @@ def errors_of_scales(data, prefix, where):
     return values[there][order], dims, scales[there][order]
 
 
-COMPUTED = {one.__name__: one for one in (largest_difference, objective_gap, divergence_with_limits, errors_of_scales)}
+def median(data, prefix, where):
+    values, dims = array(data, f"{prefix}suboptimality", where)
+    if prefix:
+        return values, dims
+    return np.median(values, axis=dims.index("replicate")), [dim for dim in dims if dim != "replicate"]
+
+
+OWN = (largest_difference, objective_gap, divergence_with_limits, errors_of_scales, median)
+COMPUTED = {one.__name__: one for one in OWN}
 USED = {"largest_difference": ("average",), "objective_gap": ("objective",), "divergence_with_limits": ("divergence",)}
+USED["median"] = ("suboptimality",)
 USED["errors_of_scales"] = ("context_error", "peaked_error")
 DROPPED = {"largest_difference": {"at", "coordinate"}, "errors_of_scales": {"peaked_scale"}}
 # where the experiment's own abscissa is no dim of the observable

@@ -87,13 +87,14 @@ def continuized(learning_rate: Any, strong_convexity: Any = 0.0, key: Any = 0) -
         mix = jnp.where(strong, -0.5 * jnp.expm1(-2.0 * eta * following), -jnp.expm1(2.0 * jnp.log1p(-following / now)))
 
         def one(g: Any, y: Any, z: Any) -> Any:
-            wide = jnp.promote_types(jnp.asarray(y).dtype, jnp.float32)
+            kept = jnp.asarray(y).dtype
+            wide = jnp.float32 if kept.itemsize < 4 else kept
             c = [value.astype(wide) for value in (h, back, kick, mix)]
             slope, here, last = (jnp.asarray(leaf).astype(wide) for leaf in (g, y, z))
             x = here - c[0] * slope
             z_next = last + c[1] * (here - last) - c[2] * slope
             move = x + c[3] * (z_next - x) - here
-            return tuple(leaf.astype(jnp.asarray(y).dtype) for leaf in (move, x, z_next))
+            return tuple(leaf.astype(kept) for leaf in (move, x, z_next))
 
         three = jax.tree.map(one, updates, params, state.z)
         moves, x, z = jax.tree.transpose(jax.tree.structure(updates), jax.tree.structure((0, 0, 0)), three)

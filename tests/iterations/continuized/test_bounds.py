@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -47,15 +49,13 @@ def test_moments_are_below_their_bounds(name) -> None:
         for unit, at in (("events", [0, 1, 3, 10, 50, 150]), ("time", [0.0, 0.1, 1.0, 10.0, 50.0])):
             if unit == "time" and not algorithm.random_times:
                 continue
-            try:
+            with contextlib.suppress(ValueError):  # where no bound is known
                 above = co.predict(task, algorithm, theory="bound", at=at, unit=unit)
-            except ValueError as error:
-                assert "accepted" in str(error)
-                continue
-            exact, spoken = co.predict(task, algorithm, at=at, unit=unit), spoken + 1
-            assert {one.claim for one in above.status.values()} == {"bound"}
-            for observable, value in above.present().items():
-                assert np.all(getattr(exact, observable) <= value * (1.0 + 1e-9)), (algorithm, unit, observable)
+                spoken += 1
+                exact = co.predict(task, algorithm, at=at, unit=unit)
+                assert {one.claim for one in above.status.values()} == {"bound"}
+                for observable, value in above.present().items():
+                    assert np.all(getattr(exact, observable) <= value * (1.0 + 1e-9)), (algorithm, unit, observable)
     assert spoken >= 6
 
 
@@ -157,10 +157,9 @@ def test_a_least_value_alone_leaves_the_distance_out() -> None:
         co.predict(flat, co.Continuized(), theory="bound")
     known = co.Objective(lambda x: x @ x, lambda x: 2 * x, [1.0], 2.0, minimum=[0.0])
     assert co.predict(known, co.Continuized(), theory="bound", at=[3]).weighted_suboptimality == 4.0
-    endless = co.Objective(lambda x: np.exp(x[0]), np.exp, [0.0], 2.0)
-    with pytest.raises(ValueError, match="minimum=None, and L-BFGS stopped|minimum"):
-        co.simulate(co.Objective(lambda x: -x[0], lambda x: -np.ones(1), [0.0], 2.0), co.Continuized())
-    assert co.simulate(endless, co.Continuized(), at=[1]).suboptimality > 0.0
+    endless = co.Objective(lambda x: -x[0], lambda x: -np.ones(1), [0.0], 2.0)
+    with pytest.raises(ValueError, match=r"minimum=None, and L-BFGS stopped at a gradient of .*accepted"):
+        co.simulate(endless, co.Continuized())
 
 
 @pytest.mark.parametrize(

@@ -181,10 +181,10 @@ class Objective(Problem):
             return (float(known), None) if known.ndim == 0 else (float(self.of(known)), known)
         from scipy.optimize import minimize
 
-        options: Any = {"maxiter": 20_000, "maxfun": 10**6, "ftol": 0.0, "gtol": 0.0}
+        options: Any = {"maxiter": 1000, "ftol": 0.0, "gtol": 0.0}
         found = minimize(self.of, self.start, jac=self.slope, method="L-BFGS-B", options=options)
         first, last = (np.linalg.norm(self.slope(x)) for x in (self.start, found.x))
-        if not last <= 1e-6 * first:
+        if not (last <= 1e-6 * first and np.all(np.abs(found.x) < 1e100)):
             raise ValueError(
                 f"minimum=None, and L-BFGS stopped at a gradient of {last:.2g} from {first:.2g} at the start; accepted:"
                 " the least value, or a minimiser"
