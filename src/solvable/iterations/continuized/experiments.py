@@ -94,7 +94,7 @@ class Time(SpectrumFigure):
     dimensions = {"at": Dimension("time")}
     panels = (
         Panel("suboptimality", facet="steps", title="mean of the runs, {}", log="y"),
-        Panel(median, facet="steps", title="median of the runs, {}", label="f - min f", log="y"),
+        Panel(median, facet="steps", title="median of the runs, {}", label="f - min f", runs="each", log="y"),
     )
 
     def algorithm(self) -> Any:
@@ -152,7 +152,8 @@ class Rows(Figure):
     name, source = "continuized/rows", DERIVED
 
     data: str = axis(
-        ["gaussian"], "gaussian: rows of covariance diag(1/i^2); or a CSV file, its last column the target"
+        ["gaussian", "diabetes"],
+        "gaussian: rows of covariance diag(1/i^2); diabetes: scikit-learn's; or a CSV file, its last column the target",
     )
     method: RowMethod = axis(ROW_METHODS, "algorithm")
     dim: int = parameter(20, "dimension of Gaussian rows", symbol="d", log=True)
@@ -165,9 +166,14 @@ class Rows(Figure):
     )
 
     def task(self) -> Any:
-        """Fresh Gaussian rows, or the rows of a file."""
+        """Fresh Gaussian rows, or the rows of a table."""
         if self.data == "gaussian":
             return co.GaussianLeastSquares(1.0 / np.arange(1.0, self.dim + 1.0) ** 2, np.ones(self.dim))
+        if self.data == "diabetes":
+            from sklearn.datasets import load_diabetes
+
+            X, y = load_diabetes(return_X_y=True)
+            return co.LeastSquares(X / X.std(axis=0), (y - y.mean()) / y.std())
         table = np.loadtxt(self.data, delimiter=",", ndmin=2)
         return co.LeastSquares(table[:, :-1], table[:, -1])
 
