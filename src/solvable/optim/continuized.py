@@ -15,12 +15,12 @@ from solvable.numerics.validation import integer, number
 
 
 class ContinuizedState(NamedTuple):
-    """The gradients taken; the time T_(k+1) at which the next is taken, and the wait for it; the trees x_k and z_k."""
+    """The gradients taken; the time T_(k+1) at which the next is taken, the wait for it, its mixing; the tree z_k."""
 
     count: Any  # pyright: ignore[reportIncompatibleMethodOverride]
     time: Any
     wait: Any
-    x: Any
+    mix: Any
     z: Any
 
 
@@ -70,8 +70,8 @@ def continuized(learning_rate: Any, strong_convexity: Any = 0.0, key: Any = 0) -
                 name, kind = jax.tree_util.keystr(path), jnp.asarray(leaf).dtype
                 raise ValueError(f"params{name} has dtype {kind}; accepted: real floating point")
         first = wait(0)
-        x = jax.tree.map(jnp.asarray, params)
-        return ContinuizedState(jnp.zeros((), jnp.int32), first, first, x, jax.tree.map(jnp.copy, x))
+        z = jax.tree.map(jnp.array, params)  # copies: a step may donate all of them
+        return ContinuizedState(jnp.zeros((), jnp.int32), first, jnp.array(first), jnp.zeros_like(first), z)
 
     def update(updates: optax.Updates, state: Any, params: optax.Params | None = None, **unused: Any) -> Any:
         del unused
@@ -94,19 +94,22 @@ def continuized(learning_rate: Any, strong_convexity: Any = 0.0, key: Any = 0) -
             x = here - c[0] * slope
             z_next = last + c[1] * (here - last) - c[2] * slope
             move = x + c[3] * (z_next - x) - here
-            return tuple(leaf.astype(kept) for leaf in (move, x, z_next))
+            return move.astype(kept), z_next.astype(kept)
 
-        three = jax.tree.map(one, updates, params, state.z)
-        moves, x, z = jax.tree.transpose(jax.tree.structure(updates), jax.tree.structure((0, 0, 0)), three)
-        return moves, ContinuizedState(optax.safe_increment(state.count), now, following, x, z)
+        both = jax.tree.map(one, updates, params, state.z)
+        moves, z = jax.tree.transpose(jax.tree.structure(updates), jax.tree.structure((0, 0)), both)
+        return moves, ContinuizedState(optax.safe_increment(state.count), now, following, mix, z)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
 def continuized_params(state: Any, params: optax.Params) -> Any:
-    """x_k, at which to evaluate: the state is that of `continuized` or of any optax transformation that holds it.
+    """x_k = (y_k - m z_k)/(1 - m), at which to evaluate; `params` are y_k.
 
-    `params` is returned where the state holds none of its leaves. Raises: ValueError for a state without ours.
+    The state is that of `continuized` or of any optax transformation that holds it; a leaf that is not in it is
+    returned as it is. In the first few convex steps m may be near 1, where digits of x are lost.
+
+    Raises: ValueError for a state without ours.
     """
     found = [one for one in jax.tree.leaves(state, is_leaf=_is_ours) if _is_ours(one)]
     if len(found) != 1:
@@ -114,8 +117,17 @@ def continuized_params(state: Any, params: optax.Params) -> Any:
             f"state={type(state).__name__} holds {len(found)} ContinuizedState; accepted: the state of continuized, or "
             "of a transformation around one"
         )
-    here = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(found[0].x)}
-    return jax.tree_util.tree_map_with_path(lambda path, y: here.get(jax.tree_util.keystr(path), y), params)
+    here = {jax.tree_util.keystr(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(found[0].z)}
+
+    def x(path: Any, y: Any) -> Any:
+        z = here.get(jax.tree_util.keystr(path))
+        if z is None:
+            return y
+        wide = jnp.float32 if z.dtype.itemsize < 4 else z.dtype
+        m = found[0].mix.astype(wide)
+        return ((jnp.asarray(y).astype(wide) - m * z.astype(wide)) / (1.0 - m)).astype(z.dtype)
+
+    return jax.tree_util.tree_map_with_path(x, params)
 
 
 def _seed_or_key(key: Any) -> Any:

@@ -28,7 +28,7 @@ import numpy as np
 from solvable.iterations.continuized.schedules import Convex, Schedule, Strong
 from solvable.iterations.continuized.task import Spectral
 
-TERMS = 80  # of the expansions in Laguerre's polynomials
+TERMS = 64  # of the expansions in Laguerre's polynomials
 ORDER = 30  # of Taylor's series, over pieces on which the generator is at most about 4
 SCALES = ((1000, 1.1, 1.08), (4000, 1.05, 1.04), (10**9, 1.03, 1.02))  # up to so many events (by trial), two s
 FIRST = 1e-15  # the time at which convex steps start
@@ -230,6 +230,7 @@ def convex_events(law: Law, schedule: Convex, count: int, scale: Any) -> Any:
     j = jnp.arange(1.0 * TERMS)
     unit = jnp.zeros(TERMS).at[0].set(1.0)
     turn, power = jax.vmap(law.turned), schedule.power
+    sums = {i: jnp.asarray(np.linalg.matrix_power(np.triu(np.ones((TERMS, TERMS))), i)) for i in (power, 2 * power)}
 
     def along(f: Any, like: Any) -> Any:
         return f.reshape(f.shape + (1,) * (like.ndim - 1))
@@ -244,10 +245,7 @@ def convex_events(law: Law, schedule: Convex, count: int, scale: Any) -> Any:
         """From L^(k-1) to L^(k): the mean of (T_k/T_(k+1))^i f(T_k) given T_(k+1)."""
         for _ in range(i):
             f = f - jnp.concatenate([f[1:], jnp.zeros_like(f[:1])])
-        f = along(k / (k + i + j), f) * f
-        for _ in range(i):
-            f = jnp.cumsum(f[::-1], axis=0)[::-1]
-        return f
+        return jnp.tensordot(sums[i], along(k / (k + i + j), f) * f, 1) if i else along(k / (k + j), f) * f
 
     def mean(f: Any, k: Any) -> Any:
         """E f(T_k) of f in L^(k-1)."""

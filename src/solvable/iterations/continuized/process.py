@@ -117,12 +117,16 @@ def simulated(
         draws = jax.random.fold_in(key, NOISE)
 
         def body(state: Any, each: Any) -> Any:
-            number, coefficients = each
+            number, coefficients, look = each
             state = advance(state, functools.partial(gradient_at, problem, exact, draws, number), coefficients)
-            return state, measured_at(problem, state[1] if average else state[0])
+            point = state[1] if average else state[0]
+            if timed:
+                return state, measured_at(problem, point)
+            return state, jax.lax.cond(look, functools.partial(measured_at, problem), lambda _: nothing, point)
 
-        start = jnp.asarray(problem.start)
-        _, path = jax.lax.scan(body, (start, start), (event, c))
+        start, nothing = jnp.asarray(problem.start), (jnp.zeros(()), jnp.zeros(()))
+        looks = jnp.zeros(len(event), bool) if timed else jnp.zeros(count + 1, bool).at[at].set(True)[1:]
+        _, path = jax.lax.scan(body, (start, start), (event, c, looks))
         path = [
             jnp.concatenate([jnp.asarray(a)[None], b]) for a, b in zip(measured_at(problem, start), path, strict=True)
         ]
