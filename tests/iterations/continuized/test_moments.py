@@ -20,7 +20,7 @@ LONG = co.Quadratic((np.arange(1, 51) / 50.0) ** 2, np.ones(50))  # that of the 
 GAUSSIAN = co.GaussianLeastSquares(1.0 / np.arange(1.0, 7.0) ** 2, np.ones(6))
 RNG = np.random.default_rng(0)
 X, W, RESIDUALS = RNG.normal(size=(6, 3)), RNG.normal(size=3), RNG.normal(size=6)
-ROWS, CONTRADICTING = co.LeastSquares(X, X @ W), co.LeastSquares(X, X @ W + 0.3 * RESIDUALS)
+CONTRADICTING = co.LeastSquares(X, X @ W + 0.3 * RESIDUALS)
 DEFICIENT = co.LeastSquares(X @ RNG.normal(size=(3, 5)), X @ W, np.ones(5))
 CONTINUIZED = (co.Continuized(), co.Continuized(steps="tight"), co.Continuized("exact"))
 ignored = pytest.mark.filterwarnings("ignore:y is not X w")
@@ -37,7 +37,7 @@ def scores(task, algorithm, at=(2, 7, 30), replicates=4000, **options):
 
 
 @ignored
-@pytest.mark.parametrize("task", [PLAIN, NOISY, GAUSSIAN, ROWS, CONTRADICTING, DEFICIENT], ids=range(6))
+@pytest.mark.parametrize("task", [PLAIN, NOISY, GAUSSIAN, CONTRADICTING, DEFICIENT], ids=range(5))
 @pytest.mark.parametrize("algorithm", CONTINUIZED, ids=("convex", "tight", "strong"))
 def test_moments_are_those_of_4000_runs(task, algorithm) -> None:
     _, exact = scores(task, algorithm)
@@ -189,22 +189,15 @@ def test_mass_is_conserved() -> None:
 
 
 def test_repeated_and_extreme_eigenvalues() -> None:
-    """Modes do not see each other, whatever their rates."""
-    for values in ([1.0] * 4, [1.0, 1e-12, 0.0], [1e150, 1e140], [1e-150, 1e-160], [1.0]):
-        d = len(values)
-        task = co.Quadratic(values, np.ones(d))
-        for algorithm in (co.Continuized(), co.Continuized("exact"), co.Nesterov(), co.GradientDescent()):
-            found = co.predict(task, algorithm, at=[0, 1, 20])
-            alone = (
-                sum(
-                    co.predict(co.Quadratic([max(values), one], [0.0, 1.0]), algorithm, at=[0, 1, 20]).suboptimality
-                    for one in values
-                )
-                if algorithm == co.Continuized()
-                else found.suboptimality
-            )
+    """Modes do not see each other, in whatever units; equal ones add up."""
+    at = [0, 1, 20]
+    for algorithm in (co.Continuized(), co.Continuized("exact"), co.Nesterov(), co.GradientDescent()):
+        one = co.predict(co.Quadratic([1.0, 0.3, 0.0], [0.0, 1.0, 0.0]), algorithm, at=at).suboptimality
+        for unit in (1e-150, 1.0, 1e150):
+            equal = co.Quadratic(np.array([1.0, 0.3, 0.3]) * unit, [0.0, 1.0, 1.0])
+            found = co.predict(equal, algorithm, at=at)
             assert int(found.result) == 0
-            np.testing.assert_allclose(found.suboptimality, alone, rtol=1e-9, atol=1e-30)
+            np.testing.assert_allclose(found.suboptimality, 2.0 * unit * one, rtol=1e-9)
     late = co.predict(LONG, co.Continuized(), at=[998, 999, 1000, 1001, 1002])  # the scale changes at 1000
     assert int(late.result) == 0
     assert np.all(np.abs(np.diff(late.suboptimality, 3)) < 1e-4 * late.suboptimality[0])
