@@ -5,6 +5,7 @@ import functools
 import numpy as np
 
 from solvable.iterations import continuized as co
+from solvable.iterations.continuized.results import ContinuizedResult
 from tests.corner import Corner
 
 row = functools.partial(Corner, "solvable.iterations.continuized", replicates=2000)
@@ -64,7 +65,7 @@ ROWS = [
         co.Continuized(smoothness=0.9),
         "code",
         at=[100],
-        code=400,
+        code=int(ContinuizedResult.LOST_DIGITS),
         replicates=2,
     ),
     moments("any function", LOGISTIC, CONVEX, "refused", words="task=Objective has no theory='moments'"),

@@ -94,7 +94,7 @@ class Time(SpectrumFigure):
     dimensions = {"at": Dimension("time")}
     panels = (
         Panel("suboptimality", facet="steps", title="mean of the runs, {}", log="y"),
-        Panel(median, facet="steps", title="median of the runs, {}", label="f - min f", runs="each", log="y"),
+        Panel(median, facet="steps", title="median of the runs, {}", label="f - min f", log="y"),
     )
 
     def algorithm(self) -> Any:
