@@ -49,15 +49,13 @@ def continuized(learning_rate: Any, strong_convexity: Any = 0.0, key: Any = 0) -
     real floating point, and from `update` without `params`; TypeError for what is no key.
     Source: arXiv:2106.07644 (the discretisation is derived).
     """
-    if not callable(learning_rate):
-        number("learning_rate", learning_rate, above=0.0)
     number("strong_convexity", strong_convexity, at_least=0.0)
-    known = not callable(learning_rate) and not is_traced(learning_rate, strong_convexity)
-    if known and strong_convexity * learning_rate > 1.0 + 1e-6:
-        raise ValueError(
-            f"strong_convexity={float(strong_convexity):g} is above 1/learning_rate={1 / float(learning_rate):g}; "
-            "accepted: at most that"
-        )
+    if not callable(learning_rate):
+        limit = 1.0 / number("learning_rate", learning_rate, above=0.0)
+        if not is_traced(limit, strong_convexity) and strong_convexity > (1.0 + 1e-6) * limit:
+            raise ValueError(
+                f"strong_convexity={float(strong_convexity):g} is above 1/learning_rate={limit:g}; accepted: at most that"
+            )
     key = _seed_or_key(key)
 
     def wait(event: Any) -> Any:
@@ -92,7 +90,8 @@ def continuized(learning_rate: Any, strong_convexity: Any = 0.0, key: Any = 0) -
             c = [value.astype(wide) for value in (h, back, kick, mix)]
             slope, here, last = (jnp.asarray(leaf).astype(wide) for leaf in (g, y, z))
             x = here - c[0] * slope
-            z_next = last + c[1] * (here - last) - c[2] * slope
+            # the barrier has z written once, in place, before y reads it
+            z_next = jax.lax.optimization_barrier(last + c[1] * (here - last) - c[2] * slope)
             move = x + c[3] * (z_next - x) - here
             return move.astype(kept), z_next.astype(kept)
 

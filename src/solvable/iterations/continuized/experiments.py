@@ -172,7 +172,7 @@ class Rows(Figure):
         if self.data == "diabetes":
             from sklearn.datasets import load_diabetes
 
-            X, y = load_diabetes(return_X_y=True)
+            X, y = map(np.asarray, load_diabetes(return_X_y=True))
             return co.LeastSquares(X / X.std(axis=0), (y - y.mean()) / y.std())
         table = np.loadtxt(self.data, delimiter=",", ndmin=2)
         return co.LeastSquares(table[:, :-1], table[:, -1])
