@@ -51,10 +51,11 @@ def continuized(learning_rate: Any, strong_convexity: Any = 0.0, key: Any = 0) -
     """
     number("strong_convexity", strong_convexity, at_least=0.0)
     if not callable(learning_rate):
-        limit = 1.0 / number("learning_rate", learning_rate, above=0.0)
-        if not is_traced(limit, strong_convexity) and strong_convexity > (1.0 + 1e-6) * limit:
+        rate = number("learning_rate", learning_rate, above=0.0)
+        if not is_traced(rate, strong_convexity) and float(strong_convexity) * float(rate) > 1.0 + 1e-6:
             raise ValueError(
-                f"strong_convexity={float(strong_convexity):g} is above 1/learning_rate={limit:g}; accepted: at most that"
+                f"strong_convexity={float(strong_convexity):g} is above 1/learning_rate={1.0 / float(rate):g}; "
+                "accepted: at most that"
             )
     key = _seed_or_key(key)
 
