@@ -93,6 +93,18 @@ def test_averaging_without_a_centre_as_its_page_shows_it(tmp_path, monkeypatch, 
     np.testing.assert_allclose(names["spread_out"], names["in_memory"].values, rtol=0.0, atol=1e-10)
 
 
+def test_continuized_acceleration_as_its_page_shows_it(capsys):
+    names = {}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for block in code_of("systems/continuized.md"):
+            exec(block, names)
+    assert names["runs"].suboptimality.mean() < names["above"].suboptimality.mean()
+    lines = capsys.readouterr().out.splitlines()
+    np.testing.assert_allclose(float(lines[-1]), 1.9e-4, atol=1e-4)
+    found = [float(line.rpartition("[")[2].rstrip("]")) for line in lines if re.search(r"\) \[[0-9.]+\]$", line)]
+    np.testing.assert_allclose(found, [4.17, 0.94, 0.50, 0.44], atol=0.01)
+
+
 def test_mirror_descent_as_its_page_shows_it():
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

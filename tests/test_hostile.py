@@ -21,6 +21,7 @@ from solvable.attention import single_location as sl
 from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
 from solvable.bags import AttentionClassifier, Bags, PooledClassifier, SingleLocationRegressor
+from solvable.iterations import continuized as co
 from solvable.iterations import gossip as gs
 from solvable.networks import diagonal as dn
 from solvable.numerics.minimum_norm import minimum_norm, minimum_nuclear_norm
@@ -53,6 +54,7 @@ def shared() -> dict[str, Any]:
         "problem": problem,
         "best": best,
         "margin": ts.max_margin(problem, best),
+        "modes": co.Quadratic(OTHER, UNIT),
         "quadratic": quadratic,
         "lasso": dn.lasso_path(quadratic),
         "limit": dn.limit_path(quadratic, check_assumptions=False),
@@ -112,6 +114,7 @@ CASES: dict[str, Callable[[], Call]] = {
     "closed_form_head_from_moments": case(optim.closed_form_head_from_moments, gram=X.T @ X, moment=X.T @ Y, ridge=0.1),
     "mirror_map": case(optim.mirror_map, weights=X, p=2.5, taken={"weights": ENTRYWISE}),
     "inverse_mirror_map": case(optim.inverse_mirror_map, dual=X, p=2.5, taken={"dual": ENTRYWISE}),
+    "optim.continuized": case(optim.continuized, learning_rate=0.1, strong_convexity=0.1, key=0),
     "mirror_descent": case(optim.mirror_descent, learning_rate=0.1, p=2.0, normalize=True),
     # bags
     "Bags": case(
@@ -415,6 +418,49 @@ CASES: dict[str, Callable[[], Call]] = {
     ),
     "advise": case(gs.advise, net="@network", accuracy=0.1, values=np.arange(4.0)),
     "average": case(gs.average, net="@network", values=np.arange(4.0), method="simple", accuracy=0.1, rounds=3),
+    # continuized acceleration
+    "co.Quadratic": case(
+        co.Quadratic,
+        eigenvalues=OTHER,
+        start=UNIT,
+        gradient_noise=0.1,
+        basis=np.eye(3),
+        minimiser=UNIT,
+    ),
+    "co.Quadratic.from_matrix": case(
+        co.Quadratic.from_matrix, matrix=np.eye(3), linear=UNIT, start=UNIT, gradient_noise=0.1
+    ),
+    "co.LeastSquares": case(co.LeastSquares, X=X, y=Y, start=UNIT),
+    "co.GaussianLeastSquares": case(co.GaussianLeastSquares, spectrum=OTHER, start=UNIT),
+    "Objective": case(
+        co.Objective,
+        value=lambda x: x @ x,
+        gradient=lambda x: 2.0 * x,
+        start=UNIT,
+        smoothness=2.0,
+        strong_convexity=1.0,
+        minimum=np.zeros(3),
+        traced=False,
+    ),
+    "Continuized": case(co.Continuized, strong_convexity=0.1, steps="stated", smoothness=1.0),
+    "Nesterov": case(co.Nesterov, strong_convexity=0.1),
+    "HeavyBall": case(co.HeavyBall, strong_convexity=0.1),
+    "StochasticGradient": case(co.StochasticGradient, average=True),
+    "constants": case(co.constants, problem="@modes"),
+    "continuized.train": case(co.Continuized().train, problem="@modes", key="@key", at=[1, 3]),
+    "continuized.predict": case(
+        co.predict,
+        "task",
+        "algorithm",
+        task="@modes",
+        algorithm=co.Continuized(),
+        theory="bound",
+        at=[1, 3],
+        unit="events",
+    ),
+    "continuized.curve": case(
+        co.curve, "task", "algorithms", task="@modes", algorithms=co.Continuized(), gradient_noise=[0.1, 0.2], at=[1, 3]
+    ),
     # diagonal networks
     "Quadratic": case(dn.Quadratic, matrix=np.eye(3), linear=UNIT, constant=1.0),
     "Quadratic.from_data": case(dn.Quadratic.from_data, X=X, y=Y),

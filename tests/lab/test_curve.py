@@ -15,6 +15,7 @@ from solvable.attention import self_attention as sa
 from solvable.attention import single_location as sl
 from solvable.attention import sparse_tokens as st
 from solvable.attention import token_selection as ts
+from solvable.iterations import continuized as co
 from solvable.iterations import gossip as gs
 from solvable.lab.declare import Curve, Outcome, Result, SolveError, real
 from solvable.lab.declare.curve import CLAIMS
@@ -53,6 +54,13 @@ CASES: dict[str, tuple[ModuleType, Any, Any, dict[str, Any], dict[str, Any]]] = 
         {"theory": "spectral_start"},
     ),
     "gossip": (gs, gs.Grid((4, 5)), gs.Jacobi(), {"alpha": [0.5, 1.0]}, {"at": [0, 3]}),
+    "continuized": (
+        co,
+        co.Quadratic([1.0, 0.1], [1.0, 1.0]),
+        co.Continuized(),
+        {"gradient_noise": [0.0, 0.1]},
+        {"at": [1, 5]},
+    ),
     "diagonal": (dn, QUADRATIC, dn.GradientFlow(), {"weight_decay": [0.0, 0.1]}, {"at": [0.5, 1.0]}),
 }
 

@@ -1,0 +1,58 @@
+"""Every declared figure at a small size: it runs, theory and simulation agree, and its panels show something."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from solvable import lab
+from solvable.iterations.continuized import experiments
+from solvable.lab.declare import registry
+from solvable.lab.figures import default
+
+SMALL = {
+    "continuized/quadratic": ({"dim": [5], "events": [30]}, 40),
+    "continuized/time": ({"dim": [5], "events": [10], "steps": ["strongly convex"]}, 20),
+    "continuized/noise": ({"dim": [5], "events": [30], "gradient_noise": [0.1]}, 40),
+    "continuized/rows": ({"data": ["gaussian"], "dim": [4], "events": [30], "method": ["SGD", "tight", "strong"]}, 40),
+    "continuized/kaczmarz": ({"equations": [5], "dim": [3], "events": [30], "method": ["SGD", "stated"]}, 40),
+    "continuized/bound": ({"dim": [4], "events": [30], "steps": ["strongly convex"]}, 20),
+}
+
+
+def test_every_figure_is_here() -> None:
+    names = {one.name for one in registry.experiments_in(experiments.__name__)}
+    assert names == set(SMALL)
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_theory_and_simulation_agree(name, tmp_path) -> None:
+    grid, replicates = SMALL[name]
+    dataset = lab.run(name, grid, replicates=replicates, out=tmp_path)
+    rows = lab.compare(tmp_path, name)
+    wrong = [(row.observable, row.point, row.comparison) for row in rows if row.comparison.agrees is not True]
+    assert bool(rows) == (name != "continuized/time")  # whose overlay is drawn and not tested
+    assert not wrong
+    plots = default.sheet(registry.find(name), dataset).plots
+    assert any(plot.marks for plot in plots)
+
+
+def test_a_table_of_ones_own(tmp_path, recwarn) -> None:
+    rng = np.random.default_rng(0)
+    np.savetxt(tmp_path / "mine.csv", rng.normal(size=(12, 3)), delimiter=",")
+    grid = {"data": [str(tmp_path / "mine.csv")], "method": ["stated", "average"], "events": [10]}
+    lab.run("continuized/rows", grid, replicates=20, out=tmp_path / "out")
+    rows = lab.compare(tmp_path / "out", "continuized/rows")
+    assert rows
+    assert all(row.comparison.agrees for row in rows)
+    assert not recwarn.list
+
+
+def test_declarations_are_light() -> None:
+    """Neither JAX nor SciPy is imported to list and describe them."""
+    code = f"import sys, {experiments.__name__}; print({{'jax', 'scipy', 'sklearn'}} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
