@@ -19,7 +19,7 @@ from solvable.iterations.gossip.algorithms import (
 )
 from solvable.iterations.gossip.moments import wakeups_to
 from solvable.iterations.gossip.network import FEW, Network
-from solvable.iterations.gossip.spectrum import SEED, Measure, gauss, lanczos, probed, probes
+from solvable.iterations.gossip.spectrum import SEED, Measure, probes, rule_of
 from solvable.iterations.gossip.task import Averaging
 from solvable.numerics import notebook
 from solvable.numerics.validation import choice, floating, instance, integer, number
@@ -40,7 +40,7 @@ METHODS: dict[str, Any] = {
 MOST_ROUNDS, MORE_ROUNDS = 2**16, 1_500
 MOST_PAIRS = 300  # nodes of which asynchronous methods are worked out
 MOST_WAKEUPS = 100  # an edge
-LANCZOS_STEPS, PROBED_VALUES, TUNED_VALUES = 400, 200_000, 40_000
+PROBED_VALUES, TUNED_VALUES = 200_000, 40_000
 TRIED = 3e7  # entries of W that the float32 runs go through
 
 
@@ -114,7 +114,8 @@ def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advi
     """Rounds and messages by each method until |x - mean| is `accuracy` times what it was at the start, on average.
 
     values: "normal", independent N(0, 1), or the numbers (n,) or (n, k) to average. Up to 1 000 nodes the spectrum is
-    exact; above, the Gauss rule of Lanczos from random vectors stands for it. Asynchronous methods up to 300 nodes.
+    exact; above, a Gauss rule of Lanczos stands for it, and a row says where it does not reach the end of the spectrum.
+    Asynchronous methods up to 300 nodes.
 
     Raises: TypeError for what is no `Network`; ValueError for an accuracy outside (0, 1) and values of another length.
     """
@@ -130,7 +131,7 @@ def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advi
         if isinstance(algorithm, Pairwise):
             rows.append(_wakeups(name, algorithm, net, columns, accuracy))
         else:
-            rows.append(_rounds(name, algorithm, net, measure, accuracy))
+            rows.append(_rounds(name, algorithm, net, measure, accuracy, columns))
     order = sorted(rows, key=lambda row: np.inf if row.messages is None else row.messages)
     return Advice(net, accuracy, tuple(order))
 
@@ -148,23 +149,32 @@ def measure_of(net: Network, columns: np.ndarray | None = None) -> Measure:
             return Measure(net.eigenvalues[1:], np.full(net.nodes - 1, 1.0 / net.nodes))
         eigenvalues, vectors = net.modes
         return Measure(eigenvalues[1:], ((vectors.T @ centred) ** 2).sum(axis=1)[1:] / net.nodes)
-    if centred is None:
-        return probed(net.matrix, max(2, min(16, PROBED_VALUES // net.nodes)), LANCZOS_STEPS)
-    found = gauss(lanczos(lambda x: net.matrix @ x, centred, LANCZOS_STEPS, gap=False, all_orthogonal=False))
-    return Measure(found.nodes, found.shares / net.nodes)
+    start = probes(net.nodes, max(2, min(16, PROBED_VALUES // net.nodes)), SEED + 1) if centred is None else centred
+    found = rule_of(net, start)
+    return found._replace(shares=found.shares / (net.nodes if centred is not None else start.size))
 
 
-def rounds_to(algorithm: Synchronous, net: Network, measure: Measure, accuracy: float) -> int | None:
-    """The first round with sum_i shares_i P_t(nodes_i)^2 <= accuracy^2 times its start; None beyond the most tried."""
-    most = algorithm.rounds if isinstance(algorithm, Tuned) else MOST_ROUNDS
+def rounds_to(
+    algorithm: Synchronous, net: Network, measure: Measure, accuracy: float, columns: np.ndarray | None = None
+) -> int | None:
+    """The first round with sum_i shares_i P_t(eigenvalues_i)^2 <= accuracy^2 times its start; None beyond the most
+    that is tried, or that the measure is good for.
+
+    Tuned polynomials are small at eigenvalues, and not at the nodes of a Gauss rule: on a large network they are tried
+    on `columns`, or on fresh values.
+    """
     if isinstance(algorithm, Tuned) and net.nodes > FEW:
-        return _tried(algorithm, net, accuracy)
-    aim, last = accuracy**2 * measure.shares.sum(), 128
+        fresh = probes(net.nodes, max(1, min(8, TUNED_VALUES // net.nodes)), SEED + 1)
+        start = fresh if columns is None else columns - columns.mean(axis=0)
+        most, apply, weights = algorithm.rounds, lambda x: net.matrix @ x, np.ones(net.nodes)
+    else:
+        start, weights = np.ones(len(measure.eigenvalues)), measure.shares
+        most, apply = _most(algorithm, measure), lambda x: measure.eigenvalues * x
+    aim, last = accuracy**2 * float((weights @ start**2).sum()), 128
     while True:
         last = min(last, most)
-        steps = algorithm.recursion(net, last)
-        start, every = np.ones(len(measure.nodes)), np.arange(last + 1)
-        left = polynomials.path(steps, lambda x: measure.nodes * x, start, every, lambda x: x**2 @ measure.shares)
+        steps, every = algorithm.recursion(net, last), np.arange(last + 1)
+        left = polynomials.path(steps, apply, start, every, lambda x: (weights @ x**2).sum())
         if np.any(left <= aim):
             return int(np.argmax(left <= aim))
         if last == most:
@@ -172,30 +182,25 @@ def rounds_to(algorithm: Synchronous, net: Network, measure: Measure, accuracy: 
         last *= 4
 
 
-def _tried(algorithm: Tuned, net: Network, accuracy: float) -> int | None:
-    """By a run on fresh values: tuned polynomials are small at eigenvalues, and not at the nodes of a Gauss rule."""
-    start = probes(net.nodes, max(1, min(8, TUNED_VALUES // net.nodes)), SEED + 1)
-    aim = accuracy**2 * float((start**2).sum())
-    now = before = start
-    for t, (a, b, c) in enumerate(zip(*algorithm.recursion(net, algorithm.rounds), strict=True)):
-        now, before = a * (net.matrix @ now) + b * now - c * before, now
-        if float((now**2).sum()) <= aim:
-            return t + 1
-    return None
+def _most(algorithm: Synchronous, measure: Measure) -> int:
+    return int(min(algorithm.rounds if isinstance(algorithm, Tuned) else MOST_ROUNDS, measure.rounds))
 
 
-def _rounds(name: str, algorithm: Synchronous, net: Network, measure: Measure, accuracy: float) -> MethodAdvice:
+def _rounds(
+    name: str, algorithm: Synchronous, net: Network, measure: Measure, accuracy: float, columns: np.ndarray | None
+) -> MethodAdvice:
     try:
         algorithm.require(net)
     except ValueError:
         return MethodAdvice(name, None, None, algorithm.knows, None, "never: bipartite", algorithm)
-    rounds = rounds_to(algorithm, net, measure, accuracy)
+    rounds = rounds_to(algorithm, net, measure, accuracy, columns)
     if rounds is None and isinstance(algorithm, Tuned) and net.nodes <= TUNED_VALUES // 2:  # few need more than 400
         algorithm = Tuned(algorithm.probes, MORE_ROUNDS)
-        rounds = rounds_to(algorithm, net, measure, accuracy)
+        rounds = rounds_to(algorithm, net, measure, accuracy, columns)
     if rounds is None:
-        most = algorithm.rounds if isinstance(algorithm, Tuned) else MOST_ROUNDS
-        return MethodAdvice(name, None, None, algorithm.knows, None, f"more than {most} rounds", algorithm)
+        most = algorithm.rounds if isinstance(algorithm, Tuned) else _most(algorithm, measure)
+        note = f"more than {most} rounds" + (", all that Lanczos resolves" if most == measure.rounds else "")
+        return MethodAdvice(name, None, None, algorithm.knows, None, note, algorithm)
     error, tried = _floating_error(algorithm, net, rounds)
     note = "" if tried == rounds else f"float32 after {tried} rounds"
     return MethodAdvice(name, rounds, 2 * len(net.edges) * rounds, algorithm.knows, error, note, algorithm)
@@ -249,7 +254,7 @@ def average(
     """Average values (n,) or (n, k) over a network by synchronous gossip, all arrays in memory.
 
     method: "auto", the one of fewest rounds by `advise`; a name in `advise`; or a synchronous algorithm. rounds: how
-    many; None, as many as independent values take to `accuracy` times their spread.
+    many; None, as many as these values take to `accuracy` times their spread.
 
     Raises: TypeError for other objects; ValueError for an asynchronous method, for values of another length, and where
     the accuracy is not reached.
@@ -261,19 +266,19 @@ def average(
     rounds = None if rounds is None else integer("rounds", rounds, at_least=0)
     methods = methods_for(net)
     names = [name for name, one in methods.items() if isinstance(one, Synchronous)]
-    measure = None
-    if isinstance(method, str) and method == "auto":
-        measure = measure_of(net)
-        found = [_rounds_or_never(methods[name], net, measure, accuracy) for name in names]
-        method = names[int(np.argmin(found))]
-    name = method if isinstance(method, str) else type(method).__name__
     if isinstance(method, str) and isinstance(methods.get(method), Pairwise):
         raise ValueError(f"method={method!r} is asynchronous; accepted: 'auto', {', '.join(map(repr, names))}")
+    auto = isinstance(method, str) and method == "auto"
+    measure = measure_of(net, task.columns) if auto or rounds is None else None
+    if auto:
+        found = [_rounds_or_never(methods[name], net, measure, accuracy, task.columns) for name in names]
+        method = names[int(np.argmin(found))]
+    name = method if isinstance(method, str) else type(method).__name__
     algorithm = methods[choice("method", method, ("auto", *names))] if isinstance(method, str) else method
     instance("method", algorithm, (Synchronous,))
     algorithm.require(net)
     if rounds is None:
-        found = rounds_to(algorithm, net, measure_of(net) if measure is None else measure, accuracy)
+        found = rounds_to(algorithm, net, measure, accuracy, task.columns)
         if found is None:
             raise ValueError(
                 f"accuracy={accuracy:g} is not reached by method={name!r}; accepted: a larger one, or rounds="
@@ -285,8 +290,10 @@ def average(
     return Averaged(reached.reshape(shaped.shape), rounds, 2 * len(net.edges) * rounds, certificate, name)
 
 
-def _rounds_or_never(algorithm: Synchronous, net: Network, measure: Measure, accuracy: float) -> float:
+def _rounds_or_never(
+    algorithm: Synchronous, net: Network, measure: Measure, accuracy: float, columns: np.ndarray
+) -> float:
     if algorithm.stuck and net.checkerboard:
         return np.inf
-    found = rounds_to(algorithm, net, measure, accuracy)
+    found = rounds_to(algorithm, net, measure, accuracy, columns)
     return np.inf if found is None else found

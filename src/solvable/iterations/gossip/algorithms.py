@@ -12,9 +12,9 @@ import scipy.sparse as sp
 from scipy.sparse import csgraph
 
 from solvable.iterations.gossip import polynomials
-from solvable.iterations.gossip.network import FEW, MOST_DENSE, Network
+from solvable.iterations.gossip.network import MOST_DENSE, Network
 from solvable.iterations.gossip.polynomials import Recursion
-from solvable.iterations.gossip.spectrum import Measure, lanczos, probes
+from solvable.iterations.gossip.spectrum import lanczos, probes
 from solvable.iterations.gossip.task import Averaging, generator
 from solvable.lab.declare import (
     Checked,
@@ -234,11 +234,7 @@ class Tuned(Synchronous):
 
     def _found(self, network: Network) -> Recursion:
         matrix, start = network.matrix, probes(network.nodes, self.probes)
-        if network.nodes <= FEW:  # the same numbers, free of the rounding that Lanczos gathers
-            eigenvalues, vectors = network.modes
-            shares = ((vectors.T @ start) ** 2).sum(axis=1)
-            return polynomials.best(Measure(eigenvalues[1:], shares[1:]), self.rounds)
-        found = lanczos(lambda x: matrix @ x, start, self.rounds, gap=True, all_orthogonal=False)
+        found = lanczos(lambda x: matrix @ x, start, self.rounds, gap=True)
         return polynomials.orthogonal(found, self.rounds)
 
 
@@ -269,9 +265,7 @@ class ParameterFree(Synchronous):
             if not np.isfinite(column @ column):
                 columns.append(np.full((len(at), len(column)), np.nan))
                 continue
-            small = len(column) * min(rounds, len(column)) <= 2_000_000
-            found = lanczos(lambda x: matrix @ x, column, rounds, gap=True, all_orthogonal=small)
-            steps = polynomials.orthogonal(found, rounds)
+            steps = polynomials.orthogonal(lanczos(lambda x: matrix @ x, column, rounds, gap=True), rounds)
             columns.append(polynomials.path(steps, lambda x: matrix @ x, column, at))
         return np.stack([observe(x + means) for x in np.stack(columns, axis=-1)])
 

@@ -117,26 +117,35 @@ def orthogonal(found: Lanczos, rounds: int) -> Recursion:
     )
 
 
-def best(measure: Measure, rounds: int) -> Recursion:
-    """The polynomials of least sum_i shares_i P_t(nodes_i)^2 among all of degree t with P_t(1) = 1.
+def least(measure: Measure, rounds: Any) -> np.ndarray:
+    """The least sum_i shares_i P(eigenvalues_i)^2 of all P with P(1) = 1 of degree t, for t in `rounds` (K,): (K,).
 
-    They are orthogonal in (1 - lambda) times the measure; as many rounds as it has different nodes leave nothing.
+    It is 1 / sum_(k <= t) p_k(1)^2, the Christoffel number at 1, with the p_k orthonormal in the measure; as many
+    rounds as there are different eigenvalues leave nothing.
     """
-    nodes, shares = distinct(measure)
-    if not len(nodes):
-        return orthogonal(Lanczos(np.zeros(0), np.zeros(0), 0.0, True), rounds)
-    steps = min(rounds, len(nodes))
-    return orthogonal(lanczos(lambda x: nodes * x, np.sqrt(shares), steps, gap=True, all_orthogonal=True), rounds)
+    measure, rounds = distinct(measure), np.asarray(rounds)
+    count = len(measure.shares)
+    degree = min(int(rounds.max()), count - 1)
+    if degree < 0:
+        return np.zeros(len(rounds))
+    found = lanczos(lambda x: measure.eigenvalues * x, np.sqrt(measure.shares), degree, all_orthogonal=True)
+    logs, before = np.zeros(len(found.off) + 1), np.inf
+    for k, (diagonal, off) in enumerate(zip(found.diagonal, found.off, strict=True)):
+        # p_(k+1)(1) / p_k(1), as p itself overflows
+        before = (1.0 - diagonal - (found.off[k - 1] / before if k else 0.0)) / max(off, 1e-300)
+        logs[k + 1] = logs[k] + np.log(before)
+    left = found.mass * np.exp(-np.logaddexp.accumulate(2.0 * logs))
+    return np.where(rounds >= count, 0.0, left[np.minimum(rounds, len(left) - 1)])
 
 
 def distinct(measure: Measure) -> Measure:
-    """With equal nodes joined, and those without a share left out."""
-    order = np.argsort(measure.nodes)
-    nodes, shares = measure.nodes[order], measure.shares[order]
-    place = np.concatenate([[0], np.cumsum(np.diff(nodes) > EQUAL)])
+    """With equal eigenvalues joined, and those without a share left out."""
+    order = np.argsort(measure.eigenvalues)
+    eigenvalues, shares = measure.eigenvalues[order], measure.shares[order]
+    place = np.concatenate([[0], np.cumsum(np.diff(eigenvalues) > EQUAL)])
     joined = np.bincount(place, shares)
     there = joined > 1e-28 * joined.sum()
-    return Measure((np.bincount(place, nodes) / np.bincount(place))[there], joined[there])
+    return Measure((np.bincount(place, eigenvalues) / np.bincount(place))[there], joined[there])
 
 
 def evaluate(recursion: Recursion, points: Any, at: Any) -> np.ndarray:

@@ -17,16 +17,20 @@ SEED = 2202  # of every probe: they belong to the method, not to the data
 BREAKDOWN = 1e-9  # below it what is left of a Lanczos vector is rounding
 CROWDED = 1e-3  # of the spectrum: how near to its end a lattice has eigenvalues, and an expander none
 WINDOW = (2.0, 0.2)  # of the heat kernel: from 2 steps of the walk to a fifth of the relaxation time
-PROBES, STEPS = 4, 200  # of the heat kernel where not all eigenvalues are known
+PROBES, STEPS = 4, 200  # of the heat kernel where not all eigenvalues are known; good for times up to STEPS^2 / 16
+RESOLVED = 1.01  # how near the last node of a Gauss rule is to the end of the spectrum, relative to 1 -+ the end
+MOST_WORK = 2e9  # products of a number of W and one of the values
 
 
 class Measure(NamedTuple):
     """The spectrum of what gossip has to remove: eigenvalues of W but the first (N,), and their shares (N,) of
-    |x - mean|^2 / n. A polynomial method leaves sum_i shares_i P_t(nodes_i)^2.
+    |x - mean|^2 / n. A polynomial method leaves sum_i shares_i P_t(eigenvalues_i)^2, for as many rounds as `rounds`
+    says.
     """
 
-    nodes: np.ndarray
+    eigenvalues: np.ndarray
     shares: np.ndarray
+    rounds: float = np.inf
 
 
 class SpectralDimension(float):
@@ -54,10 +58,14 @@ class Lanczos(NamedTuple):
     ended: bool
 
 
-def lanczos(apply: Callable[[Any], Any], start: np.ndarray, steps: int, *, gap: bool, all_orthogonal: bool) -> Lanczos:
+def lanczos(
+    apply: Callable[[Any], Any], start: np.ndarray, steps: int, *, gap: bool = False, all_orthogonal: bool = False
+) -> Lanczos:
     """Lanczos from `start`, any array, in the inner product <u, v>, or <u, (1 - W) v> with `gap`.
 
-    `all_orthogonal` keeps every vector orthogonal to all before it, which matters where the recursion ends early.
+    `all_orthogonal` (without `gap`) keeps every vector orthogonal to all before it: the coefficients are then those of
+    exact arithmetic. Without it they are those of a spectrum whose eigenvalues are tiny intervals (Greenbaum 1989), so
+    that the recursion, which knows no reorthogonalisation, can follow them.
     """
 
     def weighted(vector: Any, image: Any) -> Any:
@@ -69,15 +77,15 @@ def lanczos(apply: Callable[[Any], Any], start: np.ndarray, steps: int, *, gap: 
     if mass <= 0.0 or steps == 0:
         return Lanczos(diagonal[:0], off[:0], max(mass, 0.0), mass <= 0.0)
     now, image, before = start * mass**-0.5, image * mass**-0.5, np.zeros_like(start)
-    kept, duals = np.empty((2, steps if all_orthogonal else 0, start.size))
+    kept = np.empty((steps if all_orthogonal else 0, start.size))
     for step in range(steps):
         dual = weighted(now, image)
         diagonal[step] = np.vdot(image, dual)
         new = image - diagonal[step] * now - (off[step - 1] if step else 0.0) * before
         if all_orthogonal:
-            kept[step], duals[step] = now.ravel(), dual.ravel()
+            kept[step] = now.ravel()
             for _ in range(2):
-                new -= ((duals[: step + 1] @ new.ravel()) @ kept[: step + 1]).reshape(new.shape)
+                new -= ((kept[: step + 1] @ new.ravel()) @ kept[: step + 1]).reshape(new.shape)
         new_image = apply(new)
         off[step] = np.sqrt(max(float(np.vdot(new, weighted(new, new_image))), 0.0))
         if off[step] < BREAKDOWN:
@@ -87,11 +95,12 @@ def lanczos(apply: Callable[[Any], Any], start: np.ndarray, steps: int, *, gap: 
 
 
 def gauss(found: Lanczos) -> Measure:
-    """The Gauss rule of Lanczos in <u, v>: exact for polynomials of degree 2 steps - 1."""
+    """The Gauss rule of Lanczos in <u, v>: exact for polynomials of degree 2 steps - 1, and so for steps - 1 rounds."""
     if found.mass == 0.0:
         return Measure(np.zeros(1), np.zeros(1))
-    nodes, vectors = eigh_tridiagonal(found.diagonal, found.off[:-1])
-    return Measure(nodes, found.mass * vectors[0] ** 2)
+    eigenvalues, vectors = eigh_tridiagonal(found.diagonal, found.off[:-1])
+    rounds = np.inf if found.ended else len(eigenvalues) - 1
+    return Measure(eigenvalues, found.mass * vectors[0] ** 2, rounds)
 
 
 def probes(nodes: int, count: int, seed: int = SEED) -> np.ndarray:
@@ -100,12 +109,20 @@ def probes(nodes: int, count: int, seed: int = SEED) -> np.ndarray:
     return drawn - drawn.mean(axis=0)
 
 
-def probed(matrix: Any, count: int, steps: int) -> Measure:
-    """The measure of independent standard normal values, from a few probes, which are not those that `Tuned` knows."""
-    start = probes(matrix.shape[0], count, SEED + 1)
-    found = lanczos(lambda x: matrix @ x, start, steps, gap=False, all_orthogonal=False)
-    rule = gauss(found)
-    return Measure(rule.nodes, rule.shares / start.size)
+def rule_of(network: Any, start: np.ndarray) -> Measure:
+    """The measure of `start` (n, k), by as many steps of Lanczos as find both ends of the spectrum.
+
+    Where they cost too much it is right for fewer rounds than steps.
+    """
+    for steps in (400, 1_600, 6_400):
+        found = gauss(lanczos(lambda x: network.matrix @ x, start, steps))
+        inner = 1.0 - found.eigenvalues.max(), 1.0 + found.eigenvalues.min()
+        outer = network.gap, 1.0 + network.smallest_eigenvalue
+        if all(one <= RESOLVED * other + BREAKDOWN for one, other in zip(inner, outer, strict=True)):
+            return found._replace(rounds=np.inf)
+        if 4 * steps * start.size * network.matrix.nnz > MOST_WORK * network.nodes:
+            break
+    return found
 
 
 def extreme_eigenvalue(matrix: Any, which: str) -> float:
@@ -124,7 +141,7 @@ def extreme_eigenvalue(matrix: Any, which: str) -> float:
         options = {"v0": start, "ncv": basis, "maxiter": restarts, "tol": tolerance, "return_eigenvectors": False}
         with contextlib.suppress(ArpackNoConvergence):
             return float(_eigsh(operator, 1, which=which, **options)[0])
-        rough = gauss(lanczos(deflated, start, 200, gap=False, all_orthogonal=False)).nodes
+        rough = gauss(lanczos(deflated, start, 200)).eigenvalues
         bound = float(abs(matrix).sum(axis=1).max())
         if (bound - rough.max() if which == "LA" else bound + rough.min()) < CROWDED * bound:
             break
@@ -142,11 +159,13 @@ def heat_dimension(network: Any) -> SpectralDimension:
     if "eigenvalues" in network.__dict__ or network.nodes <= 1_000:
         measure = Measure(network.eigenvalues[1:], np.full(network.nodes - 1, 1.0 / network.nodes))
     else:
-        measure = probed(network.matrix, PROBES, STEPS)
-    first, last = WINDOW[0], WINDOW[1] / network.gap
+        start = probes(network.nodes, PROBES, SEED + 1)
+        measure = gauss(lanczos(lambda x: network.matrix @ x, start, STEPS))
+        measure = measure._replace(shares=measure.shares / start.size)
+    first, last = WINDOW[0], min(WINDOW[1] / network.gap, STEPS**2 / 16.0)
     if last < 4.0 * first:
         return SpectralDimension(np.nan, (first, last))
     times = np.geomspace(first, last, 30)
-    heat = np.exp(-times[:, None] * (1.0 - measure.nodes)) @ measure.shares
+    heat = np.exp(-times[:, None] * (1.0 - measure.eigenvalues)) @ measure.shares
     slope = np.polyfit(np.log(times), np.log(heat), 1)[0]
     return SpectralDimension(-2.0 * slope, (first, last))

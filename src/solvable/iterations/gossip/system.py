@@ -187,6 +187,8 @@ def predict(
     """What theory says of averaging with `algorithm`, in the observables of `simulate` (see `theories`).
 
     theory None: "spectral" for rounds, "moments" for `Pairwise`, on a `Lattice` "heat" for Simple and "epd" for Jacobi.
+    "best" speaks of rounds whatever the algorithm: it bounds all polynomials, and is no bound for what adapts to the
+    values or to wake-ups (`ParameterFree`, `LocalAveraging`, `Pairwise`).
     A law of random networks needs `given`, an outcome of `simulate`, whose networks theories speak of; values are
     averaged over, but those of an `Averaging` that has values, and for `ParameterFree`. On a lattice `at` are times as
     they stand, or with `given` those of the rounds that were run.
@@ -195,4 +197,6 @@ def predict(
     one that does not speak of the method, bad `at`, or a law without `given`; SolveError, unless throw=False, where an
     initial condition is not resolved.
     """
+    if unit is None and theory == "best":
+        unit = "rounds"  # of polynomials, whatever the algorithm
     return SYSTEM.predict(task, algorithm, theory=theory, given=given, at=at, unit=unit, throw=throw)

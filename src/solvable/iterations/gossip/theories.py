@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from solvable.iterations.gossip import polynomials
 from solvable.lab.declare import Observable, Predicted, Status, Theory
 
 MOST_ALPHA = 50  # up to which the waves of the limit are computed
@@ -19,7 +20,6 @@ observables = (
 
 def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """sum_i shares_i P_t(lam_i)^2 over the eigenvalues but the first."""
-    from solvable.iterations.gossip import polynomials
     from solvable.iterations.gossip.algorithms import LocalAveraging, ParameterFree, Synchronous
 
     _require("spectral", task, algorithm, Synchronous, "moments")
@@ -35,10 +35,12 @@ def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         if isinstance(algorithm, ParameterFree):
             if problem.values is None:
                 algorithm.recursion(network, 0)
-            return sum(_least(one, rounds) for one in _measures(network, problem.columns)), np.zeros(len(rounds))
+            total = sum(polynomials.least(one, rounds) for one in _measures(network, problem.columns))
+            return total, np.zeros(len(rounds))
         recursion = algorithm.recursion(network, int(rounds[-1]))
         total = sum(
-            polynomials.evaluate(recursion, one.nodes, rounds) ** 2 @ one.shares for one in _measures(network, values)
+            polynomials.evaluate(recursion, one.eigenvalues, rounds) ** 2 @ one.shares
+            for one in _measures(network, values)
         )
         return total, np.zeros(len(rounds))
 
@@ -46,7 +48,11 @@ def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
 
 
 def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
-    """The least that polynomials of t rounds can leave, whatever the algorithm."""
+    """The least that polynomials of t rounds can leave, whatever the algorithm.
+
+    It bounds what does not adapt to the values or to the wake-ups, and is a curve of reference for what does.
+    """
+    from solvable.iterations.gossip.algorithms import LocalAveraging, Pairwise, ParameterFree
     from solvable.iterations.gossip.runs import rounds_in
 
     _require("best", task, algorithm, object, "")
@@ -56,9 +62,13 @@ def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         whole = _measures(problem.network, values)
         if len(whole) > 1:  # all columns share the polynomial
             whole = [whole[0]._replace(shares=sum(one.shares for one in whole))]
-        return _least(whole[0], rounds), None
+        return polynomials.least(whole[0], rounds), None
 
-    return _of_each(task, algorithm, runs, of)
+    found = _of_each(task, algorithm, runs, of)
+    column = getattr(task, "values", None) is not None and runs.problems[0].columns.shape[1] == 1
+    adapts = isinstance(algorithm, LocalAveraging | Pairwise) or (isinstance(algorithm, ParameterFree) and not column)
+    status = {"squared_error": Status("heuristic", "derived")} if adapts else {}
+    return Predicted(found.values, found.result, status=status)
 
 
 def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
@@ -151,14 +161,6 @@ def _measures(network: Any, values: Any) -> Any:
     with np.errstate(all="ignore"):
         shares = (vectors.T @ (values - values.mean(axis=0))) ** 2 / nodes
     return [Measure(eigenvalues[1:], column[1:]) for column in shares.T]
-
-
-def _least(measure: Any, rounds: np.ndarray) -> np.ndarray:
-    from solvable.iterations.gossip import polynomials
-
-    recursion, joined = polynomials.best(measure, int(rounds[-1])), polynomials.distinct(measure)
-    found = polynomials.evaluate(recursion, joined.nodes, rounds) ** 2 @ joined.shares
-    return np.where(rounds >= len(joined.nodes), 0.0, found)  # but for rounding
 
 
 def _over_balls(network: Any, values: Any, rounds: np.ndarray) -> Any:
