@@ -14,7 +14,9 @@ from solvable.iterations.gossip.pairwise import constants
 
 BASIS = 40  # of Arnoldi: how many powers a stretch spans
 TAIL = 1e-13  # the last two of them may weigh this much where the stretch ends
+DECAYED = 1e-5  # the weights, of 1, where it ends at the latest, as their rounding is absolute
 FAR = 1e12  # wake-ups, or time: no stretch is longer
+MOST_SPANS = 10_000  # of time, in each of which an equation is solved
 EARLY = 1e-6  # of a unit of time, or of the first: where the equation of the method without the gap starts
 
 
@@ -109,15 +111,18 @@ class Moments:
         def step(scaled: np.ndarray) -> np.ndarray:
             state = scaled / scales
             if in_time:
-                return scales * (self._drift(state, self.eta, self.eta) + self.change(state, self.gamma))
+                slope = scales * (self._drift(state, self.eta, self.eta) + self.change(state, self.gamma))
+                return _centred(slope + scaled) - scaled  # what is not centred decays
             state = self.waited(state) if self.accelerated else state
-            return scales * (state + self.change(state, self.gamma))
+            return _centred(scales * (state + self.change(state, self.gamma)))
 
         done, state = 0.0, moments * scales
+        least = 1e-100 * float(np.linalg.norm(state))
         while True:
             basis, matrix, ended = _arnoldi(step, state)
             traces = np.trace(basis[:, 0], axis1=1, axis2=2) / self.network.nodes
             size = float(np.linalg.norm(state))
+            size = size if size > least else 0.0
             cache: dict[float, np.ndarray] = {}
 
             def weights(span: float, matrix: np.ndarray = matrix, cache: dict[float, np.ndarray] = cache) -> np.ndarray:
@@ -126,20 +131,15 @@ class Moments:
                     cache[span] = powers[:, 0]
                 return cache[span]
 
-            reach = 1.0
-            if ended:
-                reach = np.inf
-            else:
-                while reach < FAR and 0.0 <= _tail(weights(2.0 * reach)) <= TAIL:
-                    reach *= 2.0
-                if in_time:
-                    while _tail(weights(reach)) > TAIL:
-                        reach *= 0.5
-                half = reach / 2.0
-                while half >= (1e-2 * reach if in_time else 1.0):  # towards the end of what holds
-                    if 0.0 <= _tail(weights(reach + half)) <= TAIL:
-                        reach += half
-                    half = half / 2.0 if in_time else half // 2
+            def holds(span: float, weights: Any = weights, free: bool = ended) -> bool:
+                found = np.abs(weights(span))
+                return found.max() >= DECAYED and (free or found[-2:].max() <= TAIL * found.max())
+
+            reach = 1.0 if size else np.inf  # of so little nothing is left in float64
+            while in_time and size and not holds(reach):
+                reach *= 0.5
+            while reach < FAR and holds(2.0 * reach):
+                reach *= 2.0
             yield Stretch(done, reach, lambda span, w=weights, t=traces, size=size: float(w(span) @ t) * size)
             done, state = done + reach, np.tensordot(weights(reach), basis, 1) * size
 
@@ -158,6 +158,11 @@ class Moments:
         """
         shape, found, now = moments.shape, [], 0.0
         fastest = 2.0 * float(self.laplacian.diagonal().max())
+        if times.size and times[-1] * fastest > 8.0 * MOST_SPANS:
+            raise ValueError(
+                f"at holds {times[-1]:g}, and the moments without the gap are followed in short spans of time; "
+                f"accepted: times <= {8.0 * MOST_SPANS / fastest:g} here, or a simulation"
+            )
 
         def slope(log_time: float, flat: np.ndarray) -> np.ndarray:
             time, state = np.exp(log_time), flat.reshape(shape)
@@ -170,17 +175,20 @@ class Moments:
             while now < stop:
                 # in spans over which little decays, so that the error is relative to what is left
                 later = min(float(stop), now * 2.0, now + 8.0 / fastest)
-                options = {"method": "DOP853", "rtol": 1e-9, "atol": 1e-11 * np.abs(moments).max()}
+                options: dict[str, Any] = {"method": "DOP853", "rtol": 1e-9, "atol": 1e-11 * np.abs(moments).max()}
                 solved = solve_ivp(slope, (np.log(now), np.log(later)), moments.ravel(), **options)
-                moments, now = solved.y[:, -1].reshape(shape), later
+                moments, now = _centred(solved.y[:, -1].reshape(shape)), later
             found.append(self.error(moments))
         return found
 
 
-def _tail(weights: np.ndarray) -> float:
-    """How much of the weights lies in the last two; -1 where all of them have decayed."""
-    largest = float(np.abs(weights).max())
-    return float(np.abs(weights[-2:]).max()) / largest if largest > 1e-40 else -1.0
+def _centred(moments: np.ndarray) -> np.ndarray:
+    """Without what rounding puts on the mean and makes asymmetric, neither of which decays."""
+    moments = moments - moments.mean(axis=-1, keepdims=True)
+    moments = moments - moments.mean(axis=-2, keepdims=True)
+    for own in {0, len(moments) - 1}:  # E x x^T and E z z^T
+        moments[own] = 0.5 * (moments[own] + moments[own].T)
+    return moments
 
 
 def _arnoldi(step: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> tuple[np.ndarray, np.ndarray, bool]:

@@ -191,7 +191,8 @@ class Network:
         if self.nodes <= FEW:
             return float(np.linalg.eigvalsh(self.laplacian.toarray())[1])
         largest = 2.0 * float(self.laplacian.diagonal().max())
-        return largest - extreme_eigenvalue(largest * sp.eye_array(self.nodes, format="csr") - self.laplacian, "LA")
+        turned = largest * sp.eye_array(self.nodes, format="csr") - self.laplacian
+        return largest - extreme_eigenvalue(turned, "LA", {})
 
     @functools.cached_property
     def inverse_laplacian(self) -> np.ndarray:
@@ -237,7 +238,7 @@ class Network:
     def _extreme(self, which: str) -> float:
         if "eigenvalues" in self.__dict__ or self.nodes <= FEW:
             return float(self.eigenvalues[1 if which == "LA" else -1])
-        return extreme_eigenvalue(self.matrix, which)
+        return extreme_eigenvalue(self.matrix, which, self.__dict__.setdefault("_lanczos", {}))
 
     def require_dense(self, what: str, most: int, instead: str) -> None:
         if self.nodes > most:
