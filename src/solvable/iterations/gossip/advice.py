@@ -149,9 +149,9 @@ def measure_of(net: Network, columns: np.ndarray | None = None) -> Measure:
             return Measure(net.eigenvalues[1:], np.full(net.nodes - 1, 1.0 / net.nodes))
         eigenvalues, vectors = net.modes
         return Measure(eigenvalues[1:], ((vectors.T @ centred) ** 2).sum(axis=1)[1:] / net.nodes)
-    start = probes(net.nodes, max(2, min(16, PROBED_VALUES // net.nodes)), SEED + 1) if centred is None else centred
-    found = rule_of(net, start)
-    return found._replace(shares=found.shares / (net.nodes if centred is not None else start.size))
+    if centred is None:
+        return rule_of(net, probes(net.nodes, max(2, min(16, PROBED_VALUES // net.nodes)), SEED + 1), normal=True)
+    return rule_of(net, centred, normal=False)
 
 
 def rounds_to(

@@ -100,11 +100,17 @@ def _dot(one: np.ndarray, other: np.ndarray) -> float:
 
 def gauss(found: Lanczos) -> Measure:
     """The Gauss rule of Lanczos in <u, v>: exact for polynomials of degree 2 steps - 1, and so for steps - 1 rounds."""
+    eigenvalues, shares, _, rounds = _ritz(found)
+    return Measure(eigenvalues, shares, rounds)
+
+
+def _ritz(found: Lanczos) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Nodes and shares of the Gauss rule, how far each node is from an eigenvalue, and the rounds it is right for."""
     if found.mass == 0.0:
-        return Measure(np.zeros(1), np.zeros(1))
+        return np.zeros(1), np.zeros(1), np.zeros(1), np.inf
     eigenvalues, vectors = eigh_tridiagonal(found.diagonal, found.off[:-1])
     rounds = np.inf if found.ended else len(eigenvalues) - 1
-    return Measure(eigenvalues, found.mass * vectors[0] ** 2, rounds)
+    return eigenvalues, found.mass * vectors[0] ** 2, found.off[-1] * np.abs(vectors[-1]), rounds
 
 
 def probes(nodes: int, count: int, seed: int = SEED) -> np.ndarray:
@@ -113,20 +119,38 @@ def probes(nodes: int, count: int, seed: int = SEED) -> np.ndarray:
     return drawn - drawn.mean(axis=0)
 
 
-def rule_of(network: Any, start: np.ndarray) -> Measure:
+def rule_of(network: Any, start: np.ndarray, *, normal: bool) -> Measure:
     """The measure of `start` (n, k), by 400 steps of Lanczos, or 1 600 where they do not find the ends of the spectrum.
 
-    Where these do not find them, or cost too much, it is right for fewer rounds than steps.
+    Where these do not find them, or cost too much, it is right for fewer rounds than steps. With `normal`, `start` are
+    k draws of independent normal values, and the measure is that of one: eigenvalues that were found have the shares of
+    whole multiplicities, so that chance is left in what averages itself alone.
     """
+    nodes = network.nodes
+
+    def centred(x: np.ndarray) -> np.ndarray:
+        image = network.matrix @ x
+        return image - image.mean(axis=0)  # rounding would grow in the mean
+
     for steps in (400, 1_600):
-        found = gauss(lanczos(lambda x: network.matrix @ x, start, steps))
-        inner = 1.0 - found.eigenvalues.max(), 1.0 + found.eigenvalues.min()
+        eigenvalues, shares, residuals, rounds = _ritz(lanczos(centred, start, steps))
+        shares = shares / (start.size if normal else nodes)
+        if normal:
+            sure = residuals < BREAKDOWN
+            apart = (np.diff(eigenvalues) > 10.0 * BREAKDOWN) | ~(sure[1:] & sure[:-1])
+            place = np.concatenate([[0], np.cumsum(apart)])
+            times = np.bincount(place, shares) * nodes
+            whole = np.where(times > 1e-3, np.maximum(np.round(times), 1.0), times) / nodes / np.bincount(place)
+            shares = np.where(sure, whole[place], shares)
+        rule = Measure(eigenvalues, shares, rounds)
+        there = eigenvalues[shares >= 1e-20 * shares.sum()]
+        inner = 1.0 - there.max(), 1.0 + there.min()
         outer = network.gap, 1.0 + network.smallest_eigenvalue
         if all(one <= RESOLVED * other + BREAKDOWN for one, other in zip(inner, outer, strict=True)):
-            return found._replace(rounds=np.inf)
-        if 1_600 * start.size * network.matrix.nnz > MOST_WORK * network.nodes:
+            return rule._replace(rounds=np.inf)
+        if 1_600 * start.size * network.matrix.nnz > MOST_WORK * nodes:
             break
-    return found
+    return rule
 
 
 def extreme_eigenvalue(matrix: Any, which: str, known: dict[int, Lanczos]) -> float:
