@@ -1,4 +1,4 @@
-"""Gossip against what one would write without this library: wake-ups of edges, exact curves, advice.
+"""Gossip against what one would write without this library: activations of edges, exact curves, advice.
 
     python benchmarks/gossip.py [--quick]
 
@@ -6,7 +6,7 @@ Prints Markdown tables. One thread each side, on one CPU. Times are CPU seconds 
 repeats after a warm-up: the machine may be shared. Nothing here is part of the tests.
 
 What is compared
-* wake-ups: 12 000 of accelerated pairwise gossip on a 15 x 15 grid. `simulate`, whose replicates run together in one
+* activations: 12 000 of accelerated pairwise gossip on a 15 x 15 grid. `simulate`, whose replicates run together in one
   compiled loop, a replicate, against four loops over the events of one replicate: NumPy that mixes all nodes at each
   event; Python that mixes the two nodes that wake, on lists and on entries of NumPy arrays; and NumPy with a
   pseudo-inverse of the Laplacian an event, in the style of DADAO (a re-implementation of the idea, not its code: few
@@ -56,7 +56,7 @@ def times(ratio: float, goal: float) -> tuple[str, str]:
     return f"{ratio:.1f}", "met" if ratio >= goal else f"missed ({goal:g})"
 
 
-# ---- wake-ups
+# ---- activations
 
 
 def events(network: gs.Network, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -119,7 +119,7 @@ def pseudo_inverse(
     return x
 
 
-def benchmark_wakeups(quick: bool) -> None:
+def benchmark_activations(quick: bool) -> None:
     """The first table."""
     network = gs.Grid((SIDE, SIDE)).network
     task, algorithm = gs.Averaging(network), gs.Pairwise(True)
@@ -136,7 +136,7 @@ def benchmark_wakeups(quick: bool) -> None:
     laplacian = network.laplacian.toarray()
     dadao, late = least(lambda: pseudo_inverse(start, edges[few], at[few], eta, gamma, laplacian), 1)
     peers["DADAO's style"] = dadao * EVENTS / PSEUDO_INVERSES
-    print("## 12 000 wake-ups on a 15 x 15 grid, a replicate\n")
+    print("## 12 000 activations on a 15 x 15 grid, a replicate\n")
     rows: list[tuple[Any, ...]] = []
     outcome: Any = None
     for count in (1, COUNT):
@@ -259,7 +259,7 @@ def main() -> None:
     print(f"{processor()}, {one_thread.CPUS} CPUs, one thread on one of them, load average {os.getloadavg()[0]:.1f}")
     libraries = ("numpy", "scipy", "networkx", "jax")
     print(f"Python {platform.python_version()}, " + ", ".join(f"{name} {version(name)}" for name in libraries) + "\n")
-    benchmark_wakeups(quick)
+    benchmark_activations(quick)
     benchmark_curve()
     benchmark_advice(quick)
 

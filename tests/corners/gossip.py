@@ -29,7 +29,7 @@ def spectral(corner, task, algorithm, expected="agrees", **options):
 
 
 def moments(corner, task, algorithm, expected="agrees", **options):
-    """The error after few wake-ups and after some."""
+    """The error after few activations and after some."""
     options = {"at": [1, 12, 40], "share": ERROR, "replicates": 800, **options}
     return row("moments", corner, task, algorithm, expected, **options)
 

@@ -15,8 +15,10 @@ from solvable.numerics.validation import floating, real_array
 State = TypeVar("State")
 
 
-def recorded_steps(at: Any, steps: int, default: Any = None) -> Int[np.ndarray, "K"]:
+def recorded_steps(at: Any, steps: int, default: Any = None, *, name: str | None = "steps") -> Int[np.ndarray, "K"]:
     """The steps of `at` (K,), else those of `default`: increasing whole numbers from 0 to `steps`.
+
+    `name` is what the user calls `steps`, None where it is no setting.
 
     Raises: ValueError for others.
     """
@@ -28,7 +30,8 @@ def recorded_steps(at: Any, steps: int, default: Any = None) -> Int[np.ndarray, 
     except (TypeError, ValueError):
         whole, found = False, np.empty(0)
     if not whole or found[0] < 0 or found[-1] > steps or np.any(np.diff(found) <= 0):
-        raise ValueError(f"at={at!r} is not accepted; accepted: increasing whole numbers from 0 to steps={steps}")
+        last = steps if name is None else f"{name}={steps}"
+        raise ValueError(f"at={at!r} is not accepted; accepted: increasing whole numbers from 0 to {last}")
     return found.astype(np.int64)
 
 

@@ -54,9 +54,9 @@ def test_moments_are_those_of_the_dense_exponential(net, algorithm):
 
 
 @pytest.mark.parametrize("algorithm", WAYS[:2], ids=repr)
-def test_moments_after_wakeups_are_those_of_time_over_poisson_numbers(algorithm):
-    """E at a time t is the mixture of E after k wake-ups over the Poisson law of k, for plain gossip; and with
-    acceleration one wake-up is the resolvent 1 / (1 - drift) before the jump."""
+def test_moments_after_activations_are_those_of_time_over_poisson_numbers(algorithm):
+    """E at a time t is the mixture of E after k activations over the Poisson law of k, for plain gossip; and with
+    acceleration one activation is the resolvent 1 / (1 - drift) before the jump."""
     nodes, net = SIX.nodes, SIX
     start = np.kron(np.ones((2, 2)), np.eye(nodes) - 1 / nodes).ravel()
     eta, _ = constants(algorithm, net)
@@ -73,7 +73,7 @@ def test_moments_after_wakeups_are_those_of_time_over_poisson_numbers(algorithm)
     assert found.unit == "activations"
 
 
-def test_many_wakeups_are_reached_in_few_stretches():
+def test_many_activations_are_reached_in_few_stretches():
     """A long way at once, and step by step."""
     task = gs.Averaging(KARATE)
     for algorithm in WAYS[:2]:
@@ -150,14 +150,14 @@ def test_rates_count():
     assert predicted.squared_error[1] > 5 * even.squared_error[1]
 
 
-def test_units_of_wakeups():
+def test_units_of_activations():
     task = gs.Averaging(KARATE)
     messages = gs.predict(task, gs.Pairwise(), at=[100, 201], unit="messages").squared_error
     np.testing.assert_array_equal(messages, gs.predict(task, gs.Pairwise(), at=[50, 100]).squared_error)
     run = gs.simulate(task, gs.Pairwise(), at=[0, 10, 3000], replicates=2)
     assert run.unit == "activations"
     assert run.times[0, 0] == 0
-    assert 2000 < run.times[0, 2] < 4000  # about as much time as wake-ups; more than are drawn at once
+    assert 2000 < run.times[0, 2] < 4000  # about as much time as activations; more than are drawn at once
     assert gs.simulate(task, gs.Pairwise(), replicates=1).squared_error.shape == (1, 31)
 
 

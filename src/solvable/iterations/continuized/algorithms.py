@@ -105,7 +105,7 @@ class Method(Checked):
         on_the_host("train", self, problem, at)
         from solvable.iterations.continuized.process import trained
 
-        at = recorded_steps(at, MOST_EVENTS, EVENTS)
+        at = recorded_steps(at, MOST_EVENTS, EVENTS, name=None)
         warn_of_plateau(problem, self)
         x, z, times = trained(problem, self, a_key(key), at)
         finite = np.isfinite(x).all() and np.isfinite(z).all()

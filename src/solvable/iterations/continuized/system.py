@@ -42,7 +42,7 @@ class ContinuizedAcceleration(System):
     def times(self, task: Problem, algorithm: Method, at: Any, unit: str) -> np.ndarray:
         """Increasing whole numbers of events, or nondecreasing times; None: 0 to 100."""
         if unit == "events":
-            return recorded_steps(at, MOST_EVENTS, EVENTS)
+            return recorded_steps(at, MOST_EVENTS, EVENTS, name=None)
         if not algorithm.random_times:
             raise ValueError(
                 f"unit='time' is not accepted with {type(algorithm).__name__}, whose steps have no times; accepted: "

@@ -1,4 +1,4 @@
-"""Gossip: averaging on networks by neighbours alone, its polynomials, its wake-ups at random, its limits."""
+"""Gossip: averaging on networks by neighbours alone, its polynomials, its activations at random, its limits."""
 
 import lazy_loader
 

@@ -11,13 +11,15 @@ from solvable.iterations.gossip import polynomials
 from solvable.iterations.gossip.algorithms import (
     Chebyshev,
     Jacobi,
+    LocalAveraging,
     Pairwise,
+    ParameterFree,
     ShiftRegister,
     Simple,
     Synchronous,
     Tuned,
 )
-from solvable.iterations.gossip.moments import wakeups_to
+from solvable.iterations.gossip.moments import activations_to
 from solvable.iterations.gossip.network import FEW, Network
 from solvable.iterations.gossip.spectrum import SEED, Measure, probes, rule_of
 from solvable.iterations.gossip.task import Averaging
@@ -30,16 +32,16 @@ if TYPE_CHECKING:
 METHODS: dict[str, Any] = {
     "simple": Simple(),
     "jacobi": Jacobi(),
-    "jacobi, gap": Jacobi(gap="exact"),
+    "jacobi with gap": Jacobi(gap="exact"),
     "shift register": ShiftRegister(),
     "chebyshev": Chebyshev(),
     "tuned": None,
     "pairwise": Pairwise(),
-    "pairwise, accelerated": Pairwise(True),
+    "accelerated pairwise": Pairwise(True),
 }
 MOST_ROUNDS, MORE_ROUNDS = 2**16, 1_500
 MOST_PAIRS = 300  # nodes of which asynchronous methods are worked out
-MOST_WAKEUPS = 100  # an edge
+MOST_ACTIVATIONS = 100  # an edge
 PROBED_VALUES, TUNED_VALUES = 200_000, 40_000
 TRIED = 3e7  # entries of W that the float32 runs go through
 
@@ -48,8 +50,8 @@ TRIED = 3e7  # entries of W that the float32 runs go through
 class MethodAdvice:
     """One method: what it takes to reach the accuracy, None where it does not or cannot, and `note` says why.
 
-    rounds: of all nodes; None for asynchronous methods. messages: 2 |E| a round, 2 a wake-up. knows: what every node
-    has to be told before. floating_error: by how much float32 is off float64 after these rounds, rms, on values of unit
+    rounds: of all nodes; None for asynchronous methods. messages: 2 |E| a round, 2 an activation. knows: what every
+    node has to be told before. floating_error: by how much float32 is off float64 after these rounds, rms, on values of unit
     size (after the first rounds alone on a large network).
     """
 
@@ -129,7 +131,7 @@ def advise(net: Network, accuracy: float = 1e-3, values: Any = "normal") -> Advi
     rows = []
     for name, algorithm in methods_for(net).items():
         if isinstance(algorithm, Pairwise):
-            rows.append(_wakeups(name, algorithm, net, columns, accuracy))
+            rows.append(_activations(name, algorithm, net, columns, accuracy))
         else:
             rows.append(_rounds(name, algorithm, net, measure, accuracy, columns))
     order = sorted(rows, key=lambda row: np.inf if row.messages is None else row.messages)
@@ -217,15 +219,19 @@ def _floating_error(algorithm: Synchronous, net: Network, rounds: int) -> tuple[
     return float(np.sqrt(((found[0] - found[1]) ** 2).mean())), tried
 
 
-def _wakeups(name: str, algorithm: Pairwise, net: Network, columns: np.ndarray | None, accuracy: float) -> MethodAdvice:
+def _activations(
+    name: str, algorithm: Pairwise, net: Network, columns: np.ndarray | None, accuracy: float
+) -> MethodAdvice:
     knows = "gap, resistance" if algorithm.accelerated else "nothing"
     if net.nodes > MOST_PAIRS:
         return MethodAdvice(name, None, None, knows, None, f"not worked out above {MOST_PAIRS} nodes", algorithm)
-    wakeups = wakeups_to(algorithm, net, columns, accuracy, MOST_WAKEUPS * len(net.edges))
-    if wakeups is None:
-        return MethodAdvice(name, None, None, knows, None, f"more than {MOST_WAKEUPS} wake-ups an edge", algorithm)
-    note = f"{wakeups} wake-ups, {wakeups / len(net.edges):.1f} an edge"
-    return MethodAdvice(name, None, 2 * wakeups, knows, None, note, algorithm)
+    activations = activations_to(algorithm, net, columns, accuracy, MOST_ACTIVATIONS * len(net.edges))
+    if activations is None:
+        return MethodAdvice(
+            name, None, None, knows, None, f"more than {MOST_ACTIVATIONS} activations an edge", algorithm
+        )
+    note = f"{activations} activations, {activations / len(net.edges):.1f} an edge"
+    return MethodAdvice(name, None, 2 * activations, knows, None, note, algorithm)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -271,6 +277,7 @@ def average(
     auto = isinstance(method, str) and method == "auto"
     measure = measure_of(net, task.columns) if auto or rounds is None else None
     if auto:
+        assert measure is not None
         found = [_rounds_or_never(methods[name], net, measure, accuracy, task.columns) for name in names]
         method = names[int(np.argmin(found))]
     name = method if isinstance(method, str) else type(method).__name__
@@ -278,6 +285,9 @@ def average(
     instance("method", algorithm, (Synchronous,))
     algorithm.require(net)
     if rounds is None:
+        assert measure is not None
+        if isinstance(algorithm, ParameterFree | LocalAveraging):
+            raise ValueError(f"method={name!r} is a curve of reference; accepted: with rounds=, or another method")
         found = rounds_to(algorithm, net, measure, accuracy, task.columns)
         if found is None:
             raise ValueError(
@@ -293,7 +303,7 @@ def average(
 def _rounds_or_never(
     algorithm: Synchronous, net: Network, measure: Measure, accuracy: float, columns: np.ndarray
 ) -> float:
-    if algorithm.stuck and net.checkerboard:
+    if algorithm.keeps_checkerboard and net.checkerboard:
         return np.inf
     found = rounds_to(algorithm, net, measure, accuracy, columns)
     return np.inf if found is None else found

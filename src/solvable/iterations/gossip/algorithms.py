@@ -1,4 +1,4 @@
-"""The methods: synchronous rounds, which all nodes take at once, and single wake-ups of edges."""
+"""The methods: synchronous rounds, which all nodes take at once, and single activations of edges."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ ROUNDS = np.concatenate([[0], log_spaced(1, 120, 30)])  # of `at=None`
 
 
 class Run(eqx.Module):
-    """One run: the values of all nodes (K, n) or (K, n, k) at the rounds, or wake-ups, `at` (K,).
+    """One run: the values of all nodes (K, n) or (K, n, k) at the rounds, or activations, `at` (K,).
 
     `mean` is that of the values at the start, `result` a `Result` code, `problem` what was averaged.
     """
@@ -66,9 +66,9 @@ class Algorithm(Checked):
     def train(
         self, problem: Averaging, key: jax.Array | None = None, *, init: None = None, at: Any = None, throw: bool = True
     ) -> Run:
-        """Average on one problem; values that are not given, and wake-ups, are drawn with `key`.
+        """Average on one problem; values that are not given, and activations, are drawn with `key`.
 
-        `at` (K,) are rounds, or wake-ups: increasing whole numbers; None: 0 and about thirty to 120.
+        `at` (K,) are rounds, or activations: increasing whole numbers; None: 0 and about thirty to 120.
 
         Raises: TypeError for what is no problem; ValueError for bad `at`; SolveError, unless throw=False, where a value
         is not finite.
@@ -78,7 +78,7 @@ class Algorithm(Checked):
         on_the_host("train", self, problem, at)
         self.require(problem.network)
         drawn = problem.sample(a_key(key))
-        at = recorded_steps(at, MOST_ROUNDS, ROUNDS)
+        at = recorded_steps(at, MOST_ROUNDS, ROUNDS, name=None)
         with np.errstate(all="ignore"):
             values = self.path(drawn.network, drawn.columns, at, key, lambda x: x)
             finite = np.isfinite(values).all() and np.isfinite((values**2).sum())
@@ -93,7 +93,7 @@ class Synchronous(Algorithm):
     """A method of rounds, in each of which every node hears all its neighbours once."""
 
     knows: ClassVar[str] = "nothing"  # what every node has to be told before
-    stuck: ClassVar[bool] = True  # whether a checkerboard of eigenvalue -1 stays
+    keeps_checkerboard: ClassVar[bool] = True  # whether a checkerboard of eigenvalue -1 stays
 
     @abc.abstractmethod
     def recursion(self, network: Network, rounds: int) -> Recursion:
@@ -101,7 +101,7 @@ class Synchronous(Algorithm):
 
     def require(self, network: Network) -> None:
         """Raises: ValueError for W with the eigenvalue -1, whose checkerboard this method keeps."""
-        if self.stuck and network.checkerboard:
+        if self.keeps_checkerboard and network.checkerboard:
             raise ValueError(
                 f"network with weights={network.kind!r} is bipartite and has the eigenvalue -1: the checkerboard never "
                 f"decays under {type(self).__name__}; accepted: weights='metropolis' or 'lazy'"
@@ -155,7 +155,7 @@ class Jacobi(Synchronous):
         return "dimension" if self.gap is None else "gap"
 
     @property
-    def stuck(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def keeps_checkerboard(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """P_t(-1) goes as t^(beta - alpha)."""
         return bool(self.alpha <= self.beta)
 
@@ -198,7 +198,7 @@ class Chebyshev(Synchronous):
     """Chebyshev polynomials of [lam_n, lam_2], scaled to 1 at 1: the best guarantee from the two ends alone."""
 
     knows = "gap"
-    stuck = False
+    keeps_checkerboard = False
 
     def recursion(self, network: Network, rounds: int) -> Recursion:
         """Chebyshev polynomials."""
@@ -216,7 +216,7 @@ class Tuned(Synchronous):
     probes: int = whole(8, at_least=1)
     rounds: int = whole(400, at_least=1)
     knows = "spectrum"
-    stuck = False
+    keeps_checkerboard = False
 
     def recursion(self, network: Network, rounds: int) -> Recursion:
         """Lanczos.
@@ -245,7 +245,7 @@ class ParameterFree(Synchronous):
     """
 
     knows = "all values"
-    stuck = False
+    keeps_checkerboard = False
 
     def recursion(self, network: Network, rounds: int) -> Recursion:
         """None: it depends on the values.
@@ -279,7 +279,7 @@ class LocalAveraging(Synchronous):
     """
 
     knows = "all values"
-    stuck = False
+    keeps_checkerboard = False
 
     def recursion(self, network: Network, rounds: int) -> Recursion:
         """None: a ball is no polynomial of W.
@@ -310,34 +310,43 @@ class LocalAveraging(Synchronous):
 class MessagePassing(Synchronous):
     """Message passing gossip on a regular network (arXiv:1805.08531): the mean over walks that never turn back.
 
-    degree: that of every node, 2 or more.
+    degree: that of every node, 2 or more. The weights of the network do not matter, as long as they are all the same.
     """
 
     degree: int = whole(at_least=2)
     knows = "degree"
 
     def require(self, network: Network) -> None:
-        """Raises: ValueError for a network that is not regular, or whose W is not A / degree."""
-        super().require(network)
+        """Raises: ValueError for a network that is not regular, or is bipartite, or has weights that differ."""
         degrees = np.unique(network.degrees)
-        if len(degrees) > 1 or degrees[0] != self.degree or np.abs(network.weights * self.degree - 1.0).max() > 1e-12:
+        if len(degrees) > 1 or degrees[0] != self.degree:
             raise ValueError(
-                f"degree={self.degree} is not accepted on a network with degrees {degrees.min()} to {degrees.max()} "
-                f"and weights={network.kind!r}; accepted: a regular network of this degree with weights='authors'"
+                f"degree={self.degree} is not accepted on a network with degrees {degrees.min()} to {degrees.max()}; "
+                "accepted: a regular network of this degree"
+            )
+        if np.ptp(network.weights) > 1e-12:
+            raise ValueError(
+                "network has weights that differ; accepted: the same on all edges, as weights='metropolis'"
+            )
+        if network.bipartite:
+            raise ValueError(
+                "network is bipartite: its checkerboard never decays under MessagePassing; accepted: others"
             )
 
     def recursion(self, network: Network, rounds: int) -> Recursion:
-        """Walks that never turn back."""
-        return polynomials.message_passing(self.degree, rounds)
+        """Walks that never turn back, in A / degree = (W - s) / (1 - s), s what W leaves on a node."""
+        a, b, c = polynomials.message_passing(self.degree, rounds)
+        moved = self.degree * float(network.weights[0])
+        return Recursion(a / moved, b - a * (1.0 - moved) / moved, c)
 
 
 class Pairwise(Algorithm):
     """Asynchronous gossip: edges wake one at a time, by Poisson clocks, and their two nodes average.
 
     accelerated: whether nodes keep a second value each, which mixes with the first by their own clocks between
-    wake-ups (continuized acceleration, arXiv:2106.07644; its constants are derived here):
+    activations (continuized acceleration, arXiv:2106.07644; its constants are derived here):
 
-        dx = eta (z - x) dt,  dz = eta' (x - z) dt;  a wake-up of {v, w} at x_v - x_w = g:
+        dx = eta (z - x) dt,  dz = eta' (x - z) dt;  an activation of {v, w} at x_v - x_w = g:
         x_v -= g/2, x_w += g/2, z_v -= gamma g, z_w += gamma g
 
     gap: whether mu_g is known, eta = eta' = sqrt(mu_g / (2 r)), gamma = 1 / sqrt(2 mu_g r), with the largest effective

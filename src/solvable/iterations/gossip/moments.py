@@ -15,13 +15,13 @@ from solvable.iterations.gossip.pairwise import constants
 BASIS = 40  # of Arnoldi: how many powers a stretch spans
 TAIL = 1e-13  # the last two of them may weigh this much where the stretch ends
 DECAYED = 1e-5  # the weights, of 1, where it ends at the latest, as their rounding is absolute
-FAR = 1e12  # wake-ups, or time: no stretch is longer
+FAR = 1e12  # activations, or time: no stretch is longer
 MOST_SPANS = 10_000  # of time, in each of which an equation is solved
 EARLY = 1e-6  # of a unit of time, or of the first: where the equation of the method without the gap starts
 
 
 class Stretch(NamedTuple):
-    """The moments from `start` wake-ups, or time, on: `error` (span) is E |x - mean|^2 / n up to a span of `reach`."""
+    """The moments from `start` activations, or time, on: `error` (span) is E |x - mean|^2 / n up to a span `reach`."""
 
     start: float
     reach: float
@@ -29,9 +29,9 @@ class Stretch(NamedTuple):
 
 
 class Moments:
-    """E x x^T, E x z^T, E z z^T (n, n) of asynchronous gossip, what one wake-up makes of them, and what time does.
+    """E x x^T, E x z^T, E z z^T (n, n) of asynchronous gossip, what one activation makes of them, and what time does.
 
-    With L_e = (e_v - e_w)(e_v - e_w)^T and L = sum_e P_e L_e, a wake-up averages
+    With L_e = (e_v - e_w)(e_v - e_w)^T and L = sum_e P_e L_e, an activation averages
     (1 - L_e/2) M (1 - L_e/2), and likewise with z -> z - gamma L_e x; sum_e P_e q_e L_e with q_e = (x_v - x_w)^2 is all
     that does not come from products with L, so that it costs O(n^2 + |E| n) and no (2n)^2 generator.
     """
@@ -57,10 +57,10 @@ class Moments:
         """E |x - mean|^2 / n."""
         return float(np.trace(moments[0])) / self.network.nodes
 
-    # ---- one wake-up
+    # ---- one activation
 
     def change(self, moments: np.ndarray, gamma: float) -> np.ndarray:
-        """What a wake-up adds to the moments on average, z taking a step gamma."""
+        """What an activation adds to the moments on average, z taking a step gamma."""
         xx = moments[0]
         left = self.laplacian @ xx
         (first, second), rates = self.network.edges.T, self.network.rates
@@ -100,9 +100,9 @@ class Moments:
     # ---- many
 
     def stretches(self, moments: np.ndarray, in_time: bool) -> Iterator[Stretch]:
-        """The moments from the start on, stretch by stretch, with the gap (without it a wake-up depends on its time).
+        """The moments from the start on, stretch by stretch, with the gap (without it an activation's time matters).
 
-        One wake-up moves little on a large network: T^k M and e^(t G) M lie in the span of few powers on M, in which
+        One activation moves little on a large network: T^k M and e^(t G) M lie in the span of few powers on M, in which
         Arnoldi makes them those of a small matrix. A stretch ends where the last powers begin to weigh.
         """
         balance = (self.eta / self.gamma) ** 0.5 if self.accelerated else 1.0  # of z, so that x and z couple alike
@@ -214,9 +214,9 @@ def _arnoldi(step: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> tup
 
 
 def errors(algorithm: Any, network: Network, values: np.ndarray | None, at: np.ndarray, in_time: bool) -> np.ndarray:
-    """E |x - mean|^2 / n at wake-ups, or times, `at` (K,), of values (n, k) or of independent normals for None.
+    """E |x - mean|^2 / n at activations, or times, `at` (K,), of values (n, k) or of independent normals for None.
 
-    Raises: ValueError above 3 000 nodes, and for wake-ups counted without the gap.
+    Raises: ValueError above 3 000 nodes, and for activations counted without the gap.
     """
     network.require_dense("second moments", MOST_MOMENTS, "a simulation")
     model = Moments(algorithm, network)
@@ -224,7 +224,7 @@ def errors(algorithm: Any, network: Network, values: np.ndarray | None, at: np.n
     if algorithm.accelerated and not algorithm.gap:
         if not in_time:
             raise ValueError(
-                "unit counts wake-ups, after which no moments are closed without the gap, as steps depend on time; "
+                "unit counts activations, after which no moments are closed without the gap, as steps depend on time; "
                 "accepted: unit='time'"
             )
         return np.array(model.without_gap(state, np.asarray(at, float)))
@@ -237,8 +237,10 @@ def errors(algorithm: Any, network: Network, values: np.ndarray | None, at: np.n
     return np.array(found)
 
 
-def wakeups_to(algorithm: Any, network: Network, values: np.ndarray | None, accuracy: float, most: int) -> int | None:
-    """The first wake-up after which E |x - mean|^2 is accuracy^2 times its start; None beyond `most`."""
+def activations_to(
+    algorithm: Any, network: Network, values: np.ndarray | None, accuracy: float, most: int
+) -> int | None:
+    """The first activation after which E |x - mean|^2 is accuracy^2 times its start; None beyond `most`."""
     model = Moments(algorithm, network)
     state = model.start(values)
     aim = accuracy**2 * model.error(state)
@@ -257,9 +259,9 @@ def wakeups_to(algorithm: Any, network: Network, values: np.ndarray | None, accu
 
 
 def guarantee(algorithm: Any, network: Network, values: np.ndarray | None, at: np.ndarray, in_time: bool) -> np.ndarray:
-    """The bound at wake-ups, or times, `at` (K,) (see `theories`).
+    """The bound at activations, or times, `at` (K,) (see `theories`).
 
-    Raises: ValueError for wake-ups counted with acceleration, whose bound speaks of time.
+    Raises: ValueError for activations counted with acceleration, whose bound speaks of time.
     """
     nodes, gap = network.nodes, network.pairwise_gap
     centred = None if values is None else values - values.mean(axis=0)
@@ -267,7 +269,7 @@ def guarantee(algorithm: Any, network: Network, values: np.ndarray | None, at: n
     if not algorithm.accelerated:
         return square / nodes * (np.exp(-0.5 * gap * at) if in_time else (1.0 - 0.5 * gap) ** at)
     if not in_time:
-        raise ValueError("unit counts wake-ups, after which accelerated=True has no bound; accepted: unit='time'")
+        raise ValueError("unit counts activations, after which accelerated=True has no bound; accepted: unit='time'")
     inverse = network.inverse_laplacian
     weighted = np.trace(inverse) if centred is None else float((centred * (inverse @ centred)).sum())
     if algorithm.gap:

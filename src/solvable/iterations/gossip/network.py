@@ -33,8 +33,8 @@ class Network:
       "degree_bound": 1 / max d.
     * (m,) numbers in the order of the edges, or W itself (n, n), dense or sparse.
 
-    rates: the share of wake-ups that each edge has in asynchronous gossip, "uniform" or (m,) numbers; they sum to 1, so
-    that one edge wakes in a unit of time. largest: whether the largest component of a network in pieces is taken.
+    rates: the share of activations that each edge has in asynchronous gossip, "uniform" or (m,) numbers; they sum to 1,
+    so that one edge wakes in a unit of time. largest: whether the largest component of a network in pieces is taken.
 
     Attributes: `edges` (m, 2), `nodes`, `weights` (m,), `rates` (m,), `labels` (n,), the names of the nodes.
 
@@ -187,7 +187,7 @@ class Network:
 
     @functools.cached_property
     def pairwise_gap(self) -> float:
-        """mu_g, the smallest eigenvalue but 0 of `laplacian`: the rate at which single wake-ups spread."""
+        """mu_g, the smallest eigenvalue but 0 of `laplacian`: the rate at which single activations spread."""
         if self.nodes <= FEW:
             return float(np.linalg.eigvalsh(self.laplacian.toarray())[1])
         largest = 2.0 * float(self.laplacian.diagonal().max())
@@ -227,6 +227,11 @@ class Network:
             return self.smallest_eigenvalue <= -1.0 + ROUNDING
         if self.self_weights.max() > ROUNDING:
             return False
+        return self.bipartite
+
+    @functools.cached_property
+    def bipartite(self) -> bool:
+        """Whether every edge joins two halves of the nodes."""
         return _bipartite(self.edges, self.nodes)
 
     def __repr__(self) -> str:

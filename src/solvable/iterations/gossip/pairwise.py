@@ -1,4 +1,4 @@
-"""Asynchronous gossip: the wake-ups of edges, one after the other, on all replicates at once."""
+"""Asynchronous gossip: the activations of edges, one after the other, on all replicates at once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 from solvable.iterations.gossip.network import Network
 
-CHUNK = 1024  # wake-ups that are drawn at once
+CHUNK = 1024  # activations that are drawn at once
 PAD = 32  # networks of a law differ in size; the loop is compiled for multiples of it
 
 
@@ -38,8 +38,7 @@ def wake(
 ) -> np.ndarray:
     """Wake edges of R networks, and record the values (R, n, k) when `at` (R, K), nondecreasing, is reached.
 
-    `unit` is "activations", wake-ups counted, or "time". All nodes are brought to the time of the record. Returns the
-    times (R, K). Nodes that a network lacks have zeros.
+    `unit` is "activations" or "time". All nodes are brought to the time of the record. Returns the times (R, K). Nodes that a network lacks have zeros.
     """
     count, nodes, columns = start.shape
     size = -(-nodes // PAD) * PAD
@@ -71,7 +70,7 @@ def wake(
                     times[:many, r] = waits[r][first : first + many]
                     now[r] = times[many - 1, r]
                     times[many:, r] = now[r]
-                # after its last wake-up a replicate has edges from a node to itself, which do nothing
+                # after its last activation a replicate has edges from a node to itself, which do nothing
                 edges[:, :, r] += r * size
             steps = min(max(waking) - first, CHUNK)
             state = _advance(state, jnp.asarray(edges), jnp.asarray(times), steps, eta, gamma, kind=kind)

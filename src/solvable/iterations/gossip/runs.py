@@ -15,11 +15,13 @@ from solvable.iterations.gossip.task import Averaging, generator
 from solvable.lab.declare import Result
 from solvable.numerics.validation import instance, integer
 
+MOST_ACTIVATIONS = 10**9  # of a simulation
+
 
 class Runs(eqx.Module):
     """What is read off runs of several problems: |x - mean|^2 / n and the error of the mean, (R, K) each.
 
-    `networks` are those of the problems, `times` what `at` stands for: rounds, wake-ups or times (R, K).
+    `networks` are those of the problems, `times` what `at` stands for: rounds, activations or times (R, K).
     """
 
     problems: tuple[Averaging, ...]
@@ -52,8 +54,8 @@ def rounds_in(network: Network, at: np.ndarray, unit: str) -> np.ndarray:
     return at if unit == "rounds" else at // (2 * len(network.edges))
 
 
-def wakeups_in(at: np.ndarray, unit: str) -> np.ndarray:
-    """The wake-ups, or times, that `at` stands for; a wake-up sends 2 messages. Raises: ValueError for "rounds"."""
+def activations_in(at: np.ndarray, unit: str) -> np.ndarray:
+    """The activations, or times, that `at` stands for; one sends 2 messages. Raises: ValueError for "rounds"."""
     if unit == "rounds":
         raise ValueError("unit='rounds' is not accepted for Pairwise; accepted: 'activations', 'time', 'messages'")
     return at // 2 if unit == "messages" else at
@@ -108,7 +110,9 @@ def woken(
         errors[:, now] = (there[..., None] * (x - means[:, None]) ** 2).sum(axis=(1, 2)) / sizes
         drifts[:, now] = np.linalg.norm(x.sum(axis=1) / sizes[:, None] - means, axis=1)
 
-    counted = np.broadcast_to(wakeups_in(at, unit), errors.shape).astype(float)
+    counted = np.broadcast_to(activations_in(at, unit), errors.shape).astype(float)
+    if counted.max() > MOST_ACTIVATIONS:
+        raise ValueError(f"at holds {at.max():g}; accepted: at most {MOST_ACTIVATIONS:g} activations of a simulation")
     kind = "time" if unit == "time" else "activations"
     networks = [problem.network for problem in problems]
     # the second stream of each key: the first has drawn the problem

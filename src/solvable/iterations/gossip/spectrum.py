@@ -94,7 +94,7 @@ def lanczos(
 
 
 def _dot(one: np.ndarray, other: np.ndarray) -> float:
-    """<one, other>. Not by BLAS, whose threads wait for each other at each of these short products on a busy machine."""
+    """<one, other>. Not by BLAS, whose threads wait for each other at every short product on a busy machine."""
     return float(np.einsum("i,i->", one.ravel(), other.ravel()))
 
 
@@ -175,8 +175,8 @@ def extreme_eigenvalue(matrix: Any, which: str, known: dict[int, Lanczos]) -> fl
             return float(end)
         if bound - abs(end) < CROWDED * bound:
             break
-    # Lanczos is slow where eigenvalues crowd, as on lattices and trees, where factors stay sparse. The shift lies outside
-    # of the spectrum, by little: its ends are known to 1/steps^2 of its width, and that at 1 by the row sums.
+    # Lanczos is slow where eigenvalues crowd, as on lattices and trees, where factors stay sparse. The shift lies a
+    # little outside of the spectrum: its ends are known to 1/steps^2 of its width, and that at 1 by the row sums.
     away = min(CROWDED * bound, bound * (1.0 + 1e-9) - abs(end))
     near = end + away if which == "LA" else end - away
     shifted = sp.csc_array(matrix - near * sp.eye_array(size, format="csr"))

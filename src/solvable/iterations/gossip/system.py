@@ -25,7 +25,7 @@ from solvable.numerics.validation import instance
 
 Unit = Literal["rounds", "time", "activations", "messages"]
 SIZE = 64  # points a side of a lattice
-WAKEUPS = np.linspace(0.0, 20.0, 31)  # a node, of `at=None`
+ACTIVATIONS = np.linspace(0.0, 20.0, 31)  # a node, of `at=None`
 LATE = {"heat": 0.1, "epd": 0.4}  # the last macroscopic time of `at=None`
 
 
@@ -50,7 +50,7 @@ class Gossip(System):
     run_types = (Run,)
 
     def default_unit(self, task: Any, algorithm: Any, at: Any) -> str:
-        """Macroscopic time on a lattice, wake-ups of edges, else rounds."""
+        """Macroscopic time on a lattice, activations of edges, else rounds."""
         if isinstance(task, Lattice):
             return "time"
         return "activations" if isinstance(algorithm, Pairwise) else "rounds"
@@ -65,13 +65,13 @@ class Gossip(System):
         """Times, or whole numbers."""
         if unit == "time":
             late = LATE["heat" if isinstance(algorithm, Simple) else "epd"]
-            default = np.linspace(late / 20.0, late, 20) if isinstance(task, Lattice) else WAKEUPS * _nodes(task)
+            default = np.linspace(late / 20.0, late, 20) if isinstance(task, Lattice) else ACTIVATIONS * _nodes(task)
             return recorded_times(at, default)
         if isinstance(task, Lattice) or unit == "rounds":
-            return recorded_steps(at, MOST_ROUNDS, ROUNDS)
+            return recorded_steps(at, MOST_ROUNDS, ROUNDS, name=None)
         each = 2 if unit == "messages" else 1
-        wakeups = np.round(WAKEUPS * _nodes(task)).astype(np.int64) * each
-        return recorded_steps(at, 2**53, wakeups)
+        activations = np.round(ACTIVATIONS * _nodes(task)).astype(np.int64) * each
+        return recorded_steps(at, 2**53, activations, name=None)
 
     def train(
         self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, size: int | None = None, **sizes: Any
@@ -156,10 +156,9 @@ def simulate(
 ) -> Outcome:
     """Draw `replicates` networks and values, average, and measure what is left at `at`.
 
-    `at` (K,) are in `unit`: "rounds" of a synchronous method, "activations", the wake-ups of edges, or "time" of
-    `Pairwise`, one wake-up a unit on average, or "messages", of which a wake-up takes 2 and a round 2 |E| (rounded down
-    to whole ones). None: thirty rounds to 120, or up to 20 wake-ups a node. On a `Lattice` of `size` points a side N,
-    64 if None, "time" is macroscopic: round(t N - (alpha + beta + 1)/2) rounds of Jacobi, round(t N^2) of Simple.
+    `at` (K,) are in `unit`: "rounds" of a synchronous method, "activations" of edges, or "time" of `Pairwise`, one
+    activation a unit on average, or "messages", of which an activation takes 2 and a round 2 |E| (rounded down to whole
+    ones). None: thirty rounds to 120, or up to 20 activations a node. On a `Lattice` of `size` points a side N, 64 if None, "time" is macroscopic: round(t N - (alpha + beta + 1)/2) rounds of Jacobi, round(t N^2) of Simple.
     Replicate r depends on `key` and r alone. A run that meets a value which is not finite is NaN with its reason.
 
     Observables: `squared_error` (at,) |x - mean|^2 / n, the mean that of the start, summed over columns; `drift` (at,)
@@ -188,7 +187,7 @@ def predict(
 
     theory None: "spectral" for rounds, "moments" for `Pairwise`, on a `Lattice` "heat" for Simple and "epd" for Jacobi.
     "best" speaks of rounds whatever the algorithm: it bounds all polynomials, and is no bound for what adapts to the
-    values or to wake-ups (`ParameterFree`, `LocalAveraging`, `Pairwise`).
+    values or to activations (`ParameterFree`, `LocalAveraging`, `Pairwise`).
     A law of random networks needs `given`, an outcome of `simulate`, whose networks theories speak of; values are
     averaged over, but those of an `Averaging` that has values, and for `ParameterFree`. On a lattice `at` are times as
     they stand, or with `given` those of the rounds that were run.

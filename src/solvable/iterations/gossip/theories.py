@@ -50,7 +50,7 @@ def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
 def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """The least that polynomials of t rounds can leave, whatever the algorithm.
 
-    It bounds what does not adapt to the values or to the wake-ups, and is a curve of reference for what does.
+    It bounds what does not adapt to the values or to the activations, and is a curve of reference for what does.
     """
     from solvable.iterations.gossip.algorithms import LocalAveraging, Pairwise, ParameterFree
     from solvable.iterations.gossip.runs import rounds_in
@@ -75,12 +75,12 @@ def moments(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """The second moments of all pairs of nodes."""
     from solvable.iterations.gossip.algorithms import Pairwise
     from solvable.iterations.gossip.moments import errors
-    from solvable.iterations.gossip.runs import wakeups_in
+    from solvable.iterations.gossip.runs import activations_in
 
     _require("moments", task, algorithm, Pairwise, "spectral")
 
     def of(problem: Any, values: Any) -> Any:
-        counted = wakeups_in(at, unit)
+        counted = activations_in(at, unit)
         return errors(algorithm, problem.network, values, counted, unit == "time"), np.zeros(len(at))
 
     return _of_each(task, algorithm, runs, of)
@@ -90,12 +90,12 @@ def bound(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """What the Lyapunov function of asynchronous gossip guarantees."""
     from solvable.iterations.gossip.algorithms import Pairwise
     from solvable.iterations.gossip.moments import guarantee
-    from solvable.iterations.gossip.runs import wakeups_in
+    from solvable.iterations.gossip.runs import activations_in
 
     _require("bound", task, algorithm, Pairwise, "spectral")
 
     def of(problem: Any, values: Any) -> Any:
-        counted = wakeups_in(at, unit)
+        counted = activations_in(at, unit)
         return guarantee(algorithm, problem.network, values, counted, unit == "time"), None
 
     return _of_each(task, algorithm, runs, of)
@@ -221,7 +221,7 @@ theories = {
         given=GIVEN,
     ),
     "moments": Theory(
-        "the second moments of all pairs of nodes under wake-ups at random, of values and of their mixing partners",
+        "the second moments of all pairs of nodes under activations at random, of values and of their mixing partners",
         {"squared_error": DERIVED["exact"], "drift": DERIVED["exact"]},
         moments,
         given=GIVEN,

@@ -11,7 +11,7 @@ from solvable.iterations.gossip.experiments.shared import CONTINUIZED, ERROR, SM
 from solvable.lab.declare import Dimension, Graph, Measured, Observable, Overlay, Panel, Status, axis, parameter
 
 NetworkName = Literal["line", "cycle", "grid", "complete"]
-# wake-ups a node until little is left
+# activations a node until little is left
 LATE = {"line": 60.0, "cycle": 25.0, "grid": 12.0, "complete": 5.0}
 
 
@@ -61,7 +61,7 @@ class Pairwise(Figure):
             least=SMALLEST,
         ),
     )
-    dimensions = {"at": Dimension("time, one wake-up of an edge a unit")}
+    dimensions = {"at": Dimension("time, one activation of an edge a unit")}
 
     def task(self) -> Any:
         """Independent values on the network."""
@@ -102,7 +102,7 @@ class Watched(Measured, Figure):
         ),
         Panel("squared_error", hue="accelerated", log="y"),
     )
-    dimensions = {"at": Dimension("wake-ups"), "node": Dimension("node")}
+    dimensions = {"at": Dimension("activations"), "node": Dimension("node")}
 
     def task(self) -> Any:
         """A wave of values across the grid, so that there is something slow to remove."""
@@ -115,7 +115,7 @@ class Watched(Measured, Figure):
         return gs.Pairwise(self.accelerated == "accelerated")
 
     def coordinates(self) -> dict[str, Any]:
-        """Wake-ups, and nodes."""
+        """Activations, and nodes."""
         last = 30 * len(self.task().network.edges)
         return {"at": np.round(np.linspace(0, last, self.frames)).astype(int), "node": np.arange(self.side**2)}
 
