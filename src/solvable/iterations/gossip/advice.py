@@ -51,8 +51,8 @@ class MethodAdvice:
     """One method: what it takes to reach the accuracy, None where it does not or cannot, and `note` says why.
 
     rounds: of all nodes; None for asynchronous methods. messages: 2 |E| a round, 2 an activation. knows: what every
-    node has to be told before. floating_error: by how much float32 is off float64 after these rounds, rms, on values of unit
-    size (after the first rounds alone on a large network).
+    node has to be told before. floating_error: by how much float32 is off float64 after these rounds, rms, on values
+    of unit size (after the first rounds alone on a large network).
     """
 
     method: str

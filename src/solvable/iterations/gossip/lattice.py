@@ -85,7 +85,7 @@ class Lattice(Checked):
                 f"algorithm={type(algorithm).__name__} is not accepted on a Lattice; accepted: Simple(), or Jacobi "
                 "with gap=None"
             )
-        if self.initial == "point" and self.bipartite and algorithm.stuck:
+        if self.initial == "point" and self.bipartite and algorithm.keeps_checkerboard:
             raise ValueError(
                 "steps make the lattice bipartite, and the checkerboard of initial='point' never decays under "
                 f"{type(algorithm).__name__}; accepted: steps that stay at times, {{0: 1/2, ...}}, Jacobi with alpha > "

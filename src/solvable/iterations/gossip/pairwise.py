@@ -38,7 +38,8 @@ def wake(
 ) -> np.ndarray:
     """Wake edges of R networks, and record the values (R, n, k) when `at` (R, K), nondecreasing, is reached.
 
-    `unit` is "activations" or "time". All nodes are brought to the time of the record. Returns the times (R, K). Nodes that a network lacks have zeros.
+    `unit` is "activations" or "time". All nodes are brought to the time of the record. Returns the times (R, K).
+    Nodes that a network lacks have zeros.
     """
     count, nodes, columns = start.shape
     size = -(-nodes // PAD) * PAD

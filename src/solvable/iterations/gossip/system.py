@@ -158,7 +158,8 @@ def simulate(
 
     `at` (K,) are in `unit`: "rounds" of a synchronous method, "activations" of edges, or "time" of `Pairwise`, one
     activation a unit on average, or "messages", of which an activation takes 2 and a round 2 |E| (rounded down to whole
-    ones). None: thirty rounds to 120, or up to 20 activations a node. On a `Lattice` of `size` points a side N, 64 if None, "time" is macroscopic: round(t N - (alpha + beta + 1)/2) rounds of Jacobi, round(t N^2) of Simple.
+    ones). None: thirty rounds to 120, or up to 20 activations a node. On a `Lattice` of `size` points a side N, 64 if
+    None, "time" is macroscopic: round(t N - (alpha + beta + 1)/2) rounds of Jacobi, round(t N^2) of Simple.
     Replicate r depends on `key` and r alone. A run that meets a value which is not finite is NaN with its reason.
 
     Observables: `squared_error` (at,) |x - mean|^2 / n, the mean that of the start, summed over columns; `drift` (at,)

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from solvable.iterations.gossip import polynomials
 from solvable.lab.declare import Observable, Predicted, Status, Theory
 
 MOST_ALPHA = 50  # up to which the waves of the limit are computed
@@ -20,6 +19,7 @@ observables = (
 
 def spectral(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """sum_i shares_i P_t(lam_i)^2 over the eigenvalues but the first."""
+    from solvable.iterations.gossip import polynomials
     from solvable.iterations.gossip.algorithms import LocalAveraging, ParameterFree, Synchronous
 
     _require("spectral", task, algorithm, Synchronous, "moments")
@@ -52,6 +52,7 @@ def best(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
 
     It bounds what does not adapt to the values or to the activations, and is a curve of reference for what does.
     """
+    from solvable.iterations.gossip import polynomials
     from solvable.iterations.gossip.algorithms import LocalAveraging, Pairwise, ParameterFree
     from solvable.iterations.gossip.runs import rounds_in
 
