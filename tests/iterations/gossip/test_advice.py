@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from solvable.iterations import gossip as gs
+from solvable.iterations.gossip.advice import measure_of, rounds_to
+from solvable.iterations.gossip.spectrum import Measure
 
 KARATE = gs.Network.from_networkx(nx.karate_club_graph(), weights="authors")
 
@@ -128,3 +130,41 @@ def test_objects_that_are_none():
         gs.advise(nx.karate_club_graph())
     with pytest.raises(TypeError, match="method=Pairwise"):
         gs.average(KARATE, np.arange(34.0), gs.Pairwise())
+
+
+@pytest.mark.parametrize("method", ["auto", "tuned", "chebyshev", "jacobi", "simple"])
+@pytest.mark.parametrize("nodes", [60, 1200])
+def test_the_accuracy_is_that_of_the_values_given(method, nodes):
+    """Values that vary slowly over the network take more rounds than independent ones."""
+    net = gs.Network.from_networkx(
+        nx.random_geometric_graph(nodes, {60: 0.25, 1200: 0.08}[nodes], seed=1), largest=True
+    )
+    values = np.linspace(0, 1, net.nodes) ** 2
+    found = gs.average(net, values, method=method, accuracy=1e-2)
+    spread = np.sqrt(((found.values - values.mean()) ** 2).mean()) / values.std()
+    assert spread <= 1e-2 * (1 + 1e-6)
+    fewer = gs.average(net, values, method=found.method, rounds=found.rounds - 1)
+    assert np.sqrt(((fewer.values - values.mean()) ** 2).mean()) / values.std() > 1e-2
+
+
+def test_large_slow_networks_are_right_or_say_so():
+    """On a path of n nodes metropolis weights have the eigenvalues 1 - (2 - 2 cos(pi k / n)) / 3."""
+    for nodes in (1_500, 5_000):
+        net = gs.Network(np.stack([np.arange(nodes - 1), np.arange(1, nodes)], axis=1))
+        eigenvalues = 1 - (2 - 2 * np.cos(np.pi * np.arange(nodes) / nodes)) / 3
+        assert net.gap == pytest.approx(1 - eigenvalues[1], rel=1e-6)
+        assert net.smallest_eigenvalue == pytest.approx(eigenvalues[-1], abs=1e-9)
+        assert net.spectral_dimension == pytest.approx(1.0, abs=0.08)
+        if nodes == 1_500:
+            exact = Measure(eigenvalues[1:], np.full(nodes - 1, 1 / nodes))
+            found = rounds_to(gs.Chebyshev(), net, measure_of(net), 1e-3)
+            assert found == pytest.approx(rounds_to(gs.Chebyshev(), net, exact, 1e-3), abs=4)
+    row = by_name(gs.advise(net))["chebyshev"]
+    assert row.rounds is None
+    assert row.note == "more than 1599 rounds, all that Lanczos resolves"
+
+
+def test_curves_of_reference_have_no_rounds_to_an_accuracy():
+    with pytest.raises(ValueError, match="method='ParameterFree' is a curve of reference; accepted: with rounds="):
+        gs.average(KARATE, np.arange(34.0), method=gs.ParameterFree())
+    assert gs.average(KARATE, np.arange(34.0), method=gs.ParameterFree(), rounds=5).rounds == 5

@@ -190,3 +190,28 @@ def test_what_is_refused(call, words):
     with pytest.raises(ValueError, match=words) as caught:
         call()
     assert "accepted" in str(caught.value)
+
+
+def test_late_errors_are_right_relative_to_what_is_left():
+    """Rounding does not decay where it touches the mean or makes moments asymmetric; nothing may gather there."""
+    complete = gs.Averaging(gs.Network.from_networkx(nx.complete_graph(10)))
+    at = np.array([50, 300, 1000])
+    counted = gs.predict(complete, gs.Pairwise(), at=at).squared_error
+    np.testing.assert_allclose(counted, 0.9 * (1 - 1 / 9) ** at, rtol=1e-9)
+    in_time = gs.predict(complete, gs.Pairwise(), at=at, unit="time").squared_error
+    np.testing.assert_allclose(in_time, 0.9 * np.exp(-at / 9), rtol=1e-9)
+    cycle = gs.Averaging(gs.Network.from_networkx(nx.cycle_graph(7)))
+    for unit in ("activations", "time"):
+        early, middle, late = gs.predict(cycle, gs.Pairwise(), at=[400, 700, 1000], unit=unit).squared_error
+        assert 0 < late < 1e-40
+        assert late / middle == pytest.approx(middle / early, rel=1e-7)
+        accelerated = gs.predict(cycle, gs.Pairwise(True), at=[400, 1000, 30_000], unit=unit).squared_error
+        assert 0 <= accelerated[2] <= 1e-100 < accelerated[1] < 1e-40 < accelerated[0]
+
+
+def test_what_would_take_for_ever_is_refused():
+    cycle = gs.Averaging(gs.Network.from_networkx(nx.cycle_graph(7)))
+    with pytest.raises(ValueError, match=r"at holds 1e\+06.*accepted: times <= 140000 here"):
+        gs.predict(cycle, gs.Pairwise(True, False), at=[1e6], unit="time")
+    with pytest.raises(ValueError, match=r"at holds 1e\+300; accepted: at most 1e\+09"):
+        gs.simulate(cycle, gs.Pairwise(True), at=[1e300], unit="time")

@@ -287,3 +287,66 @@ def test_values_too_large_are_missing_with_a_reason():
     run = gs.simulate(gs.Averaging(NET, 1e308 * (np.arange(34) % 2)), gs.Simple(), at=[0, 1])
     assert run.reasons()[0]
     assert np.isnan(run.squared_error).all()
+
+
+# ---- late rounds, and what the lower bound bounds
+
+
+@pytest.mark.parametrize(
+    "graph",
+    [nx.random_labeled_tree(600, seed=1), nx.grid_2d_graph(30, 30), nx.barabasi_albert_graph(300, 3, seed=0)],
+    ids=["tree", "grid", "preferential"],
+)
+@pytest.mark.parametrize("algorithm", [gs.Tuned(), gs.ParameterFree()], ids=["tuned", "parameter-free"])
+def test_tuned_rounds_go_on_falling(graph, algorithm):
+    """Coefficients of a reorthogonalised Lanczos make the bare recursion explode where it has converged."""
+    net = gs.Network.from_networkx(graph)
+    task = gs.Averaging(net, np.random.default_rng(5).standard_normal(net.nodes))
+    at = [0, 50, 120, 230, 400]
+    run = algorithm.train(task, at=at)
+    left = ((run.values - run.mean) ** 2).mean(axis=1)
+    assert left[-1] < 1e-9
+    assert np.all(np.diff(left) <= 1e-20)
+    exact = gs.predict(task, algorithm, at=at).squared_error
+    np.testing.assert_allclose(left, exact, rtol=1e-8, atol=3e-7)
+    least = gs.predict(task, algorithm, at=at, theory="best").squared_error
+    assert np.all(least <= left * (1 + 1e-9) + 1e-30)
+
+
+def test_what_adapts_is_not_bounded_by_polynomials():
+    values = np.random.default_rng(1).standard_normal(34)
+    several = np.random.default_rng(1).standard_normal((34, 3))
+    for algorithm, given, claim in (
+        (gs.Chebyshev(), "normal", "bound"),
+        (gs.ParameterFree(), values, "bound"),
+        (gs.ParameterFree(), several, "heuristic"),
+        (gs.ParameterFree(), "normal", "heuristic"),
+        (gs.LocalAveraging(), "normal", "heuristic"),
+        (gs.Pairwise(True), "normal", "heuristic"),
+    ):
+        found = gs.predict(gs.Averaging(NET, given), algorithm, at=[0, 3, 9], theory="best")
+        assert found.status["squared_error"].claim == claim
+    # the unit is rounds, whatever the algorithm
+    same = gs.predict(gs.Averaging(NET, given), gs.Simple(), at=[0, 3, 9], theory="best")
+    np.testing.assert_array_equal(found.squared_error, same.squared_error)
+    # why: averages over balls, which are no polynomials of W, do better on this star
+    star = gs.Averaging(gs.Network.from_networkx(nx.star_graph(30)))
+    balls = gs.predict(star, gs.LocalAveraging(), at=[2]).squared_error
+    assert balls[0] == pytest.approx(0.0, abs=1e-15)
+
+
+def test_message_passing_takes_all_equal_weights():
+    graph = nx.random_regular_graph(3, 20, seed=1)
+    values = np.random.default_rng(0).standard_normal(20)
+    runs = [
+        gs.MessagePassing(3).train(gs.Averaging(gs.Network.from_networkx(graph, weights=one), values), at=[1, 2, 9])
+        for one in ("authors", "metropolis", "lazy")
+    ]
+    np.testing.assert_allclose(runs[1].values, runs[0].values, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(runs[2].values, runs[0].values, rtol=0, atol=1e-13)
+    bipartite = gs.Averaging(gs.Network.from_networkx(nx.hypercube_graph(3)))
+    with pytest.raises(ValueError, match="bipartite: its checkerboard never decays"):
+        gs.predict(bipartite, gs.MessagePassing(3), at=[1])
+    uneven = gs.Network.from_networkx(graph, weights=np.linspace(0.1, 0.3, 30))
+    with pytest.raises(ValueError, match="weights that differ"):
+        gs.predict(gs.Averaging(uneven), gs.MessagePassing(3), at=[1])
