@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -83,7 +84,7 @@ class Curves(SpectrumFigure):
 
 
 class Time(SpectrumFigure):
-    """The heavy tail at a fixed time: rare runs make the exact mean, the median and the mean of 4000 runs miss them."""
+    """The heavy tail at a fixed time: rare runs make the exact mean, which medians and means of runs miss."""
 
     name, source, replicates = "continuized/time", DERIVED, 4000
 
@@ -138,6 +139,36 @@ def on_rows(method: str) -> Any:
     return co.Continuized("exact") if method == "strong" else co.Continuized(steps=method)
 
 
+def table(path: str) -> np.ndarray:
+    """The numbers (n, d + 1) of lines divided by commas, semicolons or tabs; a first line of titles is skipped.
+
+    Raises: ValueError naming the file, and the line that holds something else.
+    """
+    accepted = (
+        "accepted: 'gaussian', 'diabetes', or a CSV file of numbers, two or more a line, after a line of titles or none"
+    )
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"data={path!r} cannot be read ({type(error).__name__}); {accepted}") from None
+    rows: list[list[float]] = []
+    for place, line in enumerate(lines):
+        mark = next((one for one in ",;\t" if one in line), ",")
+        if not line.strip():
+            continue
+        try:
+            rows.append([float(one) for one in line.split(mark)])
+        except ValueError:
+            if place > 0:
+                raise ValueError(f"data={path!r}: line {place + 1} holds what is no number; {accepted}") from None
+            continue
+        if len(rows[-1]) != max(2, len(rows[0])) or not np.all(np.isfinite(rows[-1])):
+            raise ValueError(f"data={path!r}: line {place + 1} is short, long or not finite; {accepted}")
+    if not rows:
+        raise ValueError(f"data={path!r} holds no numbers; {accepted}")
+    return np.array(rows)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """The figure shows the plateau of which simulate and predict warn."""
@@ -153,7 +184,7 @@ class Rows(Figure):
 
     data: str = axis(
         ["gaussian", "diabetes"],
-        "gaussian: rows of covariance diag(1/i^2); diabetes: scikit-learn's; or a CSV file, its last column the target",
+        "gaussian: rows of covariance diag(1/i^2); diabetes: scikit-learn's; or a CSV file whose last column is the target",
     )
     method: RowMethod = axis(ROW_METHODS, "algorithm")
     dim: int = parameter(20, "dimension of Gaussian rows", symbol="d", log=True)
@@ -174,8 +205,8 @@ class Rows(Figure):
 
             X, y = map(np.asarray, load_diabetes(return_X_y=True))
             return co.LeastSquares(X / X.std(axis=0), (y - y.mean()) / y.std())
-        table = np.loadtxt(self.data, delimiter=",", ndmin=2)
-        return co.LeastSquares(table[:, :-1], table[:, -1])
+        numbers = table(self.data)
+        return co.LeastSquares(numbers[:, :-1], numbers[:, -1])
 
     def algorithm(self) -> Any:
         """One row a step."""
