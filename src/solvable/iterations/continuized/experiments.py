@@ -16,9 +16,9 @@ from solvable.lab.declare import Dimension, Experiment, Guide, Observable, Overl
 SOURCE = "arXiv:2106.07644"
 DERIVED = f"{SOURCE} (figure and formulas: ours)"
 EVENTS = Dimension("events", log=True)
-VALUE = Observable("suboptimality", "f - min f", log=True)
-WEIGHTED = Observable("weighted_suboptimality", "$T_k^2$ (f - min f)", log=True)
-DISTANCE = Observable("squared_distance", "squared distance", log=True)
+ROUNDING: Any = {"allowance": lambda cell: 1e-26}  # squares of roundings of x: runs end there, moments go on to 0
+VALUE = Observable("suboptimality", "f - min f", log=True, **ROUNDING)
+DISTANCE = Observable("squared_distance", "squared distance", log=True, **ROUNDING)
 EXACT = {"moments": "exact"}
 SMALL = 1e-13  # what is below it is the rounding of min f
 
@@ -36,7 +36,10 @@ class Figure(Experiment):
 
     def shared(self) -> dict[str, Any]:
         """Events, even in the logarithm."""
-        return {"at": np.unique(np.round(np.geomspace(1, self.events, 16)).astype(int))}
+        from solvable.numerics.recording import log_spaced
+        from solvable.numerics.validation import integer
+
+        return {"at": log_spaced(1, integer("events", self.events, at_least=1), 16)}
 
 
 class SpectrumFigure(Figure):
@@ -184,7 +187,7 @@ class Rows(Figure):
 
     data: str = axis(
         ["gaussian", "diabetes"],
-        "gaussian: rows of covariance diag(1/i^2); diabetes: scikit-learn's; or a CSV file whose last column is the target",
+        "gaussian: rows of covariance diag(1/i^2); diabetes: scikit-learn's; or a CSV file, its last column the target",
     )
     method: RowMethod = axis(ROW_METHODS, "algorithm")
     dim: int = parameter(20, "dimension of Gaussian rows", symbol="d", log=True)
