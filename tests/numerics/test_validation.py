@@ -39,7 +39,7 @@ def test_number_says_what_is_wrong(value, bounds, text):
         number("ridge", value, **bounds)
 
 
-@pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int64(1), np.array(1.0), jnp.float32(1)])
+@pytest.mark.parametrize("value", [1, 1.0, np.float32(1), np.int64(1), np.array(1.0), jnp.float32(1), jnp.bfloat16(1)])
 def test_number_is_returned_as_float64(value):
     got = number("ridge", value, at_least=1.0, at_most=1.0)
     assert got == 1.0

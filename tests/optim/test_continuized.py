@@ -51,6 +51,17 @@ def test_trees_keep_their_dtypes_and_runs_their_key() -> None:
     assert all(np.abs(np.asarray(leaf, np.float32)).max() < 1e-6 for leaf in jax.tree.leaves(x))
 
 
+@pytest.mark.parametrize("kind", [jnp.bfloat16, jnp.float16, jnp.float32])
+def test_injected_hyperparameters_have_the_dtype_of_the_parameters(kind) -> None:
+    transform, params = optax.inject_hyperparams(optim.continuized)(0.5, strong_convexity=0.25), jnp.ones(2, kind)
+    state = transform.init(params)
+    for _ in range(60):
+        moves, state = jax.jit(transform.update)(params, state, params)
+        params = optax.apply_updates(params, moves)
+    assert params.dtype == kind
+    assert jnp.abs(optim.continuized_params(state, params)).max() < 1e-2
+
+
 def test_it_lives_in_other_transformations() -> None:
     plain, _ = descend(optim.continuized(0.5, 0.3, 4), 6)
     with jax.numpy_dtype_promotion("standard"):  # optax promotes the dtypes of a mixed tree

@@ -28,7 +28,8 @@ def number(
         return value
     accepted = _range_text(above, below, at_least, at_most)
     try:
-        kind = np.asarray(value).dtype.kind
+        dtype = np.asarray(value).dtype
+        kind = "f" if jnp.issubdtype(dtype, jnp.floating) else dtype.kind  # NumPy calls bfloat16 a record
         # NumPy takes None and what a mask hides for NaN, and drops an imaginary part with a warning
         scalar = np.float64("" if value is None or kind == "c" or _hides(value) else value)
     except (TypeError, ValueError, OverflowError):

@@ -25,13 +25,15 @@ RNG = np.random.default_rng(0)
         (lambda: co.Quadratic.from_matrix([[1.0, 0.0], [0.0, 0.0]], [0, 1], [0, 0]), "linear lies outside the span"),
         (lambda: co.Quadratic.from_matrix(np.eye(2), [0, 0, 0], [0, 0]), r"linear has shape \(3,\)"),
         (lambda: co.LeastSquares(np.zeros((2, 2)), [0, 0]), "X holds 0 alone"),
+        (lambda: co.LeastSquares([[1e200]], [1.0]), r"X has the largest entry 1e\+200; accepted: between"),
+        (lambda: co.LeastSquares([[1e-200]], [1.0]), "X has the largest entry 1e-200; accepted: between"),
         (lambda: co.LeastSquares(np.eye(2), [0, 0, 0]), r"y has shape \(3,\)"),
         (lambda: co.GaussianLeastSquares([-1.0], [1.0]), "spectrum holds -1"),
         (lambda: co.Objective(np.sum, np.ones_like, [1.0], 0.0), "smoothness=0 is out of range"),
         (lambda: co.Objective(np.sum, np.ones_like, [1.0], 1.0, -1.0), "strong_convexity=-1 is out of range"),
         (lambda: co.Objective(np.sum, np.ones_like, [1.0], 1.0, 2.0), "strong_convexity=2 is above smoothness=1"),
         (lambda: co.Objective(np.sum, lambda x: x + np.nan, [1.0], 1.0), "gradient is not finite at the start"),
-        (lambda: co.Objective(np.sum, np.sum, [1.0], 1.0), r"gradient returns the shape \(\) at the start"),
+        (lambda: co.Objective(np.sum, np.sum, [1.0], 1.0), r"gradient returns the shape \(\); accepted: \(1,\)"),
         (lambda: co.Objective(np.sum, np.ones_like, [1.0], 1.0, minimum=[1, 2]), r"minimum has shape \(2,\)"),
         (lambda: co.Continuized(-0.1), "strong_convexity=-0.1 is out of range"),
         (lambda: co.Continuized("largest"), "strong_convexity='largest' is unknown; accepted: .*'exact'"),
@@ -46,6 +48,12 @@ RNG = np.random.default_rng(0)
         (lambda: co.simulate(PLAIN, co.Continuized(), at=[3, 1]), "at=.* increasing whole numbers"),
         (lambda: co.simulate(PLAIN, co.Continuized(), at=[3.0, 1.0], unit="time"), "at is not a nondecreasing list"),
         (lambda: co.simulate(PLAIN, co.Continuized(), unit="rounds"), "unit='rounds' is unknown"),
+        (lambda: co.simulate(PLAIN, co.Continuized(), at=[1e12], unit="time"), "at reaches the time 1e\\+12; accepted"),
+        (
+            lambda: co.predict(PLAIN, co.Continuized(), at=[10**7]),
+            "at is too late for theory='moments', by a factor of .*accepted: about 0.* of it, or simulate",
+        ),
+        (lambda: co.predict(PLAIN, co.Continuized(), at=[9e6], unit="time"), "at is too late for theory='moments'"),
         (lambda: co.predict(PLAIN, co.Nesterov(), unit="time"), "unit='time' is not accepted with Nesterov"),
         (lambda: co.Continuized().train(PLAIN, init=[1.0]), "init is given"),
         (
@@ -66,6 +74,27 @@ def test_bad_input_is_named(make, message) -> None:
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(TypeError, match="gradient=float is not accepted; accepted: a function"):
         co.Objective(np.sum, 1.0, [1.0], 1.0)
+
+
+def test_a_gradient_that_changes_its_shape_is_named() -> None:
+    task = co.Objective(lambda x: x @ x, lambda x: 2 * x if x[0] == 1 else np.ones(3), [1.0, 1.0], 2.5, minimum=0)
+    with pytest.raises(ValueError, match=r"gradient returns the shape \(3,\); accepted: \(2,\)"):
+        co.simulate(task, co.Continuized(), at=[5])
+
+
+def test_many_rows_are_no_square_matrix() -> None:
+    """n x n numbers would be 160 GB here."""
+    X, w = np.random.default_rng(0).normal(size=(100_000, 2)), np.ones(2)
+    assert co.constants(co.LeastSquares(X, X @ w)).statistical_condition == pytest.approx(4.0, rel=0.05)
+
+
+def test_long_runs_are_made_in_small_batches(monkeypatch) -> None:
+    runs = {}
+    for most in (5 * 10**6, 60):
+        jax.clear_caches()
+        monkeypatch.setattr("solvable.iterations.continuized.process.EVENTS_TOGETHER", most)
+        runs[most] = co.simulate(PLAIN, co.Continuized(), at=[0, 20], replicates=7).suboptimality
+    np.testing.assert_allclose(*runs.values(), rtol=1e-12)
 
 
 def test_lists_tuples_and_ranges_are_taken() -> None:

@@ -203,6 +203,18 @@ def test_repeated_and_extreme_eigenvalues() -> None:
     assert np.all(np.abs(np.diff(late.suboptimality, 3)) < 1e-4 * late.suboptimality[0])
 
 
+def test_no_mean_of_squares_is_negative() -> None:
+    """Where one step ends, rounding has either sign."""
+    for rate in np.random.default_rng(0).uniform(0.01, 1.0, size=5):
+        for algorithm in (co.Continuized(), co.Continuized("exact"), co.Nesterov(), co.GradientDescent()):
+            found = co.predict(co.Quadratic([rate], [1.7]), algorithm, at=[0, 1, 2, 5])
+            for value in found.present().values():
+                assert np.all(value >= 0.0)
+                assert np.all(value[1:] <= 1e-14)
+    row = co.predict(co.LeastSquares([[2.0, 1.0]], [3.0]), co.Continuized("exact"), at=[1, 5])
+    assert np.all((row.suboptimality >= 0.0) & (row.suboptimality < 1e-13))
+
+
 def test_lost_digits_have_a_code() -> None:
     found = co.predict(LONG, co.Continuized(smoothness=0.9), at=[5, 100], throw=False)
     assert found.result == 400

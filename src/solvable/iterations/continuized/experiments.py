@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -15,9 +16,9 @@ from solvable.lab.declare import Dimension, Experiment, Guide, Observable, Overl
 SOURCE = "arXiv:2106.07644"
 DERIVED = f"{SOURCE} (figure and formulas: ours)"
 EVENTS = Dimension("events", log=True)
-VALUE = Observable("suboptimality", "f - min f", log=True)
-WEIGHTED = Observable("weighted_suboptimality", "$T_k^2$ (f - min f)", log=True)
-DISTANCE = Observable("squared_distance", "squared distance", log=True)
+ROUNDING: Any = {"allowance": lambda cell: 1e-26}  # squares of roundings of x: runs end there, moments go on to 0
+VALUE = Observable("suboptimality", "f - min f", log=True, **ROUNDING)
+DISTANCE = Observable("squared_distance", "squared distance", log=True, **ROUNDING)
 EXACT = {"moments": "exact"}
 SMALL = 1e-13  # what is below it is the rounding of min f
 
@@ -35,7 +36,10 @@ class Figure(Experiment):
 
     def shared(self) -> dict[str, Any]:
         """Events, even in the logarithm."""
-        return {"at": np.unique(np.round(np.geomspace(1, self.events, 16)).astype(int))}
+        from solvable.numerics.recording import log_spaced
+        from solvable.numerics.validation import integer
+
+        return {"at": log_spaced(1, integer("events", self.events, at_least=1), 16)}
 
 
 class SpectrumFigure(Figure):
@@ -83,7 +87,7 @@ class Curves(SpectrumFigure):
 
 
 class Time(SpectrumFigure):
-    """The heavy tail at a fixed time: rare runs make the exact mean, the median and the mean of 4000 runs miss them."""
+    """The heavy tail at a fixed time: rare runs make the exact mean, which medians and means of runs miss."""
 
     name, source, replicates = "continuized/time", DERIVED, 4000
 
@@ -138,6 +142,36 @@ def on_rows(method: str) -> Any:
     return co.Continuized("exact") if method == "strong" else co.Continuized(steps=method)
 
 
+def table(path: str) -> np.ndarray:
+    """The numbers (n, d + 1) of lines divided by commas, semicolons or tabs; a first line of titles is skipped.
+
+    Raises: ValueError naming the file, and the line that holds something else.
+    """
+    accepted = (
+        "accepted: 'gaussian', 'diabetes', or a CSV file of numbers, two or more a line, after a line of titles or none"
+    )
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"data={path!r} cannot be read ({type(error).__name__}); {accepted}") from None
+    rows: list[list[float]] = []
+    for place, line in enumerate(lines):
+        mark = next((one for one in ",;\t" if one in line), ",")
+        if not line.strip():
+            continue
+        try:
+            rows.append([float(one) for one in line.split(mark)])
+        except ValueError:
+            if place > 0:
+                raise ValueError(f"data={path!r}: line {place + 1} holds what is no number; {accepted}") from None
+            continue
+        if len(rows[-1]) != max(2, len(rows[0])) or not np.all(np.isfinite(rows[-1])):
+            raise ValueError(f"data={path!r}: line {place + 1} is short, long or not finite; {accepted}")
+    if not rows:
+        raise ValueError(f"data={path!r} holds no numbers; {accepted}")
+    return np.array(rows)
+
+
 @contextlib.contextmanager
 def _quietly() -> Iterator[None]:
     """The figure shows the plateau of which simulate and predict warn."""
@@ -174,8 +208,8 @@ class Rows(Figure):
 
             X, y = map(np.asarray, load_diabetes(return_X_y=True))
             return co.LeastSquares(X / X.std(axis=0), (y - y.mean()) / y.std())
-        table = np.loadtxt(self.data, delimiter=",", ndmin=2)
-        return co.LeastSquares(table[:, :-1], table[:, -1])
+        numbers = table(self.data)
+        return co.LeastSquares(numbers[:, :-1], numbers[:, -1])
 
     def algorithm(self) -> Any:
         """One row a step."""

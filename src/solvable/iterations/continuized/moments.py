@@ -270,6 +270,11 @@ def convex_events(law: Law, schedule: Convex, count: int, scale: Any) -> Any:
     return jnp.concatenate([jnp.append(law.observed(law.first), 0.0)[None], path])
 
 
+def longest_piece(law: Law, schedule: Convex | Strong) -> float:
+    """The longest piece of time over which Taylor's series keeps its digits."""
+    return 1.0 / max(1.0, float(np.max(law.eigenvalues)) * float(schedule.step)) ** 2
+
+
 def continuized(law: Law, schedule: Convex | Strong, at: np.ndarray, timed: bool) -> tuple[np.ndarray, np.ndarray]:
     """(f, squared distance, T_k^2 f) (K, 3) at events or times, and by how much a second computation differs.
 
@@ -277,8 +282,7 @@ def continuized(law: Law, schedule: Convex | Strong, at: np.ndarray, timed: bool
     """
     if timed or isinstance(schedule, Strong):
         if timed:
-            longest = 1.0 / max(1.0, float(np.max(law.eigenvalues)) * float(schedule.step)) ** 2
-            found = times(law, schedule, jnp.asarray(at, float), longest)
+            found = times(law, schedule, jnp.asarray(at, float), longest_piece(law, schedule))
         else:
             found = strong_events(law, cast(Strong, schedule), int(at[-1]))[at]
         return np.concatenate([found, np.full((len(at), 1), np.nan)], axis=1), np.zeros((len(at), 3))

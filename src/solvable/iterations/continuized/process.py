@@ -21,6 +21,7 @@ from solvable.lab.declare import recorded
 from solvable.optim.continuized import waiting_time
 
 TOGETHER = 512  # runs at once: their states stay in the cache
+EVENTS_TOGETHER = 5 * 10**6  # of all of them: coefficients of every event are kept
 NOISE = 2**32 - 1  # the number, of no event, under which gradients draw
 
 
@@ -133,10 +134,10 @@ def simulated(
         places = jnp.argsort(event)[count:] + 1 if timed else at
         return path[0][places], path[1][places], at if timed else times[at]
 
-    runs = keys.shape[0]
-    if runs <= TOGETHER:
+    runs, most = keys.shape[0], max(1, min(TOGETHER, EVENTS_TOGETHER // max(1, count)))
+    if runs <= most:
         return jax.vmap(one)(keys)
-    size = math.ceil(runs / math.ceil(runs / TOGETHER))
+    size = math.ceil(runs / math.ceil(runs / most))
     filled = jnp.concatenate([keys, keys[: -runs % size]])  # whole batches compile once
     return jax.tree.map(lambda leaf: leaf[:runs], jax.lax.map(one, filled, batch_size=size))
 

@@ -48,7 +48,10 @@ class ContinuizedAcceleration(System):
                 f"unit='time' is not accepted with {type(algorithm).__name__}, whose steps have no times; accepted: "
                 "unit='events'"
             )
-        return recorded_times(at, EVENTS)
+        found = recorded_times(at, EVENTS)
+        if found[-1] > MOST_EVENTS:
+            raise ValueError(f"at reaches the time {found[-1]:g}; accepted: times up to {MOST_EVENTS:g}")
+        return found
 
     def train(self, task: Any, algorithm: Any, keys: Any, at: Any, unit: str, **sizes: Any) -> Runs:
         """Run from the problem's start, once a key."""

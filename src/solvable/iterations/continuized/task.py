@@ -13,6 +13,7 @@ from solvable.lab.declare import Checked, array, converted, flag, float64, real
 from solvable.numerics.validation import floating
 
 RANK = 1e-12  # eigenvalues below this share of the largest are zero
+SIZES = (1e-140, 1e140)  # in which the largest entry of X lies: squares neither vanish nor overflow
 SPAN = 1e-8  # residuals below this share of the targets, and linear terms this near the span, are rounding
 
 
@@ -80,7 +81,8 @@ class LeastSquares(Problem):
     """f(w) = |y - X w|^2 / (2 n), of which a step sees one row, drawn uniformly: X (n, d), y (n,), start (d,) or 0.
 
     The system may be inconsistent (then gradients are noisy at the optimum too) and X may lack rank: distances are from
-    the minimiser nearest to the start, and what lies outside of the row space never moves.
+    the minimiser nearest to the start, and what lies outside of the row space never moves. Eigenvalues of H = X^T X/n
+    below 1e-12 of the largest count as 0.
 
     Raises: ValueError naming the argument, its value and what is accepted; X = 0 has nothing to minimise.
     """
@@ -90,8 +92,13 @@ class LeastSquares(Problem):
     start: Any = array("d", default=None, dtype=np.float64)
 
     def __check_init__(self) -> None:
-        if isinstance(self.X, np.ndarray) and not np.any(self.X):
+        if not isinstance(self.X, np.ndarray):
+            return
+        largest = np.abs(self.X).max()
+        if largest == 0.0:
             raise ValueError("X holds 0 alone; accepted: rows of which one is not zero")
+        if not SIZES[0] < largest < SIZES[1]:
+            raise ValueError(f"X has the largest entry {largest:g}; accepted: between {SIZES[0]:g} and {SIZES[1]:g}")
 
 
 class GaussianLeastSquares(Problem):
@@ -158,21 +165,25 @@ class Objective(Problem):
             )
         if self.minimum is not None and np.shape(self.minimum) not in ((), self.start.shape):
             raise ValueError(f"minimum has shape {self.minimum.shape}; accepted: a number, or {self.start.shape}")
-        for name, found, shape in (("value", self.of(self.start), ()), ("gradient", self.slope(self.start), (-1,))):
-            if found.shape != (self.start.shape if shape else ()):
-                raise ValueError(f"{name} returns the shape {found.shape} at the start; accepted: {shape and '(d,)'}")
+        for name, found in (("value", self.of(self.start)), ("gradient", self.slope(self.start))):
             if not np.all(np.isfinite(found)):
                 raise ValueError(f"{name} is not finite at the start; accepted: a start at which it is")
 
     @float64
     def of(self, x: Any) -> Any:
-        """f(x) by NumPy, whatever the user's function is written in."""
-        return np.asarray(self.value(jnp.asarray(x) if self.traced else x), np.float64)
+        """f(x) by NumPy, whatever the user's function is written in. Raises: ValueError for another shape."""
+        return self._shaped("value", self.value, x, ())
 
     @float64
     def slope(self, x: Any) -> Any:
-        """The gradient at x by NumPy."""
-        return np.asarray(self.gradient(jnp.asarray(x) if self.traced else x), np.float64)
+        """The gradient at x by NumPy. Raises: ValueError for another shape."""
+        return self._shaped("gradient", self.gradient, x, self.start.shape)
+
+    def _shaped(self, name: str, function: Callable[[Any], Any], x: Any, shape: tuple[int, ...]) -> np.ndarray:
+        found = np.asarray(function(jnp.asarray(x) if self.traced else x), np.float64)
+        if found.shape != shape:
+            raise ValueError(f"{name} returns the shape {found.shape}; accepted: {shape}")
+        return found
 
     def least(self) -> tuple[float, np.ndarray | None]:
         """The least value, and a minimiser where one is known. Raises: ValueError where the search finds none."""
@@ -225,7 +236,8 @@ def spectral(problem: Problem) -> Spectral:
     assert isinstance(problem, LeastSquares)
     X, y = np.asarray(problem.X), np.asarray(problem.y)
     start = np.zeros(X.shape[1]) if problem.start is None else np.asarray(problem.start)
-    _, singular, transposed = np.linalg.svd(X, full_matrices=True)
+    # all directions of the columns are needed, never all of the rows
+    _, singular, transposed = np.linalg.svd(X, full_matrices=X.shape[0] < X.shape[1])
     values = np.zeros(X.shape[1])
     values[: len(singular)] = singular**2 / len(X)
     inside = values > RANK * values[0]
