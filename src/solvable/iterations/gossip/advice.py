@@ -146,9 +146,9 @@ def methods_for(net: Network) -> dict[str, Any]:
 def measure_of(net: Network, columns: np.ndarray | None = None) -> Measure:
     """The spectrum of independent normal values, or of columns (n, k): exact up to 1 000 nodes, else a Gauss rule."""
     centred = None if columns is None else columns - columns.mean(axis=0)
-    if net.nodes <= FEW:
-        if centred is None:
-            return Measure(net.eigenvalues[1:], np.full(net.nodes - 1, 1.0 / net.nodes))
+    if centred is None and (net.nodes <= FEW or "eigenvalues" in net.__dict__):  # grids come with theirs
+        return polynomials.distinct(Measure(net.eigenvalues[1:], np.full(net.nodes - 1, 1.0 / net.nodes)))
+    if centred is not None and net.nodes <= FEW:
         eigenvalues, vectors = net.modes
         return Measure(eigenvalues[1:], ((vectors.T @ centred) ** 2).sum(axis=1)[1:] / net.nodes)
     if centred is None:
@@ -166,7 +166,7 @@ def rounds_to(
     on `columns`, or on fresh values.
     """
     if isinstance(algorithm, Tuned) and net.nodes > FEW:
-        fresh = probes(net.nodes, max(1, min(8, TUNED_VALUES // net.nodes)), SEED + 1)
+        fresh = probes(net.nodes, max(4, min(16, PROBED_VALUES // net.nodes)), SEED + 1)
         start = fresh if columns is None else columns - columns.mean(axis=0)
         most, apply, weights = algorithm.rounds, lambda x: net.matrix @ x, np.ones(net.nodes)
     else:

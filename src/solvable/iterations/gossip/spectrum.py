@@ -140,8 +140,9 @@ def rule_of(network: Any, start: np.ndarray, *, normal: bool) -> Measure:
             apart = (np.diff(eigenvalues) > 10.0 * BREAKDOWN) | ~(sure[1:] & sure[:-1])
             place = np.concatenate([[0], np.cumsum(apart)])
             times = np.bincount(place, shares) * nodes
-            whole = np.where(times > 1e-3, np.maximum(np.round(times), 1.0), times) / nodes / np.bincount(place)
-            shares = np.where(sure, whole[place], shares)
+            most = 1.0 + 3.0 * np.sqrt(2.0 * nodes / start.size)  # by chance, of a simple eigenvalue
+            times = np.where((times > 1e-3) & (times < most), 1.0, np.where(times > 1.0, np.round(times), times))
+            shares = np.where(sure, (times / np.bincount(place))[place] / nodes, shares)
         rule = Measure(eigenvalues, shares, rounds)
         there = eigenvalues[shares >= 1e-20 * shares.sum()]
         inner = 1.0 - there.max(), 1.0 + there.min()
