@@ -61,7 +61,7 @@ class Pairwise(Figure):
             least=SMALLEST,
         ),
     )
-    dimensions = {"at": Dimension("time, one activation of an edge a unit")}
+    dimensions = {"at": Dimension("time, one activation a unit")}
 
     def task(self) -> Any:
         """Independent values on the network."""
