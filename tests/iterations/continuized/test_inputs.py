@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -193,3 +195,34 @@ def test_weights_are_those_of_convex_steps_at_events() -> None:
     for algorithm, unit in ((co.Continuized("exact"), "events"), (co.Continuized(), "time"), (co.Nesterov(), "events")):
         assert "weighted_suboptimality" not in co.simulate(PLAIN, algorithm, at=[3], unit=unit).present()
         assert "weighted_suboptimality" not in co.predict(PLAIN, algorithm, at=[3], unit=unit).present()
+
+
+def test_nearly_collinear_columns_keep_their_rank():
+    columns = np.random.default_rng(0).normal(size=(6, 2))
+    close = co.LeastSquares(np.c_[columns[:, 0], columns[:, 0] + 1e-7 * columns[:, 1]], columns[:, 0])
+    assert 0 < co.constants(close).strong_convexity < 1e-14
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # of an inconsistent system
+        co.predict(close, co.Continuized(), at=[10])
+    same = co.LeastSquares(np.c_[columns[:, 0], 2.0 * columns[:, 0]], columns[:, 0])
+    assert co.constants(same).strong_convexity > 0.1
+
+
+def test_functions_that_jax_cannot_trace_are_named():
+    with pytest.raises(TypeError, match="value cannot be traced by JAX, as traced=True asks"):
+        co.Objective(
+            lambda x: float(np.sum(np.asarray(x) ** 2)), lambda x: 2 * np.asarray(x), np.ones(3), 2.0, traced=True
+        )
+
+
+def test_overflow_is_a_code_and_no_warning():
+    large = co.Quadratic([1.0, 0.1], [1e200, 1.0])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        exact, above = (
+            co.predict(large, co.Continuized(0.1), theory=theory, at=[1, 5], throw=False)
+            for theory in ("moments", "bound")
+        )
+        assert np.isnan(exact.suboptimality).all()
+        assert exact.result == int(Result.NONFINITE)
+        assert np.all(above.suboptimality == np.inf)  # which is a bound

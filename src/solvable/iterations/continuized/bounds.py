@@ -54,7 +54,7 @@ def bounds(problem: Problem, algorithm: Any, at: np.ndarray, unit: str) -> dict[
     schedule = algorithm.schedule(problem, start.known)
     if isinstance(algorithm, HeavyBall):
         raise ValueError("algorithm=HeavyBall has no bound; accepted: theory='moments', or another algorithm")
-    if not np.isfinite(start.distance):
+    if isinstance(problem, Objective) and not np.isfinite(start.distance):
         raise ValueError(
             "minimum is a number and f is convex alone, with which no bound is known; accepted: a minimiser"
         )

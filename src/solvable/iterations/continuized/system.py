@@ -62,8 +62,7 @@ class ContinuizedAcceleration(System):
         result = np.where(finite, int(Result.SUCCESSFUL), int(Result.NONFINITE))
         weighted = None
         if unit == "events" and isinstance(algorithm.schedule(task), Convex):
-            with np.errstate(over="ignore", invalid="ignore"):
-                weighted = times**2 * value
+            weighted = times**2 * value
         return Runs(at, times, value, weighted, distance if distance_known else None, result)
 
     def measure(self, task: Any, algorithm: Any, runs: Runs, at: Any) -> Mapping[str, Any]:

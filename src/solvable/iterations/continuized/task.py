@@ -81,8 +81,8 @@ class LeastSquares(Problem):
     """f(w) = |y - X w|^2 / (2 n), of which a step sees one row, drawn uniformly: X (n, d), y (n,), start (d,) or 0.
 
     The system may be inconsistent (then gradients are noisy at the optimum too) and X may lack rank: distances are from
-    the minimiser nearest to the start, and what lies outside of the row space never moves. Eigenvalues of H = X^T X/n
-    below 1e-12 of the largest count as 0.
+    the minimiser nearest to the start, and what lies outside of the row space never moves. Singular values of X below
+    max(n, d) times the rounding of the largest count as 0.
 
     Raises: ValueError naming the argument, its value and what is accepted; X = 0 has nothing to minimise.
     """
@@ -168,6 +168,19 @@ class Objective(Problem):
         for name, found in (("value", self.of(self.start)), ("gradient", self.slope(self.start))):
             if not np.all(np.isfinite(found)):
                 raise ValueError(f"{name} is not finite at the start; accepted: a start at which it is")
+        if self.traced:
+            self._require_traceable()
+
+    @float64  # JAX keeps the constants of functions in the precision in which it meets them first
+    def _require_traceable(self) -> None:
+        for name in ("value", "gradient"):
+            try:
+                jax.eval_shape(getattr(self, name), jnp.asarray(self.start))
+            except (jax.errors.JAXTypeError, jax.errors.JAXIndexError):
+                raise TypeError(
+                    f"{name} cannot be traced by JAX, as traced=True asks; accepted: a function of jax.numpy, or "
+                    "traced=False"
+                ) from None
 
     @float64
     def of(self, x: Any) -> Any:
@@ -240,7 +253,8 @@ def spectral(problem: Problem) -> Spectral:
     _, singular, transposed = np.linalg.svd(X, full_matrices=X.shape[0] < X.shape[1])
     values = np.zeros(X.shape[1])
     values[: len(singular)] = singular**2 / len(X)
-    inside = values > RANK * values[0]
+    inside = np.zeros(X.shape[1], bool)  # as numpy.linalg.matrix_rank counts
+    inside[: len(singular)] = singular > max(X.shape) * np.finfo(np.float64).eps * singular[0]
     rows, values = X @ transposed.T * inside, np.where(inside, values, 0.0)
     error = y - X @ start
     e = -np.where(inside, rows.T @ error / len(X) / np.where(inside, values, 1.0), 0.0)

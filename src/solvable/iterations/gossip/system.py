@@ -85,11 +85,10 @@ class Gossip(System):
         for network in {id(one.network): one.network for one in problems}.values():
             algorithm.require(network)
         errors, drifts = np.empty((2, len(keys), len(at)))
-        with np.errstate(all="ignore"):
-            if isinstance(algorithm, Pairwise):
-                times = woken(problems, algorithm, keys, at, unit, errors, drifts)
-            else:
-                times = in_rounds(problems, algorithm, at, unit, errors, drifts)
+        if isinstance(algorithm, Pairwise):
+            times = woken(problems, algorithm, keys, at, unit, errors, drifts)
+        else:
+            times = in_rounds(problems, algorithm, at, unit, errors, drifts)
         lost = ~(np.isfinite(errors).all(axis=1) & np.isfinite(drifts).all(axis=1))
         result = np.where(lost, int(Result.NONFINITE), int(Result.SUCCESSFUL))
         return Runs(problems, result, times, errors, drifts)

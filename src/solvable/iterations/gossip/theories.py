@@ -142,8 +142,7 @@ def _of_each(task: Any, algorithm: Any, runs: Any, of: Any) -> Any:
         valued = getattr(task, "values", None) is not None
         key = (id(problem.network), id(problem.values) if valued or isinstance(algorithm, ParameterFree) else None)
         if key not in found:
-            with np.errstate(all="ignore"):
-                found[key] = of(problem, problem.columns if valued else None)
+            found[key] = of(problem, problem.columns if valued else None)
         rows.append(found[key])
     errors, drifts = zip(*rows, strict=True)
     answer = {"squared_error": np.stack(errors)} | ({} if drifts[0] is None else {"drift": np.stack(drifts)})
@@ -159,8 +158,7 @@ def _measures(network: Any, values: Any) -> Any:
     if values is None:
         return [Measure(network.eigenvalues[1:], np.full(nodes - 1, 1.0 / nodes))]
     eigenvalues, vectors = network.modes
-    with np.errstate(all="ignore"):
-        shares = (vectors.T @ (values - values.mean(axis=0))) ** 2 / nodes
+    shares = (vectors.T @ (values - values.mean(axis=0))) ** 2 / nodes
     return [Measure(eigenvalues[1:], column[1:]) for column in shares.T]
 
 

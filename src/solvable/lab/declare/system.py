@@ -196,12 +196,13 @@ class System(abc.ABC):
         if len(self.units) > 1:
             shared["unit"] = unit
         runs = self.runs_given(task, algorithm, found)
-        answer = said.of(task, algorithm, runs, at, **shared) if said.of else {}
-        if not isinstance(answer, Mapping | Predicted):
-            values, status = self.measure(task, algorithm, answer, at), getattr(answer, "status", {})
-            answer = Predicted(values, getattr(answer, "result", None), status=status)
-        elif isinstance(answer, Mapping):
-            answer = Predicted(answer)
+        with np.errstate(all="ignore"):  # what is not finite ends in a code, not in a warning of NumPy
+            answer = said.of(task, algorithm, runs, at, **shared) if said.of else {}
+            if not isinstance(answer, Mapping | Predicted):
+                values, status = self.measure(task, algorithm, answer, at), getattr(answer, "status", {})
+                answer = Predicted(values, getattr(answer, "result", None), status=status)
+            elif isinstance(answer, Mapping):
+                answer = Predicted(answer)
         success = int(Result.SUCCESSFUL)
         own: Any = success if answer.result is None else answer.result
         drawn: Any = success if runs is None else runs.result
@@ -339,7 +340,8 @@ class System(abc.ABC):
             )
         unit = self._unit(task, algorithm, unit, at)
         at = self.times(task, algorithm, at, unit)
-        return unit, at, self.train(task, algorithm, replicate_keys(key, replicates), at, unit, **sizes)
+        with np.errstate(all="ignore"):
+            return unit, at, self.train(task, algorithm, replicate_keys(key, replicates), at, unit, **sizes)
 
     def _accept(self, call: str, task: Any, algorithm: Any, *others: Any) -> None:
         instance("task", task, self.tasks)
