@@ -9,6 +9,7 @@ import numpy as np
 
 from solvable.lab.declare import Checked, converted, real
 from solvable.numerics.hermite import HIGHEST, expansion
+from solvable.numerics.hermite import hermite_coefficients as hermite_coefficients
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import floating
 
