@@ -77,7 +77,9 @@ def values(function: Callable[[Any], Any], x: Float[np.ndarray, "N"]) -> Float[n
         )
     if not np.isfinite(found).all():
         bad = x[np.flatnonzero(~np.isfinite(found))[0]]
-        raise ValueError(f"function is not finite at {bad:.4g}; accepted: functions finite on [-{RADIUS:g}, {RADIUS:g}]")
+        raise ValueError(
+            f"function is not finite at {bad:.4g}; accepted: functions finite on [-{RADIUS:g}, {RADIUS:g}]"
+        )
     return found
 
 

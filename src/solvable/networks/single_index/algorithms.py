@@ -8,7 +8,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from solvable.lab.declare import (
@@ -26,7 +25,7 @@ from solvable.lab.declare import (
 from solvable.networks.single_index import chain, overlaps
 from solvable.networks.single_index.mean_field import learning_times
 from solvable.networks.single_index.model import Model, model
-from solvable.networks.single_index.overlaps import Start, random_coordinates
+from solvable.networks.single_index.overlaps import Start, generator, random_coordinates
 from solvable.networks.single_index.task import SingleIndex, activation_field
 from solvable.numerics.random import a_key
 from solvable.numerics.results import is_traced
@@ -99,13 +98,13 @@ class Network(_Ratio):
         """The target and the activation as the equations see them."""
         return model(task.target, self.activation)
 
-    def drawn_outer(self, key: Any) -> np.ndarray:
+    def drawn_outer(self, draw: np.random.Generator) -> np.ndarray:
         """Outer weights (m,) of the start."""
         if not isinstance(self.outer, str):
             return np.asarray(self.outer)
-        draw = {"normal": jax.random.normal, "uniform": jax.random.uniform, "sign": jax.random.rademacher}[self.outer]
-        found = np.asarray(draw(key, (self.neurons,), dtype=jnp.float64))
-        return 2.0 * found - 1.0 if self.outer == "uniform" else found
+        if self.outer == "sign":
+            return draw.choice([-1.0, 1.0], self.neurons)
+        return draw.uniform(-1.0, 1.0, self.neurons) if self.outer == "uniform" else draw.standard_normal(self.neurons)
 
     def typical_outer(self) -> np.ndarray:
         """The outer weights (m,), or the quantiles (i - 1/2)/m of their law: what m neurons stand for as m grows."""
@@ -154,17 +153,17 @@ class Network(_Ratio):
         self, problem: SingleIndex, key: Any, times: np.ndarray, dim: int, full: bool, start: Start | None = None
     ) -> Run:
         """One run from its start, drawn where none is given."""
-        outer_key, weight_key, run_key = jax.random.split(key, 3)
         if start is None:
-            outer = self.drawn_outer(outer_key)
-            weights = np.asarray(random_coordinates(weight_key, self.neurons, dim, full))
+            draw = generator(key, 0)
+            outer = self.drawn_outer(draw)
+            weights = random_coordinates(draw, self.neurons, dim, full)
             gram = np.clip(weights @ weights.T, -1.0, 1.0)
             np.fill_diagonal(gram, 1.0)
             start = Start(outer, weights[:, 0], gram)
         else:
             weights = overlaps.coordinates_of(start)
         one = self.model(problem)
-        a, s, risk, crossings, result = self._run(one, problem, start, weights, run_key, times, dim, full)
+        a, s, risk, crossings, result = self._run(one, problem, start, weights, key, times, dim, full)
         rho = overlaps.components(one, a, s)
         found = learning_times(one, crossings[None], overlaps.residuals(one, a[-1:], s[-1:]))[0]
         return Run(times, risk, rho, s, a, found, start, np.int64(result))
@@ -175,7 +174,7 @@ class Network(_Ratio):
 
 
 class GradientFlow(Network):
-    """Population gradient flow, eps a_i' = -m dR/da_i and u_i' = -m (I - u_i u_i^T) grad R (arXiv:2303.00055, Eq. 5, 6).
+    """Population gradient flow, eps a_i' = -m dR/da_i, u_i' = -m (I - u_i u_i^T) grad R (arXiv:2303.00055, Eq. 5, 6).
 
     rate_ratio: eps, the learning rate of the inner layer over that of the outer one; time is that of the inner layer.
     activation: sigma, as the target of `SingleIndex`; neurons: m.
@@ -187,7 +186,7 @@ class GradientFlow(Network):
     rate_ratio: Any = converted(_ratio, 1e-3)
 
     def _run(self, one: Model, problem: SingleIndex, start: Start, weights: Any, key: Any, *sizes: Any) -> Any:
-        times, dim, full = sizes
+        times, _, full = sizes
         if full:
             return overlaps.weight_flow(one, float(self.rate_ratio), start.outer, weights, times)
         return overlaps.flow(one, float(self.rate_ratio), start, times)

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.networks.single_index.model import Model, population_risk, residuals
+from solvable.networks.single_index.overlaps import generator
 from solvable.numerics.hermite import FUNCTIONS, hermite_polynomials, values
 
 BLOCK = 2 * 10**5  # normals drawn at once: milliseconds, between which Python listens to the user
@@ -69,16 +70,15 @@ def plan_of(one: Model, target: Any, activation: Any, neurons: int, batch: int, 
     return Plan(batch, neurons, dim, every, *kinds, one.watched)
 
 
-def draws(plan: Plan, words: Any, block: int) -> np.ndarray:
-    """The inputs (L, B, D) of a block, and the normals of their labels as a last column; by its number alone."""
-    generator = np.random.Generator(np.random.SFC64([*words, block]))
+def draws(plan: Plan, draw: np.random.Generator) -> np.ndarray:
+    """The inputs (L, B, D) of a block, and the normals of their labels as a last column."""
     length, batch, columns = plan.block, plan.batch, plan.columns
-    drawn = generator.standard_normal((length, batch, columns + 1))
+    drawn = draw.standard_normal((length, batch, columns + 1))
     if not plan.every:
         return drawn
     widths = plan.neurons + 1 + batch * np.arange(plan.every)
     row, column = np.arange(batch)[:, None], np.arange(columns)[None, :]
-    lengths = np.sqrt(generator.chisquare(np.tile(plan.dim - widths[:, None] - row.T, (length // plan.every, 1))))
+    lengths = np.sqrt(draw.chisquare(np.tile(plan.dim - widths[:, None] - row.T, (length // plan.every, 1))))
     for turn, width in enumerate(widths):
         inputs = drawn[turn :: plan.every, :, :-1]
         inputs[:, column > row + width] = 0.0
@@ -169,7 +169,6 @@ def run(
 
     What a step sees depends on the key and on the number of its block alone, not on the stops.
     """
-    words = np.asarray(jax.random.key_data(key)).ravel().tolist()
     phi, sigma = jnp.asarray(one.target), jnp.asarray(one.activation)
     weights = np.pad(np.asarray(coordinates), ((0, 0), (0, plan.columns - coordinates.shape[1])))
     above = np.abs(residuals(one, outer, weights[:, 0])) > 0.5 * np.abs(one.target)
@@ -179,7 +178,7 @@ def run(
         while step < stop:
             if step // plan.block != block:
                 block = step // plan.block
-                drawn = jnp.asarray(draws(plan, words, block))
+                drawn = jnp.asarray(draws(plan, generator(key, 1, block)))
             begin, end = block * plan.block, min(stop, (block + 1) * plan.block)
             state = advance(plan, phi, sigma, rates, state, drawn, begin, step - begin, end - begin)
             step = end

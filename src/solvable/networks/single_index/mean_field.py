@@ -42,7 +42,15 @@ def flows(one: Model, rate_ratio: Any, outer: Any, alignment: Any, times: Any, r
     target, activation = one.target[: last + 1], one.activation[: last + 1]
     kept = tuple(int(k) for k in there)
     return _flows(
-        jnp.asarray(target), jnp.asarray(activation), kept, one.watched, float(rate_ratio), outer, alignment, times, rtol
+        jnp.asarray(target),
+        jnp.asarray(activation),
+        kept,
+        one.watched,
+        float(rate_ratio),
+        outer,
+        alignment,
+        times,
+        rtol,
     )
 
 

@@ -56,24 +56,25 @@ class Flow(NamedTuple):
     result: int
 
 
-def random_coordinates(key: Any, neurons: int, dim: int, full: bool = False) -> Any:
+def generator(key: Any, *numbers: int) -> np.random.Generator:
+    """Random numbers of NumPy that depend on a key of JAX and on some numbers alone."""
+    words = jax.random.key_data(key) if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) else key
+    return np.random.Generator(np.random.SFC64([*np.asarray(words).ravel().tolist(), *numbers]))
+
+
+def random_coordinates(draw: np.random.Generator, neurons: int, dim: int, full: bool = False) -> np.ndarray:
     """Uniform unit vectors (m, n) of R^dim in an orthonormal basis that begins with u*.
 
-    n = min(m + 1, dim): what lies across u* is rotated into a triangle, whose entries are independent; `full`: n = dim.
+    n = min(m + 1, dim): what lies across u* is rotated into a triangle, whose entries are independent, normals below
+    the diagonal and on it lengths of Gaussian vectors of fewer and fewer dimensions; `full`: n = dim.
     """
-    normal, chi = jax.random.split(key)
     if full or dim <= neurons:
-        found = jax.random.normal(normal, (neurons * dim,), jnp.float64).reshape(neurons, dim)
+        found = draw.standard_normal((neurons, dim))
     else:
-        below = jax.random.normal(normal, (neurons * (neurons + 1),), jnp.float64).reshape(neurons, neurons + 1)
-        across = jnp.tril(below[:, 1:], -1) + jnp.diag(chis(chi, dim - 1.0 - jnp.arange(neurons)))
-        found = jnp.concatenate([below[:, :1], across], axis=1)
-    return found / jnp.linalg.norm(found, axis=1, keepdims=True)
-
-
-def chis(key: Any, freedom: Any) -> Any:
-    """Lengths of Gaussian vectors of so many dimensions."""
-    return jnp.sqrt(2.0 * jax.random.gamma(key, 0.5 * jnp.asarray(freedom, jnp.float64), dtype=jnp.float64))
+        below = draw.standard_normal((neurons, neurons + 1))
+        lengths = np.sqrt(draw.chisquare(dim - 1.0 - np.arange(neurons)))
+        found = np.concatenate([below[:, :1], np.tril(below[:, 1:], -1) + np.diag(lengths)], axis=1)
+    return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
 def coordinates_of(start: Start) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""What is observed of two-layer networks on a single-index target, and the theories: one function and its claims each."""
+"""What is observed of networks on a single-index target, and the theories: one function and its claims each."""
 
 from __future__ import annotations
 
