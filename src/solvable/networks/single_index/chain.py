@@ -126,7 +126,7 @@ def advance(
         z = u @ x.T
         value, slope = _with_slope(plan.activation, z)
         error = (_evaluated(plan.target, x[:, 0]) + noise * label - a @ value / m) / plan.batch
-        pull = slope * error  # (m, B)
+        pull = slope * error[None]  # (m, B)
         moved = u + inner_rate * a[:, None] * (pull @ x - jnp.sum(pull * z, axis=1)[:, None] * u)
         u = moved / jnp.linalg.norm(moved, axis=1, keepdims=True)
         a = a + outer_rate * (value @ error)

@@ -83,20 +83,20 @@ def _flows(
         # I - shift D, one block [[1, p], [q, r]] a neuron
         p, q = -shift * slope / eps, -shift * free * slope
         r = 1.0 - shift * a * (free * (weights @ second) - 2.0 * s * slope)
-        inverse = 1.0 / (r - p * q)
+        p, q, r, inverse = (one[None] for one in (p, q, r, 1.0 / (r - p * q)))
 
         def blocks(b: Any) -> Any:
-            x, y = b[..., :m], b[..., m:]
-            return jnp.concatenate([(r * x - p * y) * inverse, (y - q * x) * inverse], axis=-1)
+            x, y = b[:, :m], b[:, m:]
+            return jnp.concatenate([(r * x - p * y) * inverse, (y - q * x) * inverse], axis=1)
 
         scale = sigma[some][:, None]
-        up = scale * jnp.concatenate([powers[some] / eps, a * free * first[some]], axis=1)
-        down = (-shift / m) * scale * jnp.concatenate([powers[some], a * first[some]], axis=1)
+        up = scale * jnp.concatenate([powers[some] / eps, (a * free)[None] * first[some]], axis=1)
+        down = (-shift / m) * scale * jnp.concatenate([powers[some], a[None] * first[some]], axis=1)
         solved = blocks(up)
         factor = jax.scipy.linalg.lu_factor(jnp.eye(len(kept)) - down @ solved.T)
 
         def solve(b: Any) -> Any:
-            x = blocks(b)
+            x = blocks(b[None])[0]
             return x + jax.scipy.linalg.lu_solve(factor, down @ x) @ solved
 
         return solve, jnp.zeros_like(state)
