@@ -17,7 +17,7 @@ import numpy as np
 import scipy.special
 from jaxtyping import Array, Float
 
-from solvable.numerics.validation import integer, real_array
+from solvable.numerics.validation import floating, integer, real_array
 
 RADIUS, WIDTH = 20.0, 0.25  # panels cover [-20, 20], where sqrt(density) h_k is below 1e-20 up to the degree 200
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)
@@ -97,7 +97,10 @@ def gaussian_rule(function: Callable[[Any], Any], breaks: Sequence[float] = (0.0
 
     Raises: ValueError for a function whose square has no mean, or that is too rough.
     """
-    inside = [float(one) for one in np.ravel(real_array("breaks", breaks)) if abs(float(one)) < RADIUS]
+    inside = floating("breaks", breaks, np.float64)
+    if inside.ndim != 1:
+        raise ValueError(f"breaks has shape {inside.shape}; accepted: a list of numbers")
+    inside = inside[np.abs(inside) < RADIUS]
     cuts = np.unique(np.concatenate([np.arange(-RADIUS, RADIUS + WIDTH, WIDTH), inside]))
     open_panels, done = np.stack([cuts[:-1], cuts[1:]], axis=1), []
     total = None

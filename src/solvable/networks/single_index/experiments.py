@@ -50,7 +50,7 @@ class MeanField(Figure, Measured):
     """What the figures of the mean-field flow share: flows from drawn outer weights, one a replicate."""
 
     neurons: int = parameter(100, "neurons", symbol="m", log=True)
-    rate_ratio: float = parameter(1e-3, "rate ratio", symbol="eps", log=True)
+    rate_ratio: float = parameter(1e-3, "rate ratio", log=True)
 
     overlays = (Overlay("stages", given=True),)
 
@@ -121,7 +121,7 @@ class Plateaux(MeanField):
 
     name, source = "single-index/plateaux", f"{SOURCE}, Theorem 1 and section 6 (setting: ours)"
 
-    rate_ratio: float = axis([1e-2, 1e-4, 1e-6, 1e-8], "rate ratio", symbol="eps", log=True)
+    rate_ratio: float = axis([1e-2, 1e-4, 1e-6, 1e-8], "rate ratio", log=True)
 
     observables = (
         Observable("risk", "risk", dims=("at",)),
@@ -284,7 +284,7 @@ class Skipped(TimeScales):
         return {"slope": float(si.stages(task.target, algorithm.activation).exponents[task.target.size - 1])}
 
 
-def largest_difference(dataset: Any, prefix: str) -> Any:
+def risk_difference(dataset: Any, prefix: str) -> Any:
     """The largest difference of the risks of SGD and of a theory over time, of each run."""
     return abs(dataset["risk"] - dataset[f"{prefix}risk"]).max("at") if prefix else None
 
@@ -299,14 +299,14 @@ class DescentFigure(Figure):
     neurons: int = parameter(10, "neurons", symbol="m", log=True)
     batch: int = parameter(16, "batch")
     speed: float = parameter(0.1, "inner rate times dimension", log=True)
-    rate_ratio: float = parameter(1e-2, "rate ratio", symbol="eps", log=True)
+    rate_ratio: float = parameter(1e-2, "rate ratio", log=True)
 
     observables = (Observable("risk", "risk", allowance=lambda cell: 0.04),)
     overlays = (Overlay("overlaps", given=True), Overlay("mean_field", given=True, compared=False))
     dimensions = {"at": TIME}
     panels = (
         Panel("risk", facet="dim", title="{}", runs="mean", log="x", theories=GIVEN),
-        Panel(largest_difference, "dim", label="largest difference of the risks", log="xy", theories=GIVEN),
+        Panel(risk_difference, "dim", label="largest difference of the risks", log="xy", theories=GIVEN),
     )
 
     def task(self) -> Any:
@@ -319,7 +319,7 @@ class DescentFigure(Figure):
 
     def shared(self) -> dict[str, Any]:
         """To the end of degree 3."""
-        return {"at": np.geomspace(max(1e-3, self.speed / self.dim), 2.0, 41)}
+        return {"at": np.geomspace(0.01, 2.0, 31)}
 
     def sizes(self) -> dict[str, Any]:
         """The dimension."""
@@ -334,7 +334,7 @@ class Width(Figure):
 
     neurons: int = axis([10, 20, 40, 80], "neurons", symbol="m", log=True)
     dims_per_neuron: int = parameter(100, "dimension / neurons", log=True)
-    rate_ratio: float = parameter(0.1, "rate ratio", symbol="eps", log=True)
+    rate_ratio: float = parameter(0.1, "rate ratio", log=True)
 
     observables = (Observable("risk", "risk", allowance=lambda cell: 1.0 / cell.neurons),)
     overlays = (Overlay("mean_field", given=True),)
@@ -342,7 +342,7 @@ class Width(Figure):
     panels = (
         Panel("risk", hue="neurons", theories={"mean_field_given": "mean field"}, log="x"),
         Panel(
-            largest_difference,
+            risk_difference,
             "neurons",
             label="largest difference of the risks",
             log="xy",
@@ -374,7 +374,7 @@ class Relu(MeanField):
 
     target: Name = axis(["relu", "tanh", "erf"], "target")
     activation: Name = axis(["relu", "tanh", "erf"], "activation")
-    rate_ratio: float = parameter(1e-4, "rate ratio", symbol="eps", log=True)
+    rate_ratio: float = parameter(1e-4, "rate ratio", log=True)
     neurons: int = parameter(50, "neurons", symbol="m", log=True)
     degree: int = parameter(6, "degree up to which the target goes")
 
@@ -423,7 +423,7 @@ class IndexTwo(Figure, Measured):
     name, source, x = "single-index/index-two", DERIVED, "neurons"
 
     neurons: int = axis([3, 5, 10], "neurons", symbol="m", log=True)
-    rate_ratio: float = parameter(1e-2, "rate ratio", symbol="eps", log=True)
+    rate_ratio: float = parameter(1e-2, "rate ratio", log=True)
     smallest: float = parameter(1e4, "smallest dimension", log=True)
     largest: float = parameter(1e10, "largest dimension", log=True)
     dims: int = parameter(4, "dimensions")

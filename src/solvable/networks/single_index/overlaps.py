@@ -139,7 +139,7 @@ def _solved(
     seconds = steps * 12.0 * (1e-4 + 4e-10 * m * size + 5e-8 * m * m)
     if seconds > LONGEST:
         raise ValueError(
-            f"at reaches {end:g} with rate_ratio={eps:g} and {m} neurons, which takes about {seconds / 60:.0f} minutes "
+            f"at reaches {end:g} with rate_ratio={eps:g} and {m} neurons, which takes about {seconds / 60:.3g} minutes "
             "a run; accepted: earlier times, a larger rate_ratio or fewer neurons, or theory='mean_field'"
         )
     events = [excess(k) for k in one.watched]

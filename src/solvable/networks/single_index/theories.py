@@ -27,13 +27,17 @@ def overlaps(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     one, times = algorithm.model(task), at * scale_of(algorithm, unit)
     outer, alignment, gram = (runs.need(name) for name in ("outer", "alignment", "gram"))
     found = []
+    lost = np.full((len(times), algorithm.neurons), np.nan)
     for r, code in enumerate(runs.result):
         start = finite.Start(outer[r], alignment[r], gram[r])
-        flow = finite.flow(one, float(algorithm.rate_ratio), start, times)
+        if code == 0:
+            flow = finite.flow(one, float(algorithm.rate_ratio), start, times)
+        else:  # nothing is said of a run that failed
+            flow = finite.Flow(lost, lost, lost[:, 0], np.full(len(one.watched), np.nan), 0)
         rho = finite.components(one, flow.outer, flow.alignment)
         ends = finite.residuals(one, flow.outer[-1:], flow.alignment[-1:])
         known = learning_times(one, flow.crossings[None], ends)[0]
-        found.append((flow.risk, rho, flow.alignment, flow.outer, known, flow.result if code == 0 else 0))
+        found.append((flow.risk, rho, flow.alignment, flow.outer, known, flow.result))
     risk, rho, s, a, known, result = map(np.stack, zip(*found, strict=True))
     values = Run(at, risk, rho, s, a, known, None, result)
     status = _each("asymptotic", "derived") if isinstance(algorithm, Descent) else {}  # as steps become small
