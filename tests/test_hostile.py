@@ -504,7 +504,7 @@ CASES: dict[str, Callable[[], Call]] = {
     "stages": case(si.stages, target=np.arange(1.0, 4.0), activation=np.ones(3), degree=2),
     "learning_times": case(si.learning_times, task="@index", algorithm=si.GradientFlow(0.1, (0.4, 0.5), 3)),
     "hermite_coefficients": case(
-        functools.partial(si.hermite_coefficients, "relu"), degree=3, breaks=(0.0,), taken={"breaks": ("empty",)}
+        functools.partial(si.hermite_coefficients, "relu"), degree=3, breaks=(0.0,), taken={"breaks": ("array", "list")}
     ),
     # diagonal networks
     "Quadratic": case(dn.Quadratic, matrix=np.eye(3), linear=UNIT, constant=1.0),
