@@ -79,7 +79,9 @@ def radau(eps: float, outer: np.ndarray, at: np.ndarray) -> np.ndarray:
 
     atol = 1e-10 * np.concatenate([np.ones(m), np.full(m, np.sqrt(eps))])
     start = np.concatenate([outer, np.zeros(m)])
-    path = solve_ivp(field, (0.0, at[-1]), start, "Radau", at, rtol=1e-8, atol=atol, jac=jacobian, first_step=1e-3 * eps)
+    path = solve_ivp(
+        field, (0.0, at[-1]), start, "Radau", at, rtol=1e-8, atol=atol, jac=jacobian, first_step=1e-3 * eps
+    )
     return np.array([0.5 * (parts(state)[-1] ** 2).sum() for state in path.y.T])
 
 
@@ -116,11 +118,15 @@ def flows(quick: bool) -> list[list[str]]:
             theirs = least(1 if quick else 3, lambda eps=eps, at=at: radau(eps, outer[0], at))
             single, many = least(3, lambda: ours(1)), least(1, lambda: ours(64)) / 64
             path = ours(1)
-            rho = TARGET - ACTIVATION * np.stack([(path.outer[0] * path.alignment[0] ** k).mean(1) for k in range(4)], 1)
+            rho = TARGET - ACTIVATION * np.stack(
+                [(path.outer[0] * path.alignment[0] ** k).mean(1) for k in range(4)], 1
+            )
             apart = np.abs(0.5 * (rho**2).sum(1) - radau(eps, outer[0], at)).max()
             rows.append(
-                [f"{eps:g}", f"{int(path.steps[0])}", f"{1e3 * single:.0f}", f"{1e3 * many:.0f}", f"{theirs:.2f}"]
-                + [f"{theirs / single:.0f}", f"{theirs / many:.0f}", f"{apart:.0e}"]
+                [
+                    *(f"{eps:g}", f"{int(path.steps[0])}", f"{1e3 * single:.0f}", f"{1e3 * many:.0f}"),
+                    *(f"{theirs:.2f}", f"{theirs / single:.0f}", f"{theirs / many:.0f}", f"{apart:.0e}"),
+                ]
             )
     return rows
 
@@ -157,7 +163,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer repetitions")
     quick = parser.parse_args().quick
     packages = ", ".join(f"{name} {version(name)}" for name in ("jax", "numpy", "scipy"))
-    print(f"{processor()}, {one_thread.CPUS} CPUs, one thread on one of them, load average {os.getloadavg()[0]:.1f}; Python {platform.python_version()}, {packages}")
+    print(f"{processor()}, {one_thread.CPUS} CPUs, one thread on one of them, load average {os.getloadavg()[0]:.1f}")
+    print(f"Python {platform.python_version()}, {packages}")
     head = ["rate ratio", "steps", "ours, ms", "of 64, ms each", "Radau, s", "times", "times, of 64", "risks apart"]
     table(tuple(head), [tuple(row) for row in flows(quick)])
     head = ["neurons", "batch", "dim", "chain, us a step", "NumPy in d dimensions, us", "times"]

@@ -67,7 +67,7 @@ def plan_of(one: Model, target: Any, activation: Any, neurons: int, batch: int, 
         given if isinstance(given, str) or callable(given) else tuple(map(float, given))
         for given in (target, activation)
     ]
-    return Plan(batch, neurons, dim, every, *kinds, one.watched)
+    return Plan(batch, neurons, dim, every, kinds[0], kinds[1], one.watched)
 
 
 def draws(plan: Plan, draw: np.random.Generator) -> np.ndarray:

@@ -20,6 +20,7 @@ from solvable.lab.declare import (
     parameter,
 )
 from solvable.networks import single_index as si
+from solvable.networks.single_index.flows import Flows
 
 if TYPE_CHECKING:
     import jax
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 SOURCE = "arXiv:2303.00055"
 DERIVED = f"{SOURCE} (figure and formulas: ours)"
 TARGET, ACTIVATION = (0.6, 0.8, 0.6, 0.5), (0.4, 0.5, 0.3, 0.2)
-STAGE = Dimension("time / rate_ratio^(1/2)", log=True)
+STAGE, RATIO = Dimension("time / rate_ratio^(1/2)", log=True), Dimension("rate ratio", log=True)
 TIME, DEGREE = Dimension("time", log=True), Dimension("degree")
-RATIO = Dimension("rate ratio", log=True)
 Name = Literal["relu", "tanh", "erf"]
 SEEN: Any = {"least": 1e-12}  # what is below is rounding
 GIVEN = {"overlaps_given": "flow in overlaps", "mean_field_given": "mean field"}
@@ -87,33 +87,6 @@ class MeanField(Figure, Measured):
         """Flows at the rate ratio of the cell."""
         outer = self.starts(key, replicates)
         return Flows.of(outer, {self.rate_ratio: self.flow(self.rate_ratio, outer)})
-
-
-class Flows:
-    """Mean-field flows from some starts (R, m), by their rate ratio."""
-
-    def __init__(self, outer: np.ndarray, flows: Mapping[float, Any], result: np.ndarray) -> None:
-        self.outer, self.flows, self.result = outer, flows, result
-
-    @classmethod
-    def of(cls, outer: np.ndarray, flows: Mapping[float, Any]) -> Flows:
-        """The flows with the worst of their codes."""
-        return cls(outer, flows, np.max([one.result for one in flows.values()], axis=0))
-
-    def run(self, index: int) -> Flows:
-        """The flows of one start."""
-        one = {ratio: flow.values for ratio, flow in self.flows.items()}
-        picked = {ratio: {name: value[index] for name, value in known.items()} for ratio, known in one.items()}
-        return Flows(self.outer[index], picked, self.result[index])
-
-    def times(self) -> np.ndarray:
-        """Learning times (ratio, ..., degree)."""
-        return np.stack([np.asarray(one["learning_times"]) for one in self.flows.values()])
-
-    def only(self) -> Any:
-        """The observables at the one rate ratio."""
-        (one,) = self.flows.values()
-        return one
 
 
 class Plateaux(MeanField):
@@ -229,8 +202,7 @@ class TimeScales(MeanField):
 
     def predicted(self, runs: Any) -> Any:
         """The exponents."""
-        task, algorithm, _, _ = self.built()
-        return {"slope": si.stages(task.target, algorithm.activation).exponents}
+        return {"slope": si.stages(TARGET, ACTIVATION).exponents}
 
 
 class Skipped(TimeScales):
@@ -338,7 +310,7 @@ class Width(Figure):
 
     observables = (Observable("risk", "risk", allowance=lambda cell: 1.0 / cell.neurons),)
     overlays = (Overlay("mean_field", given=True),)
-    dimensions = {"at": Dimension("time", log=True)}
+    dimensions = {"at": TIME}
     panels = (
         Panel("risk", hue="neurons", theories={"mean_field_given": "mean field"}, log="x"),
         Panel(
@@ -395,8 +367,8 @@ class Relu(MeanField):
 
     def algorithm(self) -> Any:
         """One of three activations, cut at the same degree."""
-        known = si.hermite_coefficients(self.activation, self.degree)
-        return si.GradientFlow(self.rate_ratio, known, self.neurons, "uniform")
+        activation = si.hermite_coefficients(self.activation, self.degree)
+        return si.GradientFlow(self.rate_ratio, activation, self.neurons, "uniform")
 
     def shared(self) -> dict[str, Any]:
         """Times that are long beside the learning time of a skipped degree."""
@@ -413,8 +385,7 @@ class Relu(MeanField):
 
     def predicted(self, runs: Any) -> Any:
         """The floor."""
-        task, algorithm, _, _ = self.built()
-        return {"final_risk": si.stages(task.target, algorithm.activation).floor}
+        return {"final_risk": si.stages(self.built().task.target, self.built().algorithm.activation).floor}
 
 
 class IndexTwo(Figure, Measured):
@@ -474,7 +445,6 @@ class IndexTwo(Figure, Measured):
         At finite width all a_i then are equal, and degree 1 of the activation has the neurons repel each other until
         their sum is 0: <u_i, u_j> = -1/(m-1), so that a = phi_0 sigma_0 / (sigma_0^2 + sigma_2^2 / (m-1)).
         """
-        task, algorithm, _, _ = self.built()
-        phi, sigma = np.asarray(task.target), np.asarray(algorithm.activation)
+        phi, sigma = np.asarray(self.built().task.target), np.asarray(self.built().algorithm.activation)
         settled = phi[0] * sigma[0] / (sigma[0] ** 2 + sigma[2] ** 2 / (self.neurons - 1))
         return {"slope": 0.25 / (sigma[2] * phi[2] * settled)}

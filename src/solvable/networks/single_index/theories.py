@@ -16,12 +16,13 @@ observables = (
     Observable("outer", "outer weight a of each neuron", dims=NEURONS),
     Observable("learning_times", "last time at which |rho_k| is above |phi_k| / 2", dims=("degree",)),
 )
+NAMES = tuple(one.name for one in observables)
 
 
 def overlaps(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     """The population flow at this dimension and width, from the start of each run."""
     from solvable.networks.single_index import overlaps as finite
-    from solvable.networks.single_index.algorithms import Descent, Run, scale_of
+    from solvable.networks.single_index.algorithms import Descent, scale_of
     from solvable.networks.single_index.mean_field import learning_times
 
     one, times = algorithm.model(task), at * scale_of(algorithm, unit)
@@ -39,9 +40,8 @@ def overlaps(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         known = learning_times(one, flow.crossings[None], ends)[0]
         found.append((flow.risk, rho, flow.alignment, flow.outer, known, flow.result))
     risk, rho, s, a, known, result = map(np.stack, zip(*found, strict=True))
-    values = Run(at, risk, rho, s, a, known, None, result)
-    status = _each("asymptotic", "derived") if isinstance(algorithm, Descent) else {}  # as steps become small
-    return Predicted({one.name: getattr(values, one.name) for one in observables}, result, status=status)
+        status = _each("asymptotic", "derived") if isinstance(algorithm, Descent) else {}  # as steps become small
+    return Predicted(dict(zip(NAMES, (risk, rho, s, a, known), strict=True)), result, status=status)
 
 
 def mean_field(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
