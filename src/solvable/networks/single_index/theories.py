@@ -40,7 +40,7 @@ def overlaps(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         known = learning_times(one, flow.crossings[None], ends)[0]
         found.append((flow.risk, rho, flow.alignment, flow.outer, known, flow.result))
     risk, rho, s, a, known, result = map(np.stack, zip(*found, strict=True))
-        status = _each("asymptotic", "derived") if isinstance(algorithm, Descent) else {}  # as steps become small
+    status = _each("asymptotic", "derived") if isinstance(algorithm, Descent) else {}  # as steps become small
     return Predicted(dict(zip(NAMES, (risk, rho, s, a, known), strict=True)), result, status=status)
 
 
