@@ -105,6 +105,17 @@ def test_continuized_acceleration_as_its_page_shows_it(capsys):
     np.testing.assert_allclose(found, [4.17, 0.94, 0.50, 0.44], atol=0.01)
 
 
+def test_single_index_targets_as_their_page_shows_them(capsys):
+    names = {}
+    with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):
+        for block in code_of("systems/single_index.md"):
+            exec(block, names)
+    np.testing.assert_allclose(names["limit"].learning_times[:2] / [4.3e-6, 0.0118], 1.0, rtol=0.1)
+    lines = capsys.readouterr().out.splitlines()
+    np.testing.assert_allclose(float(lines[-2]), 0.0137077, atol=1e-6)
+    assert float(lines[-1]) < 0.04
+
+
 def test_mirror_descent_as_its_page_shows_it():
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

@@ -24,6 +24,7 @@ from solvable.bags import AttentionClassifier, Bags, PooledClassifier, SingleLoc
 from solvable.iterations import continuized as co
 from solvable.iterations import gossip as gs
 from solvable.networks import diagonal as dn
+from solvable.networks import single_index as si
 from solvable.numerics.minimum_norm import minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result, SolveError
 from tests.hostile import EXTREMES, Call
@@ -54,6 +55,7 @@ def shared() -> dict[str, Any]:
         "problem": problem,
         "best": best,
         "margin": ts.max_margin(problem, best),
+        "index": si.SingleIndex((0.6, 0.8)),
         "modes": co.Quadratic(OTHER, UNIT),
         "quadratic": quadratic,
         "lasso": dn.lasso_path(quadratic),
@@ -460,6 +462,49 @@ CASES: dict[str, Callable[[], Call]] = {
     ),
     "continuized.curve": case(
         co.curve, "task", "algorithms", task="@modes", algorithms=co.Continuized(), gradient_noise=[0.1, 0.2], at=[1, 3]
+    ),
+    # single-index targets
+    "SingleIndex": case(si.SingleIndex, target=UNIT, noise=0.1),
+    "single_index.GradientFlow": case(si.GradientFlow, rate_ratio=0.1, activation=UNIT, neurons=3, outer=UNIT),
+    "single_index.Descent": case(
+        si.Descent, rate_ratio=0.1, inner_rate=0.1, batch=2, activation=UNIT, neurons=3, outer=UNIT
+    ),
+    "single_index.train": case(si.GradientFlow(0.1, (0.4, 0.5), 3).train, problem="@index", key="@key", at=[0.1, 1.0]),
+    "single_index.simulate": case(
+        si.simulate,
+        "task",
+        "algorithm",
+        task="@index",
+        algorithm=si.GradientFlow(0.1, (0.4, 0.5), 3),
+        dim=5,
+        key="@key",
+        replicates=2,
+        at=[0.1, 1.0],
+        unit="time",
+        full=True,
+    ),
+    "single_index.predict": case(
+        si.predict,
+        "task",
+        "algorithm",
+        task="@index",
+        algorithm=si.GradientFlow(0.1, (0.4, 0.5), 3),
+        theory="mean_field",
+        at=[0.1, 1.0],
+        unit="time",
+    ),
+    "single_index.risk": case(
+        si.risk,
+        task="@index",
+        activation=UNIT,
+        outer=UNIT,
+        alignment=0.1 * UNIT,
+        gram=np.eye(3),
+    ),
+    "stages": case(si.stages, target=np.arange(1.0, 4.0), activation=np.ones(3), degree=2),
+    "learning_times": case(si.learning_times, task="@index", algorithm=si.GradientFlow(0.1, (0.4, 0.5), 3)),
+    "hermite_coefficients": case(
+        functools.partial(si.hermite_coefficients, "relu"), degree=3, breaks=(0.0,), taken={"breaks": ("array", "list")}
     ),
     # diagonal networks
     "Quadratic": case(dn.Quadratic, matrix=np.eye(3), linear=UNIT, constant=1.0),

@@ -20,6 +20,7 @@ from solvable.iterations import gossip as gs
 from solvable.lab.declare import Curve, Outcome, Result, SolveError, real
 from solvable.lab.declare.curve import CLAIMS
 from solvable.networks import diagonal as dn
+from solvable.networks import single_index as si
 
 TASK = st.SparseTokens(4, 1, 2.0)
 RULE = st.Quadrature(256, 2)
@@ -60,6 +61,13 @@ CASES: dict[str, tuple[ModuleType, Any, Any, dict[str, Any], dict[str, Any]]] = 
         co.Continuized(),
         {"gradient_noise": [0.0, 0.1]},
         {"at": [1, 5]},
+    ),
+    "single index": (
+        si,
+        si.SingleIndex((0.6, 0.8)),
+        si.GradientFlow(0.1, (0.4, 0.5), 4, "uniform"),
+        {"rate_ratio": [0.1, 0.2]},
+        {"theory": "mean_field", "at": [0.1, 1.0]},
     ),
     "diagonal": (dn, QUADRATIC, dn.GradientFlow(), {"weight_decay": [0.0, 0.1]}, {"at": [0.5, 1.0]}),
 }

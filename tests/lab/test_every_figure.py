@@ -52,7 +52,7 @@ def array(data, name, where):
     return variable.values[places], [dim for dim in variable.dims if dim not in where]
 
 
-# The five ordinates that are computed, each told again in NumPy: (array, its dims) of the runs or of a theory.
+# The six ordinates that are computed, each told again in NumPy: (array, its dims) of the runs or of a theory.
 
 
 def largest_difference(data, prefix, where):
@@ -98,12 +98,22 @@ def median(data, prefix, where):
     return np.median(values, axis=dims.index("replicate")), [dim for dim in dims if dim != "replicate"]
 
 
-OWN = (largest_difference, objective_gap, divergence_with_limits, errors_of_scales, median)
+def risk_difference(data, prefix, where):
+    if not prefix:
+        return None
+    (runs, dims), (theory, own) = array(data, "risk", where), array(data, f"{prefix}risk", where)
+    assert dims == own
+    return np.abs(runs - theory).max(axis=dims.index("at")), [dim for dim in dims if dim != "at"]
+
+
+OWN = (risk_difference, largest_difference, objective_gap, divergence_with_limits, errors_of_scales, median)
 COMPUTED = {one.__name__: one for one in OWN}
 USED = {"largest_difference": ("average",), "objective_gap": ("objective",), "divergence_with_limits": ("divergence",)}
+USED["risk_difference"] = ("risk",)
 USED["median"] = ("suboptimality",)
 USED["errors_of_scales"] = ("context_error", "peaked_error")
 DROPPED = {"largest_difference": {"at", "coordinate"}, "errors_of_scales": {"peaked_scale"}}
+DROPPED["risk_difference"] = {"at"}
 # where the experiment's own abscissa is no dim of the observable
 ELSEWHERE = {
     ("token-selection/rates", "divergence_slope"): "rule",

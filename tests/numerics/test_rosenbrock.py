@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -115,3 +117,40 @@ def test_it_can_be_differentiated_forwards() -> None:
     with jax.enable_x64(True):
         value, slope = jax.jvp(run, (jnp.asarray(2.0),), (jnp.asarray(1.0),))
         np.testing.assert_allclose([value, slope], [np.exp(-2.0), -np.exp(-2.0)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("which", ["first", "last"])
+def test_sign_changes_are_located_inside_steps(which) -> None:
+    def linearise(_, __, shift):
+        matrix = jnp.eye(2) - shift * jnp.array([[0.0, 1.0], [-1.0, 0.0]])
+        return functools.partial(jnp.linalg.solve, matrix), jnp.zeros(2)
+
+    def watch(t, y):
+        return jnp.array([y[0] - 0.25, y[1], t - 7.7, y[0] - 2.0])
+
+    with jax.enable_x64(True):
+        options = {"rtol": 1e-9, "atol": 1e-11, "watch": watch, "which": which}
+        start, times = jnp.array([0.0, 1.0]), jnp.array([3.0, 20.0])
+        found = integrate(lambda _, y: jnp.array([y[1], -y[0]]), linearise, start, times, 1e-3, **options)
+        plain = integrate(lambda _, y: jnp.array([y[1], -y[0]]), linearise, start, times, 1e-3, rtol=1e-9, atol=1e-11)
+    low = float(np.arcsin(0.25))
+    exact = [low, np.pi / 2, 7.7] if which == "first" else [6 * np.pi + low, 5.5 * np.pi, 7.7]
+    np.testing.assert_allclose(found.crossings[:3], exact, rtol=1e-7)
+    assert np.isnan(found.crossings[3])
+    np.testing.assert_array_equal(found.states, plain.states)
+    assert plain.crossings is None
+
+
+def test_a_sign_change_decades_before_the_end_is_as_accurate() -> None:
+    """y' = -y/eps crosses 1/2 at eps log 2, whatever the times asked for."""
+    with jax.enable_x64(True):
+        found = integrate(
+            lambda _, y: -y / 1e-9,
+            lambda _, __, shift: ((lambda b: b / (1.0 + shift / 1e-9)), jnp.zeros(1)),
+            jnp.ones(1),
+            jnp.array([100.0]),
+            1e-12,
+            rtol=1e-8,
+            watch=lambda _, y: y - 0.5,
+        )
+    np.testing.assert_allclose(found.crossings, [1e-9 * np.log(2.0)], rtol=1e-7)

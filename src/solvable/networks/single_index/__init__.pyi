@@ -1,0 +1,17 @@
+from .algorithms import Descent as Descent
+from .algorithms import GradientFlow as GradientFlow
+from .algorithms import Run as Run
+from .model import risk as risk
+from .overlaps import Start as Start
+from .scales import LearningTimes as LearningTimes
+from .scales import Stages as Stages
+from .scales import blow_up as blow_up
+from .scales import learning_times as learning_times
+from .scales import stages as stages
+from .system import SYSTEM as SYSTEM
+from .system import curve as curve
+from .task import hermite_coefficients as hermite_coefficients
+from .system import predict as predict
+from .system import simulate as simulate
+from .task import SingleIndex as SingleIndex
+from .theories import theories as theories
