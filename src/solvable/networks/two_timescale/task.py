@@ -1,0 +1,87 @@
+"""The target: a piecewise constant function on [0, 1], seen with noise at uniform points."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from solvable.lab.declare import Checked, array, instance, real
+from solvable.numerics.results import is_traced
+from solvable.numerics.validation import floating, number
+
+SMALLEST_JUMP = 1e-100  # whose square is still a number
+
+
+class PiecewiseConstant(Checked):
+    """f*(x) = bias + sum_k jumps_k 1{x >= positions_k}, y = f*(x) + noise U[-1, 1] with x ~ U[0, 1].
+
+    jumps (n,) none of which is 0, positions (n,) increasing inside (0, 1). The defaults are those of the authors' code
+    (arXiv:2304.09576): values 1, 5, 1, 3, 1, 5. A target is the task that always draws itself; a law of targets is a
+    subclass whose `sample` returns targets of as many jumps.
+
+    Raises: ValueError naming the argument, its value and what is accepted.
+    """
+
+    jumps: Any = array("n", default=(4.0, -4.0, 2.0, -2.0, 4.0), dtype=np.float64)
+    positions: Any = array("n", default=(0.2, 0.35, 0.5, 0.65, 0.8), dtype=np.float64)
+    bias: Any = real(1.0)
+    noise: Any = real(1.0, at_least=0.0)
+
+    def __check_init__(self) -> None:
+        if is_traced(self.jumps, self.positions):
+            return
+        small = np.abs(self.jumps) < SMALLEST_JUMP
+        if small.any():
+            raise ValueError(f"jumps holds {self.jumps[small][0]:g}; accepted: numbers that are not 0")
+        if np.any(np.diff(self.positions) <= 0.0) or self.positions[0] <= 0.0 or self.positions[-1] >= 1.0:
+            raise ValueError(f"positions={self.positions.tolist()} are not accepted; accepted: increasing, in (0, 1)")
+
+    def sample(self, key: jax.Array | None = None) -> Any:
+        """Itself."""
+        return self
+
+    @property
+    def values(self) -> np.ndarray:
+        """The values of f* on its pieces (n + 1,)."""
+        return self.bias + np.concatenate([[0.0], np.cumsum(self.jumps)])
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """The lengths of the pieces (n + 1,)."""
+        return np.diff(self.positions, prepend=0.0, append=1.0)
+
+    def of(self, x: Any) -> Any:
+        """f*(x), elementwise."""
+        space = jnp if is_traced(x, self.jumps, self.positions, self.bias) else np
+        x = space.asarray(x)
+        return self.bias + space.where(x[..., None] >= self.positions, self.jumps, 0.0).sum(-1)
+
+
+def targeted(task: Any) -> PiecewiseConstant:
+    """`task` if it is a target. Raises: TypeError for anything else."""
+    return instance("task", task, (PiecewiseConstant,))
+
+
+def fitting_width(task: PiecewiseConstant, width: Any) -> Any:
+    """`width` if it is above 0 and no wider than the smallest piece. Raises: ValueError for another."""
+    width, least = number("width", width, above=0.0), task.lengths.min()
+    if not is_traced(width) and width > least:
+        raise ValueError(
+            f"width={float(width):g} is wider than the smallest piece of the target, so that the floor width/28 sum "
+            f"jump^2 is void; accepted: widths up to {least:g}"
+        )
+    return width
+
+
+def inside(positions: Any, name: str = "positions") -> np.ndarray:
+    """Positions (m,) of neurons, all in [0, 1]. Raises: ValueError for others."""
+    found = floating(name, positions, np.float64)
+    if found.ndim != 1 or found.size == 0:
+        raise ValueError(f"{name} has shape {found.shape}; accepted: (neurons,), one neuron or more")
+    outside = (found < 0.0) | (found > 1.0)
+    if outside.any():
+        raise ValueError(f"{name} holds {found[outside][0]:g}; accepted: positions in [0, 1]")
+    return found
