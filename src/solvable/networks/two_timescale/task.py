@@ -57,7 +57,8 @@ class PiecewiseConstant(Checked):
         """f*(x), elementwise."""
         space = jnp if is_traced(x, self.jumps, self.positions, self.bias) else np
         x = space.asarray(x)
-        return self.bias + space.where(x[..., None] >= self.positions, self.jumps, 0.0).sum(-1)
+        jumps, positions = (one.reshape((1,) * x.ndim + (-1,)) for one in (self.jumps, self.positions))
+        return self.bias + space.where(x[..., None] >= positions, jumps, 0.0).sum(-1)
 
 
 def targeted(task: Any) -> PiecewiseConstant:
