@@ -31,7 +31,10 @@ class State(NamedTuple):
 
 
 def scaled(task: Any) -> tuple[Any, Any]:
-    """The target in units of its largest jump, and that jump s: outputs are s times as large, times 1/s^2."""
+    """The target in units of its largest jump, and that jump s: outputs are s times as large, times 1/s^2 as long.
+
+    The weights then learn in units of 1/s^2 too, that is with the ratio s^2 ratio.
+    """
     unit = jnp.max(jnp.abs(task.jumps))
     fields = (lambda one: one.jumps, lambda one: one.bias)
     return eqx.tree_at(lambda one: [field(one) for field in fields], task, [one(task) / unit for one in fields]), unit
@@ -46,10 +49,11 @@ def flows(tasks: Any, starts: Any, ratio: Any, width: Any, box: bool, at: Any) -
         m, times = start.shape[0], at * unit**2
         grid = times[-1] * jnp.asarray(_grid())
         order = jnp.argsort(jnp.concatenate([times, grid]), stable=True)
-        field, linearise = _equations(task, m, ratio, width, box)
+        fast = ratio * unit**2
+        field, linearise = _equations(task, m, fast, width, box)
         begin = jnp.concatenate([jnp.zeros(m + 1), start])
         found = integrate(
-            field, linearise, begin, jnp.concatenate([times, grid])[order], 1e-3 * ratio, rtol=RTOL, atol=ATOL
+            field, linearise, begin, jnp.concatenate([times, grid])[order], 1e-3 * fast, rtol=RTOL, atol=ATOL
         )
         places = jnp.argsort(order, stable=True)
         states = found.states[places]
