@@ -146,17 +146,22 @@ class LimitFlow:
         """The error (K,) at slow times (K,), without the floor of the width."""
         return _error(self.task, self._sorted(recorded_times(times)))
 
+    def bias(self, times: Any) -> np.ndarray:
+        """The bias (K,) at slow times (K,): the mean of the first cell."""
+        return self._means(times)[:, 0]
+
     def outer(self, times: Any) -> np.ndarray:
         """The outer weights (K, m) at slow times (K,): the means of the right cells minus those of the left ones."""
+        return (np.diff(self._means(times), axis=1) / np.bincount(self._place))[:, self._place]
+
+    def _means(self, times: Any) -> np.ndarray:
+        """The means of f* on the cells; where one is empty, f* there."""
         places = self._sorted(recorded_times(times))
         edges = np.pad(places, ((0, 0), (1, 1)), constant_values=((0.0, 0.0), (0.0, 1.0)))
-        size = np.diff(edges, axis=1)
-        integral = edges * self.task.bias + np.sum(
-            np.maximum(edges[..., None] - self.task.positions, 0.0) * self.task.jumps, axis=-1
-        )
-        mean = np.where(size > 0.0, np.diff(integral, axis=1) / np.where(size > 0.0, size, 1.0), self.task.of(edges[:, 1:]))
-        shared = np.bincount(self._place)
-        return (np.diff(mean, axis=1) / shared)[:, self._place]
+        beyond = np.maximum(edges[..., None] - self.task.positions, 0.0) @ self.task.jumps
+        size, integral = np.diff(edges, axis=1), np.diff(beyond, axis=1)
+        there = size > 0.0
+        return np.where(there, self.task.bias + integral / np.where(there, size, 1.0), self.task.of(edges[:, 1:]))
 
     def _sorted(self, times: np.ndarray) -> np.ndarray:
         found = np.repeat(self._unique[None], len(times), axis=0)
@@ -315,7 +320,10 @@ class _Path:
         hit, x, y, _, _ = self.pairs.pop(i)
         k = self.right[i]
         other = 0.0 if x == y else np.cbrt(max(x, y) ** 3 - min(x, y) ** 3)
-        self.places[i], self.places[i + 1] = self.v[k] - (0.0 if x <= y else other), self.v[k] + (other if x <= y else 0.0)
+        self.places[i], self.places[i + 1] = (
+            self.v[k] - (0.0 if x <= y else other),
+            self.v[k] + (other if x <= y else 0.0),
+        )
         if x <= y:
             self.right[i] = k + 1
         else:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from solvable.lab.declare import Example, Given, Outcome, Result, System, instance
+from solvable.lab.declare import Example, Given, Outcome, System, instance
 from solvable.networks.two_timescale.algorithms import Descent, GradientFlow, Network, Run, slow_times
 from solvable.networks.two_timescale.flow import State, risks
 from solvable.networks.two_timescale.task import PiecewiseConstant, fitting_width
@@ -43,13 +43,19 @@ class TwoTimescale(System):
         problems = [task.sample(key) for key in keys] if self.is_foreign(task) else [task] * len(keys)
         for problem in problems:
             if len(instance("task.sample", problem, (PiecewiseConstant,)).jumps) != len(task.jumps):
-                raise ValueError(f"task.sample draws {len(problem.jumps)} jumps; accepted: {len(task.jumps)}, as it has")
+                raise ValueError(
+                    f"task.sample draws {len(problem.jumps)} jumps; accepted: {len(task.jumps)}, as it has"
+                )
         bare = [PiecewiseConstant(one.jumps, one.positions, one.bias, one.noise) for one in problems]
         return algorithm.run_many(bare, keys, at)
 
     def measure(self, task: Any, algorithm: Any, runs: Run, at: Any) -> Mapping[str, Any]:
         """The observables of every run."""
         return measured(runs, algorithm.width)
+
+    def coordinates(self, task: Any, algorithm: Any) -> Mapping[str, Any]:
+        """The positions of the jumps."""
+        return {"jump": task.positions}
 
     def runs_given(self, task: PiecewiseConstant, algorithm: Any, given: Given | None) -> Starts:
         """The starts given, else that of the algorithm."""
@@ -95,6 +101,7 @@ def measured(runs: Run, width: Any) -> dict[str, Any]:
         "error": error,
         "positions": places,
         "outer": np.asarray(runs.outer),
+        "bias": np.asarray(runs.bias),
         "hit_times": np.asarray(runs.hit_times),
         "covered": apart <= 0.5 * width,
         "final_error": error[:, -1],
@@ -122,7 +129,7 @@ def simulate(
 
     Observables: `error` (at,) int (f - f*)^2, without label noise and without 1/2; `positions` and `outer`
     (at, neuron), neurons in the order in which they started, which is sorted unless the algorithm says the start;
-    `hit_times` (jump,) when a neuron first comes within width/2 of the jump, inf where none does by the last of `at`
+    `bias` (at,); `hit_times` (jump,) when a neuron first comes within width/2 of the jump, inf where none does by the last of `at`
     (`Descent` looks every 100 steps); `covered` (jump,) 1 where one is there at the last of `at`; `final_error`, the
     last error. The outcome also holds `start` (replicate, neuron).
 

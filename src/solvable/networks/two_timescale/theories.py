@@ -13,10 +13,12 @@ observables = (
     Observable("error", "int (f - f*)^2", dims=("at",)),
     Observable("positions", "positions of the neurons", dims=NEURONS),
     Observable("outer", "outer weights", dims=NEURONS),
+    Observable("bias", "bias", dims=("at",)),
     Observable("hit_times", "slow time at which a neuron first reaches the jump", dims=("jump",)),
     Observable("covered", "1 where a neuron is on the jump in the end", dims=("jump",)),
     Observable("final_error", "int (f - f*)^2 in the end"),
 )
+LARGE = 1.0  # a step of descent may move neurons by as much, in units of the width, and still be near a flow
 ON = 1e-9  # how near a neuron of the limit is to a jump on which it rests
 
 
@@ -31,12 +33,15 @@ def limit(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
         "error": np.stack([path.error(at) for path in paths]) + floor,
         "positions": places,
         "outer": np.stack([path.outer(at) for path in paths]),
+        "bias": np.stack([path.bias(at) for path in paths]),
         "hit_times": np.stack([np.where(path.hit_times <= at[-1], path.hit_times, np.inf) for path in paths]),
         "covered": np.any(np.abs(places[:, -1, :, None] - task.positions) <= ON, axis=1),
     }
     values["final_error"] = values["error"][:, -1]
-    stated = ("error", "positions", "final_error") if all(path.valid for path in paths) else ()
-    return Predicted(values, runs.result, status={name: Status("asymptotic", "stated") for name in stated})
+    status = {}
+    if all(path.valid for path in paths):
+        status = {name: Status("asymptotic", "stated") for name in ("error", "positions", "final_error")}
+    return Predicted(values, runs.result, status=_each("heuristic") if _jumps(task, algorithm) else status)
 
 
 def flow(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
@@ -57,7 +62,17 @@ def flow(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
     values = measured(found, algorithm.width)
     lost = np.asarray(result)
     lost = np.where(np.isfinite(values["error"]).all(axis=1), lost, np.maximum(lost, int(Result.NONFINITE)))
-    return Predicted(values, lost, status={} if isinstance(algorithm, GradientFlow) else _each("asymptotic"))
+    claim = "heuristic" if _jumps(task, algorithm) else "asymptotic"
+    return Predicted(values, lost, status={} if isinstance(algorithm, GradientFlow) else _each(claim))
+
+
+def _jumps(task: Any, algorithm: Any) -> bool:
+    """Whether one step of descent may move a neuron by more than its width, which no flow does."""
+    outer_rate = getattr(algorithm, "outer_rate", 0.0)
+    with np.errstate(over="ignore"):
+        largest = np.max(np.abs(task.jumps))
+        move = 6.0 * outer_rate * algorithm.rate_ratio * largest * (largest + task.noise) / algorithm.width
+    return bool(move > LARGE * algorithm.width)
 
 
 def _each(claim: Any) -> dict[str, Status]:
