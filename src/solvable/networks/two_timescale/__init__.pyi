@@ -1,13 +1,13 @@
 from .algorithms import Descent as Descent
 from .algorithms import GradientFlow as GradientFlow
 from .algorithms import Run as Run
+from .cells import error as error
+from .cells import hit_time as hit_time
 from .integrals import Readout as Readout
 from .integrals import best_readout as best_readout
 from .integrals import risk as risk
 from .integrals import width_floor as width_floor
 from .limit import LimitFlow as LimitFlow
-from .limit import error as error
-from .limit import hit_time as hit_time
 from .limit import limit_flow as limit_flow
 from .starts import Share as Share
 from .starts import success as success

@@ -27,7 +27,7 @@ from solvable.lab.declare import (
 )
 from solvable.networks.two_timescale.descent import MOST_STEPS, SECONDS, descents
 from solvable.networks.two_timescale.flow import State, flows
-from solvable.networks.two_timescale.task import PiecewiseConstant, fitting_width
+from solvable.networks.two_timescale.task import PiecewiseConstant, fitting_width, stacked
 from solvable.numerics.random import a_key
 from solvable.numerics.validation import floating, truth
 
@@ -93,7 +93,7 @@ class Network(Checked):
         """One run a problem and key (R,), at slow times (K,). Raises: ValueError for a width above a piece."""
         for problem in problems:
             fitting_width(problem, self._field("width"))
-        together = jax.tree.map(lambda *leaves: np.stack(leaves), *problems)
+        together = stacked(problems)
         keys = _split(keys)
         starts = self.starts(keys[:, 0])
         state, hits, result = self.state(together, keys[:, 1], starts, at)
@@ -126,8 +126,9 @@ class Network(Checked):
         runs = self.run_many([problem], a_key(key)[None], at)
         if truth("throw", throw):
             raise_unless_successful(runs.result, f"{type(self).__name__}.train")
-        fields = pick((runs.positions, runs.outer, runs.bias, runs.start, runs.hit_times, runs.result), 0)
-        return Run(at, *fields, problem)
+        kept = (runs.positions, runs.outer, runs.bias, runs.start, runs.hit_times, runs.result)
+        positions, outer, bias, start, hits, result = pick(kept, 0)
+        return Run(at, positions, outer, bias, start, hits, result, problem)
 
 
 class GradientFlow(Network):

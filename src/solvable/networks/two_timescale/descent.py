@@ -1,4 +1,4 @@
-"""One-pass stochastic gradient descent: compiled blocks of steps, whose samples depend on the number of the block alone.
+"""One-pass stochastic gradient descent: compiled blocks of steps, each of which draws its samples by its number.
 
 A step sees x ~ U[0, 1] and y = f*(x) + noise U[-1, 1]. With G = 2 (y - f(x)), h the outer rate and sigma_j' the exact
 derivative or the indicator of the support: outer_j += h G sigma_j, bias += h G,
@@ -57,10 +57,10 @@ def advance(task: Any, rates: Any, box: bool, keys: Any, states: State, hits: An
                     lambda state, one: (step(rates, box, state, *one), None), state, tuple(samples), unroll=UNROLL
                 )
                 near = jnp.min(jnp.abs(state.positions[:, None] - task.positions[None, :]), axis=0) <= 0.5 * rates[2]
-                return (state, jnp.where(near & (end <= last), jnp.minimum(hit, end), hit)), None
+                return (state, jnp.where(near & (end > first) & (end <= last), jnp.minimum(hit, end), hit)), None
 
             shape = (BLOCK // WATCH, WATCH)
-            each = (x.reshape(shape), y.reshape(shape), live, numbers[:, -1] + 1.0)
+            each = (x.reshape(shape), y.reshape(shape), live, numbers[:, -1].astype(float) + 1.0)
             return jax.lax.scan(few, carry, each)[0]
 
         return jax.lax.fori_loop(first // BLOCK, (last + BLOCK - 1) // BLOCK, block, (state, hit))

@@ -93,16 +93,16 @@ class Paths(Figure):
 
         width = 1e-9 if outcome.theory == "limit" else self.width
         fit = np.zeros((*outcome.bias.shape, len(X)))
-        for fits, *states in zip(fit, outcome.bias, outcome.outer, outcome.positions, strict=True):
-            for one, bias, outer, positions in zip(fits, *states, strict=True):
-                one[:] = bias + sigmoid((X[:, None] - positions) / width)[0] @ outer
+        for place in np.ndindex(*outcome.bias.shape):
+            value, _, _ = sigmoid((X[:, None] - outcome.positions[place]) / width)
+            fit[place] = outcome.bias[place] + value @ outcome.outer[place]
         apart = np.abs(outcome.positions[..., None] - self.task().positions).min(axis=-2)
         values, dims = (
             {"error": outcome.error, "fit": fit, "distance": apart},
             {n.name: n.dims for n in self.observables},
         )
         about = {"at": outcome.at, "runs": outcome.runs, "theory": outcome.theory, "coordinates": self.coordinates()}
-        return Outcome.of(values, outcome.result, {**dims, "error": ("at",)}, **about)
+        return Outcome.of(values, outcome.result, dims, **about)
 
 
 class Convergence(Paths):
@@ -274,7 +274,7 @@ class TwoDimensions(Measured):
         return tt.GradientFlow(self.rate_ratio, self.neurons, self.width)
 
     def runs(self, key: jax.Array, replicates: int | range) -> Any:
-        """Full-batch descent: to the last slow time with the square loss, the authors' 5000 epochs (300 if equal) else."""
+        """Full-batch descent: to the last slow time, or the authors' 5000 epochs (300 if rates are equal)."""
         import jax
 
         from solvable.lab.declare import float64, replicate_keys

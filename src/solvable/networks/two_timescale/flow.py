@@ -121,16 +121,16 @@ def _hits(task: Any, times: Any, places: Any, slopes: Any, reach: Any) -> Any:
     Between the times (G,) neurons follow the cubics through places and slopes (G, m).
     """
     shares = jnp.linspace(0.0, 1.0, 33)[:, None, None]
-    step = jnp.diff(times)[:, None]
-    before, after = places[:-1], places[1:]
+    step = jnp.diff(times)[None, :, None]
+    before, after, *slopes = (one[None] for one in (places[:-1], places[1:], slopes[:-1], slopes[1:]))
     cubic = (
         before * (1.0 + 2.0 * shares) * (1.0 - shares) ** 2
         + after * shares**2 * (3.0 - 2.0 * shares)
-        + step * (slopes[:-1] * shares * (1.0 - shares) ** 2 - slopes[1:] * shares**2 * (1.0 - shares))
+        + step * (slopes[0] * shares * (1.0 - shares) ** 2 - slopes[1] * shares**2 * (1.0 - shares))
     )
     fine = jnp.moveaxis(cubic[:-1], 0, 1).reshape(-1, places.shape[1])
     fine = jnp.concatenate([fine, places[-1:]])
-    when = jnp.concatenate([(times[:-1, None] + step * shares[:-1, 0, 0][None, :]).ravel(), times[-1:]])
+    when = jnp.concatenate([(times[:-1, None] + step[0] * shares[None, :-1, 0, 0]).ravel(), times[-1:]])
 
     def one(jump: Any) -> Any:
         distance = jnp.min(jnp.abs(fine - jump), axis=1) - reach

@@ -7,111 +7,24 @@ that just right of it <= 0; else it leaves. Nothing collides: neurons repel as a
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import betainc
-from scipy import special
 from scipy.integrate import DOP853
 from scipy.optimize import brentq
 
-from solvable.lab.declare import float64, on_the_host, recorded_times
+from solvable.lab.declare import on_the_host, recorded_times
+from solvable.networks.two_timescale.cells import cell_variance, integral
 from solvable.networks.two_timescale.task import PiecewiseConstant, inside, targeted
-from solvable.numerics.results import is_traced
-from solvable.numerics.validation import real_array
 
-COMPLETE = float(special.beta(2.0 / 3.0, 2.0 / 3.0))
 ROUNDING = 4e-16  # of a difference of two positions in [0, 1]
 RTOL, ATOL = 1e-11, 1e-13
-STILL = 1e-12  # velocities below this, in units of the largest jump squared, are none
-MOST_STEPS = 100_000
-
-
-@float64
-def hit_time(left: Any, right: Any, jump: Any) -> Any:
-    """The slow time at which the nearer of two neurons, at distances left and right of a jump, hits it.
-
-    T = jump^-2 int_0^min (1 + t/(t^3 + c)^(1/3))^2 dt with c = |left^3 - right^3|, which is conserved; 4 left/jump^2 if
-    both are equal (then both hit). With P = min/max, q^3 = 1 - P^3 and the incomplete beta function B the integral is
-    max (P (1 + P)^2 - q (1 - q^2) - 2/3 q B(P^3; 2/3, 2/3)) (derived). Elementwise and differentiable, but where
-    left = right, a cusp of infinite slope (arXiv:2304.09576; the integral is derived).
-
-    Raises: ValueError for distances below 0, a jump of 0, and what is not finite.
-    """
-    given = {"left": left, "right": right, "jump": jump}
-    traced = is_traced(left, right, jump)
-    if not traced:
-        for name, value in given.items():
-            found = given[name] = np.asarray(real_array(name, value), np.float64)
-            wrong = ~np.isfinite(found) | ((found == 0.0) if name == "jump" else (found < 0.0))
-            if wrong.any():
-                accepted = "numbers that are not 0" if name == "jump" else "distances >= 0"
-                raise ValueError(f"{name} holds {found[wrong][0]:g}; accepted: finite {accepted}")
-        try:
-            np.broadcast_shapes(*map(np.shape, given.values()))
-        except ValueError:
-            shapes = ", ".join(f"{name} {np.shape(value)}" for name, value in given.items())
-            raise ValueError(f"left, right and jump have shapes {shapes}; accepted: shapes that broadcast") from None
-    space = jnp if traced else np
-    left, right, jump = (jnp.asarray(one, float) if traced else one for one in given.values())
-    near, far = space.minimum(left, right), space.maximum(left, right)
-    size = space.where(far > 0.0, far, 1.0)
-    ratio = near / size
-    cube = (far - near) / size * (1.0 + ratio * (1.0 + ratio))  # 1 - ratio^3, without its cancellation
-    return far * _integral(space, ratio, cube) / jump**2
-
-
-def _integral(space: Any, near: Any, c: Any) -> Any:
-    """int_0^near (1 + t/(t^3 + c)^(1/3))^2 dt."""
-    cubes = near**3 + c
-    cubes = space.where(cubes > 0.0, cubes, 1.0)
-    far, share = space.cbrt(cubes), c / cubes
-    ratio, q = near / far, space.cbrt(share)
-    # 1 - q^2 = 1 - (1 - ratio^3)^(2/3): what is small is never a difference
-    small = -space.expm1(2.0 / 3.0 * space.log1p(-space.minimum(ratio**3, 0.5)))
-    rest = space.where(share > 0.5, small, 1.0 - q * q)
-    beta = COMPLETE * (special.betainc if space is np else betainc)(2.0 / 3.0, 2.0 / 3.0, near**3 / cubes)
-    return far * (ratio * (1.0 + ratio) ** 2 - q * rest - 2.0 / 3.0 * q * beta)
-
-
-def error(task: Any, positions: Any) -> Any:
-    """int (f - f*)^2 of the best f that is constant on every cell between neurons: the sum of within-cell variances.
-
-    positions (..., m) in [0, 1], in any order; no 1/2, no label noise.
-
-    Raises: TypeError for another task; ValueError for positions outside of [0, 1].
-    """
-    task = targeted(task)
-    on_the_host("error", task, positions)
-    rows = np.asarray(real_array("positions", positions), np.float64)
-    if rows.ndim == 0:
-        raise ValueError("positions has shape (); accepted: (..., neurons)")
-    inside(rows.ravel())
-    found = _error(task, np.sort(rows.reshape(-1, rows.shape[-1]), axis=1)).reshape(rows.shape[:-1])
-    return float(found) if found.ndim == 0 else found
-
-
-def _error(task: PiecewiseConstant, rows: np.ndarray) -> np.ndarray:
-    """The error (K,) of sorted rows (K, m)."""
-    count, m = rows.shape
-    edges = np.concatenate([rows, np.broadcast_to(task.positions, (count, len(task.positions)))], axis=1)
-    order = np.argsort(edges, axis=1, kind="stable")
-    edges = np.take_along_axis(edges, order, axis=1)
-    lengths = np.diff(edges, axis=1, prepend=0.0, append=1.0)
-    zero = np.zeros((count, 1), int)
-    cell = np.concatenate([zero, np.cumsum(order < m, axis=1)], axis=1)
-    value = task.values[np.concatenate([zero, np.cumsum(order >= m, axis=1)], axis=1)]
-    place = (np.arange(count)[:, None] * (m + 1) + cell).ravel()
-    total = count * (m + 1)
-    first = np.searchsorted(place, np.arange(total))  # relative to its first piece a constant cell is exactly constant
-    value = value.ravel() - value.ravel()[first][place]
-    weight = lengths.ravel()
-    size, moment = np.bincount(place, weight, total), np.bincount(place, weight * value, total)
-    mean = moment / np.where(size > 0.0, size, 1.0)
-    spread = np.bincount(place, weight * (value - mean[place]) ** 2, total)
-    return spread.reshape(count, m + 1).sum(axis=1)
+STILL, SLOW = 1e-12, 1e-7  # velocities that are none, and that may be those of linear relaxation: shares of jump^2
+NEAR = 1e-5  # how far relaxation is linear
+WITHIN = np.array([0.25, 0.5, 0.75])  # of a step, where events are looked for too
+MOST_STEPS = 20_000
 
 
 class _Record(NamedTuple):
@@ -124,7 +37,10 @@ class _Record(NamedTuple):
 
 
 class LimitFlow:
-    """A path of the limit flow: see `limit_flow`. `final` (m,) are the positions in the end, `covered` (jump,) flags."""
+    """A path of the limit flow: see `limit_flow`.
+
+    `final` (m,) are the positions in the end, `covered` (jump,) says which jumps then have a neuron.
+    """
 
     def __init__(self, task: PiecewiseConstant, positions: np.ndarray) -> None:
         self.task, self.start = task, positions
@@ -135,7 +51,7 @@ class LimitFlow:
         self.hit_times: np.ndarray = path.hits
         self.covered = np.array([any(one == k and two == k + 1 for one, two in path.sides()) for k in range(path.n)])
         self.final = np.array(path.places[1:-1])[self._place]
-        self.final_error = 0.0 if self.covered.all() else float(_error(task, np.array([path.places[1:-1]]))[0])
+        self.final_error = 0.0 if self.covered.all() else float(cell_variance(task, np.array([path.places[1:-1]]))[0])
         self.valid = bool(np.all(np.histogram(positions, [0.0, *task.positions, 1.0])[0] >= 2))
 
     def at(self, times: Any) -> np.ndarray:
@@ -144,7 +60,7 @@ class LimitFlow:
 
     def error(self, times: Any) -> np.ndarray:
         """The error (K,) at slow times (K,), without the floor of the width."""
-        return _error(self.task, self._sorted(recorded_times(times)))
+        return cell_variance(self.task, self._sorted(recorded_times(times)))
 
     def bias(self, times: Any) -> np.ndarray:
         """The bias (K,) at slow times (K,): the mean of the first cell."""
@@ -204,11 +120,11 @@ class _Path:
         self.left, self.right = [0, *below, self.n], [0, *upto, self.n]
         self.hits, self.time = np.full(self.n, np.inf), 0.0
         self.records: list[_Record] = []
-        self.still = STILL * max(abs(one) for one in self.jumps) ** 2
+        self.fastest = max(abs(one) for one in self.jumps) ** 2
         for j in range(1, self.m + 1):
             if self.rests(j):
                 self.hits[self.left[j]] = 0.0
-        while any([self.leaves(j, *self.sides_at(j)) for j in range(1, self.m + 1) if self.rests(j)]):
+        while any(self.leaves(j, *self.sides_at(j)) for j in range(1, self.m + 1) if self.rests(j)):
             pass
         # by its cell: when a pair hits, its distances, its record and the place in it
         self.pairs: dict[int, tuple[float, float, float, int, int]] = {}
@@ -295,7 +211,7 @@ class _Path:
         near, far = np.minimum(x, y), np.maximum(x, y)
         c = (1.0 - near / far) * (1.0 + near / far * (1.0 + near / far))
         whole = far / jump**2  # the time that an integral of 1 stands for
-        total = whole * _integral(np, near / far, c)
+        total = whole * integral(np, near / far, c)
         until = np.tile(self.time + total, 2)
         since = self.time
 
@@ -304,7 +220,7 @@ class _Path:
             t = np.minimum(near / far, todo)
             for _ in range(30):  # the integral is convex: Newton's steps come down from above
                 slope = (1.0 + t / np.where(t**3 + c > 0.0, np.cbrt(t**3 + c), 1.0)) ** 2
-                step = (_integral(np, t, c) - todo) / slope
+                step = (integral(np, t, c) - todo) / slope
                 t = np.maximum(t - step, 0.0)
                 if np.all(np.abs(step) <= 1e-15):
                     break
@@ -365,26 +281,38 @@ class _Path:
             one, two, jump = below.get(j - 1, 0.0), above.get(j, 0.0), self.jumps[self.left[j]]
             return one**2 - (two + jump) ** 2 if kind == "left" else two**2 - (one + jump) ** 2
 
+        def at_time(path: Any, kind: str, j: int, t: float) -> float:
+            return beyond(kind, j, path(t))
+
         events = [("up", j) for j in moving if self.left[j] < self.n]
         events += [("down", j) for j in moving if self.left[j] > 0]
         events += [(kind, j) for j in waiting for kind in ("left", "right")]
         neurons = np.array(moving, int) - 1
         solver = DOP853(field, self.time, np.array([places[j] for j in moving]), np.inf, rtol=RTOL, atol=ATOL)
-        while np.max(np.abs(solver.f), initial=0.0) > self.still:
+        while (speed := np.max(np.abs(solver.f), initial=0.0)) > STILL * self.fastest:
+            ending = _near_rest(field, solver.y, solver.f) if speed <= SLOW * self.fastest else None
+            if ending is not None and all(beyond(kind, j, ending.rest) <= 0.0 for kind, j in events):
+                of = functools.partial(ending.at, float(solver.t))
+                self.records.append(_Record(float(solver.t), np.full(len(moving), np.inf), neurons, of))
+                contrasts(ending.rest.tolist())
+                return None
             solver.step()
             self.steps += 1
             if self.steps > MOST_STEPS or solver.status == "failed":
                 raise RuntimeError("the limit flow from these positions does not settle; accepted: other positions")
-            now, path, first = solver.t, solver.dense_output(), None
+            before, path, first = float(solver.t_old or 0.0), solver.dense_output(), None
+            now = float(solver.t)
+            looks = before + (now - before) * WITHIN
+            inside = path(looks)
             for kind, j in events:
-                if beyond(kind, j, solver.y) > 0.0:
-                    start = solver.t_old
-                    if beyond(kind, j, path(start)) < 0.0:
-                        start = brentq(lambda t, kind=kind, j=j: beyond(kind, j, path(t)), start, solver.t, xtol=1e-15)
-                    if first is None or start < now:
-                        now, first = start, (kind, j)
+                late = [t for t, y in zip(looks, inside.T, strict=True) if beyond(kind, j, y) > 0.0]
+                if late or beyond(kind, j, solver.y) > 0.0:
+                    end = late[0] if late else float(solver.t)
+                    when = _first(functools.partial(at_time, path, kind, j), before, end)
+                    if first is None or when < now:
+                        now, first = when, (kind, j)
             until = np.full(len(moving), now)
-            self.records.append(_Record(solver.t_old, until, neurons, lambda times, path=path: path(times[:, 0]).T))
+            self.records.append(_Record(before, until, neurons, lambda times, path=path: path(times[:, 0]).T))
             if first is not None:
                 contrasts(path(now).tolist())
                 self.time = now
@@ -401,3 +329,43 @@ class _Path:
         self.places[j], self.left[j], self.right[j] = self.v[k], k, k + 1
         self.hits[k] = min(self.hits[k], self.time)
         self.leaves(j, *self.sides_at(j))
+
+
+def _first(beyond: Callable[[float], float], start: float, end: float) -> float:
+    """When a function that is above 0 at the end gets there."""
+    if beyond(start) >= 0.0:
+        # a neuron that has just left a jump is on it still, and may be back before the end
+        probes = start + (end - start) * 0.5 ** np.arange(1.0, 40.0)
+        apart = [t for t in probes if beyond(t) < 0.0]
+        if not apart:
+            return start
+        start = float(apart[0])
+    return float(brentq(beyond, start, end, xtol=1e-15))  # pyright: ignore[reportArgumentType]
+
+
+class _Relaxation(NamedTuple):
+    """Neurons close to a stable point: y - rest in the eigenbasis of the symmetric Jacobian, which shrinks."""
+
+    rest: np.ndarray
+    rates: np.ndarray
+    basis: np.ndarray
+    offset: np.ndarray
+
+    def at(self, since: float, times: np.ndarray) -> np.ndarray:
+        """The positions at times (T, m)."""
+        return self.rest + (self.offset * np.exp(self.rates * (times[:, :1] - since))) @ self.basis.T
+
+
+def _near_rest(field: Callable[[float, Any], Any], y: np.ndarray, slope: np.ndarray) -> _Relaxation | None:
+    """The stable point close to y, None where there is none. Explicit steps would hover around it for ever."""
+    step = 1e-6 * np.eye(len(y))
+    jacobian = np.array([np.subtract(field(0.0, y + one), field(0.0, y - one)) for one in step]) / 2e-6
+    field(0.0, y)
+    rates, basis = np.linalg.eigh(0.5 * (jacobian + jacobian.T))
+    if rates[-1] >= 0.0:
+        return None
+    rest = y
+    for _ in range(3):
+        rest = rest - basis @ ((basis.T @ slope) / rates)
+        slope = np.array(field(0.0, rest))
+    return _Relaxation(rest, rates, basis, basis.T @ (y - rest)) if np.max(np.abs(rest - y)) <= NEAR else None

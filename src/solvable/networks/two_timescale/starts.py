@@ -39,7 +39,9 @@ def wilson(successes: int, draws: int) -> Share:
     middle = (share + 0.5 * z2 / draws) / (1.0 + z2 / draws)
     half = CONFIDENCE / (1.0 + z2 / draws) * np.sqrt(share * (1.0 - share) / draws + 0.25 * z2 / draws**2)
     interval = (max(0.0, float(middle - half)), min(1.0, float(middle + half)))
-    return Share(share, np.sqrt(share * (1.0 - share) / draws), interval=interval, draws=draws)
+    found = Share(share, np.sqrt(share * (1.0 - share) / draws), interval=interval, draws=draws)
+    assert isinstance(found, Share)
+    return found
 
 
 def valid_probability(task: Any, neurons: Any) -> float:

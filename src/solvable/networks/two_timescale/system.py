@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import equinox as eqx
@@ -46,8 +46,7 @@ class TwoTimescale(System):
                 raise ValueError(
                     f"task.sample draws {len(problem.jumps)} jumps; accepted: {len(task.jumps)}, as it has"
                 )
-        bare = [PiecewiseConstant(one.jumps, one.positions, one.bias, one.noise) for one in problems]
-        return algorithm.run_many(bare, keys, at)
+        return algorithm.run_many(problems, keys, at)
 
     def measure(self, task: Any, algorithm: Any, runs: Run, at: Any) -> Mapping[str, Any]:
         """The observables of every run."""
@@ -83,12 +82,6 @@ class TwoTimescale(System):
         algorithm = GradientFlow(0.01, 3, 0.02)
         failing = (PiecewiseConstant([1e200], [0.5], 0.0), Descent(0.01, 0.01, 3, 0.02, positions=[0.1, 0.4, 0.9]))
         return Example(task, algorithm, task, at=[0.0, 0.5, 6.0], failing=failing, agreement={"error": 0.01})
-
-
-def stacked(tasks: Sequence[PiecewiseConstant]) -> PiecewiseConstant:
-    """Targets with a leading axis on every field."""
-    bare = [PiecewiseConstant(one.jumps, one.positions, one.bias, one.noise) for one in tasks]
-    return jax.tree.map(lambda *leaves: np.stack(leaves), *bare)
 
 
 def measured(runs: Run, width: Any) -> dict[str, Any]:
@@ -129,9 +122,9 @@ def simulate(
 
     Observables: `error` (at,) int (f - f*)^2, without label noise and without 1/2; `positions` and `outer`
     (at, neuron), neurons in the order in which they started, which is sorted unless the algorithm says the start;
-    `bias` (at,); `hit_times` (jump,) when a neuron first comes within width/2 of the jump, inf where none does by the last of `at`
-    (`Descent` looks every 100 steps); `covered` (jump,) 1 where one is there at the last of `at`; `final_error`, the
-    last error. The outcome also holds `start` (replicate, neuron).
+    `bias` (at,); `hit_times` (jump,) when a neuron first comes within width/2 of the jump, inf where none does by the
+    last of `at` (`Descent` looks every 100 steps); `covered` (jump,) 1 where one is there at the last of `at`;
+    `final_error`, the last error. The outcome also holds `start` (replicate, neuron).
 
     Raises: TypeError for a task or an algorithm of another system; ValueError for bad times, a width above the smallest
     piece, and for more than 1e10 steps.

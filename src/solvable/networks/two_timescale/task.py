@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -86,3 +87,9 @@ def inside(positions: Any, name: str = "positions") -> np.ndarray:
     if outside.any():
         raise ValueError(f"{name} holds {found[outside][0]:g}; accepted: positions in [0, 1]")
     return found
+
+
+def stacked(tasks: Sequence[PiecewiseConstant]) -> PiecewiseConstant:
+    """Targets with a leading axis on every field."""
+    bare = [PiecewiseConstant(one.jumps, one.positions, one.bias, one.noise) for one in tasks]
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *bare)
