@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,7 +30,7 @@ def test_the_risk_is_its_integral() -> None:
     ends = np.unique(np.clip(ends, 0.0, 1.0))
     expected = sum(
         quad(lambda x: (network(x, positions, outer, 0.3, width) - TASK.of(x)) ** 2, a, b, epsrel=1e-12)[0]
-        for a, b in zip(ends, ends[1:], strict=False)
+        for a, b in itertools.pairwise(ends)
     )
     np.testing.assert_allclose(tt.risk(TASK, positions, outer, 0.3, width), expected, rtol=1e-11)
 

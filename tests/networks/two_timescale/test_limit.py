@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import numpy as np
 import pytest
@@ -29,9 +31,7 @@ def test_hit_times_are_the_integral(x: float, y: float) -> None:
 
     points = [p for p in np.cbrt(c) * np.array([0.1, 1.0, 10.0]) if p < near]
     edges = [0.0, *points, near]
-    expected = sum(
-        quad(speed, *ends, epsabs=0, epsrel=1e-12, limit=200)[0] for ends in zip(edges, edges[1:], strict=False)
-    )
+    expected = sum(quad(speed, *ends, epsabs=0, epsrel=1e-12, limit=200)[0] for ends in itertools.pairwise(edges))
     np.testing.assert_allclose(tt.hit_time(x, y, 2.0), expected / 4.0, rtol=1e-10)
     assert tt.hit_time(x, y, -2.0) == tt.hit_time(y, x, 2.0) == tt.hit_time(x, y, 2.0)
 

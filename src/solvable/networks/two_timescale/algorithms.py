@@ -27,7 +27,7 @@ from solvable.lab.declare import (
 )
 from solvable.networks.two_timescale.descent import MOST_STEPS, SECONDS, descents
 from solvable.networks.two_timescale.flow import State, flows
-from solvable.networks.two_timescale.task import PiecewiseConstant, fitting_width, stacked
+from solvable.networks.two_timescale.task import LEAST_WIDTH, PiecewiseConstant, fitting_width, stacked
 from solvable.numerics.random import a_key
 from solvable.numerics.validation import floating, truth
 
@@ -144,7 +144,7 @@ class GradientFlow(Network):
 
     rate_ratio: Any = real(above=0.0)
     neurons: int = whole(DEFAULT_NEURONS, at_least=1)
-    width: Any = real(4e-3, above=0.0)
+    width: Any = real(4e-3, at_least=LEAST_WIDTH)
     positions: Any = converted(_positions, "uniform")
 
     def state(self, tasks: Any, keys: Any, starts: np.ndarray, at: np.ndarray) -> tuple[State, Any, Any]:
@@ -167,7 +167,7 @@ class Descent(Network):
     rate_ratio: Any = real(2e-5, above=0.0)
     outer_rate: Any = real(1e-5, above=0.0)
     neurons: int = whole(DEFAULT_NEURONS, at_least=1)
-    width: Any = real(4e-3, above=0.0)
+    width: Any = real(4e-3, at_least=LEAST_WIDTH)
     derivative: str = word("exact", "box")
     positions: Any = converted(_positions, "uniform")
 

@@ -10,7 +10,7 @@ from jax.scipy.special import betainc
 from scipy import special
 
 from solvable.lab.declare import float64, on_the_host
-from solvable.networks.two_timescale.task import PiecewiseConstant, inside, targeted
+from solvable.networks.two_timescale.task import JUMPS, PiecewiseConstant, inside, targeted
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import real_array
 
@@ -33,10 +33,14 @@ def hit_time(left: Any, right: Any, jump: Any) -> Any:
     if not traced:
         for name, value in given.items():
             found = given[name] = np.asarray(real_array(name, value), np.float64)
-            wrong = ~np.isfinite(found) | ((found == 0.0) if name == "jump" else (found < 0.0))
+            least = JUMPS[0] if name == "jump" else 0.0
+            size = np.abs(found) if name == "jump" else found
+            wrong = ~((size >= least) & (size <= JUMPS[1]))
             if wrong.any():
-                accepted = "numbers that are not 0" if name == "jump" else "distances >= 0"
-                raise ValueError(f"{name} holds {found[wrong][0]:g}; accepted: finite {accepted}")
+                accepted = "absolute values" if name == "jump" else "distances"
+                raise ValueError(
+                    f"{name} holds {found[wrong][0]:g}; accepted: {accepted} from {least:g} to {JUMPS[1]:g}"
+                )
         try:
             np.broadcast_shapes(*map(np.shape, given.values()))
         except ValueError:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from solvable.lab.declare import float64, on_the_host
-from solvable.networks.two_timescale.task import PiecewiseConstant, fitting_width, targeted
+from solvable.networks.two_timescale.task import LEAST_WIDTH, PiecewiseConstant, fitting_width, targeted
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import floating, number
 
@@ -45,15 +45,16 @@ def risk(task: Any, positions: Any, outer: Any, bias: Any, width: Any) -> Any:
 
     positions (m,) and outer (m,), anywhere; exact, and differentiable with JAX.
 
-    Raises: TypeError for another task; ValueError for other shapes and width <= 0.
+    Raises: TypeError for another task; ValueError for other shapes, and a width that is not above 0.
     """
     task = targeted(task)
     positions, outer = floating("positions", positions, np.float64), floating("outer", outer, np.float64)
     if np.ndim(positions) != 1 or np.shape(outer) != np.shape(positions):
         raise ValueError(f"positions and outer have shapes {np.shape(positions)}, {np.shape(outer)}; accepted: (m,)")
-    bias, width = number("bias", bias), number("width", width, above=0.0)
+    bias, width = number("bias", bias), number("width", width, at_least=LEAST_WIDTH)
     traced = is_traced(task, positions, outer, bias, width)
-    found = population_risk(task, positions, outer, bias, width, jnp if traced else np)
+    with np.errstate(over="ignore"):
+        found = population_risk(task, positions, outer, bias, width, jnp if traced else np)
     return found if traced else float(found)
 
 
@@ -75,13 +76,13 @@ class Readout(NamedTuple):
 def best_readout(task: Any, positions: Any, width: Any) -> Readout:
     """The least risk over outer weights and bias at positions (m,); the smallest weights where several reach it.
 
-    Raises: TypeError for another task; ValueError for other shapes and width <= 0.
+    Raises: TypeError for another task; ValueError for other shapes, and a width that is not above 0.
     """
-    task, width = targeted(task), number("width", width, above=0.0)
+    task, width = targeted(task), number("width", width, at_least=LEAST_WIDTH)
     on_the_host("best_readout", task, positions, width)
     positions = floating("positions", positions, np.float64)
-    if positions.ndim != 1:
-        raise ValueError(f"positions has shape {positions.shape}; accepted: (m,)")
+    if positions.ndim != 1 or positions.size == 0:
+        raise ValueError(f"positions has shape {positions.shape}; accepted: (m,), one neuron or more")
     x, weight, target = rule(task, positions, width)
     features = np.concatenate([np.ones((len(x), 1)), sigmoid((x[:, None] - positions) / width)[0]], axis=1)
     root = np.sqrt(weight)

@@ -21,7 +21,7 @@ from solvable.networks.two_timescale.task import PiecewiseConstant, inside, targ
 
 ROUNDING = 4e-16  # of a difference of two positions in [0, 1]
 RTOL, ATOL = 1e-11, 1e-13
-STILL, SLOW = 1e-12, 1e-7  # velocities that are none, and that may be those of linear relaxation: shares of jump^2
+STILL, SLOW = 1e-12, 1e-7  # velocities that are none, and that may be those of linear relaxation
 NEAR = 1e-5  # how far relaxation is linear
 WITHIN = np.array([0.25, 0.5, 0.75])  # of a step, where events are looked for too
 MOST_STEPS = 20_000
@@ -46,9 +46,11 @@ class LimitFlow:
         self.task, self.start = task, positions
         # equal neurons have equal gradients: they are one
         self._unique, self._place = np.unique(positions, return_inverse=True)
-        path = _Path(task, self._unique)
-        self._records = path.records
-        self.hit_times: np.ndarray = path.hits
+        # in units in which the largest jump is 1, and times are neither tiny nor huge
+        unit = float(np.max(np.abs(task.jumps)))
+        path = _Path(PiecewiseConstant(task.jumps / unit, task.positions, 0.0), self._unique)
+        self._records, self._clock = path.records, unit**2
+        self.hit_times: np.ndarray = path.hits / self._clock
         self.covered = np.array([any(one == k and two == k + 1 for one, two in path.sides()) for k in range(path.n)])
         self.final = np.array(path.places[1:-1])[self._place]
         self.final_error = 0.0 if self.covered.all() else float(cell_variance(task, np.array([path.places[1:-1]]))[0])
@@ -80,6 +82,8 @@ class LimitFlow:
         return np.where(there, self.task.bias + integral / np.where(there, size, 1.0), self.task.of(edges[:, 1:]))
 
     def _sorted(self, times: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore"):
+            times = times * self._clock
         found = np.repeat(self._unique[None], len(times), axis=0)
         for record in self._records:
             late = times > record.since
@@ -120,7 +124,6 @@ class _Path:
         self.left, self.right = [0, *below, self.n], [0, *upto, self.n]
         self.hits, self.time = np.full(self.n, np.inf), 0.0
         self.records: list[_Record] = []
-        self.fastest = max(abs(one) for one in self.jumps) ** 2
         for j in range(1, self.m + 1):
             if self.rests(j):
                 self.hits[self.left[j]] = 0.0
@@ -289,8 +292,8 @@ class _Path:
         events += [(kind, j) for j in waiting for kind in ("left", "right")]
         neurons = np.array(moving, int) - 1
         solver = DOP853(field, self.time, np.array([places[j] for j in moving]), np.inf, rtol=RTOL, atol=ATOL)
-        while (speed := np.max(np.abs(solver.f), initial=0.0)) > STILL * self.fastest:
-            ending = _near_rest(field, solver.y, solver.f) if speed <= SLOW * self.fastest else None
+        while (speed := np.max(np.abs(solver.f), initial=0.0)) > STILL:
+            ending = _near_rest(field, solver.y, solver.f) if speed <= SLOW else None
             if ending is not None and all(beyond(kind, j, ending.rest) <= 0.0 for kind, j in events):
                 of = functools.partial(ending.at, float(solver.t))
                 self.records.append(_Record(float(solver.t), np.full(len(moving), np.inf), neurons, of))

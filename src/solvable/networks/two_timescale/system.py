@@ -77,10 +77,10 @@ class TwoTimescale(System):
         return Starts(start, given.codes(len(start)))
 
     def example(self) -> Example:
-        """One jump and three neurons, and a target whose gradient overflows."""
+        """One jump and three neurons, and label noise whose gradient overflows."""
         task = PiecewiseConstant([1.0], [0.5], 0.0, 0.0)
         algorithm = GradientFlow(0.01, 3, 0.02)
-        failing = (PiecewiseConstant([1e200], [0.5], 0.0), Descent(0.01, 0.01, 3, 0.02, positions=[0.1, 0.4, 0.9]))
+        failing = (PiecewiseConstant([1.0], [0.5], 0.0, 1e200), Descent(0.01, 0.01, 3, 0.02, "exact", [0.1, 0.4, 0.9]))
         return Example(task, algorithm, task, at=[0.0, 0.5, 6.0], failing=failing, agreement={"error": 0.01})
 
 

@@ -13,7 +13,9 @@ from solvable.lab.declare import Checked, array, instance, real
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import floating, number
 
-SMALLEST_JUMP = 1e-100  # whose square is still a number
+JUMPS = (1e-100, 1e100)  # between which absolute values have squares
+LARGEST_BIAS = 1e6  # in jumps: digits are lost beyond
+LEAST_WIDTH = 1e-12  # positions in [0, 1] are not told apart much better
 
 
 class PiecewiseConstant(Checked):
@@ -34,9 +36,17 @@ class PiecewiseConstant(Checked):
     def __check_init__(self) -> None:
         if is_traced(self.jumps, self.positions):
             return
-        small = np.abs(self.jumps) < SMALLEST_JUMP
-        if small.any():
-            raise ValueError(f"jumps holds {self.jumps[small][0]:g}; accepted: numbers that are not 0")
+        size = np.abs(self.jumps)
+        wrong = (size < JUMPS[0]) | (size > JUMPS[1])
+        if wrong.any():
+            raise ValueError(
+                f"jumps holds {self.jumps[wrong][0]:g}; accepted: absolute values from {JUMPS[0]:g} to {JUMPS[1]:g}"
+            )
+        if abs(self.bias) > LARGEST_BIAS * size.max():
+            raise ValueError(
+                f"bias={float(self.bias):g} is too large beside the jumps; accepted: up to {LARGEST_BIAS:g} times the "
+                "largest"
+            )
         if np.any(np.diff(self.positions) <= 0.0) or self.positions[0] <= 0.0 or self.positions[-1] >= 1.0:
             raise ValueError(f"positions={self.positions.tolist()} are not accepted; accepted: increasing, in (0, 1)")
 
@@ -69,7 +79,7 @@ def targeted(task: Any) -> PiecewiseConstant:
 
 def fitting_width(task: PiecewiseConstant, width: Any) -> Any:
     """`width` if it is above 0 and no wider than the smallest piece. Raises: ValueError for another."""
-    width, least = number("width", width, above=0.0), task.lengths.min()
+    width, least = number("width", width, at_least=LEAST_WIDTH), task.lengths.min()
     if not is_traced(width) and width > least:
         raise ValueError(
             f"width={float(width):g} is wider than the smallest piece of the target, so that the floor width/28 sum "
