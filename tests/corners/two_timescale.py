@@ -54,7 +54,16 @@ ROWS = [
         at=[0.1],
         words="positions holds -0.5",
     ),
-    row("limit", "a width above a piece", EDGE, flow(1e-3, 4, 0.03), "refused", at=[0.1], words="wider than"),
+    row(
+        "limit",
+        "a width above a piece",
+        EDGE,
+        flow(1e-3, 4, 0.03),
+        "refused",
+        at=[0.1],
+        given={"positions": [[0.1, 0.4, 0.6, 0.9]]},
+        words="wider than",
+    ),
     row(
         "limit",
         "label noise of 1e200",

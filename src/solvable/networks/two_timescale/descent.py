@@ -38,7 +38,7 @@ def step(rates: Any, box: bool, state: State, x: Any, y: Any, live: Any) -> Stat
     return State(state.bias + push, state.outer + push * value, moved)
 
 
-@functools.partial(jax.jit, static_argnames="box", donate_argnums=(4, 5))
+@functools.partial(jax.jit, static_argnames="box")
 def advance(task: Any, rates: Any, box: bool, keys: Any, states: State, hits: Any, first: Any, last: Any) -> Any:
     """States and hit steps (R, n) after the steps `first` to `last` - 1; a key and a target each."""
 

@@ -52,7 +52,7 @@ class Paths(Figure):
     outer_rate: float = parameter(1e-5, RATE, symbol="h", log=True)
     last: float = parameter(0.035, "last slow time")
     observables = (
-        Observable("error", "error", allowance=lambda cell: 0.003 + 30.0 * cell.outer_rate, log=True),
+        Observable("error", "error", allowance=lambda cell: 0.003 + 30.0 * cell.outer_rate, log=True, dims=("at",)),
         Observable("fit", "f(x)", allowance=lambda cell: 0.05, dims=("at", "x")),
         Observable("distance", "distance of the nearest neuron", allowance=lambda cell: 0.004, dims=("at", "jump")),
     )
@@ -97,10 +97,8 @@ class Paths(Figure):
             value, _, _ = sigmoid((X[:, None] - outcome.positions[place]) / width)
             fit[place] = outcome.bias[place] + value @ outcome.outer[place]
         apart = np.abs(outcome.positions[..., None] - self.task().positions).min(axis=-2)
-        values, dims = (
-            {"error": outcome.error, "fit": fit, "distance": apart},
-            {n.name: n.dims for n in self.observables},
-        )
+        values = {"error": outcome.error, "fit": fit, "distance": apart}
+        dims = {one.name: one.dims for one in self.observables}
         about = {"at": outcome.at, "runs": outcome.runs, "theory": outcome.theory, "coordinates": self.coordinates()}
         return Outcome.of(values, outcome.result, dims, **about)
 
@@ -124,7 +122,10 @@ class Equal(Paths):
     name, source = "two-timescale/equal", f"{SOURCE}, Fig. 5"
     rate_ratio: float = parameter(1.0, RATIO, symbol="eps", log=True)
     last: float = parameter(10.0, "last slow time")
-    observables = (Observable("error", "error", allowance=lambda cell: 0.3, log=True), *Paths.observables[1:])
+    observables = (
+        Observable("error", "error", allowance=lambda cell: 0.3, log=True, dims=("at",)),
+        *Paths.observables[1:],
+    )
     overlays = (Overlay("flow", given=True, compared=("error",), words="flow at this ratio"),)
 
 
