@@ -10,6 +10,7 @@ from solvable import lab
 from solvable.lab.declare import registry
 from solvable.networks import two_timescale as tt
 from solvable.networks.two_timescale.additive import AdditiveRun, additive_risk
+from solvable.networks.two_timescale.experiments import Convergence, TwoDimensions
 from solvable.networks.two_timescale.integrals import sigmoid
 
 EXPERIMENTS = registry.experiments()
@@ -33,7 +34,7 @@ def test_every_figure_runs(name: str, tmp_path) -> None:
 
 
 def test_the_fitted_function_is_that_of_the_run() -> None:
-    cell = EXPERIMENTS["two-timescale/convergence"](rate_ratio=1e-3, outer_rate=1e-3, neurons=5, last=0.01)
+    cell = Convergence(rate_ratio=1e-3, outer_rate=1e-3, neurons=5, last=0.01)
     outcome = cell.simulate(jax.random.key(0), 2)
     x = outcome.along("x")
     error = np.mean((outcome.fit[:, -1] - tt.PiecewiseConstant().of(x)) ** 2, axis=1)
@@ -57,7 +58,7 @@ def test_the_risk_of_additive_networks_is_its_integral() -> None:
 
 @pytest.mark.slow
 def test_the_square_loss_of_two_coordinates_ends_at_the_sum_of_limits() -> None:
-    cell = EXPERIMENTS["two-timescale/two-dimensions"](rate_ratio=0.003, neurons=4)
+    cell = TwoDimensions(rate_ratio=0.003, neurons=4)
     outcome = cell.simulate(jax.random.key(3), 8)
     limit = cell.predict(cell.overlays[0], outcome)
     assert np.ptp(limit.final_error) > 0.05

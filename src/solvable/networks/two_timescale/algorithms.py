@@ -18,7 +18,6 @@ from solvable.lab.declare import (
     float64,
     instance,
     on_the_host,
-    pick,
     raise_unless_successful,
     real,
     recorded_times,
@@ -49,6 +48,12 @@ class Run(eqx.Module):
     hit_times: Any
     result: Any
     problem: Any
+
+    def run(self, index: int) -> Run:
+        """One of many."""
+        leaves, shape = jax.tree.flatten(eqx.tree_at(lambda runs: runs.at, self, None))
+        one = jax.tree.unflatten(shape, [leaf[index] for leaf in leaves])
+        return eqx.tree_at(lambda run: run.at, one, self.at, is_leaf=lambda leaf: leaf is None)
 
 
 def _positions(value: Any) -> Any:
@@ -126,9 +131,7 @@ class Network(Checked):
         runs = self.run_many([problem], a_key(key)[None], at)
         if truth("throw", throw):
             raise_unless_successful(runs.result, f"{type(self).__name__}.train")
-        kept = (runs.positions, runs.outer, runs.bias, runs.start, runs.hit_times, runs.result)
-        positions, outer, bias, start, hits, result = pick(kept, 0)
-        return Run(at, positions, outer, bias, start, hits, result, problem)
+        return runs.run(0)
 
 
 class GradientFlow(Network):

@@ -143,7 +143,9 @@ class Ratio(Figure):
     )
     overlays = (Overlay("limit", given=True),)
     panels = (
-        Panel("final_error", runs="each", log="xy", theories=LIMIT),
+        Panel(
+            "final_error", runs="each", log="xy", theories={}, guides=(Guide("level", 0.008, "floor of width 0.004"),)
+        ),
         Panel("covered", hue="jump", theories=LIMIT, log="x"),
     )
 
@@ -165,7 +167,7 @@ class Neurons(Figure, Measured):
     name, source = "two-timescale/neurons", f"{SOURCE} (figure and probabilities: derived here)"
     x, replicates = "neurons", 24
     neurons: int = axis([4, 6, 8, 10, 12, 16, 20, 28, 40], "neurons", symbol="m", log=True)
-    rate_ratio: float = axis([1e-3, 1e-4], RATIO, symbol="eps", log=True)
+    rate_ratio: float = axis([1e-3, 1e-4], RATIO, log=True)
     inner_rate: float = parameter(1e-7, "learning rate of the positions", log=True)
     last: float = parameter(0.3, "last slow time")
     observables = (
