@@ -144,9 +144,9 @@ def test_descent_is_a_plain_loop_in_law() -> None:
 
 
 def test_descent_follows_the_flow_as_its_rate_falls() -> None:
-    start = np.sort(np.random.default_rng(0).random(6))
+    start = np.sort(np.random.default_rng(0).random(8))
     for derivative in ("exact", "box"):
-        algorithm = tt.Descent(0.01, 1e-4, 6, 0.02, derivative, start)
+        algorithm = tt.Descent(0.01, 1e-4, 8, 0.02, derivative, start)
         runs = tt.simulate(TASK, algorithm, at=[0.0, 0.002, 0.01], replicates=8)
         known = tt.predict(TASK, algorithm, theory="flow", at=[0.0, 0.002, 0.01])
         np.testing.assert_allclose(runs.error.mean(axis=0), known.error, rtol=0.02)

@@ -88,7 +88,7 @@ def test_steps_longer_than_the_width_are_heuristic() -> None:
         for theory in ("limit", "flow"):
             said = tt.predict(TASK, algorithm, theory=theory, at=[0.0]).status["error"].claim
             assert said == claim, (ratio, theory)
-    exact = tt.predict(TASK, tt.GradientFlow(1.0, positions=[0.1, 0.4]), theory="flow", at=[0.0])
+    exact = tt.predict(TASK, tt.GradientFlow(1.0, positions=[0.1, 0.4, 0.7]), theory="flow", at=[0.0])
     assert exact.status["error"].claim == "exact"
 
 

@@ -7,12 +7,11 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from solvable.lab.declare import Example, Given, Outcome, System, instance
 from solvable.networks.two_timescale.algorithms import Descent, GradientFlow, Network, Run, slow_times
-from solvable.networks.two_timescale.flow import State, risks
+from solvable.networks.two_timescale.measures import measured
 from solvable.networks.two_timescale.task import PiecewiseConstant, fitting_width
 from solvable.networks.two_timescale.theories import observables, theories
 from solvable.numerics.validation import floating
@@ -82,23 +81,6 @@ class TwoTimescale(System):
         algorithm = GradientFlow(0.01, 3, 0.02)
         failing = (PiecewiseConstant([1.0], [0.5], 0.0, 1e200), Descent(0.01, 0.01, 3, 0.02, "exact", [0.1, 0.4, 0.9]))
         return Example(task, algorithm, task, at=[0.0, 0.5, 6.0], failing=failing, agreement={"error": 0.01})
-
-
-def measured(runs: Run, width: Any) -> dict[str, Any]:
-    """The observables of runs."""
-    state = State(*map(jnp.asarray, (runs.bias, runs.outer, runs.positions)))
-    error = np.asarray(risks(runs.problem, state, width))
-    places = np.asarray(runs.positions)
-    apart = np.abs(places[:, -1, :, None] - np.asarray(runs.problem.positions)[:, None, :]).min(axis=1)
-    return {
-        "error": error,
-        "positions": places,
-        "outer": np.asarray(runs.outer),
-        "bias": np.asarray(runs.bias),
-        "hit_times": np.asarray(runs.hit_times),
-        "covered": apart <= 0.5 * width,
-        "final_error": error[:, -1],
-    }
 
 
 SYSTEM = TwoTimescale()

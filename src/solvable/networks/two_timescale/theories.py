@@ -51,7 +51,7 @@ def flow(task: Any, algorithm: Any, runs: Any, at: Any) -> Any:
     from solvable.lab.declare import Result
     from solvable.networks.two_timescale.algorithms import GradientFlow, Run
     from solvable.networks.two_timescale.flow import flows
-    from solvable.networks.two_timescale.system import measured
+    from solvable.networks.two_timescale.measures import measured
     from solvable.networks.two_timescale.task import stacked
 
     box = getattr(algorithm, "derivative", "exact") == "box"
