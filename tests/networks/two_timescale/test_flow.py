@@ -121,7 +121,7 @@ def test_a_small_ratio_ends_at_the_floor_after_the_hits_of_the_limit() -> None:
 
 
 def test_descent_is_a_plain_loop_in_law() -> None:
-    start, width, ratio, rate, steps = np.array([0.1, 0.45, 0.6]), 0.05, 0.05, 0.01, 2000
+    start, width, ratio, rate, steps = np.array([0.1, 0.45, 0.6]), 0.05, 0.05, 0.01, 1000
     task = tt.PiecewiseConstant([2.0], [0.5], 0.5, 0.5)
     runs = tt.simulate(
         task, tt.Descent(ratio, rate, 3, width, positions=start), at=[steps * rate * ratio], replicates=64

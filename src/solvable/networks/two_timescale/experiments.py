@@ -100,7 +100,8 @@ class Paths(Figure):
         values = {"error": outcome.error, "fit": fit, "distance": apart}
         dims = {one.name: one.dims for one in self.observables}
         about = {"at": outcome.at, "runs": outcome.runs, "theory": outcome.theory, "coordinates": self.coordinates()}
-        return Outcome.of(values, outcome.result, dims, **about)
+        status = {name: outcome.status["error"] for name in values if outcome.theory}
+        return Outcome.of(values, outcome.result, dims, **about, status=status)
 
 
 class Convergence(Paths):
@@ -114,7 +115,7 @@ class Convergence(Paths):
 
 
 class Equal(Paths):
-    """The same with equal learning rates: error, neurons and fitted function, beside the flow alone.
+    """Error, neurons and fitted function of runs with equal learning rates, beside the flow of their start.
 
     At the paper's outer rate a step moves a neuron by more than its width: runs leave the flow sooner or later.
     """
@@ -159,9 +160,9 @@ class Ratio(Figure):
 
 
 class Neurons(Figure, Measured):
-    """The share of runs that cover every jump against the number of neurons, and what the limit says of their starts.
+    """Share of runs that cover every jump against the number of neurons, beside the limit.
 
-    What two neurons in every piece guarantee is drawn below it.
+    The limit is that of the same starts. What two neurons in every piece guarantee is drawn below it.
     """
 
     name, source = "two-timescale/neurons", f"{SOURCE} (figure and probabilities: derived here)"
