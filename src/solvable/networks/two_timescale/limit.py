@@ -23,7 +23,7 @@ ROUNDING = 4e-16  # of a difference of two positions in [0, 1]
 RTOL, ATOL = 1e-11, 1e-13
 STILL, SLOW = 1e-12, 1e-7  # velocities that are none, and that may be those of linear relaxation
 NEAR = 1e-5  # how far relaxation is linear
-WITHIN = np.array([0.25, 0.5, 0.75])  # of a step, where events are looked for too
+WITHIN = np.array([0.25, 0.5, 0.75, 1.0])  # of a step, where events are looked for
 MOST_STEPS = 20_000
 
 
@@ -48,7 +48,7 @@ class LimitFlow:
         self._unique, self._place = np.unique(positions, return_inverse=True)
         # in units in which the largest jump is 1, and times are neither tiny nor huge
         unit = float(np.max(np.abs(task.jumps)))
-        path = _Path(PiecewiseConstant(task.jumps / unit, task.positions, 0.0), self._unique)
+        path = _Path(task.jumps / unit, task.positions, self._unique)
         self._records, self._clock = path.records, unit**2
         self.hit_times: np.ndarray = path.hits / self._clock
         self.covered = np.array([any(one == k and two == k + 1 for one, two in path.sides()) for k in range(path.n)])
@@ -116,11 +116,11 @@ class _Path:
     borders) and holds the jumps low[i] to high[i] - 1.
     """
 
-    def __init__(self, task: PiecewiseConstant, start: np.ndarray) -> None:
-        self.v, self.jumps, self.n, self.m = task.positions.tolist(), task.jumps.tolist(), len(task.jumps), len(start)
+    def __init__(self, jumps: np.ndarray, positions: np.ndarray, start: np.ndarray) -> None:
+        self.v, self.jumps, self.n, self.m = positions.tolist(), jumps.tolist(), len(jumps), len(start)
         self.places = [0.0, *start.tolist(), 1.0]
-        below = np.searchsorted(task.positions, start, "left").tolist()
-        upto = np.searchsorted(task.positions, start, "right").tolist()
+        below = np.searchsorted(positions, start, "left").tolist()
+        upto = np.searchsorted(positions, start, "right").tolist()
         self.left, self.right = [0, *below, self.n], [0, *upto, self.n]
         self.hits, self.time = np.full(self.n, np.inf), 0.0
         self.records: list[_Record] = []
@@ -225,7 +225,7 @@ class _Path:
                 slope = (1.0 + t / np.where(t**3 + c > 0.0, np.cbrt(t**3 + c), 1.0)) ** 2
                 step = (integral(np, t, c) - todo) / slope
                 t = np.maximum(t - step, 0.0)
-                if np.all(np.abs(step) <= 1e-15):
+                if np.all(np.abs(step) <= 1e-14):
                     break
             small, large = far * t, far * np.cbrt(t**3 + c)
             return np.concatenate([v - np.where(x <= y, small, large), v + np.where(x <= y, large, small)], axis=1)
@@ -289,7 +289,10 @@ class _Path:
 
         events = [("up", j) for j in moving if self.left[j] < self.n]
         events += [("down", j) for j in moving if self.left[j] > 0]
-        events += [(kind, j) for j in waiting for kind in ("left", "right")]
+        leaving = [(kind, j) for j in waiting for kind in ("left", "right")]
+        events += leaving
+        top = np.array([self.v[self.left[j]] if self.left[j] < self.n else np.inf for j in moving])
+        bottom = np.array([self.v[self.left[j] - 1] if self.left[j] > 0 else -np.inf for j in moving])
         neurons = np.array(moving, int) - 1
         solver = DOP853(field, self.time, np.array([places[j] for j in moving]), np.inf, rtol=RTOL, atol=ATOL)
         while (speed := np.max(np.abs(solver.f), initial=0.0)) > STILL:
@@ -306,12 +309,12 @@ class _Path:
             before, path, first = float(solver.t_old or 0.0), solver.dense_output(), None
             now = float(solver.t)
             looks = before + (now - before) * WITHIN
-            inside = path(looks)
-            for kind, j in events:
-                late = [t for t, y in zip(looks, inside.T, strict=True) if beyond(kind, j, y) > 0.0]
-                if late or beyond(kind, j, solver.y) > 0.0:
-                    end = late[0] if late else float(solver.t)
-                    when = _first(functools.partial(at_time, path, kind, j), before, end)
+            seen = path(looks)
+            out = (seen > top[:, None]) | (seen < bottom[:, None])
+            for kind, j in events if out.any() else leaving:
+                late = [t for t, y in zip(looks, seen.T, strict=True) if beyond(kind, j, y) > 0.0]
+                if late:
+                    when = _first(functools.partial(at_time, path, kind, j), before, late[0])
                     if first is None or when < now:
                         now, first = when, (kind, j)
             until = np.full(len(moving), now)
