@@ -52,15 +52,16 @@ def advance(task: Any, rates: Any, box: bool, keys: Any, states: State, hits: An
 
             def few(carry: tuple[State, Any], each: Any) -> tuple[tuple[State, Any], None]:
                 state, hit = carry
-                *samples, end = each
+                samples, end = each
                 state, _ = jax.lax.scan(
-                    lambda state, one: (step(rates, box, state, *one), None), state, tuple(samples), unroll=UNROLL
+                    lambda state, one: (step(rates, box, state, *one), None), state, samples, unroll=UNROLL
                 )
                 near = jnp.min(jnp.abs(state.positions[:, None] - task.positions[None, :]), axis=0) <= 0.5 * rates[2]
                 return (state, jnp.where(near & (end > first) & (end <= last), jnp.minimum(hit, end), hit)), None
 
             shape = (BLOCK // WATCH, WATCH)
-            each = (x.reshape(shape), y.reshape(shape), live, numbers[:, -1].astype(float) + 1.0)
+            samples = jnp.stack([x.reshape(shape), y.reshape(shape), live], axis=-1)  # of one array: a slice a step
+            each = (samples, numbers[:, -1].astype(float) + 1.0)
             return jax.lax.scan(few, carry, each)[0]
 
         return jax.lax.fori_loop(first // BLOCK, (last + BLOCK - 1) // BLOCK, block, (state, hit))
