@@ -10,7 +10,7 @@ from solvable import lab
 from solvable.lab.declare import registry
 from solvable.networks import two_timescale as tt
 from solvable.networks.two_timescale.additive import AdditiveRun, additive_risk
-from solvable.networks.two_timescale.experiments import Convergence, TwoDimensions
+from solvable.networks.two_timescale.experiments import Convergence
 from solvable.networks.two_timescale.integrals import sigmoid
 
 EXPERIMENTS = registry.experiments()
@@ -54,12 +54,3 @@ def test_the_risk_of_additive_networks_is_its_integral() -> None:
     ]
     expected = np.mean((0.2 + parts[0][:, None] + parts[1][None, :]) ** 2)
     np.testing.assert_allclose(additive_risk(task, run, 0.05), expected, rtol=1e-3)
-
-
-@pytest.mark.slow
-def test_the_square_loss_of_two_coordinates_ends_at_the_sum_of_limits() -> None:
-    cell = TwoDimensions(rate_ratio=0.003, neurons=4)
-    outcome = cell.simulate(jax.random.key(3), 8)
-    limit = cell.predict(cell.overlays[0], outcome)
-    assert np.ptp(limit.final_error) > 0.05
-    assert np.sum(np.abs(outcome.final_error - limit.final_error) <= 0.02) >= 7
