@@ -116,6 +116,16 @@ def test_single_index_targets_as_their_page_shows_them(capsys):
     assert float(lines[-1]) < 0.04
 
 
+def test_two_time_scales_as_their_page_shows_them(capsys):
+    names = {}
+    for block in code_of("systems/two_timescale.md"):
+        if "torch" not in block:
+            exec(block, names)
+    assert names["path"].final_error == 0.0
+    np.testing.assert_allclose(names["runs"].final_error, names["flow"].final_error, atol=0.02)
+    assert hasattr(names["optimiser"], "update")
+
+
 def test_mirror_descent_as_its_page_shows_it():
     names = {}
     with jax.numpy_rank_promotion("allow"), jax.numpy_dtype_promotion("standard"):

@@ -25,6 +25,7 @@ from solvable.iterations import continuized as co
 from solvable.iterations import gossip as gs
 from solvable.networks import diagonal as dn
 from solvable.networks import single_index as si
+from solvable.networks import two_timescale as tt
 from solvable.numerics.minimum_norm import minimum_norm, minimum_nuclear_norm
 from solvable.numerics.results import Result, SolveError
 from tests.hostile import EXTREMES, Call
@@ -72,6 +73,7 @@ def shared() -> dict[str, Any]:
         "classifier": AttentionClassifier(head="linear").fit(TOKENS, SIGNS),
         "random": ts.RandomSelection(6, 8, 10).sample(key),
         "network": gs.Network(EDGES),
+        "target": tt.PiecewiseConstant([1.0, -2.0], [0.3, 0.6]),
         "averaging": gs.Averaging(gs.Network(EDGES), np.arange(4.0)),
     }
 
@@ -506,6 +508,56 @@ CASES: dict[str, Callable[[], Call]] = {
     "hermite_coefficients": case(
         functools.partial(si.hermite_coefficients, "relu"), degree=3, breaks=(0.0,), taken={"breaks": ("array", "list")}
     ),
+    # two-timescale networks
+    "PiecewiseConstant": case(tt.PiecewiseConstant, jumps=[1.0, -2.0], positions=[0.3, 0.6], bias=0.5, noise=1.0),
+    "tt.Descent": case(
+        tt.Descent,
+        rate_ratio=1e-3,
+        outer_rate=1e-3,
+        neurons=3,
+        width=0.01,
+        derivative="box",
+        positions=[0.1, 0.2, 0.7],
+        taken={"derivative": ("text",)},
+    ),
+    "tt.GradientFlow": case(tt.GradientFlow, rate_ratio=1e-3, neurons=3, width=0.01, positions=[0.1, 0.2, 0.7]),
+    "two_timescale.train": case(
+        tt.GradientFlow(0.01, 3, 0.02).train, problem="@target", key="@key", at=[0.0, 0.5], throw=True
+    ),
+    "two_timescale.predict": case(
+        tt.predict,
+        "task",
+        "algorithm",
+        task="@target",
+        algorithm=tt.GradientFlow(0.01, 3, 0.02),
+        theory="limit",
+        given={"positions": np.array([[0.1, 0.2, 0.7]])},
+        at=[0.0, 0.5],
+        throw=True,
+    ),
+    "two_timescale.curve": case(
+        tt.curve,
+        "task",
+        "algorithms",
+        task="@target",
+        algorithms=tt.GradientFlow(0.01, 3, 0.02, [0.1, 0.2, 0.7]),
+        width=[0.01, 0.02],
+        at=[0.5],
+    ),
+    "hit_time": case(
+        tt.hit_time,
+        left=UNIT,
+        right=UNIT,
+        jump=2.0,
+        taken={"left": ANY_SHAPE, "right": ANY_SHAPE, "jump": NUMBER_OR_ARRAY},
+    ),
+    "limit_flow": case(tt.limit_flow, task="@target", positions=[0.1, 0.2, 0.7]),
+    "tt.error": case(tt.error, task="@target", positions=[0.1, 0.2, 0.7], taken={"positions": ONE_AXIS}),
+    "tt.risk": case(tt.risk, task="@target", positions=[0.1, 0.2, 0.7], outer=[1.0, 2.0, 3.0], bias=0.5, width=0.01),
+    "best_readout": case(tt.best_readout, task="@target", positions=[0.1, 0.2, 0.7], width=0.01),
+    "width_floor": case(tt.width_floor, task="@target", width=0.01),
+    "valid_probability": case(tt.valid_probability, task="@target", neurons=7),
+    "success": case(tt.success, task="@target", neurons=3, draws=4, key="@key"),
     # diagonal networks
     "Quadratic": case(dn.Quadratic, matrix=np.eye(3), linear=UNIT, constant=1.0),
     "Quadratic.from_data": case(dn.Quadratic.from_data, X=X, y=Y),

@@ -21,6 +21,7 @@ from solvable.lab.declare import Curve, Outcome, Result, SolveError, real
 from solvable.lab.declare.curve import CLAIMS
 from solvable.networks import diagonal as dn
 from solvable.networks import single_index as si
+from solvable.networks import two_timescale as tt
 
 TASK = st.SparseTokens(4, 1, 2.0)
 RULE = st.Quadrature(256, 2)
@@ -68,6 +69,12 @@ CASES: dict[str, tuple[ModuleType, Any, Any, dict[str, Any], dict[str, Any]]] = 
         si.GradientFlow(0.1, (0.4, 0.5), 4, "uniform"),
         {"rate_ratio": [0.1, 0.2]},
         {"theory": "mean_field", "at": [0.1, 1.0]},
+    "two-timescale": (
+        tt,
+        tt.PiecewiseConstant([1.0], [0.5]),
+        tt.GradientFlow(0.01, 3, 0.02, positions=[0.1, 0.4, 0.9]),
+        {"width": [0.01, 0.02]},
+        {"at": [0.5, 2.0]},
     ),
     "diagonal": (dn, QUADRATIC, dn.GradientFlow(), {"weight_decay": [0.0, 0.1]}, {"at": [0.5, 1.0]}),
 }

@@ -247,6 +247,10 @@ def told(experiment, data):
     """The panels of an experiment, facets told apart, each a `Panel` or a `Map`."""
     for one in experiment.panels or [item.name for item in experiment.observables]:
         panel = Panel(one) if isinstance(one, str) else one
+        if isinstance(panel, Panel) and panel.frames not in ("", panel.x or experiment.x):  # it shows its end
+            panel = dataclasses.replace(
+                panel, where={**panel.where, panel.frames: data[panel.frames].values[-1].item()}
+            )
         for value in data[panel.facet].values.tolist() if panel.facet else [None]:
             yield dataclasses.replace(panel, where={**panel.where, panel.facet: value}) if panel.facet else panel
 
