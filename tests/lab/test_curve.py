@@ -69,6 +69,7 @@ CASES: dict[str, tuple[ModuleType, Any, Any, dict[str, Any], dict[str, Any]]] = 
         si.GradientFlow(0.1, (0.4, 0.5), 4, "uniform"),
         {"rate_ratio": [0.1, 0.2]},
         {"theory": "mean_field", "at": [0.1, 1.0]},
+    ),
     "two-timescale": (
         tt,
         tt.PiecewiseConstant([1.0], [0.5]),
