@@ -163,8 +163,7 @@ class TimeScales(MeanField):
         Observable("slope", "power of the rate ratio", dims=("degree",)),
         Observable("times", "learning time", dims=("ratio", "degree"), log=True),
     )
-    # corrections of degrees 2 and 3 fade as eps^(1/12): the power of degree 3 is .11 at 1e-11, not yet 1/6
-    overlays = (Overlay("stages", given=True, compared=False),)
+    overlays = (Overlay("stages", given=True, compared=False),)  # degree 3 has .11 at 1e-11, not yet 1/6
     statuses = {"slope": Status("asymptotic", "derived")}
     dimensions = {"degree": DEGREE, "ratio": RATIO}
     panels = (
