@@ -247,7 +247,9 @@ def told(experiment, data):
     """The panels of an experiment, facets told apart, each a `Panel` or a `Map`."""
     for one in experiment.panels or [item.name for item in experiment.observables]:
         panel = Panel(one) if isinstance(one, str) else one
-        if isinstance(panel, Panel) and panel.frames not in ("", panel.x or experiment.x):  # it shows its end
+        along = panel.x or experiment.x if isinstance(panel, Panel) else ""
+        curve = along in {item.name for item in experiment.observables}  # which runs through all frames
+        if isinstance(panel, Panel) and not curve and panel.frames not in ("", along):  # it shows its end
             panel = dataclasses.replace(
                 panel, where={**panel.where, panel.frames: data[panel.frames].values[-1].item()}
             )

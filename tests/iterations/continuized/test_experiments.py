@@ -40,10 +40,11 @@ def test_theory_and_simulation_agree(name, tmp_path) -> None:
     assert any(plot.marks for plot in plots)
 
 
-def test_a_table_of_ones_own(tmp_path, recwarn) -> None:
+def test_a_table_of_ones_own(tmp_path, recwarn, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)  # runs are drawn by the name of the file
     rng = np.random.default_rng(0)
-    np.savetxt(tmp_path / "mine.csv", rng.normal(size=(12, 3)), delimiter=",")
-    grid = {"data": [str(tmp_path / "mine.csv")], "method": ["stated", "average"], "events": [10]}
+    np.savetxt("mine.csv", rng.normal(size=(12, 3)), delimiter=",")
+    grid = {"data": ["mine.csv"], "method": ["stated", "average"], "events": [10]}
     lab.run("continuized/rows", grid, replicates=20, out=tmp_path / "out")
     rows = lab.compare(tmp_path / "out", "continuized/rows")
     assert rows
@@ -51,10 +52,11 @@ def test_a_table_of_ones_own(tmp_path, recwarn) -> None:
     assert not recwarn.list
 
 
-def test_what_rounding_leaves_of_a_solved_system_agrees(tmp_path) -> None:
+def test_what_rounding_leaves_of_a_solved_system_agrees(tmp_path, monkeypatch) -> None:
     """One row is solved by one step: runs end at the squares of roundings, moments at 0."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "row.csv").write_text("1,2,3\n", encoding="utf-8")
-    grid = {"data": [str(tmp_path / "row.csv")], "method": ["SGD", "strong"], "events": [20]}
+    grid = {"data": ["row.csv"], "method": ["SGD", "strong"], "events": [20]}
     lab.run("continuized/rows", grid, replicates=20, out=tmp_path / "out")
     rows = lab.compare(tmp_path / "out", "continuized/rows")
     assert rows
