@@ -16,7 +16,7 @@ import pytest
 
 from solvable.lab.comparing.agreement import compare
 from solvable.lab.declare import Example, Outcome, System
-from solvable.lab.declare.panels import Map
+from solvable.lab.declare.panels import Map, Panel
 from solvable.lab.declare.registry import experiments
 from solvable.numerics.results import Result, SolveError
 
@@ -377,9 +377,11 @@ def test_the_second_of_two_equal_calls_compiles_nothing(case, caplog) -> None:
 def test_no_square_array_is_stored(experiment) -> None:
     system = getattr(importlib.import_module(experiment.system), "SYSTEM", None)
     dims = {one.name: one.dims for one in ([] if system is None else system.observables)}
-    planes = [{one.x, one.y} for one in experiment.panels if isinstance(one, Map)]  # positions, no pairs of nodes
+    # positions, and few curves: no pairs of nodes
+    planes = [{one.x, one.y} for one in experiment.panels if isinstance(one, Map)]
+    planes += [{one.x, one.hue} for one in experiment.panels if isinstance(one, Panel) and one.x and one.hue]
     for observable in experiment.observables:
         own = observable.dims or dims.get(observable.name, ())
-        free = set(own) - {"at", "degree"}  # degrees of an expansion are few
+        free = set(own) - {"at"}
         named = f"{experiment.name} stores {observable.name} {own}"
         assert len(free) <= 1 or "reference" in own or free in planes, named
