@@ -21,7 +21,6 @@ from solvable.numerics.hermite import HIGHEST, hermite_coefficients
 from solvable.numerics.validation import integer
 
 LARGE, LATE = 1e7, 400.0  # the size, relative to the start, and the logarithm of size at which a blow-up is settled
-NO_FORMULA = "learning times of degrees above 2 have an exponent and no formula"
 
 
 class Stages(NamedTuple):
