@@ -51,6 +51,18 @@ def comparisons(row: Corner, simulation: Any, theory: Any) -> dict[str, list[Any
     return found
 
 
+def one_sided(row: Corner, name: str, simulation: Any, theory: Any, found: list[Any]) -> bool:
+    """Whether all runs lie on one side of the prediction at a point, by more than what is accepted.
+
+    One run that went astray makes the standard error larger than any difference; it does not bring the others back.
+    Of twenty-four runs that scatter evenly all lie on one side once in 8 million times.
+    """
+    runs, says = np.asarray(simulation.present()[name]), np.asarray(theory.present()[name])
+    off = (runs - says).reshape(len(runs), -1)
+    most = 4.0 * np.array([one.allowance for one in found])
+    return row.replicates >= 24 and bool(np.any(np.all(off > most, axis=0) | np.all(off < -most, axis=0)))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row.name}-{row.theory}-{row.corner.replace(' ', '_')}")
 def test_a_theory_at_a_corner(row: Corner) -> None:
@@ -82,7 +94,8 @@ def test_a_theory_at_a_corner(row: Corner) -> None:
     agrees = {name: [one.agrees for one in each] for name, each in found.items()}
     if row.differs:
         assert row.expected == "heuristic"
-        assert all(False in each for each in agrees.values()), found
+        beside = {name: one_sided(row, name, simulation, theory, each) for name, each in found.items()}
+        assert all(False in each or beside[name] for name, each in agrees.items()), found
     else:
         assert all(one is True for each in agrees.values() for one in each), found
 
