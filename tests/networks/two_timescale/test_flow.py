@@ -169,3 +169,20 @@ def test_runs_do_not_depend_on_where_one_looks() -> None:
     np.testing.assert_allclose(many.positions[0, -1], few.positions[1, -1], rtol=1e-9)
     np.testing.assert_array_equal(many.hit_times[0], few.hit_times[1])
     np.testing.assert_allclose(many.positions[0, 0], few.start[1])
+
+
+def test_hit_times_are_those_of_the_steps_whatever_is_recorded() -> None:
+    algorithm, start = tt.GradientFlow(1e-3, neurons=4), {"positions": [[0.1, 0.4, 0.5, 0.9]]}
+    coarse, fine = (
+        tt.predict(TASK, algorithm, theory="flow", given=start, at=np.linspace(0.0, 0.05, count)) for count in (2, 4001)
+    )
+    np.testing.assert_allclose(coarse.hit_times, fine.hit_times, rtol=1e-6)
+    apart = np.abs(np.asarray(fine.positions)[0][:, :, None] - np.asarray(TASK.positions)).min(axis=1)
+    inside = apart <= 0.5 * algorithm.width
+    assert inside.any(axis=0).sum() >= 3
+    for jump, when in enumerate(fine.hit_times[0]):
+        if not inside[:, jump].any():
+            assert when == np.inf
+            continue
+        first = int(inside[:, jump].argmax())
+        assert fine.at[max(first - 1, 0)] <= when <= fine.at[first]

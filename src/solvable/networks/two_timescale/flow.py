@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from solvable.lab.declare import batched_map
 from solvable.networks.two_timescale.integrals import population_risk, rule, sigmoid
@@ -19,7 +18,6 @@ from solvable.networks.two_timescale.task import PiecewiseConstant
 from solvable.numerics.rosenbrock import integrate
 
 RTOL, ATOL = 1e-9, 1e-11
-BETWEEN = 200  # times between 0 and the last at which neurons are watched, half of them even in the logarithm
 
 
 class State(NamedTuple):
@@ -47,27 +45,22 @@ def flows(tasks: Any, starts: Any, ratio: Any, width: Any, box: bool, at: Any) -
     def one(task: Any, start: Any) -> tuple[State, Any, Any]:
         task, unit = scaled(task)
         m, times = start.shape[0], at * unit**2
-        grid = times[-1] * jnp.asarray(_grid())
-        order = jnp.argsort(jnp.concatenate([times, grid]), stable=True)
         fast = ratio * unit**2
         field, linearise = _equations(task, m, fast, width, box)
         begin = jnp.concatenate([jnp.zeros(m + 1), start])
-        found = integrate(
-            field, linearise, begin, jnp.concatenate([times, grid])[order], 1e-3 * fast, rtol=RTOL, atol=ATOL
-        )
-        places = jnp.argsort(order, stable=True)
-        states = found.states[places]
-        kept, watched = states[: len(times)], states[len(times) :]
-        slopes = jax.vmap(lambda y: field(0.0, y)[m + 1 :])(watched)
-        hits = _hits(task, grid, watched[:, m + 1 :], slopes, 0.5 * width) / unit**2
-        return State(unit * kept[:, 0], unit * kept[:, 1 : m + 1], kept[:, m + 1 :]), hits, found.result
+
+        def within(_: Any, y: Any) -> Any:
+            """Above 0 for every jump that has a neuron within half a width."""
+            return 0.5 * width - jnp.min(jnp.abs(y[m + 1 :, None] - task.positions[None, :]), axis=0)
+
+        options = {"rtol": RTOL, "atol": ATOL, "watch": within, "which": "first"}
+        found = integrate(field, linearise, begin, times, 1e-3 * fast, **options)
+        hits = jnp.where(jnp.isnan(found.crossings), jnp.inf, found.crossings / unit**2)
+        hits = jnp.where(within(0.0, begin) >= 0.0, 0.0, hits)
+        states = found.states
+        return State(unit * states[:, 0], unit * states[:, 1 : m + 1], states[:, m + 1 :]), hits, found.result
 
     return batched_map(one, tasks, starts)
-
-
-def _grid() -> np.ndarray:
-    even = np.linspace(0.0, 1.0, BETWEEN // 2 + 1)
-    return np.unique(np.concatenate([even, np.geomspace(1e-5, 1.0, BETWEEN // 2)]))
 
 
 def _equations(task: Any, m: int, ratio: Any, width: Any, box: bool) -> tuple[Any, Any]:
@@ -113,34 +106,6 @@ def _equations(task: Any, m: int, ratio: Any, width: Any, box: bool) -> tuple[An
         return (residual[:m] - residual[m:]) / width
 
     return field, linearise
-
-
-def _hits(task: Any, times: Any, places: Any, slopes: Any, reach: Any) -> Any:
-    """When a neuron first comes within `reach` of each jump (n,), inf where none does.
-
-    Between the times (G,) neurons follow the cubics through places and slopes (G, m).
-    """
-    shares = jnp.linspace(0.0, 1.0, 33)[:, None, None]
-    step = jnp.diff(times)[None, :, None]
-    before, after, *slopes = (one[None] for one in (places[:-1], places[1:], slopes[:-1], slopes[1:]))
-    cubic = (
-        before * (1.0 + 2.0 * shares) * (1.0 - shares) ** 2
-        + after * shares**2 * (3.0 - 2.0 * shares)
-        + step * (slopes[0] * shares * (1.0 - shares) ** 2 - slopes[1] * shares**2 * (1.0 - shares))
-    )
-    fine = jnp.moveaxis(cubic[:-1], 0, 1).reshape(-1, places.shape[1])
-    fine = jnp.concatenate([fine, places[-1:]])
-    when = jnp.concatenate([(times[:-1, None] + step[0] * shares[None, :-1, 0, 0]).ravel(), times[-1:]])
-
-    def one(jump: Any) -> Any:
-        distance = jnp.min(jnp.abs(fine - jump), axis=1) - reach
-        inside = distance <= 0.0
-        first = jnp.argmax(inside)
-        back = jnp.maximum(first - 1, 0)
-        share = jnp.where(first > 0, distance[back] / jnp.where(first > 0, distance[back] - distance[first], 1.0), 0.0)
-        return jnp.where(jnp.any(inside), when[back] + share * (when[first] - when[back]), jnp.inf)
-
-    return jax.vmap(one)(task.positions)
 
 
 @eqx.filter_jit
