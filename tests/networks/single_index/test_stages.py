@@ -28,6 +28,12 @@ def test_degrees_0_and_1_have_closed_forms(eps, within) -> None:
     assert np.isnan(known[3])
 
 
+@pytest.mark.parametrize(("eps", "within"), [(1e-3, 0.03), (1e-5, 0.006), (1e-8, 1e-3)])
+def test_degree_1_is_close_to_its_closed_form_where_degree_2_is_weak(eps, within) -> None:
+    found, known = solved(eps, si.SingleIndex((0.6, 0.8, 0.3, 0.2)), (0.8, 0.5, 0.3, 0.2))
+    assert abs(found.learning_times[1] / known[1] - 1.0) < within
+
+
 def test_without_degree_0_of_the_activation_the_mean_square_takes_the_place_of_the_variance() -> None:
     task, outer = si.SingleIndex((0.0, 0.8, 0.6)), OUTER + 0.7
     found, known = solved(1e-11, task, (0.0, 0.5, 0.3), outer)
