@@ -16,6 +16,8 @@ from solvable.numerics.hermite import (
     expansion,
     hermite_coefficients,
     hermite_polynomials,
+    jumps,
+    named,
 )
 
 PLACES = np.array([-1.0, -0.6, 0.3, 0.8])
@@ -59,7 +61,7 @@ def test_polynomials_are_orthonormal() -> None:
     np.testing.assert_allclose((weights * rows) @ rows.T / math.sqrt(2 * math.pi), np.eye(7), atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["relu", "erf"])
+@pytest.mark.parametrize("name", ["relu", "abs", "erf"])
 def test_closed_forms_are_the_sums_of_long_series(name) -> None:
     with jax.enable_x64(True):
         closed = correlation(expansion(name), expansion(name))
@@ -106,6 +108,7 @@ def test_the_mean_square_of_a_truncated_relu_has_its_tail() -> None:
     ("function", "words"),
     [
         (lambda x: np.exp(0.3 * x * x), "no finite mean square"),
+        (lambda x: 1.0 / x, "no finite mean square"),
         (lambda x: np.log(x), "not finite"),
         (lambda x: 1.0, "gives the shape"),
         ("step", "unknown"),
@@ -116,3 +119,11 @@ def test_what_is_no_function_of_a_gaussian_is_refused(function, words) -> None:
         hermite_coefficients(function, 3)
     with pytest.raises(TypeError, match="accepted: a function"):
         hermite_coefficients(3.0, 3)
+
+
+def test_jumps_are_told_from_kinks_and_steep_slopes() -> None:
+    assert jumps(np.sign)
+    assert jumps(rough)
+    assert jumps(lambda x: np.floor(3.0 * x))
+    smooth = [lambda x: np.tanh(1000.0 * x), lambda x: np.maximum(x - 1 / 3, 0.1 * x), *map(named, FUNCTIONS)]
+    assert not any(map(jumps, smooth))

@@ -112,6 +112,16 @@ def test_a_function_of_numpy_trains_as_its_name_does() -> None:
     np.testing.assert_allclose(one.risk, two.risk, rtol=1e-6)
 
 
+@pytest.mark.parametrize("batch", [1, 8])
+def test_a_target_that_is_a_function_trains_as_its_name_does(batch) -> None:
+    found = [
+        si.simulate(si.SingleIndex(target), si.Descent(0.1, 1e-3, batch, activation, 3), dim=20, at=[0.1])
+        for target, activation in (("tanh", "tanh"), (np.tanh, "tanh"), (np.tanh, np.tanh))
+    ]
+    for other in found[1:]:
+        np.testing.assert_allclose(other.outer, found[0].outer, rtol=1e-6)
+
+
 def test_parallel_weights_do_not_stop_the_rotation() -> None:
     """Weights that coincide, or point along u*: the Cholesky factor fails, QR does not."""
     start = Start([1.0, 1.0, 0.5], [1.0, 1.0, 0.6], [[1.0, 1.0, 0.6], [1.0, 1.0, 0.6], [0.6, 0.6, 1.0]])

@@ -109,6 +109,30 @@ def test_overlaps_are_the_flow_of_weights_with_exact_gaussian_integrals() -> Non
     assert np.abs(found.alignment[0] - path[m::dim].T).max() < 1e-8
 
 
+def test_large_weights_of_both_signs_stay_on_the_sphere() -> None:
+    """Against descent of the same equations by small steps that end on the sphere; lengths alone would run away."""
+    m, dim, at, target, activation = 3, 9, [0.1, 0.5, 1.0, 2.0], np.array(TARGET), np.array(ACTIVATION)
+    outer, degrees = np.array([10.0, 20.0, -10.0]), np.arange(4)
+    run = si.simulate(si.SingleIndex(TARGET), si.GradientFlow(1.0, ACTIVATION, m, outer), dim=dim, at=[0.0, *at])
+    start = run.runs.start
+    values, vectors = np.linalg.eigh(np.asarray(start.gram[0]) - np.outer(start.alignment[0], start.alignment[0]))
+    u = np.concatenate([start.alignment[0][:, None], vectors * np.sqrt(np.maximum(values, 0.0))], axis=1)
+    a, risks, size = outer.copy(), [], 1e-4
+    for step in range(round(at[-1] / size) + 1):
+        gram, s = u @ u.T, u[:, 0]
+        powers, pairs = s[:, None] ** degrees, gram[..., None] ** degrees
+        if any(abs(step * size - one) < 1e-9 for one in at):
+            square = a @ (pairs @ activation**2) @ a / (2 * m * m)
+            risks.append(0.5 * target @ target - a @ powers @ (target * activation) / m + square)
+        inner = (a / m) * (pairs[..., :-1] @ (degrees * activation**2)[1:])
+        toward = -inner @ u
+        toward[:, 0] += powers[:, :-1] @ (degrees * target * activation)[1:]
+        moved = u + size * a[:, None] * toward
+        a = a + size * (powers @ (target * activation) - (pairs @ activation**2) @ a / m)
+        u = moved / np.linalg.norm(moved, axis=1, keepdims=True)
+    np.testing.assert_allclose(run.risk[0, 1:], risks, rtol=5e-3)
+
+
 @pytest.mark.parametrize("activation", ["tanh", ACTIVATION])
 def test_overlaps_are_the_weights_in_full(activation) -> None:
     task, flow, at = si.SingleIndex(TARGET), si.GradientFlow(0.03, activation, 4), np.geomspace(0.01, 3.0, 9)
@@ -182,3 +206,26 @@ def test_symmetries_of_the_flow(seed, eps, factor) -> None:
     scaled = mean_field(eps / factor**2, AT / factor**2, factor * outer, factor * target)
     np.testing.assert_allclose(scaled.alignment, one.alignment, atol=1e-5)
     np.testing.assert_allclose(scaled.components, factor * one.components, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e6])
+def test_the_mean_field_flow_does_not_depend_on_the_unit_of_the_target(unit) -> None:
+    outer, at = np.random.default_rng(0).uniform(-1.0, 1.0, 24), np.array([1e-3, 0.1, 1.0])
+    one, other = (
+        si.predict(
+            si.SingleIndex(c * np.array(TARGET)), si.GradientFlow(1e-3 / c**2, ACTIVATION, 24, c * outer), at=at / c**2
+        )
+        for c in (1.0, unit)
+    )
+    np.testing.assert_allclose(other.alignment, one.alignment, atol=1e-8)
+    np.testing.assert_allclose(np.asarray(other.components) / unit, one.components, atol=1e-8)
+    np.testing.assert_allclose(np.asarray(other.learning_times) * unit**2, one.learning_times, rtol=1e-7)
+
+
+def test_series_of_functions_with_kinks_claim_less_than_closed_forms() -> None:
+    def claim(target, activation):
+        task, flow = si.SingleIndex(target), si.GradientFlow(0.1, activation, 2)
+        return si.predict(task, flow, given=si.simulate(task, flow, dim=5, at=[0.1])).status["risk"].claim
+
+    assert claim("abs", "abs") == claim("relu", "relu") == claim(TARGET, "relu") == claim("tanh", "tanh") == "exact"
+    assert claim("relu", "abs") == claim("relu", lambda x: np.maximum(x, 0.0)) == "asymptotic"

@@ -34,6 +34,15 @@ START = {"outer": np.ones((1, 3)), "alignment": np.zeros((1, 3)), "gram": np.eye
         (lambda: si.simulate(TASK, FLOW, at=[-1.0]), "at is not"),
         (lambda: si.simulate(TASK, FLOW, at=[2.0, 1.0]), "at is not"),
         (lambda: si.simulate(TASK, si.GradientFlow(1e-9, "relu"), at=[10.0]), "takes about .* minutes"),
+        (lambda: si.simulate(si.SingleIndex((0, 1e4)), si.GradientFlow(1.0, "relu", 3), dim=9, at=[1.0]), "minutes"),
+        (lambda: si.GradientFlow(0.1, np.sign), "activation jumps, and its derivative"),
+        (lambda: si.SingleIndex(lambda x: 1.0 / x), "target: function has no finite mean square"),
+        (
+            lambda: si.predict(
+                TASK, si.GradientFlow(0.1, neurons=2), given={"outer": [[1, 2]], "alignment": [[0.9, 0.9]]}
+            ),
+            "given has an alignment and no gram",
+        ),
         (lambda: si.simulate(TASK, si.Descent(0.1, 1e-12), at=[10.0]), "steps of inner_rate"),
         (lambda: si.predict(TASK, FLOW, theory="overlaps"), "given=None"),
         (lambda: si.predict(TASK, FLOW, given={**START, "alignment": np.full((1, 3), 1.5)}), "alignment reaches 1.5"),

@@ -131,3 +131,19 @@ def test_times_in_stages_are_multiples_of_the_root_of_the_ratio() -> None:
     assert (
         si.learning_times(si.SingleIndex((0.1, 0.8)), si.GradientFlow(1e-4, (0.4, 0.5), 2, [0.2, 0.3])).times[0] == 0.0
     )
+
+
+def test_of_starts_without_stages_nothing_is_said() -> None:
+    outer, eps = np.linspace(-1.0, 1.0, 12) + 0.13, 1e-3
+    for factor in (100.0, 1e-4):  # t_1 would be 0; t_1 would be later than t_2
+        found, known = solved(eps, outer=factor * outer)
+        assert abs(known[0] / found.learning_times[0] - 1.0) < 0.01
+        assert np.isnan(known[1:]).all()
+    rows = {"outer": np.stack([np.ones(12), outer])}
+    options = {"theory": "stages", "at": [1e-3, 0.02, 0.05, 0.2]}
+    flow = si.GradientFlow(1e-4, ACTIVATION, 12)
+    both = si.predict(TASK, flow, given=rows, **options).risk
+    alone = si.predict(TASK, flow, given={"outer": rows["outer"][1:]}, **options).risk
+    np.testing.assert_array_equal(both[1], alone[0])
+    assert np.isnan(both[0, 1:]).all()
+    assert not np.isnan(both[1]).any()

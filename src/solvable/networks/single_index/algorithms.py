@@ -186,10 +186,7 @@ class GradientFlow(Network):
     rate_ratio: Any = converted(_ratio, 1e-3)
 
     def _run(self, one: Model, problem: SingleIndex, start: Start, weights: Any, key: Any, *sizes: Any) -> Any:
-        times, _, full = sizes
-        if full:
-            return overlaps.weight_flow(one, float(self.rate_ratio), start.outer, weights, times)
-        return overlaps.flow(one, float(self.rate_ratio), start, times)
+        return overlaps.flow(one, float(self.rate_ratio), start.outer, weights, sizes[0])
 
 
 class Descent(Network, _Stepped):

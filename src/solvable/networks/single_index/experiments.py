@@ -351,7 +351,7 @@ class Relu(MeanField):
     activation: Name = axis(["relu", "tanh", "erf"], "activation")
     rate_ratio: float = parameter(1e-4, "rate ratio", log=True)
     neurons: int = parameter(50, "neurons", symbol="m", log=True)
-    degree: int = parameter(6, "degree up to which the target goes")
+    degree: int = parameter(6, "degree at which both functions are cut")
 
     observables = (
         Observable("risk", "risk", dims=("at",), log=True),

@@ -22,7 +22,7 @@ from solvable.numerics.rosenbrock import integrate
 
 RTOL, ATOL = 1e-9, 1e-11
 FIRST_STEP = 1e-3  # in units of rate_ratio
-SMALLEST = 1e-12  # rate_ratio, below which rho_0 / rate_ratio loses its digits
+SMALLEST = 1e-12  # rate_ratio times the mean square of the target, below which rho_0 / rate_ratio loses its digits
 
 
 class Path(NamedTuple):
@@ -36,22 +36,27 @@ class Path(NamedTuple):
 
 
 def flows(one: Model, rate_ratio: Any, outer: Any, alignment: Any, times: Any, rtol: float = RTOL) -> Path:
-    """The flows from starts (R, m) and (R, m) at `times` (K,), one path each, stacked."""
+    """The flows from starts (R, m) and (R, m) at `times` (K,), one path each, stacked.
+
+    In units in which the target has the mean square 1: (c phi, c a, eps/c^2, t/c^2) is the same flow.
+    """
     there = np.flatnonzero(one.activation)
     last = int(there[-1])
     target, activation = one.target[: last + 1], one.activation[: last + 1]
     kept = tuple(int(k) for k in there)
-    return _flows(
-        jnp.asarray(target),
+    size = np.sqrt(one.square)
+    path = _flows(
+        jnp.asarray(target / size),
         jnp.asarray(activation),
         kept,
         one.watched,
-        float(rate_ratio),
-        outer,
+        float(rate_ratio) * one.square,
+        outer / size,
         alignment,
-        times,
+        times * one.square,
         rtol,
     )
+    return path._replace(outer=path.outer * size, crossings=path.crossings / one.square)
 
 
 @functools.partial(jax.jit, static_argnames=("kept", "watched"))

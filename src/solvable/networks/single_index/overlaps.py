@@ -1,13 +1,13 @@
-"""The population flow at finite dimension and width, in overlaps: a_i, s_i = <u_i, u*> and G_ij = <u_i, u_j>.
+"""The population flow at finite dimension and width: a_i, s_i = <u_i, u*> and G_ij = <u_i, u_j> are all that matters.
 
 From eps a_i' = -m dR/da_i and u_i' = -m (I - u_i u_i^T) grad_i R, with W_ip = U'(G_ip) a_p / m and
 q_i = V'(s_i) s_i - sum_p W_ip G_ip (derived, exact):
 
-    eps a' = V(s) - U(G) a / m,      s_i' = a_i (V'(s_i) - (W s)_i - q_i s_i),
-    G' = C + C^T,   C_ij = a_i (V'(s_i) s_j - (W G)_ij - q_i G_ij).
+    eps a' = V(s) - U(G) a / m,      u_i' = a_i (V'(s_i) u* - (W u)_i - q_i u_i).
 
-Explicit steps of order 8: those of weights in many dimensions cost more than the stiffness of a, whose rate is at
-most U(1) / eps.
+What is integrated are unit vectors with these overlaps, for which m + 1 coordinates suffice: lengths and overlaps of
+their own would drift, exponentially where a_i q_i < 0. Explicit steps of order 8: those of weights in many dimensions
+cost more than the stiffness of a, whose rate is at most U(1) / eps.
 """
 
 from __future__ import annotations
@@ -86,78 +86,74 @@ def coordinates_of(start: Start) -> np.ndarray:
     return found / np.linalg.norm(found, axis=1, keepdims=True)
 
 
-def flow(one: Model, rate_ratio: float, start: Start, times: np.ndarray) -> Flow:
-    """The flow of (a, s, G) from a start."""
-    m = len(start.outer)
+def flow(one: Model, eps: float, outer: np.ndarray, weights: np.ndarray, times: np.ndarray) -> Flow:
+    """The flow from outer weights (m,) and unit vectors (m, n), u* being the first axis.
 
-    def field(_: float, state: np.ndarray) -> np.ndarray:
-        a, s, gram = state[:m], state[m : 2 * m], state[2 * m :].reshape(m, m)
-        slope, weights = one.cross.slope(s, np), one.own.slope(gram, np) * (a / m)
-        pull = slope * s - (weights * gram).sum(axis=1)
-        half = a[:, None] * (slope[:, None] * s - weights @ gram - pull[:, None] * gram)
-        grown = (one.cross(s, np) - one.own(gram, np) @ a / m) / rate_ratio
-        return np.concatenate([grown, a * (slope - weights @ s - pull * s), (half + half.T).ravel()])
-
-    first = np.concatenate([start.outer, start.alignment, start.gram.ravel()])
-    return _solved(one, rate_ratio, field, first, m, m * m, times)
-
-
-def weight_flow(one: Model, rate_ratio: float, outer: np.ndarray, weights: np.ndarray, times: np.ndarray) -> Flow:
-    """The flow of a (m,) and of the weights themselves (m, d), u* being the first axis."""
+    A run that takes longer than an hour ends with MAX_STEPS. Raises: ValueError for one that is sure to.
+    """
     m, dim = weights.shape
+    end, each = float(times[-1]), 12.0 * (1e-4 + 8e-10 * m * m * dim + 5e-8 * m * m)
+    whole = np.ones(())
+    own, learnt = (
+        float(one.own(whole, np)),
+        np.sqrt(one.square / one.own(whole, np)),
+    )  # of the size that fits the target
+    rate = abs(one.cross.slope(whole, np)) + max(np.abs(outer).mean(), learnt) * one.own.slope(whole, np)
+    seconds = each * (20.0 + 0.2 * end * (own / eps + max(np.abs(outer).max(), learnt) * rate))
+    if not seconds <= LONGEST:
+        raise ValueError(
+            f"at reaches {end:g} with rate_ratio={eps:g} and {m} neurons, which takes about {seconds / 60:.3g} minutes "
+            "a run; accepted: earlier times, a larger rate_ratio or fewer neurons, or theory='mean_field'"
+        )
+    left = int(LONGEST / each) * 12
 
     def field(_: float, state: np.ndarray) -> np.ndarray:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise _TooLongError
         a, u = state[:m], state[m:].reshape(m, dim)
+        u = u / np.linalg.norm(u, axis=1, keepdims=True)  # the flow of what is not quite on the sphere is that on it
         gram, s = u @ u.T, u[:, 0]
         slope, pairs = one.cross.slope(s, np), one.own.slope(gram, np) * (a / m)
-        grown = (one.cross(s, np) - one.own(gram, np) @ a / m) / rate_ratio
+        grown = (one.cross(s, np) - one.own(gram, np) @ a / m) / eps
         toward = -(pairs @ u)
         toward[:, 0] += slope
         moved = a[:, None] * (toward - (toward * u).sum(axis=1)[:, None] * u)
         return np.concatenate([grown, moved.ravel()])
 
-    return _solved(one, rate_ratio, field, np.concatenate([outer, weights.ravel()]), m, m * dim, times, dim)
-
-
-def _solved(
-    one: Model, eps: float, field: Any, start: np.ndarray, m: int, size: int, times: np.ndarray, dim: int = 0
-) -> Flow:
-    """Integrate and measure; `dim` > 0 where the state holds weights, else it holds s and G."""
-
-    def aligned(state: np.ndarray) -> np.ndarray:
-        return state[m : m + m * dim : dim] if dim else state[m : 2 * m]
-
     def excess(k: int) -> Any:
         def event(_: float, state: np.ndarray) -> float:
-            mean = float(state[:m] @ aligned(state) ** k) / m
+            mean = float(state[:m] @ state[m::dim] ** k) / m
             return abs(one.target[k] - one.activation[k] * mean) - 0.5 * abs(one.target[k])
 
         return event
 
-    end = float(times[-1])
-    steps = 20.0 + 0.2 * end * one.own(np.ones(()), np) / eps
-    seconds = steps * 12.0 * (1e-4 + 4e-10 * m * size + 5e-8 * m * m)
-    if seconds > LONGEST:
-        raise ValueError(
-            f"at reaches {end:g} with rate_ratio={eps:g} and {m} neurons, which takes about {seconds / 60:.3g} minutes "
-            "a run; accepted: earlier times, a larger rate_ratio or fewer neurons, or theory='mean_field'"
-        )
     events = [excess(k) for k in one.watched]
     options: Any = {"rtol": RTOL, "atol": ATOL, "first_step": min(1e-3 * eps, max(end, 1e-300))}
+    start = np.concatenate([outer, weights.ravel()])
+    result, found = Result.SUCCESSFUL, None
     with np.errstate(all="ignore"):
-        # the times may begin at 0, and may all be 0
-        found: Any = solve_ivp(field, (0.0, max(end, 1e-300)), start, "DOP853", times, events=events or None, **options)
-    if not found.success or found.y.shape[1] != len(times) or not np.isfinite(found.y).all():
+        try:  # the times may begin at 0, and may all be 0
+            span = (0.0, max(end, 1e-300))
+            found: Any = solve_ivp(field, span, start, "DOP853", times, events=events or None, **options)
+        except _TooLongError:
+            result = Result.MAX_STEPS
+    if found is None or not found.success or found.y.shape[1] != len(times) or not np.isfinite(found.y).all():
         lost = np.full((len(times), m), np.nan)
-        return Flow(lost, lost, lost[:, 0], np.full(len(events), np.nan), int(Result.NONFINITE))
+        code = result if found is None else Result.NONFINITE
+        return Flow(lost, lost, lost[:, 0], np.full(len(events), np.nan), int(code))
     last = np.array([hits[-1] if len(hits) else np.nan for hits in found.t_events or []])
-    a, s, risk = found.y[:m].T, np.stack([aligned(state) for state in found.y.T]), []
-    for state in found.y.T:
-        rows = state[m:].reshape(m, dim) if dim else None
-        gram = state[2 * m :].reshape(m, m) if rows is None else rows @ rows.T
-        risk.append(population_risk(one, state[:m], aligned(state), gram))
-    rises = np.diff(risk).max(initial=0.0) > RISING * one.square or np.abs(s).max() > 1.0 + 1e-6
-    return Flow(a, s, np.array(risk), last, int(Result.NONFINITE if rises else Result.SUCCESSFUL))
+    a, u = found.y[:m].T, found.y[m:].T.reshape(-1, m, dim)
+    u = u / np.linalg.norm(u, axis=2, keepdims=True)
+    grams = np.clip(u @ u.transpose(0, 2, 1), -1.0, 1.0)
+    risk = np.array([population_risk(one, *row) for row in zip(a, u[:, :, 0], grams, strict=True)])
+    rises = np.diff(risk).max(initial=0.0) > RISING * max(one.square, risk[0])
+    return Flow(a, u[:, :, 0], risk, last, int(Result.NONFINITE if rises else result))
+
+
+class _TooLongError(Exception):
+    """More evaluations than go into an hour."""
 
 
 def components(one: Model, outer: Any, alignment: Any) -> np.ndarray:

@@ -42,7 +42,8 @@ class Stages(NamedTuple):
 class LearningTimes(NamedTuple):
     """Times (degree,) at which |rho_k| falls to |phi_k| / 2: closed forms of degrees 0 to 2, NaN above (no formula).
 
-    inf for what is never learnt; NaN where phi_k = 0.
+    inf for what is never learnt; NaN where phi_k = 0, and for degrees 1 and 2 where there are no stages (see
+    `learning_times`).
     """
 
     times: np.ndarray
@@ -111,6 +112,11 @@ def formulas(one: Model, eps: float, outer: np.ndarray) -> np.ndarray:
     found[1] = np.sqrt(eps) * max(0.0, ahead) / (2.0 * abs(sigma[1] * phi[1]))
     if one.degrees > 2 and np.isfinite(known.exponents[2]):
         found[2] = blow_up_of(one, outer) * eps**0.25
+    # stages that are out of order, or a degree 1 that the mean of a(0) after stage 0 learns alone, are no stages
+    mean = phi[0] / sigma[0] if sigma[0] != 0.0 else 0.0
+    order = [t for t in found[:3] if np.isfinite(t)]
+    if np.any(np.diff(order) <= 0.0) or 2.0 * (sigma[1] * mean) ** 2 * found[1] > 1.0:
+        found[1:3] = np.where(np.isfinite(found[1:3]), np.nan, found[1:3])
     return found
 
 
@@ -163,6 +169,10 @@ def learning_times(task: SingleIndex, algorithm: Network) -> LearningTimes:
     log(4 |phi_1/sigma_1| / v_0)] / (2 |sigma_1 phi_1|), v_0 the variance of a(0) (its mean square where sigma_0 = 0);
     t_2 = `blow_up` eps^(1/4), a leading order whose corrections are eps^(1/12). Of outer weights that are drawn, the
     quantiles of their law are taken; then tau* of "normal" depends on the number of neurons.
+
+    Of degrees 1 and 2 nothing is said (NaN) where the ratio is too large for stages: where t_0 < t_1 < t_2 fails, or
+    the mean of the outer weights after stage 0, phi_0 / sigma_0, would learn degree 1 before t_1:
+    2 (sigma_1 phi_0 / sigma_0)^2 t_1 > 1.
 
     Raises: TypeError for a task or an algorithm of another system.
     """

@@ -43,6 +43,11 @@ class SingleIndexNetworks(System):
 
     def _theory(self, task: Any, algorithm: Any, theory: str | None, given: Any) -> str:
         """Without a start only what needs none speaks; with outer weights alone, too."""
+        if theory is None and isinstance(given, Mapping) and "alignment" in given and "gram" not in given:
+            raise ValueError(
+                "given has an alignment and no gram; accepted: both, or outer weights alone, from which neurons start "
+                "at alignment 0"
+            )
         alone = given is None or (isinstance(given, Mapping) and "gram" not in given and "start" not in given)
         return super()._theory(task, algorithm, "mean_field" if theory is None and alone else theory, given)
 
@@ -123,14 +128,15 @@ def simulate(
 
     `at` (K,) are times of the inner layer, nondecreasing; with unit="stage" multiples of rate_ratio^(1/2), so that
     runs of several ratios share an axis; None: 121 times from rate_ratio/100 to 10, even in the logarithm. A gradient
-    flow is integrated in its overlaps (a, s, G), SGD runs as a chain in neurons + 1 coordinates that has its law;
+    flow is integrated in neurons + 1 coordinates, SGD runs as a chain in neurons + 1 coordinates that has its law;
     `full=True` trains the d-dimensional weights themselves. Replicate r depends on `key` and r alone, and what SGD
     sees at a step does not depend on `at`. A run that meets a value which is not finite is NaN with its reason.
 
     Observables: `risk` (at,) E (phi - f)^2 / 2, without label noise; `components` (at, degree) rho_k = phi_k -
     sigma_k mean a_i s_i^k; `alignment` (at, neuron) s; `outer` (at, neuron) a; `learning_times` (degree,) the last
     time at which |rho_k| > |phi_k| / 2 (located within the solver's step, or the step of SGD): inf where it has not
-    come by the last of `at`, 0 where |rho_k| never was above, NaN where phi_k = 0. The outcome also holds `start`,
+    come by the last of `at`, 0 where |rho_k| never was above, NaN where phi_k = 0; in units of time whatever `unit` is.
+    The outcome also holds `start`,
     with its `outer`, `alignment` and `gram`.
 
     Raises: TypeError for a task or an algorithm of another system; ValueError for bad times, a dimension below
@@ -159,7 +165,7 @@ def predict(
     are drawn. `at` and `unit` are as in `simulate`, or those of the outcome given.
 
     Raises: TypeError for a task, an algorithm or something given of another system; ValueError for an unknown theory,
-    bad times or starts, and rate_ratio below 1e-12 with "mean_field"; SolveError, unless throw=False, when a flow
-    fails.
+    bad times or starts, and rate_ratio below 1e-12 / E phi^2 with "mean_field"; SolveError, unless throw=False, when a
+    flow fails.
     """
     return SYSTEM.predict(task, algorithm, theory=theory, given=given, at=at, unit=unit, throw=throw)

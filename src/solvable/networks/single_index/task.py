@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from solvable.lab.declare import Checked, converted, real
-from solvable.numerics.hermite import HIGHEST, expansion
+from solvable.numerics.hermite import HIGHEST, expansion, jumps
 from solvable.numerics.hermite import hermite_coefficients as hermite_coefficients
 from solvable.numerics.results import is_traced
 from solvable.numerics.validation import floating
@@ -42,7 +42,13 @@ def target_field(value: Any) -> Any:
 
 def activation_field(value: Any) -> Any:
     """The activation of an algorithm, as it is kept."""
-    return _one("activation", value)
+    found = _one("activation", value)
+    if callable(found) and jumps(found):
+        raise ValueError(
+            "activation jumps, and its derivative, by which inner weights learn, has no mean square; accepted: "
+            "continuous functions"
+        )
+    return found
 
 
 class SingleIndex(Checked):

@@ -32,7 +32,7 @@ def overlaps(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     for r, code in enumerate(runs.result):
         start = finite.Start(outer[r], alignment[r], gram[r])
         if code == 0:
-            flow = finite.flow(one, float(algorithm.rate_ratio), start, times)
+            flow = finite.flow(one, float(algorithm.rate_ratio), start.outer, finite.coordinates_of(start), times)
         else:  # nothing is said of a run that failed
             flow = finite.Flow(lost, lost, lost[:, 0], np.full(len(one.watched), np.nan), 0)
         rho = finite.components(one, flow.outer, flow.alignment)
@@ -40,7 +40,9 @@ def overlaps(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         known = learning_times(one, flow.crossings[None], ends)[0]
         found.append((flow.risk, rho, flow.alignment, flow.outer, known, flow.result))
     risk, rho, s, a, known, result = map(np.stack, zip(*found, strict=True))
-    status = _each("asymptotic", "derived") if isinstance(algorithm, Descent) else {}  # as steps become small
+    # of SGD as steps become small; of a series that ends as it becomes long
+    inexact = isinstance(algorithm, Descent) or max(one.cross.beyond, one.own.beyond) > 1e-7 * one.square
+    status = _each("asymptotic", "derived") if inexact else {}
     return Predicted(dict(zip(NAMES, (risk, rho, s, a, known), strict=True)), result, status=status)
 
 
@@ -52,12 +54,13 @@ def mean_field(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     from solvable.networks.single_index.model import residuals
 
     eps, drawn = float(algorithm.rate_ratio), runs is None and isinstance(algorithm.outer, str)
-    if eps < limit.SMALLEST:
-        raise ValueError(
-            f"rate_ratio={eps:g} is below {limit.SMALLEST:g}, where rho_0 / rate_ratio has no digits in "
-            "theory='mean_field'; accepted: larger ones, or theory='stages'"
-        )
     one, times = algorithm.model(task), at * scale_of(algorithm, unit)
+    smallest = limit.SMALLEST / one.square
+    if eps < smallest:
+        raise ValueError(
+            f"rate_ratio={eps:g} is below {smallest:.3g}, {limit.SMALLEST:g} over the mean square of the target, where "
+            "rho_0 / rate_ratio has no digits in theory='mean_field'; accepted: larger ones, or theory='stages'"
+        )
     outer = algorithm.typical_outer()[None] if runs is None else runs.need("outer")
     path = limit.flows(one, eps, outer, np.zeros_like(outer), times)
     a, s, crossings, result = (np.asarray(part) for part in path[:4])
@@ -71,6 +74,8 @@ def mean_field(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
         values |= {"alignment": s, "outer": a}
     # the largest of m normals, which decide when degree 2 is learnt, have no limit
     status = _each("heuristic", "stated") if drawn and algorithm.outer == "normal" else {}
+    if one.rest - one.lost > 1e-9 * one.square:  # what the activation has beyond the degrees that are followed
+        status = status | {"risk": Status("heuristic", "stated")}
     return Predicted(values, result, status=status)
 
 
@@ -88,9 +93,10 @@ def stages(task: Any, algorithm: Any, runs: Any, at: Any, unit: str) -> Any:
     open_ = np.where(np.isnan(found), np.inf, found)[:, None, :] > times[None, :, None]
     risk = 0.5 * ((open_ * squares).sum(-1) + (one.target[one.degrees :] ** 2).sum() + one.rest)
     # a degree with an exponent and no formula may be learnt from its scale on: what the risk is then is not known
-    nameless = np.isnan(found[0]) & np.isfinite(known.exponents)
-    if nameless.any():
-        risk[:, times >= eps ** known.exponents[nameless].max()] = np.nan
+    for row, own in zip(risk, found, strict=True):
+        nameless = np.isnan(own) & np.isfinite(known.exponents)
+        if nameless.any():
+            row[times >= eps ** known.exponents[nameless].max()] = np.nan
     return Predicted({"learning_times": found, "risk": risk})
 
 
