@@ -14,7 +14,7 @@ MAKEFLAGS += --no-print-directory
 
 help:
 	@echo "make demo        run the flagship experiment; leaves a figure and a report in demo/"
-	@echo "make test        run the tests (test-all: the slow ones too; test-types: with shapes and types checked)"
+	@echo "make test        run the tests (test-all: the long ones too; test-types: with shapes and types checked)"
 	@echo "make lint        ruff and basedpyright"
 	@echo "make docs        build the documentation into site/"
 	@echo "make clean       remove everything that make made, .venv too"
@@ -24,7 +24,7 @@ demo: $(STAMP)
 	$(VENV)/bin/solvable report demo
 
 test: $(STAMP)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow and not long"
 
 test-all: $(STAMP)
 	$(PYTEST)

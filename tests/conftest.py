@@ -36,6 +36,15 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 hypothesis.settings.register_profile("house", deadline=None, derandomize=True, max_examples=25, database=None)
 hypothesis.settings.load_profile("house")
 
+LONG = frozenset(Path(__file__).with_name("long.txt").read_text(encoding="utf-8").splitlines())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests that `long.txt` names: those that took 5 s or more when it was made."""
+    for item in items:
+        if item.nodeid in LONG:
+            item.add_marker("long")
+
 
 @pytest.fixture(scope="module", autouse=True)
 def memory_maps() -> Iterator[None]:

@@ -301,3 +301,11 @@ def test_every_result_has_its_entry_in_the_docs(result: Result) -> None:
     page = " ".join((ROOT / "docs" / "failures.md").read_text(encoding="utf-8").split())
     assert f"`{result.name}`" in page
     assert result.message in page, f"docs/failures.md must quote the message of {result.name}: {result.message}"
+
+
+def test_long_tests_are_named_as_they_are() -> None:
+    lines = (ROOT / "tests" / "long.txt").read_text(encoding="utf-8").splitlines()
+    assert lines == sorted(set(lines))
+    for line in lines:
+        path, _, name = line.partition("::")
+        assert f"def {name.partition('[')[0]}(" in (ROOT / path).read_text(encoding="utf-8"), line
