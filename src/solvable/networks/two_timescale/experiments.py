@@ -175,7 +175,9 @@ class Neurons(Figure, Measured):
     inner_rate: float = parameter(1e-7, "learning rate of the positions", log=True)
     last: float = parameter(0.3, "last slow time")
     observables = (
-        Observable("success", "share of runs that cover every jump", allowance=lambda cell: 0.25 * cell.rate_ratio**0.5),
+        Observable(
+            "success", "share of runs that cover every jump", allowance=lambda cell: 0.25 * cell.rate_ratio**0.5
+        ),
     )
     statuses = {"success": ASYMPTOTIC}
     overlays = (
