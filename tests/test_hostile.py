@@ -504,7 +504,7 @@ CASES: dict[str, Callable[[], Call]] = {
         gram=np.eye(3),
     ),
     "stages": case(si.stages, target=np.arange(1.0, 4.0), activation=np.ones(3), degree=2),
-    "learning_times": case(si.learning_times, task="@index", algorithm=si.GradientFlow(0.1, (0.4, 0.5), 3)),
+    "learning_times": case(si.learning_times, task="@index", algorithm=si.GradientFlow(1e-3, (0.4, 0.5), 3)),
     "hermite_coefficients": case(
         functools.partial(si.hermite_coefficients, "relu"), degree=3, breaks=(0.0,), taken={"breaks": ("array", "list")}
     ),
